@@ -1,0 +1,247 @@
+//! The one mapping between events and the bytes of a record's body (compact JSON), with upcasting of old forms on read.
+//!
+//! A message's body is flat, `{"at":…,"by":…,"id":…,"n":…,"p":…,"role":…,"text":…}`, and says `text` for the common case of a
+//! single text part and `parts` otherwise. Every other body is `{"at":…,"by":…,"e":{…}}`. `docs/format.md` lists the fields.
+//!
+//! Must not know: headers, chains, sealing, files.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    actor::Actor,
+    event::{Appended, Event, Kind, Stamp},
+    identity::MessageId,
+    message::{Message, MessageMetadata, MessagePart, MessageRole},
+    moment::{Moment, millis},
+};
+
+/// A body that is not what its kind says.
+#[derive(Debug, thiserror::Error)]
+#[error("the body of a record of kind {} does not parse", kind.0)]
+pub struct CodecError {
+    /// The record's kind.
+    pub kind: Kind,
+    #[source]
+    source: serde_json::Error,
+}
+
+#[derive(Serialize)]
+struct MessageBodyRef<'a> {
+    #[serde(with = "millis")]
+    at: Moment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a Actor>,
+    id: MessageId,
+    n: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    late: bool,
+    role: MessageRole,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<&'a [MessagePart]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a MessageMetadata>,
+}
+
+#[derive(Deserialize)]
+struct MessageBody {
+    #[serde(with = "millis")]
+    at: Moment,
+    #[serde(default)]
+    by: Actor,
+    id: MessageId,
+    n: u64,
+    #[serde(default)]
+    p: Option<u64>,
+    #[serde(default)]
+    late: bool,
+    role: MessageRole,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    parts: Option<Vec<MessagePart>>,
+    #[serde(default)]
+    meta: MessageMetadata,
+}
+
+#[derive(Serialize)]
+struct BodyRef<'a, T> {
+    #[serde(with = "millis")]
+    at: Moment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a Actor>,
+    e: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Body<T> {
+    #[serde(with = "millis")]
+    at: Moment,
+    #[serde(default)]
+    by: Actor,
+    e: T,
+}
+
+/// The body of an event.
+///
+/// # Errors
+/// [`CodecError`] when a value of the host has no JSON form. [`Event::Unknown`] and [`Event::Lost`] have none either: they are read, never written.
+pub fn encode(event: &Event, stamp: &Stamp) -> Result<Vec<u8>, CodecError> {
+    let kind = event.kind();
+    let by = (!stamp.actor.is_anonymous()).then_some(&stamp.actor);
+    let at = stamp.at;
+    let body = match event {
+        Event::Appended(appended) => {
+            let message = &appended.message;
+            let text = match message.parts.as_slice() {
+                [MessagePart::Text(text)] => Some(text.as_str()),
+                _ => None,
+            };
+            serde_json::to_vec(&MessageBodyRef {
+                at,
+                by,
+                id: appended.id,
+                n: appended.depth,
+                p: appended.parent,
+                late: appended.late,
+                role: message.role,
+                text,
+                parts: text.is_none().then_some(message.parts.as_slice()),
+                meta: (!message.metadata.is_empty()).then_some(&message.metadata),
+            })
+        }
+        Event::Created(e) => serde_json::to_vec(&BodyRef { at, by, e: &**e }),
+        Event::Moved(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Cleared(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Described(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Residue(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Unknown { .. } | Event::Lost => {
+            Err(<serde_json::Error as serde::ser::Error>::custom("this event is never written"))
+        }
+    };
+    body.map_err(|source| CodecError { kind, source })
+}
+
+/// The event and stamp of a body. An unknown kind reads as [`Event::Unknown`].
+///
+/// # Errors
+/// [`CodecError`] when the body is not what its kind says.
+pub fn decode(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
+    let failed = |source| CodecError { kind, source };
+    fn enveloped<'de, T: Deserialize<'de>>(
+        body: &'de [u8],
+        wrap: impl FnOnce(T) -> Event,
+    ) -> Result<(Event, Stamp), serde_json::Error> {
+        let Body { at, by, e } = serde_json::from_slice::<Body<T>>(body)?;
+        Ok((wrap(e), Stamp { at, actor: by }))
+    }
+    match kind {
+        Kind::APPENDED => {
+            let body: MessageBody = serde_json::from_slice(body).map_err(failed)?;
+            let parts = match (body.text, body.parts) {
+                (Some(text), None) => vec![MessagePart::Text(text)],
+                (_, parts) => parts.unwrap_or_default(),
+            };
+            let message = Message { role: body.role, parts, metadata: body.meta };
+            let event =
+                Event::Appended(Appended { id: body.id, parent: body.p, depth: body.n, late: body.late, message });
+            Ok((event, Stamp { at: body.at, actor: body.by }))
+        }
+        Kind::CREATED => enveloped(body, |e| Event::Created(Box::new(e))).map_err(failed),
+        Kind::MOVED => enveloped(body, Event::Moved).map_err(failed),
+        Kind::CLEARED => enveloped(body, Event::Cleared).map_err(failed),
+        Kind::DESCRIBED => enveloped(body, Event::Described).map_err(failed),
+        Kind::RESIDUE => enveloped(body, Event::Residue).map_err(failed),
+        Kind::LOST => Ok((Event::Lost, Stamp { at: Moment::default(), actor: Actor::default() })),
+        Kind(kind) => {
+            let at = serde_json::from_slice::<Body<serde::de::IgnoredAny>>(body).map(|body| body.at);
+            let stamp = Stamp { at: at.unwrap_or_default(), actor: Actor::default() };
+            Ok((Event::Unknown { kind }, stamp))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        chain::CommitHash,
+        event::{Cleared, Created, Described, ForkPoint, MoveCause, Moved, Origin, Residue, ResidueLine},
+        identity::{LineageId, SessionId},
+        json::Json,
+    };
+
+    fn stamp() -> Stamp {
+        Stamp { at: Moment::from_millis(1_763_690_000_000), actor: Actor::named("ada") }
+    }
+
+    fn round_trip(event: Event) -> String {
+        let body = encode(&event, &stamp()).unwrap();
+        assert_eq!(decode(event.kind(), &body).unwrap(), (event, stamp()));
+        String::from_utf8(body).unwrap()
+    }
+
+    fn appended(message: Message) -> Event {
+        Event::Appended(Appended {
+            id: MessageId::from_bytes([1; 16]),
+            parent: None,
+            depth: 3,
+            late: false,
+            message,
+        })
+    }
+
+    #[test]
+    fn a_plain_message_has_the_documented_body() {
+        assert_eq!(
+            round_trip(appended(Message::user("hi"))),
+            r#"{"at":1763690000000,"by":{"id":"ada"},"id":"01040G2081040G2081040G2081","n":3,"role":"user","text":"hi"}"#
+        );
+    }
+
+    #[test]
+    fn every_event_round_trips() {
+        let call = MessagePart::tool_call("c", "n", r#"{"a":1.0}"#).unwrap();
+        round_trip(appended(Message::assistant("x").with(call)));
+        round_trip(appended(Message { role: MessageRole::User, parts: vec![], metadata: MessageMetadata::default() }));
+        round_trip(Event::Created(Box::new(Created {
+            session: SessionId::from_bytes([2; 16]),
+            lineage: LineageId::from_bytes([3; 16]),
+            key: Some("user-123".parse().unwrap()),
+            described: Described { title: Some("t".into()), description: None, tags: Some(vec!["a".into()]) },
+            origin: Origin { custom: Some(Json::parse(r#"{"x":1.50}"#).unwrap()), ..Origin::default() },
+            fork: Some(ForkPoint {
+                parent: SessionId::from_bytes([4; 16]),
+                at: 7,
+                commit: CommitHash::from_bytes([5; 32]),
+                head: 6,
+                depth: 4,
+                owners: vec![(SessionId::from_bytes([4; 16]), 7)],
+            }),
+            source: None,
+        })));
+        round_trip(Event::Moved(Moved { to: 2, depth: 1, cause: MoveCause::Undo, steps: 1 }));
+        round_trip(Event::Cleared(Cleared { from: 9, depth: 5 }));
+        round_trip(Event::Described(Described { tags: Some(vec![]), ..Described::default() }));
+        round_trip(Event::Residue(Residue {
+            lines: vec![ResidueLine { line: 3, text: None, base16: Some("ff00".into()) }],
+        }));
+    }
+
+    #[test]
+    fn an_unknown_kind_is_passed_over_and_a_broken_body_is_an_error() {
+        let (event, stamp) = decode(Kind(99), br#"{"at":5,"e":{"new":true}}"#).unwrap();
+        assert_eq!((event, stamp.at), (Event::Unknown { kind: 99 }, Moment::from_millis(5)));
+        assert!(decode(Kind::APPENDED, b"{").is_err());
+        assert!(encode(&Event::Lost, &stamp).is_err());
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_ignored() {
+        let body = r#"{"at":1,"id":"01040G2081040G2081040G2081","n":1,"role":"user","text":"hi","later":{"x":1}}"#;
+        assert!(decode(Kind::APPENDED, body.as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,216 @@
+//! The pair rule for history as it is: every tool call is answered directly after the message that made it.
+//!
+//! Where history breaks the rule (a turn was interrupted, a foreign file was imported, a cut went through a group), [`pair`] gives a
+//! sequence that keeps it and reports each repair. It is deterministic and idempotent, and the log stays as it was.
+//!
+//! Must not know: budgets, providers.
+
+use serde::Serialize;
+
+use crate::message::{Message, MessageMetadata, MessagePart, MessageRole, ToolContent, ToolResult};
+
+/// One difference between the history and the valid sequence made of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "repair", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Repair {
+    /// A call without a result was given an `interrupted` error result.
+    Interrupted {
+        /// The record of the message that made the call.
+        seq: u64,
+        /// The call.
+        call_id: String,
+    },
+    /// A result without a call before it was left out.
+    OrphanResult {
+        /// The record of the result.
+        seq: u64,
+        /// The call it names.
+        call_id: String,
+    },
+    /// A result that came after the conversation had gone on was left out.
+    LateResult {
+        /// The record of the result.
+        seq: u64,
+        /// The call it names.
+        call_id: String,
+    },
+    /// A second answer to a call was left out.
+    DoubledResult {
+        /// The record of the result.
+        seq: u64,
+        /// The call.
+        call_id: String,
+    },
+}
+
+/// A message of the valid sequence, with the record it comes from (`None` for what was supplied).
+pub type Paired = (Option<u64>, Message);
+
+/// The text of the result that stands for one that never came.
+pub const INTERRUPTED: &str = "interrupted: the tool call was not answered";
+
+/// Makes a valid sequence of messages (record, late, message), in order.
+pub fn pair(messages: impl IntoIterator<Item = (Option<u64>, bool, Message)>) -> (Vec<Paired>, Vec<Repair>) {
+    let mut out: Vec<Paired> = Vec::new();
+    let mut repairs = Vec::new();
+    let mut group = Group::default();
+    for (seq, late, message) in messages {
+        if message.role == MessageRole::Tool {
+            let number = seq.unwrap_or(0);
+            let kept = group.take(message, number, late, &mut repairs);
+            out.extend(kept.map(|message| (seq, message)));
+            continue;
+        }
+        out.extend(group.close(&mut repairs));
+        group = Group::of(seq.unwrap_or(0), &message);
+        out.push((seq, message));
+    }
+    out.extend(group.close(&mut repairs));
+    (out, repairs)
+}
+
+/// The calls of the last message that made some.
+#[derive(Default)]
+struct Group {
+    seq: u64,
+    open: Vec<String>,
+    answered: Vec<String>,
+}
+
+impl Group {
+    fn of(seq: u64, message: &Message) -> Self {
+        Self { seq, open: message.calls().map(|call| call.call_id.clone()).collect(), answered: Vec::new() }
+    }
+
+    /// The tool message with the results that belong here, if any.
+    fn take(&mut self, mut message: Message, seq: u64, late: bool, repairs: &mut Vec<Repair>) -> Option<Message> {
+        message.parts.retain(|part| {
+            let MessagePart::ToolResult(result) = part else { return true };
+            let call_id = result.call_id.clone();
+            if late {
+                repairs.push(Repair::LateResult { seq, call_id });
+            } else if let Some(at) = self.open.iter().position(|open| *open == call_id) {
+                self.open.remove(at);
+                self.answered.push(call_id);
+                return true;
+            } else if self.answered.contains(&call_id) {
+                repairs.push(Repair::DoubledResult { seq, call_id });
+            } else {
+                repairs.push(Repair::OrphanResult { seq, call_id });
+            }
+            false
+        });
+        let answers = message.results().count();
+        (answers > 0).then_some(message)
+    }
+
+    /// The results that are still missing.
+    fn close(&mut self, repairs: &mut Vec<Repair>) -> Option<Paired> {
+        let open = std::mem::take(&mut self.open);
+        let result = |call_id: String| {
+            repairs.push(Repair::Interrupted { seq: self.seq, call_id: call_id.clone() });
+            MessagePart::ToolResult(ToolResult {
+                call_id,
+                content: ToolContent::Text(INTERRUPTED.to_owned()),
+                is_error: true,
+            })
+        };
+        let parts: Vec<MessagePart> = open.into_iter().map(result).collect();
+        let message = Message { role: MessageRole::Tool, parts, metadata: MessageMetadata::default() };
+        (!message.parts.is_empty()).then_some((None, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn call(ids: &[&str]) -> Message {
+        ids.iter().fold(Message::assistant("c"), |message, id| {
+            message.with(MessagePart::tool_call(*id, "t", "{}").unwrap())
+        })
+    }
+
+    fn run(messages: Vec<(bool, Message)>) -> (Vec<Paired>, Vec<Repair>) {
+        pair(messages.into_iter().enumerate().map(|(at, (late, message))| (Some(at as u64 + 1), late, message)))
+    }
+
+    /// The rule itself, stated apart from the code that keeps it.
+    fn is_valid(messages: &[Paired]) -> bool {
+        let mut open: Vec<String> = Vec::new();
+        for (_, message) in messages {
+            if message.role == MessageRole::Tool {
+                for result in message.results() {
+                    let Some(at) = open.iter().position(|id| *id == result.call_id) else { return false };
+                    open.remove(at);
+                }
+            } else {
+                if !open.is_empty() {
+                    return false;
+                }
+                open = message.calls().map(|call| call.call_id.clone()).collect();
+            }
+        }
+        open.is_empty()
+    }
+
+    #[test]
+    fn a_valid_history_is_unchanged() {
+        let history = vec![
+            (false, Message::user("go")),
+            (false, call(&["a", "b"])),
+            (false, Message::tool_result("b", "2")),
+            (false, Message::tool_result("a", "1")),
+            (false, Message::assistant("done")),
+        ];
+        let (paired, repairs) = run(history.clone());
+        assert_eq!(repairs, []);
+        assert!(paired.iter().map(|(_, message)| message).eq(history.iter().map(|(_, message)| message)));
+    }
+
+    #[test]
+    fn each_break_is_mended_and_named() {
+        let (paired, repairs) = run(vec![
+            (false, Message::tool_result("before", "x")),
+            (false, call(&["a", "b"])),
+            (false, Message::tool_result("a", "1")),
+            (false, Message::tool_result("a", "again")),
+            (false, Message::user("go on")),
+            (true, Message::tool_result("b", "late")),
+        ]);
+        assert_eq!(
+            repairs,
+            [
+                Repair::OrphanResult { seq: 1, call_id: "before".into() },
+                Repair::DoubledResult { seq: 4, call_id: "a".into() },
+                Repair::Interrupted { seq: 2, call_id: "b".into() },
+                Repair::LateResult { seq: 6, call_id: "b".into() },
+            ]
+        );
+        assert!(is_valid(&paired));
+        assert_eq!(paired.len(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn any_history_becomes_valid_and_stays_so(kinds in prop::collection::vec((0_u8..5, 0_u8..4, any::<bool>()), 0..40)) {
+            let history = kinds.into_iter().map(|(kind, id, late)| {
+                let name = id.to_string();
+                match kind {
+                    0 => (false, Message::user("u")),
+                    1 => (false, Message::assistant("a")),
+                    2 => (false, call(&[name.as_str()])),
+                    3 => (false, call(&[name.as_str(), "x"])),
+                    _ => (late, Message::tool_result(name, "r")),
+                }
+            });
+            let (paired, _) = run(history.collect());
+            prop_assert!(is_valid(&paired));
+            let again = pair(paired.iter().map(|(seq, message)| (*seq, false, message.clone())));
+            prop_assert_eq!(again, (paired, vec![]));
+        }
+    }
+}

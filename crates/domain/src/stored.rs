@@ -1,0 +1,80 @@
+//! A message as it stands in a session.
+//!
+//! Must not know: how it was read.
+
+use std::ops::Deref;
+
+use serde::Serialize;
+
+use crate::{
+    actor::Actor,
+    identity::MessageId,
+    message::{Message, MessageMetadata, MessagePart, MessageRole},
+    moment::Moment,
+};
+
+/// A [`Message`] with its place, its id and its stamp. It serialises as the JSON shape of a message:
+/// `{"seq","id","role","parts","at","tokens","visible",…}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredMessage {
+    /// The record's sequence number, which orders messages.
+    pub seq: u64,
+    /// The message's id.
+    pub id: MessageId,
+    /// When it was appended.
+    pub at: Moment,
+    /// Who appended it.
+    pub actor: Actor,
+    /// Its number among the visible messages of its path, from 1.
+    pub depth: u64,
+    /// True for tool results that came after the conversation had gone on.
+    pub late: bool,
+    /// True when it is on the current path.
+    pub visible: bool,
+    /// What was said.
+    pub message: Message,
+}
+
+impl Deref for StoredMessage {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
+    }
+}
+
+#[derive(Serialize)]
+struct Shape<'a> {
+    seq: u64,
+    id: MessageId,
+    role: MessageRole,
+    parts: &'a [MessagePart],
+    at: Moment,
+    tokens: Option<u64>,
+    visible: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    late: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a MessageMetadata>,
+}
+
+impl Serialize for StoredMessage {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let metadata = &self.message.metadata;
+        Shape {
+            seq: self.seq,
+            id: self.id,
+            role: self.message.role,
+            parts: &self.message.parts,
+            at: self.at,
+            tokens: None,
+            visible: self.visible,
+            late: self.late,
+            actor: (!self.actor.is_anonymous()).then_some(&self.actor),
+            metadata: (!metadata.is_empty()).then_some(metadata),
+        }
+        .serialize(serializer)
+    }
+}

@@ -1,0 +1,98 @@
+//! What a list shows of a session, without its conversation.
+//!
+//! Must not know: how summaries are stored or found.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    identity::{SessionId, SessionKey},
+    moment::Moment,
+    view::{SessionStatus, View},
+};
+
+/// The part of a summary that is words: opaque to a store, and rewritten only when it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SummaryWords {
+    /// The host's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<SessionKey>,
+    /// The tenant.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
+    /// The title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The tags, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The state of life.
+    #[serde(default)]
+    pub status: SessionStatus,
+    /// Who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator: Option<String>,
+    /// The working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// The session it was forked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SessionId>,
+}
+
+impl SummaryWords {
+    /// The words of a view.
+    pub fn of(view: &View, tenant: &str) -> Self {
+        let described = view.described();
+        Self {
+            key: view.key().cloned(),
+            tenant: tenant.to_owned(),
+            title: described.title.clone(),
+            description: described.description.clone(),
+            tags: described.tags.clone().unwrap_or_default(),
+            status: view.status(),
+            creator: view.origin().creator.clone(),
+            cwd: view.origin().cwd.clone(),
+            parent: view.fork().map(|fork| fork.parent),
+        }
+    }
+}
+
+/// One row of a list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SessionSummary {
+    /// The session.
+    pub id: SessionId,
+    /// The host's key.
+    pub key: Option<SessionKey>,
+    /// The title.
+    pub title: Option<String>,
+    /// The state of life.
+    pub status: SessionStatus,
+    /// When it was made.
+    pub created: Moment,
+    /// When the last record was appended.
+    pub updated: Moment,
+    /// When it was last used.
+    pub last_accessed: Moment,
+    /// Messages that are visible.
+    pub messages: u64,
+    /// Tokens of the visible messages, where they have been counted.
+    pub tokens: Option<u64>,
+    /// The working directory.
+    pub cwd: Option<String>,
+    /// The session it was forked from.
+    pub parent: Option<SessionId>,
+    /// The tags, sorted.
+    pub tags: Vec<String>,
+    /// The sequence number of the last record.
+    pub version: u64,
+    /// The description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creator: Option<String>,
+}

@@ -1,0 +1,574 @@
+//! The state that follows from a session's log. Small: it does not grow with the length of the conversation, only with the number
+//! of times it took another way.
+//!
+//! **Invariant**: a view is a function of the log alone. Applying the same records gives the same view, with or without a snapshot between.
+//!
+//! Must not know: messages beyond the tool calls that wait for an answer, or where the log is kept.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    branches::{NotAnElement, Run, Tree},
+    chain::{CommitHash, Place},
+    event::{Appended, Created, Described, Event, ForkPoint, ImportSource, MoveCause, Origin, Stamp},
+    identity::{LineageId, SessionId, SessionKey},
+    message::{Message, MessageRole},
+    moment::Moment,
+};
+
+/// A session's state of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionStatus {
+    /// Open for messages.
+    #[default]
+    Active,
+    /// Set aside for a while.
+    Paused,
+    /// Done.
+    Completed,
+    /// Ended by an error.
+    Failed,
+    /// Put away.
+    Archived,
+}
+
+/// A record that cannot follow the log it stands in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidHistory {
+    /// The first record is not the session's beginning.
+    #[error("the log does not begin with the session's creation")]
+    NoBeginning,
+    /// A second beginning.
+    #[error("record {seq} begins the session a second time")]
+    SecondBeginning {
+        /// The record.
+        seq: u64,
+    },
+    /// A sequence number was left out or doubled.
+    #[error("record {found} stands where {expected} belongs")]
+    Gap {
+        /// What belongs there.
+        expected: u64,
+        /// What stands there.
+        found: u64,
+    },
+    /// An element follows something that is none.
+    #[error(transparent)]
+    NotAnElement(#[from] NotAnElement),
+    /// A head moved to something that is no element.
+    #[error("record {seq} moves the head to {to}, which is no message")]
+    MovedNowhere {
+        /// The record.
+        seq: u64,
+        /// Where to.
+        to: u64,
+    },
+}
+
+/// Which tool calls wait for an answer at the head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpenCalls {
+    /// These.
+    Known(Vec<String>),
+    /// The head was moved: the elements before it tell (see [`crate::decide::open_calls`]).
+    Unknown,
+}
+
+/// A session as its log makes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    session: SessionId,
+    lineage: LineageId,
+    version: u64,
+    commit: CommitHash,
+    tree: Tree,
+    words: Words,
+}
+
+/// Everything of a view that is not hot: kept as JSON in a snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Words {
+    head: u64,
+    depth: u64,
+    redo: Option<u64>,
+    open: OpenCalls,
+    key: Option<SessionKey>,
+    described: Described,
+    origin: Origin,
+    status: SessionStatus,
+    fork: Option<ForkPoint>,
+    source: Option<ImportSource>,
+    created: Moment,
+    updated: Moment,
+    lost: u64,
+}
+
+impl View {
+    /// The view of a log's first record. A fork needs the tree of the session it was forked from.
+    ///
+    /// # Errors
+    /// [`InvalidHistory::Gap`] when `seq` is not the first of such a log.
+    pub fn begin(
+        seq: u64,
+        created: &Created,
+        stamp: &Stamp,
+        commit: CommitHash,
+        inherited: Option<&Tree>,
+    ) -> Result<Self, InvalidHistory> {
+        let expected = created.fork.as_ref().map_or(1, |fork| fork.at + 1);
+        if seq != expected {
+            return Err(InvalidHistory::Gap { expected, found: seq });
+        }
+        let (head, depth) = created.fork.as_ref().map_or((0, 0), |fork| (fork.head, fork.depth));
+        let tree = match (&created.fork, inherited) {
+            (Some(fork), Some(tree)) => tree.clipped(fork.at),
+            _ => Tree::default(),
+        };
+        Ok(Self {
+            session: created.session,
+            lineage: created.lineage,
+            version: seq,
+            commit,
+            tree,
+            words: Words {
+                head,
+                depth,
+                redo: None,
+                open: if head == 0 { OpenCalls::Known(Vec::new()) } else { OpenCalls::Unknown },
+                key: created.key.clone(),
+                described: created.described.clone(),
+                origin: created.origin.clone(),
+                status: SessionStatus::Active,
+                fork: created.fork.clone(),
+                source: created.source.clone(),
+                created: stamp.at,
+                updated: stamp.at,
+                lost: 0,
+            },
+        })
+    }
+
+    /// Takes in the next record.
+    ///
+    /// # Errors
+    /// [`InvalidHistory`] when the record cannot follow; the view is then unchanged.
+    pub fn apply(&mut self, seq: u64, event: &Event, stamp: &Stamp, commit: CommitHash) -> Result<(), InvalidHistory> {
+        if seq != self.version + 1 {
+            return Err(InvalidHistory::Gap { expected: self.version + 1, found: seq });
+        }
+        match event {
+            Event::Created(_) => return Err(InvalidHistory::SecondBeginning { seq }),
+            Event::Appended(appended) => self.apply_message(seq, appended)?,
+            Event::Cleared(_) => {
+                self.tree.add(seq, self.words.head, true)?;
+                self.stand_at(seq, 0, OpenCalls::Known(Vec::new()));
+                self.words.redo = None;
+            }
+            Event::Lost => {
+                let parent = self.tree.last();
+                self.tree.add(seq, parent, false)?;
+                if self.words.head == parent {
+                    self.stand_at(seq, self.words.depth, OpenCalls::Unknown);
+                }
+                self.words.lost += 1;
+            }
+            Event::Moved(moved) => {
+                if moved.to != 0 && self.tree.run_of(moved.to).is_none() {
+                    return Err(InvalidHistory::MovedNowhere { seq, to: moved.to });
+                }
+                self.words.redo = match moved.cause {
+                    MoveCause::Undo => self.words.redo.or(Some(self.words.head)),
+                    MoveCause::Redo => self.words.redo.filter(|tip| *tip != moved.to),
+                    MoveCause::Checkout => None,
+                };
+                let open = if moved.to == 0 { OpenCalls::Known(Vec::new()) } else { OpenCalls::Unknown };
+                self.stand_at(moved.to, moved.depth, open);
+            }
+            Event::Described(described) => {
+                let words = &mut self.words.described;
+                let keep = |new: &Option<String>, old: &mut Option<String>| {
+                    if new.is_some() {
+                        old.clone_from(new);
+                    }
+                };
+                keep(&described.title, &mut words.title);
+                keep(&described.description, &mut words.description);
+                if described.tags.is_some() {
+                    words.tags.clone_from(&described.tags);
+                }
+            }
+            Event::Residue(_) | Event::Unknown { .. } => {}
+        }
+        self.version = seq;
+        self.commit = commit;
+        if stamp.at != Moment::default() {
+            self.words.updated = stamp.at;
+        }
+        Ok(())
+    }
+
+    fn apply_message(&mut self, seq: u64, appended: &Appended) -> Result<(), InvalidHistory> {
+        let parent = appended.parent.unwrap_or_else(|| self.tree.last());
+        self.tree.add(seq, parent, false)?;
+        let open = if parent == self.words.head {
+            self.open_after(&appended.message, appended.late)
+        } else if appended.message.role == MessageRole::Tool {
+            OpenCalls::Unknown
+        } else {
+            OpenCalls::Known(calls_of(&appended.message))
+        };
+        self.stand_at(seq, appended.depth, open);
+        self.words.redo = None;
+        Ok(())
+    }
+
+    fn open_after(&self, message: &Message, late: bool) -> OpenCalls {
+        match (&self.words.open, message.role) {
+            (open, MessageRole::Tool) if late => open.clone(),
+            (OpenCalls::Known(open), MessageRole::Tool) => {
+                let still = open.iter().filter(|id| !message.results().any(|result| result.call_id == **id));
+                OpenCalls::Known(still.cloned().collect())
+            }
+            (OpenCalls::Unknown, MessageRole::Tool) => OpenCalls::Unknown,
+            _ => OpenCalls::Known(calls_of(message)),
+        }
+    }
+
+    fn stand_at(&mut self, head: u64, depth: u64, open: OpenCalls) {
+        self.words.head = head;
+        self.words.depth = depth;
+        self.words.open = open;
+    }
+
+    /// Fills in the calls that wait for an answer, where the view does not know them (see [`OpenCalls::Unknown`]).
+    pub fn set_open_calls(&mut self, calls: Vec<String>) {
+        self.words.open = OpenCalls::Known(calls);
+    }
+
+    /// The session.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The log.
+    pub fn lineage(&self) -> LineageId {
+        self.lineage
+    }
+
+    /// The sequence number of the last record.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The commit of the last record.
+    pub fn commit(&self) -> CommitHash {
+        self.commit
+    }
+
+    /// The place of the last record.
+    pub fn place(&self) -> Place {
+        Place { session: self.session, seq: self.version, hash: self.commit }
+    }
+
+    /// The element the head stands at (0: before the first).
+    pub fn head(&self) -> u64 {
+        self.words.head
+    }
+
+    /// Messages that are visible.
+    pub fn depth(&self) -> u64 {
+        self.words.depth
+    }
+
+    /// The tree of messages.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Where redo leads in the end, while it can.
+    pub fn redo_tip(&self) -> Option<u64> {
+        self.words.redo
+    }
+
+    /// Tool calls that wait for an answer.
+    pub fn open_calls(&self) -> &OpenCalls {
+        &self.words.open
+    }
+
+    /// The host's own key.
+    pub fn key(&self) -> Option<&SessionKey> {
+        self.words.key.as_ref()
+    }
+
+    /// Title, description and tags.
+    pub fn described(&self) -> &Described {
+        &self.words.described
+    }
+
+    /// Where the session was made.
+    pub fn origin(&self) -> &Origin {
+        &self.words.origin
+    }
+
+    /// The state of life.
+    pub fn status(&self) -> SessionStatus {
+        self.words.status
+    }
+
+    /// The place the session was forked from.
+    pub fn fork(&self) -> Option<&ForkPoint> {
+        self.words.fork.as_ref()
+    }
+
+    /// The file the session was imported from.
+    pub fn source(&self) -> Option<&ImportSource> {
+        self.words.source.as_ref()
+    }
+
+    /// When the session was made.
+    pub fn created(&self) -> Moment {
+        self.words.created
+    }
+
+    /// When the last record was appended.
+    pub fn updated(&self) -> Moment {
+        self.words.updated
+    }
+
+    /// Records that were damaged and set aside by a repair.
+    pub fn lost(&self) -> u64 {
+        self.words.lost
+    }
+
+    /// The first sequence number that is the session's own and not inherited.
+    pub fn first_own(&self) -> u64 {
+        self.words.fork.as_ref().map_or(1, |fork| fork.at + 1)
+    }
+
+    /// Who holds a record: the session itself, or an owner of what it inherited.
+    pub fn owner_of(&self, seq: u64) -> SessionId {
+        let inherited = self.words.fork.iter().flat_map(|fork| &fork.owners).find(|(_, last)| seq <= *last);
+        inherited.map_or(self.session, |(owner, _)| *owner)
+    }
+
+    /// Who holds the records up to `at`, for a fork of this session there.
+    pub fn owners_up_to(&self, at: u64) -> Vec<(SessionId, u64)> {
+        let mut owners = Vec::new();
+        let mut reached = 0;
+        let inherited = self.words.fork.iter().flat_map(|fork| &fork.owners);
+        for (owner, last) in inherited.copied().chain([(self.session, self.version)]) {
+            if reached < at {
+                reached = last.min(at);
+                owners.push((owner, reached));
+            }
+        }
+        owners
+    }
+
+    /// A compact form to keep beside the log, so that opening need not begin at the beginning. Not a part of the record format:
+    /// a reader that does not know it starts from the log.
+    pub fn to_snapshot(&self) -> Vec<u8> {
+        let mut out = vec![SNAPSHOT_FORMAT];
+        out.extend_from_slice(&self.session.to_bytes());
+        out.extend_from_slice(&self.lineage.to_bytes());
+        out.extend_from_slice(self.commit.as_bytes());
+        put(&mut out, self.version);
+        let runs = self.tree.runs();
+        put(&mut out, runs.len() as u64);
+        let mut before = 0;
+        for run in runs {
+            put(&mut out, run.first - before);
+            put(&mut out, (run.last - run.first) << 1 | u64::from(run.cleared));
+            put(&mut out, run.first - run.parent);
+            put(&mut out, run.first - run.branch);
+            before = run.last;
+        }
+        // `Words` has no map with keys that are not strings, so it always serialises.
+        out.extend(serde_json::to_vec(&self.words).unwrap_or_default());
+        out
+    }
+
+    /// Reads [`Self::to_snapshot`]; `None` for anything else, which then costs a replay and nothing more.
+    pub fn from_snapshot(bytes: &[u8]) -> Option<Self> {
+        let (format, mut rest) = bytes.split_first()?;
+        if *format != SNAPSHOT_FORMAT {
+            return None;
+        }
+        let session = SessionId::from_bytes(take_array(&mut rest)?);
+        let lineage = LineageId::from_bytes(take_array(&mut rest)?);
+        let commit = CommitHash::from_bytes(take_array(&mut rest)?);
+        let version = take(&mut rest)?;
+        let count = take(&mut rest)?;
+        let mut runs = Vec::new();
+        let mut before = 0_u64;
+        for _ in 0..count {
+            let first = before.checked_add(take(&mut rest)?)?;
+            let length = take(&mut rest)?;
+            let last = first.checked_add(length >> 1)?;
+            let parent = first.checked_sub(take(&mut rest)?)?;
+            let branch = first.checked_sub(take(&mut rest)?)?;
+            runs.push(Run { first, last, parent, branch, cleared: length & 1 == 1 });
+            before = last;
+        }
+        let words = serde_json::from_slice(rest).ok()?;
+        Some(Self { session, lineage, version, commit, tree: Tree::from_runs(runs), words })
+    }
+}
+
+fn calls_of(message: &Message) -> Vec<String> {
+    message.calls().map(|call| call.call_id.clone()).collect()
+}
+
+const SNAPSHOT_FORMAT: u8 = 1;
+
+/// LEB128, as in DWARF: seven bits a byte, least significant first.
+fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn take(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn take_array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (array, after) = rest.split_first_chunk::<N>()?;
+    *rest = after;
+    Some(*array)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Cleared, Moved};
+    use crate::identity::MessageId;
+
+    fn stamp() -> Stamp {
+        Stamp { at: Moment::from_millis(1), actor: crate::Actor::default() }
+    }
+
+    fn begun() -> View {
+        let created = Created {
+            session: SessionId::from_bytes([1; 16]),
+            lineage: LineageId::from_bytes([2; 16]),
+            key: None,
+            described: Described::default(),
+            origin: Origin::default(),
+            fork: None,
+            source: None,
+        };
+        View::begin(1, &created, &stamp(), CommitHash::ZERO, None).unwrap()
+    }
+
+    fn message(depth: u64, parent: Option<u64>) -> Event {
+        let id = MessageId::from_bytes([depth as u8; 16]);
+        Event::Appended(Appended { id, parent, depth, late: false, message: Message::user("x") })
+    }
+
+    fn apply(view: &mut View, event: Event) {
+        view.apply(view.version() + 1, &event, &stamp(), CommitHash::ZERO).unwrap();
+    }
+
+    fn say(view: &mut View, parent: Option<u64>) {
+        let event = message(view.depth() + 1, parent);
+        apply(view, event);
+    }
+
+    #[test]
+    fn undo_redo_and_branches_move_the_head_and_nothing_else() {
+        let mut view = begun();
+        for depth in 1..=3 {
+            apply(&mut view, message(depth, None));
+        }
+        assert_eq!((view.head(), view.depth()), (4, 3));
+        apply(&mut view, Event::Moved(Moved { to: 3, depth: 2, cause: MoveCause::Undo, steps: 1 }));
+        apply(&mut view, Event::Moved(Moved { to: 2, depth: 1, cause: MoveCause::Undo, steps: 1 }));
+        assert_eq!((view.head(), view.redo_tip()), (2, Some(4)));
+        apply(&mut view, Event::Moved(Moved { to: 4, depth: 3, cause: MoveCause::Redo, steps: 2 }));
+        assert_eq!((view.head(), view.redo_tip()), (4, None));
+        apply(&mut view, Event::Cleared(Cleared { from: 4, depth: 3 }));
+        assert_eq!((view.head(), view.depth()), (8, 0));
+        apply(&mut view, message(1, None));
+        assert_eq!(view.tree().path(view.head()).count(), 1);
+        assert_eq!(view.tree().branches().len(), 1);
+    }
+
+    #[test]
+    fn a_record_that_cannot_follow_changes_nothing() {
+        let mut view = begun();
+        apply(&mut view, message(1, None));
+        let before = view.clone();
+        let wrong = [
+            (2, message(2, None)),
+            (4, message(2, None)),
+            (3, message(2, Some(77))),
+            (3, Event::Moved(Moved { to: 1, depth: 0, cause: MoveCause::Undo, steps: 1 })),
+        ];
+        for (seq, event) in wrong {
+            assert!(view.apply(seq, &event, &stamp(), CommitHash::ZERO).is_err());
+            assert_eq!(view, before);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_the_view() {
+        let mut view = begun();
+        for round in 0..100 {
+            apply(&mut view, message(round + 1, None));
+            apply(&mut view, Event::Moved(Moved { to: 0, depth: 0, cause: MoveCause::Undo, steps: 1 }));
+        }
+        apply(&mut view, message(1, Some(0)));
+        let snapshot = view.to_snapshot();
+        assert_eq!(View::from_snapshot(&snapshot), Some(view.clone()));
+        for cut in 0..snapshot.len() {
+            assert_ne!(View::from_snapshot(snapshot.get(..cut).unwrap()), Some(view.clone()));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_hundred_branches_stays_below_two_kibibytes() {
+        let mut view = begun();
+        for _ in 0..100_000 {
+            say(&mut view, None);
+        }
+        for _ in 0..100 {
+            let to = view.head() - 5;
+            apply(&mut view, Event::Moved(Moved { to, depth: 1, cause: MoveCause::Undo, steps: 1 }));
+            say(&mut view, Some(to));
+            for _ in 0..9 {
+                say(&mut view, None);
+            }
+        }
+        assert_eq!(view.tree().branches().len(), 101);
+        assert!(view.to_snapshot().len() <= 2048, "{}", view.to_snapshot().len());
+    }
+
+    #[test]
+    fn owners_of_a_fork_of_a_fork_are_cut_where_it_left() {
+        let mut view = begun();
+        let (a, b) = (SessionId::from_bytes([8; 16]), SessionId::from_bytes([9; 16]));
+        let owners = vec![(a, 10), (b, 20)];
+        view.version = 30;
+        view.words.fork =
+            Some(ForkPoint { parent: b, at: 20, commit: CommitHash::ZERO, head: 0, depth: 0, owners });
+        assert_eq!(view.owners_up_to(5), [(a, 5)]);
+        assert_eq!(view.owners_up_to(10), [(a, 10)]);
+        assert_eq!(view.owners_up_to(15), [(a, 10), (b, 15)]);
+        assert_eq!(view.owners_up_to(25), [(a, 10), (b, 20), (view.session(), 25)]);
+        assert_eq!([view.owner_of(10), view.owner_of(11), view.owner_of(21)], [a, b, view.session()]);
+    }
+}

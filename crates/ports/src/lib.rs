@@ -1,0 +1,17 @@
+//! The traits that a backend or a host implements, and what passes through them.
+//!
+//! A trait is drawn around what must commit together, and nothing more. Each method's documentation has a *Contract*: atomicity,
+//! durability, order, what happens when a future is dropped. The laws of `sessions-testkit` hold an implementation to it.
+//!
+//! Must not know: use cases, and any technology.
+
+mod environment;
+mod error;
+mod log;
+
+pub use environment::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
+pub use error::{BackendError, BackendErrorKind, StoreError};
+pub use log::{
+    Claim, Commit, Committed, Digest, Durability, Expected, Head, KindFilter, Order, Page, ReadRange, Record, Row,
+    RowChange, RowPage, SessionLog, StoreId, StoredClaim,
+};

@@ -1,0 +1,289 @@
+//! The one port of a store: logs of sessions, and what must stand or fall together with their records.
+//!
+//! Must not know: what records say. Payloads, words and snapshots are opaque bytes; a sealed store sees ciphertext here.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sessions_domain::{CommitHash, Kind, Moment, SessionId};
+
+use crate::error::StoreError;
+
+/// What survives what. Ordered: each level promises all that is below it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// May go with the process. Written out in the background.
+    Volatile,
+    /// Survives the death of the process (kill -9).
+    Process,
+    /// Survives a power cut.
+    #[default]
+    Disk,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Volatile => "volatile",
+            Self::Process => "process",
+            Self::Disk => "disk",
+        })
+    }
+}
+
+/// Names a store for as long as it lives; the key of the keyed hashes by which it knows words.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoreId(pub [u8; 16]);
+
+impl fmt::Debug for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreId({})", sessions_domain::chain::to_hex(&self.0))
+    }
+}
+
+/// A keyed hash of a person's words: a host's key, an idempotency key, a payload.
+pub type Digest = [u8; 32];
+
+/// One record as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the log.
+    pub seq: u64,
+    /// What kind of event it is.
+    pub kind: Kind,
+    /// Its commit, which binds it to all records before.
+    pub commit: CommitHash,
+    /// What [`SessionLog::find`] looks for; 0 for records that nobody looks for. Two records may share one.
+    pub label: u64,
+    /// 32 bytes of blind, then the body.
+    pub payload: Bytes,
+}
+
+/// Where a commit expects the log's tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The session does not exist. Its first record may have any number above 0 (a fork's does not start at 1).
+    NoStream,
+    /// The last record has this number.
+    Exactly(u64),
+}
+
+/// An idempotency key, claimed with the records it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Keyed hash of the host's idempotency key.
+    pub key: Digest,
+    /// Keyed hash of what the host gave with it.
+    pub payload: Digest,
+    /// The record the claim stands for, as its distance from the commit's first record.
+    pub offset: u32,
+}
+
+/// A claim that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredClaim {
+    /// Keyed hash of what the host gave.
+    pub payload: Digest,
+    /// The record it stands for.
+    pub seq: u64,
+    /// The last record of the append it was made in.
+    pub version: u64,
+}
+
+/// How a commit changes the session's row in the list of sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange {
+    /// When.
+    pub updated: Moment,
+    /// Messages that are visible after it.
+    pub messages: u64,
+    /// The summary's words, when they changed. A session without any does not appear in [`SessionLog::rows`].
+    pub words: Option<Bytes>,
+}
+
+/// Everything that must stand or fall together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The session.
+    pub session: SessionId,
+    /// Where its tail is expected.
+    pub expected: Expected,
+    /// The records, numbered without gaps. At least one.
+    pub records: Vec<Record>,
+    /// The change of the row.
+    pub row: RowChange,
+    /// Keyed hash of the host's key for the session, claimed by its first commit.
+    pub key: Option<Digest>,
+    /// Idempotency keys.
+    pub claims: Vec<Claim>,
+    /// A view of the log after this commit, to be kept beside the log. A store may lose it at any time.
+    pub snapshot: Option<Bytes>,
+    /// The level to wait for.
+    pub durability: Durability,
+}
+
+/// A commit that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The log's version after it.
+    pub version: u64,
+    /// The level that was reached: at least the one that was asked.
+    pub durability: Durability,
+}
+
+/// The end of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The number of the last record.
+    pub version: u64,
+    /// Its commit.
+    pub commit: CommitHash,
+    /// The number of the first record.
+    pub first: u64,
+}
+
+/// Which way to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Ascending.
+    OldestFirst,
+    /// Descending.
+    NewestFirst,
+}
+
+/// Which records to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KindFilter {
+    /// All.
+    All,
+    /// Those that are places on the tree of messages ([`Kind::is_element`]).
+    Elements,
+}
+
+/// A range of records, bounded by count and bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRange {
+    /// The lowest number.
+    pub from: u64,
+    /// The highest number.
+    pub to: u64,
+    /// Which way.
+    pub order: Order,
+    /// Which records.
+    pub kinds: KindFilter,
+    /// At most so many records.
+    pub max_records: usize,
+    /// At most so many bytes of payload, but always at least one record.
+    pub max_bytes: usize,
+}
+
+/// Records of a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The records, in the order that was asked.
+    pub records: Vec<Record>,
+    /// Where to go on, when a bound ended the page: the next `from` (or `to`, newest first).
+    pub next: Option<u64>,
+}
+
+/// A row of the list of sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The session.
+    pub session: SessionId,
+    /// The version it is of.
+    pub version: u64,
+    /// When the session was made.
+    pub created: Moment,
+    /// When its last record was appended.
+    pub updated: Moment,
+    /// Messages that are visible.
+    pub messages: u64,
+    /// The summary's words.
+    pub words: Bytes,
+}
+
+/// Rows that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowPage {
+    /// The rows, in the order of their last change.
+    pub rows: Vec<Row>,
+    /// What to give as `since` the next time.
+    pub next: u64,
+    /// True when more rows changed than were given.
+    pub more: bool,
+}
+
+/// A store of session logs.
+///
+/// **Order.** Commits of one session take their places in the order in which their futures are first polled. Expected versions, keys and
+/// claims are checked against the *queued* tail, when the place is taken, so commits may be queued without waiting for each other.
+///
+/// **Visibility.** Everything that reads sees a commit once the level it asked for is reached, whole, and never one without all before it.
+#[async_trait]
+pub trait SessionLog: Send + Sync {
+    /// Appends.
+    ///
+    /// **Contract.** *Atomic*: all of it or nothing, also across a crash. *Ordered*: see the trait. *Durable*: when it answers, the level
+    /// that was asked is reached for this commit and all before it. *Cancel-safe*: once polled, dropping the future changes nothing about
+    /// the commit. When a commit fails, every commit queued behind it in the same session fails too.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`], [`StoreError::AlreadyExists`], [`StoreError::KeyTaken`], [`StoreError::TooWeak`], [`StoreError::TooLarge`],
+    /// [`StoreError::Malformed`]: nothing was written. [`StoreError::NoSpace`]: nothing was written, and a later try may succeed.
+    /// [`StoreError::Poisoned`]: whether it was written shows when the store is opened again.
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// The visible end of a log.
+    ///
+    /// **Contract**: cheap; hosts may ask it before each read.
+    async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError>;
+
+    /// Reads records.
+    ///
+    /// **Contract**: gives only records whose bytes are as they were written; numbers outside the log are passed over. A page ends early only
+    /// with `next`. Does not wait for writers.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] for the first damaged record of the range.
+    async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError>;
+
+    /// Numbers of the visible records with this label, ascending.
+    async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError>;
+
+    /// The newest snapshot that was kept, which may be old or missing.
+    async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError>;
+
+    /// The session that holds a host's key, once visible.
+    async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError>;
+
+    /// A claim of the session, queued ones included.
+    async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError>;
+
+    /// Rows that changed after `since` (0: all), oldest change first, at most `limit`.
+    ///
+    /// **Contract**: a row that changes while paging is given again; none is left out. Numbers of changes are for one opened store only.
+    async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError>;
+
+    /// Waits until `version` is visible and has reached a level.
+    ///
+    /// **Contract**: cancel-safe; answers at once when it is so already. Asking for [`Durability::Disk`] makes the store sync.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] or [`StoreError::Poisoned`] when it cannot happen any more.
+    async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError>;
+
+    /// The strongest level this store gives.
+    fn strongest(&self) -> Durability;
+
+    /// The store's identity.
+    fn id(&self) -> StoreId;
+
+    /// Writes out everything, stops everything the store started, and releases what it holds. Closing twice is fine.
+    ///
+    /// **Contract**: when it answers, another process can open the store.
+    async fn close(&self) -> Result<(), StoreError>;
+}
