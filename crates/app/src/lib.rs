@@ -1,1 +1,29 @@
-//! x
+//! The use cases of agent sessions, over any store.
+//!
+//! [`SessionManager`] is the one entry; [`Session`] is a handle to one conversation. Everything that changes a session goes through one
+//! piece of machinery (load the view, decide in the domain, commit, apply), so a further use case is a few lines.
+//!
+//! Must not know: which store, clock or generator it runs on, or how anything is encrypted or drawn.
+
+mod append;
+mod directory;
+mod error;
+mod history;
+mod keyed;
+mod lane;
+mod lookup;
+mod manager;
+mod moves;
+mod reading;
+mod session;
+mod subscription;
+mod transact;
+
+pub use append::{Append, AppendOutcome, Receipt};
+pub use directory::{ListPage, Query, SortBy};
+pub use error::{ErrorKind, SessionError};
+pub use history::{Entry, Messages};
+pub use manager::{NewSession, Opened, Ports, SessionManager, Settings};
+pub use moves::{BranchInfo, Forked, MoveReceipt};
+pub use session::{At, Session};
+pub use subscription::{Subscription, Update};

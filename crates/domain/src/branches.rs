@@ -154,6 +154,13 @@ pub struct Path<'a> {
     through_clears: bool,
 }
 
+impl Path<'_> {
+    /// The head from which a new walk gives the stretches that this one has not given yet (0: none).
+    pub fn rest(&self) -> u64 {
+        self.next
+    }
+}
+
 impl Iterator for Path<'_> {
     type Item = Stretch;
 

@@ -185,13 +185,7 @@ mod tests {
     }
 
     fn appended(message: Message) -> Event {
-        Event::Appended(Appended {
-            id: MessageId::from_bytes([1; 16]),
-            parent: None,
-            depth: 3,
-            late: false,
-            message,
-        })
+        Event::Appended(Appended { id: MessageId::from_bytes([1; 16]), parent: None, depth: 3, late: false, message })
     }
 
     #[test]

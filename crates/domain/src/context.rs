@@ -163,8 +163,7 @@ mod tests {
     #[test]
     fn every_budget_gives_a_valid_context_within_it() {
         for budget in 5..80 {
-            let mut gather =
-                Gather::new(Budget::tokens(budget), &estimate, vec![Message::system("be")]).unwrap();
+            let mut gather = Gather::new(Budget::tokens(budget), &estimate, vec![Message::system("be")]).unwrap();
             for message in history().into_iter().rev() {
                 if !gather.push(message) {
                     break;

@@ -23,7 +23,9 @@ pub enum RuleViolation {
     #[error("the message has no parts; give it a text, a call, a result or a file")]
     EmptyMessage,
     /// A part stands in a message whose role cannot have it.
-    #[error("a {part} part cannot stand in a message of role {role}; calls belong to the assistant, results to a tool message")]
+    #[error(
+        "a {part} part cannot stand in a message of role {role}; calls belong to the assistant, results to a tool message"
+    )]
     MisplacedPart {
         /// The part's type.
         part: &'static str,

@@ -97,7 +97,9 @@ impl Message {
 
     /// The tool results of the message, in order.
     pub fn results(&self) -> impl Iterator<Item = &ToolResult> {
-        self.parts.iter().filter_map(|part| if let MessagePart::ToolResult(result) = part { Some(result) } else { None })
+        self.parts
+            .iter()
+            .filter_map(|part| if let MessagePart::ToolResult(result) = part { Some(result) } else { None })
     }
 }
 

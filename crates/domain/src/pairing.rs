@@ -129,9 +129,8 @@ mod tests {
     use super::*;
 
     fn call(ids: &[&str]) -> Message {
-        ids.iter().fold(Message::assistant("c"), |message, id| {
-            message.with(MessagePart::tool_call(*id, "t", "{}").unwrap())
-        })
+        ids.iter()
+            .fold(Message::assistant("c"), |message, id| message.with(MessagePart::tool_call(*id, "t", "{}").unwrap()))
     }
 
     fn run(messages: Vec<(bool, Message)>) -> (Vec<Paired>, Vec<Repair>) {

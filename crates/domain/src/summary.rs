@@ -44,11 +44,11 @@ pub struct SummaryWords {
 
 impl SummaryWords {
     /// The words of a view.
-    pub fn of(view: &View, tenant: &str) -> Self {
+    pub fn of(view: &View) -> Self {
         let described = view.described();
         Self {
             key: view.key().cloned(),
-            tenant: tenant.to_owned(),
+            tenant: view.tenant().to_owned(),
             title: described.title.clone(),
             description: described.description.clone(),
             tags: described.tags.clone().unwrap_or_default(),

@@ -103,6 +103,8 @@ struct Words {
     created: Moment,
     updated: Moment,
     lost: u64,
+    #[serde(default)]
+    tenant: String,
 }
 
 impl View {
@@ -146,6 +148,7 @@ impl View {
                 created: stamp.at,
                 updated: stamp.at,
                 lost: 0,
+                tenant: stamp.actor.tenant.clone(),
             },
         })
     }
@@ -335,6 +338,11 @@ impl View {
     /// When the last record was appended.
     pub fn updated(&self) -> Moment {
         self.words.updated
+    }
+
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> &str {
+        &self.words.tenant
     }
 
     /// Records that were damaged and set aside by a repair.
@@ -563,8 +571,7 @@ mod tests {
         let (a, b) = (SessionId::from_bytes([8; 16]), SessionId::from_bytes([9; 16]));
         let owners = vec![(a, 10), (b, 20)];
         view.version = 30;
-        view.words.fork =
-            Some(ForkPoint { parent: b, at: 20, commit: CommitHash::ZERO, head: 0, depth: 0, owners });
+        view.words.fork = Some(ForkPoint { parent: b, at: 20, commit: CommitHash::ZERO, head: 0, depth: 0, owners });
         assert_eq!(view.owners_up_to(5), [(a, 5)]);
         assert_eq!(view.owners_up_to(10), [(a, 10)]);
         assert_eq!(view.owners_up_to(15), [(a, 10), (b, 15)]);

@@ -15,7 +15,9 @@ use crate::log::Durability;
 #[non_exhaustive]
 pub enum StoreError {
     /// The log's tail is not where the commit expected it.
-    #[error("the session changed meanwhile: version {expected} was expected and {actual} is there; read again and retry")]
+    #[error(
+        "the session changed meanwhile: version {expected} was expected and {actual} is there; read again and retry"
+    )]
     Conflict {
         /// The version that was expected.
         expected: u64,
@@ -41,7 +43,9 @@ pub enum StoreError {
         session: SessionId,
     },
     /// A record is damaged.
-    #[error("record {seq} of session {session} is damaged ({what}); run `verify` to see all damage and `repair` to set it aside")]
+    #[error(
+        "record {seq} of session {session} is damaged ({what}); run `verify` to see all damage and `repair` to set it aside"
+    )]
     Corrupt {
         /// The session.
         session: SessionId,

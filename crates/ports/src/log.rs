@@ -119,7 +119,7 @@ pub struct Commit {
     pub key: Option<Digest>,
     /// Idempotency keys.
     pub claims: Vec<Claim>,
-    /// A view of the log after this commit, to be kept beside the log. A store may lose it at any time.
+    /// A view of the log at a version not after this commit, to be kept beside the log. A store may lose it at any time.
     pub snapshot: Option<Bytes>,
     /// The level to wait for.
     pub durability: Durability,

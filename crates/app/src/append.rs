@@ -1,0 +1,304 @@
+//! Appending messages, at most once where the host asks for it.
+//!
+//! Must not know: rules of the conversation; the domain decides.
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+use sessions_domain::{
+    CommitHash, Event, Message, MessageId, OpenCalls, RuleViolation, View,
+    decide::{self, CallsOnPath, Element, ElementKind, Walk, Window},
+};
+use sessions_ports::{Digest, Durability};
+
+use crate::{
+    error::SessionError,
+    keyed,
+    reading::{BackWalk, Bounds},
+    session::Session,
+    transact::{Plan, Through},
+};
+
+/// A message to append, and how.
+///
+/// ```
+/// # use sessions_app::Append;
+/// # use sessions_domain::Message;
+/// # use sessions_ports::Durability;
+/// let append = Append::from(Message::user("hello")).durability(Durability::Process).idempotency_key("request-7");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Append {
+    messages: Vec<Message>,
+    durability: Option<Durability>,
+    idempotency_key: Option<String>,
+    after: Option<MessageId>,
+}
+
+impl From<Message> for Append {
+    fn from(message: Message) -> Self {
+        Self::all([message])
+    }
+}
+
+impl Append {
+    /// Several messages, all or none of them.
+    pub fn all(messages: impl IntoIterator<Item = Message>) -> Self {
+        Self { messages: messages.into_iter().collect(), durability: None, idempotency_key: None, after: None }
+    }
+
+    /// Waits for this level instead of the manager's.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Makes the append happen once: the same key and messages give the first receipt again, also after a restart.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Only behind this message: when another stands at the head, the append is a conflict.
+    #[must_use]
+    pub fn after(mut self, message: MessageId) -> Self {
+        self.after = Some(message);
+        self
+    }
+}
+
+/// Whether an append was written now or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppendOutcome {
+    /// Written now.
+    Inserted,
+    /// Written before, under the same idempotency key.
+    Replayed,
+}
+
+/// What is known of an append that is through. It serialises as `{"id","seq","version","head","durability","outcome"}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The (last) message.
+    pub message: MessageId,
+    /// Its number.
+    pub seq: u64,
+    /// The session's version after the append.
+    pub version: u64,
+    /// The commit of the session's last record after the append.
+    pub head: CommitHash,
+    /// The level that was reached.
+    pub durability: Durability,
+    /// Whether it was written now.
+    pub outcome: AppendOutcome,
+}
+
+impl Serialize for Receipt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut receipt = serializer.serialize_struct("Receipt", 6)?;
+        receipt.serialize_field("id", &self.message)?;
+        receipt.serialize_field("seq", &self.seq)?;
+        receipt.serialize_field("version", &self.version)?;
+        receipt.serialize_field("head", &self.head)?;
+        receipt.serialize_field("durability", &self.durability)?;
+        receipt.serialize_field("outcome", &self.outcome)?;
+        receipt.end()
+    }
+}
+
+impl Session {
+    /// Appends a message, or several at once, and waits for its durability.
+    ///
+    /// When another writer is faster, the append is decided again behind what came between.
+    ///
+    /// # Errors
+    /// [`SessionError::Rule`] when the conversation does not allow it, [`SessionError::KeyReused`], [`SessionError::Conflict`] when
+    /// [`Append::after`] does not hold, and the store's.
+    pub async fn append(&self, append: impl Into<Append> + Send) -> Result<Receipt, SessionError> {
+        let append = append.into();
+        let durability = append.durability.unwrap_or(self.manager().durability());
+        let claim = self.claim_of(&append).await?;
+        let after = self.seq_of(append.after).await?;
+        let mut on_path = CallsOnPath::default();
+        loop {
+            if let Some(receipt) = self.replayed(claim, durability).await? {
+                return Ok(receipt);
+            }
+            self.know_open_calls().await?;
+            let mut ids: Vec<MessageId> = Vec::new();
+            let mut unknown_open = false;
+            let outcome = self
+                .manager()
+                .transact(self.lane(), durability, |view| {
+                    if matches!(view.open_calls(), OpenCalls::Unknown) {
+                        unknown_open = true;
+                        return Ok(None);
+                    }
+                    if let Some(after) = after.filter(|after| *after != view.head()) {
+                        return Err(SessionError::Conflict { expected: after, actual: view.head() });
+                    }
+                    ids.clear();
+                    self.decide(view, &append.messages, &on_path, claim, &mut ids).map(Some)
+                })
+                .await;
+            match (outcome, ids.last()) {
+                (Ok(Some(done)), Some(id)) => return Ok(receipt_of(done, *id)),
+                (Ok(_), _) if unknown_open => {}
+                (Ok(_), _) => return Err(RuleViolation::EmptyMessage.into()),
+                (Err(SessionError::Rule(RuleViolation::ResultWithoutCall { call_id })), _) if is_empty(&on_path) => {
+                    on_path = self.calls_on_path(&append.messages).await?;
+                    if is_empty(&on_path) {
+                        return Err(RuleViolation::ResultWithoutCall { call_id }.into());
+                    }
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        view: &View,
+        messages: &[Message],
+        on_path: &CallsOnPath,
+        claim: Option<(Digest, Digest)>,
+        ids: &mut Vec<MessageId>,
+    ) -> Result<Plan, SessionError> {
+        let ports = self.manager().ports();
+        let now = ports.clock.now();
+        let mut events: Vec<Event> = Vec::with_capacity(messages.len());
+        let mut ahead: Option<View> = None;
+        for (at, message) in messages.iter().enumerate() {
+            let id = ports.ids.message(now);
+            ids.push(id);
+            let event = decide::append(ahead.as_ref().unwrap_or(view), id, message.clone(), on_path)?;
+            if at + 1 < messages.len() {
+                // The next message is decided behind this one. Only its place and calls matter, so stamp and commit stay as they are.
+                let mut next = ahead.take().unwrap_or_else(|| view.clone());
+                let stamp = sessions_domain::Stamp { at: now, actor: self.manager().actor().clone() };
+                next.apply(next.version() + 1, &event, &stamp, next.commit())
+                    .map_err(|source| SessionError::InvalidHistory { session: view.session(), source })?;
+                ahead = Some(next);
+            }
+            events.push(event);
+        }
+        if events.is_empty() {
+            return Err(RuleViolation::EmptyMessage.into());
+        }
+        Ok(Plan { events, claim })
+    }
+
+    async fn claim_of(&self, append: &Append) -> Result<Option<(Digest, Digest)>, SessionError> {
+        let Some(key) = &append.idempotency_key else { return Ok(None) };
+        self.manager().refresh(self.lane()).await?;
+        let (store, lineage) = (self.manager().ports().store.id(), self.view()?.lineage());
+        let payload = keyed::payload(store, lineage, &append.messages);
+        Ok(Some((keyed::idempotency_key(store, lineage, key), payload)))
+    }
+
+    /// The receipt of the append that claimed the key, if one did. Checked before status, limits, versions and rules.
+    async fn replayed(
+        &self,
+        claim: Option<(Digest, Digest)>,
+        durability: Durability,
+    ) -> Result<Option<Receipt>, SessionError> {
+        let Some((key, payload)) = claim else { return Ok(None) };
+        let store = &self.manager().ports().store;
+        let Some(made) = store.claim(self.id(), key).await? else { return Ok(None) };
+        if made.payload != payload {
+            return Err(SessionError::KeyReused);
+        }
+        store.wait(self.id(), made.version, durability).await?;
+        self.manager().refresh(self.lane()).await?;
+        let view = self.view()?;
+        let unknown = SessionError::UnknownVersion { version: made.version, first: 1, last: view.version() };
+        let Some(last) = self.manager().read_one(&view, made.version).await? else { return Err(unknown) };
+        let head = last.record.commit;
+        let Some(message) = last.message(true) else { return Err(unknown) };
+        Ok(Some(Receipt {
+            message: message.id,
+            seq: message.seq,
+            version: made.version,
+            head,
+            durability,
+            outcome: AppendOutcome::Replayed,
+        }))
+    }
+
+    async fn seq_of(&self, message: Option<MessageId>) -> Result<Option<u64>, SessionError> {
+        let Some(id) = message else { return Ok(None) };
+        self.manager().refresh(self.lane()).await?;
+        let view = self.view()?;
+        Ok(Some(self.manager().read_message(&view, id).await?.record.seq))
+    }
+
+    /// Fills in the view's open calls after the head was moved, which needs a look at the elements before it.
+    async fn know_open_calls(&self) -> Result<(), SessionError> {
+        loop {
+            self.manager().refresh(self.lane()).await?;
+            let unknown = {
+                let state = self.lane().lock();
+                let Some(view) = &state.tail else { continue };
+                matches!(view.open_calls(), OpenCalls::Unknown)
+            };
+            if !unknown {
+                return Ok(());
+            }
+            self.lane().quiet().await;
+            self.manager().refresh(self.lane()).await?;
+            let view = self.view()?;
+            let mut walk = BackWalk::whole(self.manager(), view.clone(), view.head());
+            let mut elements: Vec<Element> = Vec::new();
+            let open = loop {
+                let page = walk.next_page(Bounds::records(8)).await?;
+                let complete = page.is_none();
+                elements.extend(page.iter().flatten().filter_map(|read| read.element()));
+                if let Walk::Done(open) = decide::open_calls(Window { elements: &elements, complete }) {
+                    break open;
+                }
+            };
+            let mut state = self.lane().lock();
+            if let Some(tail) = state.tail.as_mut().filter(|tail| tail.version() == view.version()) {
+                std::sync::Arc::make_mut(tail).set_open_calls(open);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks up the whole path for calls that the messages answer.
+    async fn calls_on_path(&self, messages: &[Message]) -> Result<CallsOnPath, SessionError> {
+        let wanted: Vec<&str> = messages.iter().flat_map(Message::results).map(|r| r.call_id.as_str()).collect();
+        self.lane().quiet().await;
+        self.manager().refresh(self.lane()).await?;
+        let view = self.view()?;
+        let mut walk = BackWalk::whole(self.manager(), view.clone(), view.head());
+        let mut found = CallsOnPath::default();
+        while let Some(page) = walk.next_page(Bounds::records(512)).await? {
+            for element in page.iter().filter_map(|read| read.element()) {
+                let ElementKind::Message { calls, answers, .. } = element.what else { continue };
+                let is_wanted = |id: &String| wanted.contains(&id.as_str());
+                found.answered.extend(answers.into_iter().filter(is_wanted));
+                let made = calls.into_iter().filter(is_wanted);
+                found.unanswered.extend(made.filter(|id| !found.answered.contains(id)));
+            }
+        }
+        // An answer counts only for a call that is on the path too; answered ones were seen first, walking back.
+        Ok(found)
+    }
+}
+
+fn is_empty(calls: &CallsOnPath) -> bool {
+    calls.answered.is_empty() && calls.unanswered.is_empty()
+}
+
+fn receipt_of(done: Through, message: MessageId) -> Receipt {
+    Receipt {
+        message,
+        seq: done.version,
+        version: done.version,
+        head: done.head,
+        durability: done.durability,
+        outcome: AppendOutcome::Inserted,
+    }
+}

@@ -1,0 +1,199 @@
+//! The one error of the library, by what a caller can do about it.
+//!
+//! Must not know: exit codes, pages, or how an error is shown.
+
+use sessions_domain::{
+    InvalidHistory, InvalidId, InvalidKey, MessageId, RuleViolation, SessionId, codec::CodecError, context::OverBudget,
+};
+use sessions_ports::{EntropyError, StoreError};
+
+/// Why something was not done. No variant shows content.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// No session has this id.
+    #[error("there is no session {session}; list the sessions to see their ids")]
+    NotFound {
+        /// What was looked for.
+        session: SessionId,
+    },
+    /// No session answers to this name.
+    #[error("no session has this id, key or beginning of an id; list the sessions to see them")]
+    NoSuchName,
+    /// Several sessions answer to this beginning of an id.
+    #[error("{matches} sessions have an id that begins so; give more characters")]
+    AmbiguousName {
+        /// How many.
+        matches: usize,
+    },
+    /// The beginning of an id is too short to stand for one.
+    #[error("this names no session; an id has 26 characters, its beginning at least 6, and a key is given whole")]
+    NameTooShort,
+    /// Not an id.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    /// Not a key.
+    #[error(transparent)]
+    InvalidKey(#[from] InvalidKey),
+    /// The session has no such message.
+    #[error("the session has no message {message}")]
+    UnknownMessage {
+        /// The message.
+        message: MessageId,
+    },
+    /// The session has no such version.
+    #[error("the session has no version {version}; its versions go from {first} to {last}")]
+    UnknownVersion {
+        /// What was asked.
+        version: u64,
+        /// The first there is.
+        first: u64,
+        /// The last there is.
+        last: u64,
+    },
+    /// The session went another way meanwhile.
+    #[error(
+        "the session changed meanwhile: version {expected} was expected and {actual} is there; look at it and retry"
+    )]
+    Conflict {
+        /// The version that was expected.
+        expected: u64,
+        /// The version that is there.
+        actual: u64,
+    },
+    /// An idempotency key was used before for something else.
+    #[error("this idempotency key was used before with another message; take a new key for a new message")]
+    KeyReused,
+    /// A rule of the conversation refuses it.
+    #[error(transparent)]
+    Rule(#[from] RuleViolation),
+    /// A limit is reached.
+    #[error("{limit} may be at most {max}; this has {actual}")]
+    LimitReached {
+        /// The limit's name.
+        limit: &'static str,
+        /// Its value.
+        max: u64,
+        /// What was given.
+        actual: u64,
+    },
+    /// What must always be sent does not fit the budget.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+    /// A record of the session cannot be understood.
+    #[error("record {seq} of session {session} is not valid: {source}; run `verify`")]
+    InvalidRecord {
+        /// The session.
+        session: SessionId,
+        /// The record.
+        seq: u64,
+        /// What is wrong.
+        #[source]
+        source: CodecError,
+    },
+    /// A record of the session cannot follow the ones before it.
+    #[error("the log of session {session} is not valid: {source}; run `verify`")]
+    InvalidHistory {
+        /// The session.
+        session: SessionId,
+        /// What is wrong.
+        #[source]
+        source: InvalidHistory,
+    },
+    /// A value of the host has no JSON form.
+    #[error("the message has no JSON form: {0}")]
+    Unwritable(#[source] CodecError),
+    /// The system gave no random bytes.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// What an error asks of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Ask otherwise: the wish itself is not possible.
+    Invalid,
+    /// There is no such thing.
+    NotFound,
+    /// Something changed meanwhile, or exists already: look, and decide again.
+    Conflict,
+    /// Another process owns the store.
+    Locked,
+    /// Something stored is damaged.
+    Damaged,
+    /// There is no space left.
+    NoSpace,
+    /// A limit is reached.
+    Limit,
+    /// It failed.
+    Failed,
+}
+
+impl ErrorKind {
+    /// The kind's name, in snake case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Locked => "locked",
+            Self::Damaged => "damaged",
+            Self::NoSpace => "no_space",
+            Self::Limit => "limit",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl SessionError {
+    /// What the error asks of a caller.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } | Self::NoSuchName | Self::UnknownMessage { .. } | Self::UnknownVersion { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::AmbiguousName { .. }
+            | Self::NameTooShort
+            | Self::InvalidId(_)
+            | Self::InvalidKey(_)
+            | Self::Rule(_)
+            | Self::OverBudget(_)
+            | Self::Unwritable(_) => ErrorKind::Invalid,
+            Self::Conflict { .. } | Self::KeyReused => ErrorKind::Conflict,
+            Self::LimitReached { .. } => ErrorKind::Limit,
+            Self::InvalidRecord { .. } | Self::InvalidHistory { .. } => ErrorKind::Damaged,
+            Self::Entropy(_) => ErrorKind::Failed,
+            Self::Store(error) => match error {
+                StoreError::Conflict { .. } | StoreError::AlreadyExists { .. } | StoreError::KeyTaken { .. } => {
+                    ErrorKind::Conflict
+                }
+                StoreError::NotFound { .. } => ErrorKind::NotFound,
+                StoreError::Corrupt { .. } | StoreError::ForeignFormat { .. } => ErrorKind::Damaged,
+                StoreError::NoSpace { .. } => ErrorKind::NoSpace,
+                StoreError::Locked { .. } => ErrorKind::Locked,
+                StoreError::TooLarge { .. } => ErrorKind::Limit,
+                StoreError::TooWeak { .. } => ErrorKind::Invalid,
+                _ => ErrorKind::Failed,
+            },
+        }
+    }
+
+    /// True when the same call may succeed later without anybody changing it.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_transient())
+    }
+}
+
+impl From<StoreError> for SessionError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { session } => Self::NotFound { session },
+            StoreError::Conflict { expected, actual } => Self::Conflict { expected, actual },
+            other => Self::Store(other),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Reading a conversation: the newest messages, all of them page by page, or every record with what became of it.
+//!
+//! Must not know: how messages are shown.
+
+use std::sync::Arc;
+
+use sessions_domain::{Event, StoredMessage, View, branches::Stretch};
+use sessions_ports::{KindFilter, Order};
+
+use crate::{
+    error::SessionError,
+    reading::{BackWalk, Bounds},
+    session::{At, Session},
+};
+
+/// A page is at most so many messages.
+const PAGE: usize = 512;
+
+/// The messages of a path, oldest first, page by page.
+pub struct Messages {
+    session: Session,
+    view: Arc<View>,
+    /// The stretches that are left, so that the last is the next.
+    stretches: Vec<Stretch>,
+}
+
+impl Messages {
+    /// The next messages; `None` behind the last.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<StoredMessage>>, SessionError> {
+        while let Some(stretch) = self.stretches.pop() {
+            let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
+            let bounds = Bounds::records(PAGE);
+            let (reads, rest) = self.session.manager().read_stretch(&self.view, stretch, order, kinds, bounds).await?;
+            self.stretches.extend(rest);
+            let messages: Vec<StoredMessage> = reads.into_iter().filter_map(|read| read.message(true)).collect();
+            if !messages.is_empty() {
+                return Ok(Some(messages));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// One record of a session's log, as people look at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The record's number.
+    pub seq: u64,
+    /// The event, for records that are no messages.
+    pub event: Event,
+    /// The message, for records that are.
+    pub message: Option<StoredMessage>,
+}
+
+impl Session {
+    /// The newest visible messages, at most so many, oldest of them first. Reads these and nothing else.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn last(&self, count: usize) -> Result<Vec<StoredMessage>, SessionError> {
+        self.last_at(At::Now, count).await
+    }
+
+    /// The newest messages that were visible at a place in history.
+    ///
+    /// # Errors
+    /// As [`Session::fork`].
+    pub async fn last_at(&self, at: At, count: usize) -> Result<Vec<StoredMessage>, SessionError> {
+        let view = self.fresh_view().await?;
+        let head = self.place_at(&view, at).await?.head;
+        let mut walk = BackWalk::visible(self.manager(), view, head);
+        let mut messages: Vec<StoredMessage> = Vec::with_capacity(count.min(PAGE));
+        while messages.len() < count {
+            let Some(page) = walk.next_page(Bounds::records((count - messages.len()).min(PAGE))).await? else { break };
+            messages.extend(page.into_iter().filter_map(|read| read.message(true)));
+        }
+        messages.reverse();
+        Ok(messages)
+    }
+
+    /// All visible messages, oldest first, page by page.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn messages(&self) -> Result<Messages, SessionError> {
+        self.messages_at(At::Now).await
+    }
+
+    /// All messages that were visible at a place in history, oldest first, page by page.
+    ///
+    /// # Errors
+    /// As [`Session::fork`].
+    pub async fn messages_at(&self, at: At) -> Result<Messages, SessionError> {
+        let view = self.fresh_view().await?;
+        let head = self.place_at(&view, at).await?.head;
+        let stretches = view.tree().path(head).collect();
+        Ok(Messages { session: self.clone(), view, stretches })
+    }
+
+    /// Records from a number on, hidden ones included, at most one page; empty behind the last.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn entries(&self, from: u64) -> Result<Vec<Entry>, SessionError> {
+        let view = self.fresh_view().await?;
+        if from > view.version() {
+            return Ok(Vec::new());
+        }
+        let visible: Vec<Stretch> = view.tree().path(view.head()).collect();
+        let is_visible = |seq: u64| visible.iter().any(|stretch| stretch.first <= seq && seq <= stretch.last);
+        let stretch = Stretch { first: from.max(1), last: view.version() };
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let (reads, _) = self.manager().read_stretch(&view, stretch, order, kinds, Bounds::records(PAGE)).await?;
+        let entry = |read: crate::reading::Read| {
+            let (seq, event) = (read.record.seq, read.event.clone());
+            Entry { seq, event, message: read.message(is_visible(seq)) }
+        };
+        Ok(reads.into_iter().map(entry).collect())
+    }
+}

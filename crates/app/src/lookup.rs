@@ -1,0 +1,52 @@
+//! Finding a session by what a person types: an id, a key, or the beginning of an id.
+//!
+//! Must not know: where people type.
+
+use sessions_domain::{SessionId, SessionKey};
+
+use crate::{error::SessionError, manager::SessionManager, session::Session};
+
+/// The shortest beginning of an id that stands for one.
+const SHORTEST_PREFIX: usize = 6;
+
+impl SessionManager {
+    /// Finds by exact id, then exact key, then the beginning of an id (at least 6 characters). `id:` and `key:` force one of them.
+    ///
+    /// # Errors
+    /// [`SessionError::NoSuchName`], [`SessionError::AmbiguousName`], [`SessionError::NameTooShort`], and the store's.
+    pub async fn find(&self, name: &str) -> Result<Session, SessionError> {
+        if let Some(id) = name.strip_prefix("id:") {
+            return match id.parse::<SessionId>() {
+                Ok(id) => self.load(id).await,
+                Err(_) if !id.is_empty() && id.len() < 26 => self.by_prefix(id).await,
+                Err(error) => Err(error.into()),
+            };
+        }
+        if let Some(key) = name.strip_prefix("key:") {
+            let key = SessionKey::new(key)?;
+            return self.by_key(Some(&key)).await?.ok_or(SessionError::NoSuchName);
+        }
+        if let Ok(id) = name.parse::<SessionId>()
+            && let Some(session) = self.get(id).await?
+        {
+            return Ok(session);
+        }
+        let key = SessionKey::new(name)?;
+        if let Some(session) = self.by_key(Some(&key)).await? {
+            return Ok(session);
+        }
+        self.by_prefix(name).await
+    }
+
+    async fn by_prefix(&self, prefix: &str) -> Result<Session, SessionError> {
+        if prefix.len() < SHORTEST_PREFIX {
+            return Err(SessionError::NameTooShort);
+        }
+        let ids = self.ids_with_prefix(&prefix.to_ascii_uppercase()).await?;
+        match ids.as_slice() {
+            [] => Err(SessionError::NoSuchName),
+            [id] => self.load(*id).await,
+            several => Err(SessionError::AmbiguousName { matches: several.len() }),
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! The one entry: makes sessions, finds them, and keeps the live ones.
+//!
+//! Must not know: which store it runs on.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use sessions_domain::{
+    Actor, CommitHash, Created, Described, Event, ForkPoint, ImportSource, Moment, Origin, SessionId, SessionKey,
+    Stamp, View, branches::Tree,
+};
+use sessions_ports::{
+    Clock, Commit, Digest, Durability, Entropy, Expected, IdGenerator, KindFilter, Order, ReadRange, RowChange,
+    SessionLog, StoreError, TokenCounter,
+};
+
+use crate::{
+    append::AppendOutcome,
+    directory::Directory,
+    error::SessionError,
+    keyed,
+    lane::Lane,
+    reading::decoded,
+    session::Session,
+    transact::{Chain, words_of},
+};
+
+/// What a manager is given from outside.
+#[derive(Clone)]
+pub struct Ports {
+    /// Keeps the logs.
+    pub store: Arc<dyn SessionLog>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes identities.
+    pub ids: Arc<dyn IdGenerator>,
+    /// Gives random bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// Counts tokens.
+    pub counter: Arc<dyn TokenCounter>,
+}
+
+/// How a manager behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who acts.
+    pub actor: Actor,
+    /// The level of appends that name none; `None`: the strongest that the store gives.
+    pub durability: Option<Durability>,
+    /// How many sessions to keep ready that nobody holds a handle to.
+    pub live_sessions: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { actor: Actor::default(), durability: None, live_sessions: 4096 }
+    }
+}
+
+/// Makes, finds and lists sessions. Clones are handles to the same manager.
+#[derive(Clone)]
+pub struct SessionManager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ports: Ports,
+    settings: Settings,
+    durability: Durability,
+    lanes: Mutex<HashMap<SessionId, Arc<Lane>>>,
+    directory: Mutex<Directory>,
+}
+
+/// A session to make.
+#[derive(Clone, Debug, Default)]
+pub struct NewSession {
+    pub(crate) id: Option<SessionId>,
+    pub(crate) key: Option<SessionKey>,
+    pub(crate) described: Described,
+    pub(crate) origin: Origin,
+    pub(crate) created_at: Option<Moment>,
+    pub(crate) durability: Option<Durability>,
+    pub(crate) fork: Option<ForkPoint>,
+    pub(crate) source: Option<ImportSource>,
+}
+
+impl NewSession {
+    /// A session with a title.
+    pub fn titled(title: impl Into<String>) -> Self {
+        let described = Described { title: Some(title.into()), ..Described::default() };
+        Self { described, ..Self::default() }
+    }
+
+    /// With the host's own key.
+    #[must_use]
+    pub fn key(mut self, key: SessionKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// With an id of the host's (one that moves in from elsewhere).
+    #[must_use]
+    pub fn id(mut self, id: SessionId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// With the time it was made elsewhere.
+    #[must_use]
+    pub fn created_at(mut self, at: Moment) -> Self {
+        self.created_at = Some(at);
+        self
+    }
+
+    /// With a description.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.described.description = Some(text.into());
+        self
+    }
+
+    /// With tags, which are a set.
+    #[must_use]
+    pub fn tags(mut self, tags: impl IntoIterator<Item = String>) -> Self {
+        let mut tags: Vec<String> = tags.into_iter().collect();
+        tags.sort();
+        tags.dedup();
+        self.described.tags = (!tags.is_empty()).then_some(tags);
+        self
+    }
+
+    /// With what is known of where it is made.
+    #[must_use]
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// With a level of its own for its first record.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+}
+
+/// A session that was opened or made.
+#[derive(Clone)]
+pub struct Opened {
+    /// The session.
+    pub session: Session,
+    /// Whether it was made now.
+    pub outcome: AppendOutcome,
+    /// The level its creation is known to have reached.
+    pub durability: Durability,
+}
+
+impl SessionManager {
+    /// A manager over these parts. Use it within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::TooWeak`] when the settings ask for more than the store gives.
+    pub fn with(ports: Ports, settings: Settings) -> Result<Self, SessionError> {
+        let best = ports.store.strongest();
+        let durability = settings.durability.unwrap_or(best);
+        if durability > best {
+            return Err(StoreError::TooWeak { asked: durability, best }.into());
+        }
+        let inner = Inner {
+            ports,
+            settings,
+            durability,
+            lanes: Mutex::new(HashMap::new()),
+            directory: Mutex::new(Directory::default()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same store for another actor.
+    #[must_use]
+    pub fn acting_for(&self, actor: Actor) -> Self {
+        let inner = Inner {
+            ports: self.inner.ports.clone(),
+            settings: Settings { actor, ..self.inner.settings.clone() },
+            durability: self.inner.durability,
+            lanes: Mutex::new(HashMap::new()),
+            directory: Mutex::new(Directory::default()),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What the manager was given.
+    pub fn ports(&self) -> &Ports {
+        &self.inner.ports
+    }
+
+    /// Who acts.
+    pub fn actor(&self) -> &Actor {
+        &self.inner.settings.actor
+    }
+
+    /// The level of appends that name none.
+    pub fn durability(&self) -> Durability {
+        self.inner.durability
+    }
+
+    pub(crate) fn directory(&self) -> &Mutex<Directory> {
+        &self.inner.directory
+    }
+
+    /// Makes a session.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] or [`StoreError::KeyTaken`] when its id or key belongs to another.
+    pub async fn create(&self, new: NewSession) -> Result<Session, SessionError> {
+        self.begin(new).await.map(|(session, _)| session)
+    }
+
+    /// Opens the session with the host's key, or makes it. Atomic, also when several do it at once.
+    ///
+    /// # Errors
+    /// The key's, or the store's.
+    pub async fn open_or_create(&self, key: &str) -> Result<Session, SessionError> {
+        let new = NewSession { key: Some(SessionKey::new(key)?), ..NewSession::default() };
+        self.open_or_create_as(new).await.map(|opened| opened.session)
+    }
+
+    /// Opens the session with the key of `new`, or makes it as `new` says.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open_or_create_as(&self, new: NewSession) -> Result<Opened, SessionError> {
+        if let Some(session) = self.by_key(new.key.as_ref()).await? {
+            return Ok(Opened { session, outcome: AppendOutcome::Replayed, durability: self.durability() });
+        }
+        match self.begin(new).await {
+            Ok((session, durability)) => Ok(Opened { session, outcome: AppendOutcome::Inserted, durability }),
+            Err(SessionError::Store(StoreError::KeyTaken { session })) => {
+                self.ports().store.wait(session, 1, Durability::Volatile).await?;
+                let session = self.load(session).await?;
+                Ok(Opened { session, outcome: AppendOutcome::Replayed, durability: self.durability() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn by_key(&self, key: Option<&SessionKey>) -> Result<Option<Session>, SessionError> {
+        let Some(key) = key else { return Ok(None) };
+        let found = self.ports().store.by_key(self.key_digest(key)).await?;
+        match found {
+            Some(id) => self.get(id).await,
+            None => Ok(None),
+        }
+    }
+
+    fn key_digest(&self, key: &SessionKey) -> Digest {
+        keyed::session_key(self.ports().store.id(), self.actor(), key)
+    }
+
+    pub(crate) async fn begin(&self, new: NewSession) -> Result<(Session, Durability), SessionError> {
+        let now = self.ports().clock.now();
+        let stamp = Stamp { at: new.created_at.unwrap_or(now), actor: self.actor().clone() };
+        let created = Created {
+            session: new.id.unwrap_or_else(|| self.ports().ids.session(now)),
+            lineage: self.ports().ids.lineage(now),
+            key: new.key,
+            described: new.described,
+            origin: new.origin,
+            fork: new.fork,
+            source: new.source,
+        };
+        let inherited = match &created.fork {
+            Some(fork) => Some(self.tree_of(fork.parent).await?),
+            None => None,
+        };
+        let durability = new.durability.unwrap_or(self.durability());
+        self.publish(vec![Event::Created(Box::new(created))], &stamp, inherited.as_ref(), durability).await
+    }
+
+    /// Commits the whole beginning of a log, whose first event is its creation.
+    pub(crate) async fn publish(
+        &self,
+        events: Vec<Event>,
+        stamp: &Stamp,
+        inherited: Option<&Tree>,
+        durability: Durability,
+    ) -> Result<(Session, Durability), SessionError> {
+        let Some(Event::Created(created)) = events.first() else {
+            return Err(StoreError::Malformed { what: "a log begins with its session's creation" }.into());
+        };
+        let created = created.clone();
+        let (seq, commit) = created.fork.as_ref().map_or((0, CommitHash::ZERO), |fork| (fork.at, fork.commit));
+        let chain = Chain { lineage: created.lineage, seq, commit };
+        let (records, decided) = self.chained(chain, events, stamp)?;
+        let invalid = |source| SessionError::InvalidHistory { session: created.session, source };
+        let mut view: Option<View> = None;
+        for record in &decided {
+            match &mut view {
+                None => {
+                    let begun = View::begin(record.seq, &created, stamp, record.commit, inherited);
+                    view = Some(begun.map_err(invalid)?);
+                }
+                Some(view) => view.apply(record.seq, &record.event, stamp, record.commit).map_err(invalid)?,
+            }
+        }
+        let Some(view) = view else { return Err(StoreError::Malformed { what: "no records" }.into()) };
+        let commit = Commit {
+            session: created.session,
+            expected: Expected::NoStream,
+            snapshot: (records.len() > 16).then(|| Bytes::from(view.to_snapshot())),
+            records,
+            row: RowChange { updated: stamp.at, messages: view.depth(), words: Some(words_of(&view)) },
+            key: created.key.as_ref().map(|key| self.key_digest(key)),
+            claims: Vec::new(),
+            durability,
+        };
+        let done = self.ports().store.commit(commit).await?;
+        let lane = self.adopt(Lane::new(created.session, Some(view)));
+        Ok((Session::new(self.clone(), lane), done.durability))
+    }
+
+    /// The session, if there is one.
+    ///
+    /// # Errors
+    /// The store's, and what makes its log unreadable.
+    pub async fn get(&self, id: SessionId) -> Result<Option<Session>, SessionError> {
+        match self.load(id).await {
+            Ok(session) => Ok(Some(session)),
+            Err(SessionError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The session.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] when there is none, or when it belongs to another tenant.
+    pub async fn load(&self, id: SessionId) -> Result<Session, SessionError> {
+        let lane = self.lane(id);
+        self.refresh(&lane).await?;
+        let foreign = lane.lock().visible().is_none_or(|view| view.tenant() != self.actor().tenant);
+        if foreign {
+            return Err(SessionError::NotFound { session: id });
+        }
+        Ok(Session::new(self.clone(), self.adopt_shared(lane)))
+    }
+
+    /// Writes out everything and releases the store. Handles answer errors afterwards.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn close(&self) -> Result<(), SessionError> {
+        self.ports().store.close().await.map_err(SessionError::from)
+    }
+
+    fn lane(&self, id: SessionId) -> Arc<Lane> {
+        let lanes = self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(&id).cloned().unwrap_or_else(|| Arc::new(Lane::new(id, None)))
+    }
+
+    fn adopt(&self, lane: Lane) -> Arc<Lane> {
+        self.adopt_shared(Arc::new(lane))
+    }
+
+    /// Keeps a lane, and lets go of others that nobody holds when there are too many. The one that was kept first wins.
+    fn adopt_shared(&self, lane: Arc<Lane>) -> Arc<Lane> {
+        let mut lanes = self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = lanes.get(&lane.id) {
+            return Arc::clone(kept);
+        }
+        if lanes.len() >= self.inner.settings.live_sessions {
+            let half = self.inner.settings.live_sessions / 2;
+            let mut idle: Vec<SessionId> =
+                lanes.values().filter(|lane| Arc::strong_count(lane) == 1).map(|lane| lane.id).collect();
+            idle.truncate(idle.len().saturating_sub(half.min(idle.len() / 2)));
+            for id in idle {
+                lanes.remove(&id);
+            }
+        }
+        lanes.insert(lane.id, Arc::clone(&lane));
+        lane
+    }
+
+    /// Makes a lane's view the store's, unless commits of its own are on their way.
+    pub(crate) async fn refresh(&self, lane: &Arc<Lane>) -> Result<(), SessionError> {
+        loop {
+            let (cached, is_quiet) = {
+                let state = lane.lock();
+                (state.tail.clone(), state.is_quiet())
+            };
+            match (&cached, is_quiet) {
+                (Some(_), false) => return Ok(()),
+                // A commit failed, and those behind it are about to.
+                (None, false) => lane.quiet().await,
+                (_, true) => {}
+            }
+            let head = self.ports().store.head(lane.id).await?;
+            let head = head.ok_or(SessionError::NotFound { session: lane.id })?;
+            if cached.as_ref().is_some_and(|view| view.version() == head.version && view.commit() == head.commit) {
+                return Ok(());
+            }
+            let behind = cached.clone().filter(|view| view.version() < head.version);
+            let view = match behind {
+                Some(view) => self.replay(View::clone(&view), head.version).await?,
+                None => self.read_view(lane.id, head.first, head.version).await?,
+            };
+            let mut state = lane.lock();
+            let unchanged = match (&state.tail, &cached) {
+                (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+                (None, None) => true,
+                _ => false,
+            };
+            if state.is_quiet() && unchanged {
+                state.tail = Some(Arc::new(view));
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_view(&self, id: SessionId, first: u64, version: u64) -> Result<View, SessionError> {
+        let kept = self.ports().store.snapshot(id).await?.and_then(|bytes| View::from_snapshot(&bytes));
+        let kept = kept.filter(|view| view.session() == id && view.version() <= version);
+        if let Some(view) = kept
+            && self.is_of_this_log(&view).await?
+        {
+            return self.replay(view, version).await;
+        }
+        let range = single(first);
+        let page = self.ports().store.read(id, range).await?;
+        let Some(record) = page.records.first() else { return Err(SessionError::NotFound { session: id }) };
+        let (event, stamp) = decoded(id, record)?;
+        let Event::Created(created) = event else {
+            let source = sessions_domain::InvalidHistory::NoBeginning;
+            return Err(SessionError::InvalidHistory { session: id, source });
+        };
+        let inherited = match &created.fork {
+            Some(fork) => Some(self.tree_of(fork.parent).await?),
+            None => None,
+        };
+        let view = View::begin(record.seq, &created, &stamp, record.commit, inherited.as_ref())
+            .map_err(|source| SessionError::InvalidHistory { session: id, source })?;
+        self.replay(view, version).await
+    }
+
+    /// A snapshot is only a hint: its commit must be the one in the log.
+    async fn is_of_this_log(&self, view: &View) -> Result<bool, SessionError> {
+        let page = self.ports().store.read(view.session(), single(view.version())).await?;
+        Ok(page.records.first().is_some_and(|record| record.commit == view.commit()))
+    }
+
+    async fn replay(&self, mut view: View, version: u64) -> Result<View, SessionError> {
+        let session = view.session();
+        while view.version() < version {
+            let range = ReadRange {
+                from: view.version() + 1,
+                to: version,
+                order: Order::OldestFirst,
+                kinds: KindFilter::All,
+                max_records: 4096,
+                max_bytes: 4 << 20,
+            };
+            let page = self.ports().store.read(session, range).await?;
+            if page.records.is_empty() {
+                let source = sessions_domain::InvalidHistory::Gap { expected: view.version() + 1, found: version };
+                return Err(SessionError::InvalidHistory { session, source });
+            }
+            for record in &page.records {
+                let (event, stamp) = decoded(session, record)?;
+                view.apply(record.seq, &event, &stamp, record.commit)
+                    .map_err(|source| SessionError::InvalidHistory { session, source })?;
+            }
+        }
+        Ok(view)
+    }
+
+    /// The tree of a session, for those that inherit from it.
+    pub(crate) async fn tree_of(&self, id: SessionId) -> Result<Tree, SessionError> {
+        let lane = self.lane(id);
+        // Parents may be forks themselves, so this recurses as deep as the forks do.
+        Box::pin(self.refresh(&lane)).await?;
+        let view = lane.lock().visible();
+        view.map(|view| view.tree().clone()).ok_or(SessionError::NotFound { session: id })
+    }
+}
+
+/// The range of one record.
+pub(crate) fn single(seq: u64) -> ReadRange {
+    ReadRange {
+        from: seq,
+        to: seq,
+        order: Order::OldestFirst,
+        kinds: KindFilter::All,
+        max_records: 1,
+        max_bytes: usize::MAX,
+    }
+}

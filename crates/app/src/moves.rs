@@ -1,0 +1,276 @@
+//! Undo, redo, clear, branches and forks: moves over the history, each of them appended.
+//!
+//! A move is decided about the place the caller saw. When the conversation went on meanwhile, the caller hears of a conflict and decides
+//! again; it is never moved from somewhere else than it looked.
+//!
+//! Must not know: rules of the moves; the domain decides.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use sessions_domain::{
+    CommitHash, Described, Event, Moved, SessionId, View,
+    branches::{Branch, Stretch},
+    decide::{self, Element, UndoBy, Walk, Window},
+};
+use sessions_ports::{KindFilter, Order};
+
+use crate::{
+    error::SessionError,
+    manager::NewSession,
+    reading::{BackWalk, Bounds, Read},
+    session::{At, Session},
+    transact::{Plan, Through},
+};
+
+/// What a move did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MoveReceipt {
+    /// The session's version after the move.
+    pub version: u64,
+    /// The record the head stands at now (0: before the first message).
+    pub moved_to: u64,
+    /// Steps that were taken, which are fewer than asked when no more were left.
+    pub steps: u64,
+    /// Messages that are visible now.
+    pub messages: u64,
+    /// The commit of the session's last record.
+    pub head: CommitHash,
+}
+
+/// A branch of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BranchInfo {
+    /// Its number: the first record on it; 0 is the first branch.
+    pub branch: u64,
+    /// The record it left at (0: the beginning).
+    pub left_at: u64,
+    /// Its last record.
+    pub tip: u64,
+    /// True for the branch the head stands on.
+    pub current: bool,
+}
+
+/// A fork that was made.
+#[derive(Clone)]
+pub struct Forked {
+    /// The new session.
+    pub session: Session,
+    /// The session it was forked from.
+    pub parent: SessionId,
+    /// The last record it inherits.
+    pub at: u64,
+}
+
+impl Session {
+    /// Takes back so many steps: a step is a message, or an assistant's message with calls and all their results.
+    ///
+    /// # Errors
+    /// [`sessions_domain::RuleViolation::NothingToUndo`], [`SessionError::Conflict`] when the conversation went on meanwhile, the store's.
+    pub async fn undo(&self, steps: u64) -> Result<MoveReceipt, SessionError> {
+        self.undo_by(UndoBy::Steps(steps)).await
+    }
+
+    /// Takes back to before the user's message, so many times.
+    ///
+    /// # Errors
+    /// As [`Self::undo`].
+    pub async fn undo_turns(&self, turns: u64) -> Result<MoveReceipt, SessionError> {
+        self.undo_by(UndoBy::Turns(turns)).await
+    }
+
+    /// Takes back to a message, which becomes the last visible one (with the results of its calls).
+    ///
+    /// # Errors
+    /// As [`Self::undo`], and [`SessionError::UnknownMessage`].
+    pub async fn undo_to(&self, message: sessions_domain::MessageId) -> Result<MoveReceipt, SessionError> {
+        let view = self.quiet_view().await?;
+        let seq = self.manager().read_message(&view, message).await?.record.seq;
+        self.undo_by(UndoBy::To(seq)).await
+    }
+
+    async fn undo_by(&self, by: UndoBy) -> Result<MoveReceipt, SessionError> {
+        let view = self.quiet_view().await?;
+        let mut walk = BackWalk::whole(self.manager(), Arc::clone(&view), view.head());
+        let mut elements: Vec<Element> = Vec::new();
+        let mut bounds = 8;
+        let event = loop {
+            let page = walk.next_page(Bounds::records(bounds)).await?;
+            bounds = (bounds * 4).min(4096);
+            let complete = page.is_none();
+            elements.extend(page.iter().flatten().filter_map(Read::element));
+            if let Walk::Done(event) = decide::undo(&view, by, Window { elements: &elements, complete })? {
+                break event;
+            }
+        };
+        self.make_move(&view, event).await
+    }
+
+    /// Takes undone steps up again.
+    ///
+    /// # Errors
+    /// [`sessions_domain::RuleViolation::NothingToRedo`], and as [`Self::undo`].
+    pub async fn redo(&self, steps: u64) -> Result<MoveReceipt, SessionError> {
+        let view = self.quiet_view().await?;
+        let mut stretches = ahead(&view);
+        let mut elements: Vec<Element> = Vec::new();
+        let mut bounds = 8;
+        let event = loop {
+            let mut complete = true;
+            if let Some(stretch) = stretches.pop() {
+                let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
+                let (reads, rest) =
+                    self.manager().read_stretch(&view, stretch, order, kinds, Bounds::records(bounds)).await?;
+                bounds = (bounds * 4).min(4096);
+                elements.extend(reads.iter().filter_map(Read::element));
+                stretches.extend(rest);
+                complete = false;
+            }
+            if let Walk::Done(event) = decide::redo(&view, steps, Window { elements: &elements, complete })? {
+                break event;
+            }
+        };
+        self.make_move(&view, event).await
+    }
+
+    /// Hides the whole history. It can be undone.
+    ///
+    /// # Errors
+    /// [`sessions_domain::RuleViolation::NothingToClear`], and as [`Self::undo`].
+    pub async fn clear(&self) -> Result<MoveReceipt, SessionError> {
+        let view = self.quiet_view().await?;
+        self.make_move(&view, decide::clear(&view)?).await
+    }
+
+    /// The branches of the history, oldest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn branches(&self) -> Result<Vec<BranchInfo>, SessionError> {
+        let view = self.fresh_view().await?;
+        let on = view.tree().run_of(view.head()).map(|run| run.branch);
+        let info = |branch: Branch| BranchInfo {
+            branch: branch.id,
+            left_at: branch.left_at,
+            tip: branch.tip,
+            current: on == Some(branch.id),
+        };
+        Ok(view.tree().branches().into_iter().map(info).collect())
+    }
+
+    /// Moves the head to the end of a branch.
+    ///
+    /// # Errors
+    /// [`sessions_domain::RuleViolation::NoSuchBranch`], and as [`Self::undo`].
+    pub async fn checkout(&self, branch: u64) -> Result<MoveReceipt, SessionError> {
+        let view = self.quiet_view().await?;
+        let tip = view.tree().branches().into_iter().find(|known| known.id == branch).map(|known| known.tip);
+        let tip = match tip {
+            Some(tip) => self.manager().read_one(&view, tip).await?.and_then(|read| read.element()),
+            None => None,
+        };
+        match decide::checkout(&view, branch, tip.as_ref())? {
+            Some(event) => self.make_move(&view, event).await,
+            None => Ok(MoveReceipt {
+                version: view.version(),
+                moved_to: view.head(),
+                steps: 0,
+                messages: view.depth(),
+                head: view.commit(),
+            }),
+        }
+    }
+
+    /// Commits a move that was decided about `seen`, unless the conversation went on.
+    async fn make_move(&self, seen: &View, event: Event) -> Result<MoveReceipt, SessionError> {
+        let (moved_to, messages, steps) = match &event {
+            Event::Moved(Moved { to, depth, steps, .. }) => (Some(*to), *depth, *steps),
+            _ => (None, 0, 1),
+        };
+        let done = self
+            .manager()
+            .transact(self.lane(), self.manager().durability(), |view| {
+                let same = view.head() == seen.head() && view.redo_tip() == seen.redo_tip();
+                if !same {
+                    return Err(SessionError::Conflict { expected: seen.version(), actual: view.version() });
+                }
+                Ok(Some(Plan::of(event.clone())))
+            })
+            .await?;
+        let done = done.unwrap_or(Through {
+            first: seen.version(),
+            version: seen.version(),
+            head: seen.commit(),
+            durability: self.manager().durability(),
+        });
+        let moved_to = moved_to.unwrap_or(done.first);
+        Ok(MoveReceipt { version: done.version, moved_to, steps, messages, head: done.head })
+    }
+
+    /// Changes title, description or tags; what is `None` stays. `false`: they were so already.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn describe(&self, words: Described) -> Result<bool, SessionError> {
+        let durability = self.manager().durability();
+        let done = self
+            .manager()
+            .transact(self.lane(), durability, |view| Ok(decide::describe(view, words.clone()).map(Plan::of)))
+            .await?;
+        Ok(done.is_some())
+    }
+
+    /// Gives the session a title.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn rename(&self, title: impl Into<String> + Send) -> Result<bool, SessionError> {
+        self.describe(Described { title: Some(title.into()), ..Described::default() }).await
+    }
+
+    /// Forks at a place into a new session. It costs one append, whatever the length of the history.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownMessage`], [`SessionError::UnknownVersion`], and the store's.
+    pub async fn fork(&self, at: At) -> Result<Session, SessionError> {
+        self.fork_as(at, NewSession::default()).await.map(|forked| forked.session)
+    }
+
+    /// Forks at a place into a new session with words of its own; what `new` leaves open is inherited.
+    ///
+    /// # Errors
+    /// As [`Self::fork`].
+    pub async fn fork_as(&self, at: At, mut new: NewSession) -> Result<Forked, SessionError> {
+        let view = self.quiet_view().await?;
+        let place = self.place_at(&view, at).await?;
+        let durability = new.durability.unwrap_or(self.manager().durability());
+        let owner = view.owner_of(place.at);
+        self.manager().ports().store.wait(owner, place.at, durability).await?;
+        new.fork = Some(decide::fork_point(&view, place.at, place.commit, place.head, place.depth));
+        let words = view.described().clone();
+        new.described.title = new.described.title.or(words.title);
+        new.described.description = new.described.description.or(words.description);
+        new.described.tags = new.described.tags.or(words.tags);
+        if new.origin.is_empty() {
+            new.origin = view.origin().clone();
+        }
+        let (session, _) = self.manager().begin(new).await?;
+        Ok(Forked { session, parent: view.session(), at: place.at })
+    }
+}
+
+/// The stretches from behind the head to the redo tip, so that the last of the list is the nearest.
+fn ahead(view: &View) -> Vec<Stretch> {
+    let Some(tip) = view.redo_tip() else { return Vec::new() };
+    let mut stretches = Vec::new();
+    for stretch in view.tree().whole_path(tip) {
+        if stretch.first <= view.head() {
+            if view.head() < stretch.last {
+                stretches.push(Stretch { first: view.head() + 1, last: stretch.last });
+            }
+            break;
+        }
+        stretches.push(stretch);
+    }
+    stretches
+}

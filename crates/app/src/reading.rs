@@ -1,0 +1,189 @@
+//! Reading records of a session, wherever they lie: its own log, or the owners of what it inherited.
+//!
+//! Must not know: what the records are read for.
+
+use std::sync::Arc;
+
+use sessions_domain::{
+    Event, Message, MessageId, SessionId, Stamp, StoredMessage, View, branches::Stretch, codec, decide::Element,
+};
+use sessions_ports::{KindFilter, Order, ReadRange, Record};
+
+use crate::{
+    error::SessionError,
+    keyed,
+    manager::{SessionManager, single},
+};
+
+/// A record with its meaning.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) record: Record,
+    pub(crate) event: Event,
+    pub(crate) stamp: Stamp,
+}
+
+/// The meaning of a record: its body stands behind the 32 bytes of blind.
+pub(crate) fn decoded(session: SessionId, record: &Record) -> Result<(Event, Stamp), SessionError> {
+    let body = record.payload.get(32..).unwrap_or_default();
+    codec::decode(record.kind, body).map_err(|source| SessionError::InvalidRecord { session, seq: record.seq, source })
+}
+
+impl Read {
+    pub(crate) fn element(&self) -> Option<Element> {
+        Element::of(self.record.seq, &self.event)
+    }
+
+    pub(crate) fn message(self, visible: bool) -> Option<StoredMessage> {
+        let Event::Appended(appended) = self.event else { return None };
+        Some(StoredMessage {
+            seq: self.record.seq,
+            id: appended.id,
+            at: self.stamp.at,
+            actor: self.stamp.actor,
+            depth: appended.depth,
+            late: appended.late,
+            visible,
+            message: appended.message,
+        })
+    }
+}
+
+/// How much to read at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Bounds {
+    pub(crate) fn records(records: usize) -> Self {
+        Self { records, bytes: 4 << 20 }
+    }
+}
+
+impl SessionManager {
+    /// Records of a stretch, at most one page; the second value is where the rest begins (ascending) or ends (descending).
+    pub(crate) async fn read_stretch(
+        &self,
+        view: &View,
+        stretch: Stretch,
+        order: Order,
+        kinds: KindFilter,
+        bounds: Bounds,
+    ) -> Result<(Vec<Read>, Option<Stretch>), SessionError> {
+        let Stretch { first, last } = stretch;
+        // A stretch may cross from one owner to the next: read the part beside the end we start from.
+        let owner = view.owner_of(if order == Order::OldestFirst { first } else { last });
+        let (from, to) = match order {
+            Order::OldestFirst => (first, owner_end(view, owner).min(last)),
+            Order::NewestFirst => (owner_start(view, owner).max(first), last),
+        };
+        let range = ReadRange { from, to, order, kinds, max_records: bounds.records, max_bytes: bounds.bytes };
+        let page = self.ports().store.read(owner, range).await?;
+        let records: Result<Vec<Read>, SessionError> = page.records.into_iter().map(|r| read_of(owner, r)).collect();
+        let rest = match (order, page.next) {
+            (Order::OldestFirst, Some(next)) => Some(Stretch { first: next, last }),
+            (Order::NewestFirst, Some(next)) => Some(Stretch { first, last: next }),
+            (Order::OldestFirst, None) => Some(Stretch { first: to + 1, last }),
+            (Order::NewestFirst, None) => from.checked_sub(1).map(|before| Stretch { first, last: before }),
+        };
+        Ok((records?, rest.filter(|rest| rest.first <= rest.last && rest.last > 0)))
+    }
+
+    /// One record, by its number.
+    pub(crate) async fn read_one(&self, view: &View, seq: u64) -> Result<Option<Read>, SessionError> {
+        let owner = view.owner_of(seq);
+        let page = self.ports().store.read(owner, single(seq)).await?;
+        page.records.into_iter().next().map(|record| read_of(owner, record)).transpose()
+    }
+
+    /// The record that began a message.
+    pub(crate) async fn read_message(&self, view: &View, id: MessageId) -> Result<Read, SessionError> {
+        let label = keyed::label(id);
+        let inherited = view.fork().map(|fork| fork.owners.clone()).unwrap_or_default();
+        let owners = [(view.session(), view.version())].into_iter().chain(inherited.into_iter().rev());
+        for (owner, last) in owners {
+            for seq in self.ports().store.find(owner, label).await? {
+                if seq > last {
+                    continue;
+                }
+                if let Some(read) = self.read_one(view, seq).await?
+                    && matches!(&read.event, Event::Appended(appended) if appended.id == id)
+                {
+                    return Ok(read);
+                }
+            }
+        }
+        Err(SessionError::UnknownMessage { message: id })
+    }
+}
+
+fn read_of(owner: SessionId, record: Record) -> Result<Read, SessionError> {
+    let (event, stamp) = decoded(owner, &record)?;
+    Ok(Read { record, event, stamp })
+}
+
+fn owner_end(view: &View, owner: SessionId) -> u64 {
+    let inherited = view.fork().and_then(|fork| fork.owners.iter().find(|(id, _)| *id == owner));
+    inherited.map_or(u64::MAX, |(_, last)| *last)
+}
+
+fn owner_start(view: &View, owner: SessionId) -> u64 {
+    if owner == view.session() {
+        return view.first_own();
+    }
+    let owners = view.fork().map(|fork| fork.owners.as_slice()).unwrap_or_default();
+    let before = owners.iter().take_while(|(id, _)| *id != owner).last();
+    before.map_or(1, |(_, last)| last + 1)
+}
+
+/// Walks the path from a head towards the beginning, page by page, newest first.
+pub(crate) struct BackWalk {
+    manager: SessionManager,
+    view: Arc<View>,
+    through_clears: bool,
+    /// What is left of the stretch in hand.
+    stretch: Option<Stretch>,
+    /// The head from which the other stretches follow (0: none).
+    rest: u64,
+}
+
+impl BackWalk {
+    /// The visible path, back to the last clear.
+    pub(crate) fn visible(manager: &SessionManager, view: Arc<View>, head: u64) -> Self {
+        Self { manager: manager.clone(), view, through_clears: false, stretch: None, rest: head }
+    }
+
+    /// The whole path, clears included.
+    pub(crate) fn whole(manager: &SessionManager, view: Arc<View>, head: u64) -> Self {
+        Self { through_clears: true, ..Self::visible(manager, view, head) }
+    }
+
+    /// The next elements, newest first; `None` at the beginning of the path.
+    pub(crate) async fn next_page(&mut self, bounds: Bounds) -> Result<Option<Vec<Read>>, SessionError> {
+        loop {
+            if self.stretch.is_none() {
+                let tree = self.view.tree();
+                let mut path = if self.through_clears { tree.whole_path(self.rest) } else { tree.path(self.rest) };
+                let Some(stretch) = path.next() else { return Ok(None) };
+                self.rest = path.rest();
+                self.stretch = Some(stretch);
+            }
+            let Some(stretch) = self.stretch.take() else { return Ok(None) };
+            let (reads, rest) = self
+                .manager
+                .read_stretch(&self.view, stretch, Order::NewestFirst, KindFilter::Elements, bounds)
+                .await?;
+            self.stretch = rest;
+            if !reads.is_empty() {
+                return Ok(Some(reads));
+            }
+        }
+    }
+}
+
+/// Instructions stand at the beginning of a conversation: its leading system messages.
+pub(crate) fn is_instruction(message: &Message) -> bool {
+    message.role == sessions_domain::MessageRole::System
+}

@@ -1,0 +1,225 @@
+//! A handle to one conversation.
+//!
+//! Must not know: how it is stored. What a handle can do stands beside what it does: appending, moving, reading, subscribing.
+
+use std::sync::Arc;
+
+use sessions_domain::{
+    CommitHash, Event, MessageId, Place, SessionId, SessionSummary, View,
+    branches::Stretch,
+    context::{Budget, Context, Gather},
+    decide::Element,
+};
+use sessions_ports::{Durability, KindFilter, Order};
+
+use crate::{
+    error::SessionError,
+    lane::Lane,
+    manager::SessionManager,
+    reading::{BackWalk, Bounds, Read, is_instruction},
+    subscription::Subscription,
+};
+
+/// A place in a session's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The present.
+    Now,
+    /// As it was at this version.
+    Version(u64),
+    /// At this message.
+    Message(MessageId),
+}
+
+/// A handle to one session. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Session {
+    manager: SessionManager,
+    lane: Arc<Lane>,
+}
+
+/// A head in history, with what a fork needs to begin there.
+pub(crate) struct HeadAt {
+    pub(crate) at: u64,
+    pub(crate) commit: CommitHash,
+    pub(crate) head: u64,
+    pub(crate) depth: u64,
+}
+
+impl Session {
+    pub(crate) fn new(manager: SessionManager, lane: Arc<Lane>) -> Self {
+        Self { manager, lane }
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> SessionId {
+        self.lane.id
+    }
+
+    /// The manager it belongs to.
+    pub fn manager(&self) -> &SessionManager {
+        &self.manager
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    /// What is visible now, without asking the store.
+    pub(crate) fn view(&self) -> Result<Arc<View>, SessionError> {
+        self.lane.lock().visible().ok_or(SessionError::NotFound { session: self.id() })
+    }
+
+    /// The state of the session as its log makes it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn fresh_view(&self) -> Result<Arc<View>, SessionError> {
+        loop {
+            self.manager.refresh(&self.lane).await?;
+            if let Some(view) = self.lane.lock().visible() {
+                return Ok(view);
+            }
+        }
+    }
+
+    /// The state when none of the session's own commits is on its way.
+    pub(crate) async fn quiet_view(&self) -> Result<Arc<View>, SessionError> {
+        self.lane.quiet().await;
+        self.fresh_view().await
+    }
+
+    /// The session's version: the number of its last record.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn version(&self) -> Result<u64, SessionError> {
+        Ok(self.fresh_view().await?.version())
+    }
+
+    /// The place of the session's last record.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn place(&self) -> Result<Place, SessionError> {
+        Ok(self.fresh_view().await?.place())
+    }
+
+    /// What a list shows of the session.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn summary(&self) -> Result<SessionSummary, SessionError> {
+        let view = self.fresh_view().await?;
+        let words = sessions_domain::SummaryWords::of(&view);
+        Ok(SessionSummary {
+            id: view.session(),
+            key: words.key,
+            title: words.title,
+            status: words.status,
+            created: view.created(),
+            updated: view.updated(),
+            last_accessed: view.updated(),
+            messages: view.depth(),
+            tokens: None,
+            cwd: words.cwd,
+            parent: words.parent,
+            tags: words.tags,
+            version: view.version(),
+            description: words.description,
+            creator: words.creator,
+        })
+    }
+
+    /// Waits until a version has reached a level; with it a host streams at [`Durability::Process`] and pays one sync per turn.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn wait_durable(&self, version: u64, level: Durability) -> Result<(), SessionError> {
+        self.manager.ports().store.wait(self.id(), version, level).await?;
+        Ok(())
+    }
+
+    /// What is committed behind a version, as it is, without gaps.
+    pub fn subscribe(&self, after: u64) -> Subscription {
+        Subscription::new(self.clone(), after)
+    }
+
+    /// The messages to send to a model: instructions and the newest turns, valid for a provider and within the budget.
+    ///
+    /// Tokens are counted by the manager's counter. Messages are the same for the same history and budget.
+    ///
+    /// # Errors
+    /// [`SessionError::OverBudget`] when the instructions alone do not fit, and the store's.
+    pub async fn context(&self, budget: Budget) -> Result<Context, SessionError> {
+        let view = self.fresh_view().await?;
+        let instructions = self.instructions(&view).await?;
+        let counter = Arc::clone(&self.manager.ports().counter);
+        let count = move |message: &sessions_domain::Message| counter.count(message);
+        let mut gather = Gather::new(budget, &count, instructions)?;
+        let mut walk = BackWalk::visible(&self.manager, Arc::clone(&view), view.head());
+        'path: while let Some(page) = walk.next_page(Bounds::records(64)).await? {
+            for message in page.into_iter().filter_map(|read| read.message(true)) {
+                if !gather.push(message) {
+                    break 'path;
+                }
+            }
+        }
+        Ok(gather.finish())
+    }
+
+    /// The system messages that the visible conversation begins with.
+    async fn instructions(&self, view: &View) -> Result<Vec<sessions_domain::Message>, SessionError> {
+        let Some(first) = view.tree().path(view.head()).last() else { return Ok(Vec::new()) };
+        let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
+        let (reads, _) = self.manager.read_stretch(view, first, order, kinds, Bounds::records(8)).await?;
+        let messages = reads.into_iter().filter_map(|read| read.message(true)).map(|stored| stored.message);
+        Ok(messages.take_while(is_instruction).collect())
+    }
+
+    /// Where the head was, or is to be, at a place in history.
+    pub(crate) async fn place_at(&self, view: &View, at: At) -> Result<HeadAt, SessionError> {
+        match at {
+            At::Now => Ok(HeadAt { at: view.version(), commit: view.commit(), head: view.head(), depth: view.depth() }),
+            At::Version(version) if version == view.version() => Box::pin(self.place_at(view, At::Now)).await,
+            At::Version(version) => self.head_at_version(view, version).await,
+            At::Message(id) => {
+                let read = self.manager.read_message(view, id).await?;
+                let seq = read.record.seq;
+                let depth = read.element().map_or(0, |element| element.depth);
+                Ok(HeadAt { at: seq, commit: read.record.commit, head: seq, depth })
+            }
+        }
+    }
+
+    /// The last record at or before a version that moved the head tells where it stood.
+    async fn head_at_version(&self, view: &View, version: u64) -> Result<HeadAt, SessionError> {
+        let last = view.version();
+        if version == 0 || version > last {
+            return Err(SessionError::UnknownVersion { version, first: 1, last });
+        }
+        let mut commit = None;
+        let mut rest = Some(Stretch { first: 1, last: version });
+        while let Some(stretch) = rest {
+            let (order, kinds) = (Order::NewestFirst, KindFilter::All);
+            let (reads, more) = self.manager.read_stretch(view, stretch, order, kinds, Bounds::records(16)).await?;
+            for read in reads {
+                let commit = *commit.get_or_insert(read.record.commit);
+                if let Some((head, depth)) = stands_at(&read) {
+                    return Ok(HeadAt { at: version, commit, head, depth });
+                }
+            }
+            rest = more;
+        }
+        Err(SessionError::UnknownVersion { version, first: 1, last })
+    }
+}
+
+/// Where the head stands after a record, for those that say so.
+fn stands_at(read: &Read) -> Option<(u64, u64)> {
+    match &read.event {
+        Event::Created(created) => Some(created.fork.as_ref().map_or((0, 0), |fork| (fork.head, fork.depth))),
+        Event::Moved(moved) => Some((moved.to, moved.depth)),
+        event => Element::of(read.record.seq, event).map(|element| (element.seq, element.depth)),
+    }
+}

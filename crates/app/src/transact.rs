@@ -1,0 +1,239 @@
+//! The one piece of machinery behind everything that changes a session: load, decide, commit, apply.
+//!
+//! Deciding, chaining, queueing and applying happen under the lane's lock without a pause, so a caller that goes away leaves either
+//! nothing or all of it. Waiting happens outside.
+//!
+//! Must not know: what is decided.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use sessions_domain::{Blind, CommitHash, Event, LineageId, Stamp, SummaryWords, View, codec};
+use sessions_ports::{Claim, Commit, Digest, Durability, Expected, Record, RowChange, StoreError};
+
+use crate::{
+    error::SessionError,
+    keyed,
+    lane::{Decided, Lane, LaneState, Outcome},
+    manager::SessionManager,
+};
+
+/// What was decided.
+pub(crate) struct Plan {
+    pub(crate) events: Vec<Event>,
+    pub(crate) claim: Option<(Digest, Digest)>,
+}
+
+impl Plan {
+    pub(crate) fn of(event: Event) -> Self {
+        Self { events: vec![event], claim: None }
+    }
+}
+
+/// A commit that is through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Through {
+    /// The first record's number.
+    pub(crate) first: u64,
+    pub(crate) version: u64,
+    pub(crate) head: CommitHash,
+    pub(crate) durability: Durability,
+}
+
+/// The largest record body, in bytes.
+pub(crate) const MAX_BODY_BYTES: u64 = 64 << 20;
+
+/// A snapshot goes with a commit after so many records.
+const SNAPSHOT_EVERY: u64 = 64;
+
+/// How often a decision is taken again because another writer was faster.
+const MAX_ATTEMPTS: usize = 10_000;
+
+/// The future of a commit, and the records it holds as a view takes them in.
+type Submission = (std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>, Vec<Decided>);
+
+impl SessionManager {
+    /// Decides and commits; decides again when another writer was faster. `None` from `decide`: nothing is to be done.
+    pub(crate) async fn transact(
+        &self,
+        lane: &Arc<Lane>,
+        durability: Durability,
+        mut decide: impl FnMut(&View) -> Result<Option<Plan>, SessionError> + Send,
+    ) -> Result<Option<Through>, SessionError> {
+        for _ in 0..MAX_ATTEMPTS {
+            self.refresh(lane).await?;
+            let outcome = {
+                let mut state = lane.lock();
+                let Some(view) = state.tail.clone() else { continue };
+                let Some(plan) = decide(&view)? else { return Ok(None) };
+                let submission = self.submit(&view, plan, durability)?;
+                drop(view);
+                self.start(lane, &mut state, submission)?
+            };
+            let (started, first, head) = outcome;
+            let outcome = match started {
+                Started::Done(outcome) => outcome,
+                Started::Queued(outcome) => outcome.await.unwrap_or(Err(StoreError::Closed)),
+            };
+            match outcome {
+                Ok(done) => {
+                    return Ok(Some(Through { first, version: done.version, head, durability: done.durability }));
+                }
+                Err(StoreError::Conflict { actual, .. }) => {
+                    self.ports().store.wait(lane.id, actual, Durability::Volatile).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let at = lane.lock().tail.as_ref().map_or(0, |view| view.version());
+        Err(SessionError::Conflict { expected: at, actual: at })
+    }
+
+    /// Polls the commit once, which gives it its place in the log, and takes its records into the lane.
+    fn start(
+        &self,
+        lane: &Arc<Lane>,
+        state: &mut LaneState,
+        (mut commit, records): Submission,
+    ) -> Result<(Started, u64, CommitHash), SessionError> {
+        let invalid = |source| SessionError::InvalidHistory { session: lane.id, source };
+        let first = records.first().map_or(0, |record| record.seq);
+        let (version, head) = records.last().map_or((0, CommitHash::ZERO), |record| (record.seq, record.commit));
+        let started = match commit.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(done)) if state.is_quiet() => {
+                state.apply(&records).map_err(invalid)?;
+                Started::Done(Ok(done))
+            }
+            Poll::Ready(Err(error)) => {
+                if state.is_quiet() {
+                    state.forget();
+                }
+                Started::Done(Err(error))
+            }
+            polled => {
+                let outcome = state.enqueue(records).map_err(invalid)?;
+                let lane = Arc::clone(lane);
+                tokio::spawn(async move {
+                    let outcome = match polled {
+                        Poll::Ready(outcome) => outcome,
+                        Poll::Pending => commit.await,
+                    };
+                    lane.settle(version, outcome);
+                });
+                Started::Queued(outcome)
+            }
+        };
+        Ok((started, first, head))
+    }
+
+    /// Stamps, encodes and chains events behind a view.
+    fn submit(&self, view: &View, plan: Plan, durability: Durability) -> Result<Submission, SessionError> {
+        let stamp = Stamp { at: self.ports().clock.now(), actor: self.actor().clone() };
+        let chain = Chain { lineage: view.lineage(), seq: view.version(), commit: view.commit() };
+        let (records, decided) = self.chained(chain, plan.events, &stamp)?;
+        let mut after: Option<View> = None;
+        let describes = decided.iter().any(|record| matches!(record.event, Event::Described(_)));
+        if describes {
+            after = Some(applied(view, &decided)?);
+        }
+        let words = after.as_ref().map(words_of);
+        let messages = decided.iter().rev().find_map(|record| visible_after(&record.event)).unwrap_or(view.depth());
+        let taken = view.version() / SNAPSHOT_EVERY;
+        let crosses = (view.version() + records.len() as u64) / SNAPSHOT_EVERY > taken;
+        let commit = Commit {
+            session: view.session(),
+            expected: Expected::Exactly(view.version()),
+            records,
+            row: RowChange { updated: stamp.at, messages, words },
+            key: None,
+            claims: plan.claim.map(|(key, payload)| Claim { key, payload, offset: 0 }).into_iter().collect(),
+            snapshot: crosses.then(|| Bytes::from(view.to_snapshot())),
+            durability,
+        };
+        let store = Arc::clone(&self.ports().store);
+        Ok((Box::pin(async move { store.commit(commit).await }), decided))
+    }
+
+    /// Encodes events and chains them.
+    pub(crate) fn chained(
+        &self,
+        mut chain: Chain,
+        events: Vec<Event>,
+        stamp: &Stamp,
+    ) -> Result<(Vec<Record>, Vec<Decided>), SessionError> {
+        let mut records = Vec::with_capacity(events.len());
+        let mut decided = Vec::with_capacity(events.len());
+        for event in events {
+            let record = chain.next(&event, stamp, self.blind()?)?;
+            decided.push(Decided { seq: record.seq, event, stamp: stamp.clone(), commit: record.commit });
+            records.push(record);
+        }
+        Ok((records, decided))
+    }
+
+    fn blind(&self) -> Result<Blind, SessionError> {
+        let mut blind = [0; 32];
+        self.ports().entropy.fill(&mut blind)?;
+        Ok(blind)
+    }
+}
+
+enum Started {
+    Done(Outcome),
+    Queued(tokio::sync::oneshot::Receiver<Outcome>),
+}
+
+/// Where a chain stands.
+pub(crate) struct Chain {
+    pub(crate) lineage: LineageId,
+    pub(crate) seq: u64,
+    pub(crate) commit: CommitHash,
+}
+
+impl Chain {
+    /// The next record of the chain.
+    pub(crate) fn next(&mut self, event: &Event, stamp: &Stamp, blind: Blind) -> Result<Record, SessionError> {
+        let kind = event.kind();
+        let body = codec::encode(event, stamp).map_err(SessionError::Unwritable)?;
+        if body.len() as u64 > MAX_BODY_BYTES {
+            let actual = body.len() as u64;
+            return Err(SessionError::LimitReached { limit: "bytes of a message", max: MAX_BODY_BYTES, actual });
+        }
+        self.seq += 1;
+        self.commit = self.commit.next(self.lineage, self.seq, kind, &blind, &body);
+        let mut payload = BytesMut::with_capacity(blind.len() + body.len());
+        payload.put_slice(&blind);
+        payload.put_slice(&body);
+        let label = if let Event::Appended(appended) = event { keyed::label(appended.id) } else { 0 };
+        Ok(Record { seq: self.seq, kind, commit: self.commit, label, payload: payload.freeze() })
+    }
+}
+
+fn applied(view: &View, decided: &[Decided]) -> Result<View, SessionError> {
+    let mut after = view.clone();
+    for record in decided {
+        after
+            .apply(record.seq, &record.event, &record.stamp, record.commit)
+            .map_err(|source| SessionError::InvalidHistory { session: view.session(), source })?;
+    }
+    Ok(after)
+}
+
+/// The words of a view's row, as a store keeps them.
+pub(crate) fn words_of(view: &View) -> Bytes {
+    // `SummaryWords` has no map with keys that are not strings, so it always serialises.
+    Bytes::from(serde_json::to_vec(&SummaryWords::of(view)).unwrap_or_default())
+}
+
+/// Visible messages after an event, for those that change it.
+pub(crate) fn visible_after(event: &Event) -> Option<u64> {
+    match event {
+        Event::Appended(appended) => Some(appended.depth),
+        Event::Moved(moved) => Some(moved.depth),
+        Event::Cleared(_) => Some(0),
+        _ => None,
+    }
+}
