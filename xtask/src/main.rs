@@ -1,1 +1,66 @@
-fn main() {}
+//! The chores of this workspace, as one program: `cargo xtask test`, `ci`, `bench`, `tidy`.
+//!
+//! What it has to say itself goes to stderr; stdout belongs to the programs it runs.
+//!
+//! Must not know: the crates it tests, beyond their names.
+
+#![allow(clippy::print_stderr, reason = "a program for people at a shell: stderr is where it speaks")]
+
+mod area;
+mod bench;
+mod equipment;
+mod gate;
+mod step;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+
+use crate::step::Failure;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [AREA] [--real-model]   every test of the workspace, or those of one area (a module's name, such as persistence)
+  ci                           all that must be green: format, lints, docs, licences, directions, tests
+  bench [GROUP] [ARGUMENT]...  the benchmarks, or one group of them
+  tidy                         what no compiler checks: file heads, leftovers, file sizes, links";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(what)) => {
+            eprintln!("xtask: {what}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(what)) => {
+            eprintln!("xtask: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), Failure> {
+    let Some((command, rest)) = arguments.split_first() else {
+        return Err(Failure::Usage("no command given".to_owned()));
+    };
+    match command.as_str() {
+        "test" => suite::run(&suite::Request::parse(rest)?),
+        "ci" => no_arguments(rest).and_then(|()| gate::run()),
+        "bench" => bench::run(rest),
+        "tidy" => no_arguments(rest).and_then(|()| tidy::run()),
+        "help" | "--help" | "-h" => {
+            eprintln!("{USAGE}");
+            Ok(())
+        }
+        other => Err(Failure::Usage(format!("there is no command {other}"))),
+    }
+}
+
+fn no_arguments(rest: &[String]) -> Result<(), Failure> {
+    match rest.first() {
+        None => Ok(()),
+        Some(extra) => Err(Failure::Usage(format!("{extra} is one argument too many"))),
+    }
+}
