@@ -46,14 +46,27 @@ pub(crate) fn is_ci() -> bool {
 }
 
 /// The cargo that runs us, at the workspace's root, with the administrator's folders on its path (an ordinary user's shell on
-/// Debian leaves them out, and mkfs.ext4 and losetup live there).
+/// Debian leaves them out, and mkfs.ext4 and losetup live there). It does not inherit what cargo told us about ourselves: build
+/// scripts that watch those variables would run again each time a person and we take turns.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(root());
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_about_us) {
+            command.env_remove(name);
+        }
+    }
     if let Ok(path) = env::join_paths(search_path()) {
         command.env("PATH", path);
     }
     command
+}
+
+/// Whether a variable is one of those that `cargo run` sets for the program it runs.
+fn is_about_us(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_")
+        || name.starts_with("CARGO_MANIFEST_")
+        || matches!(name, "CARGO_BIN_NAME" | "CARGO_CRATE_NAME")
 }
 
 /// The folders in which programs are looked for.

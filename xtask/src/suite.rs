@@ -80,7 +80,10 @@ fn counted(cargo: &mut Command) -> Result<u64, Failure> {
     let line = step::line_of(cargo);
     eprintln!("$ {line}");
     let unreadable = |error: io::Error| Failure::new(format!("the output of `{line}` cannot be passed on: {error}"));
-    let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(unreadable)?;
+    let mut child = match cargo.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => return step::verdict(&line, Err(error)).map(|()| 0),
+    };
     let passed = match child.stdout.take() {
         Some(output) => pass_through(BufReader::new(output), io::stdout()).map_err(unreadable),
         None => Ok(0),
