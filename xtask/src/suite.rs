@@ -49,7 +49,7 @@ pub(crate) fn run(request: &Request) -> Result<(), Failure> {
         if request.real_model {
             cargo.env(REAL_MODEL, "1");
         }
-        match counted(&mut cargo) {
+        match counted(&mut cargo, io::stdout()) {
             Ok(more) => passed += more,
             Err(failure) => failures.push(failure.to_string()),
         }
@@ -76,7 +76,7 @@ fn passes(area: Option<&Area>) -> Result<Vec<Vec<String>>, Failure> {
 }
 
 /// Runs cargo test, hands its output on as it comes, and counts the tests that passed.
-fn counted(cargo: &mut Command) -> Result<u64, Failure> {
+fn counted(cargo: &mut Command, to: impl Write) -> Result<u64, Failure> {
     let line = step::line_of(cargo);
     eprintln!("$ {line}");
     let unreadable = |error: io::Error| Failure::new(format!("the output of `{line}` cannot be passed on: {error}"));
@@ -85,7 +85,7 @@ fn counted(cargo: &mut Command) -> Result<u64, Failure> {
         Err(error) => return step::verdict(&line, Err(error)).map(|()| 0),
     };
     let passed = match child.stdout.take() {
-        Some(output) => pass_through(BufReader::new(output), io::stdout()).map_err(unreadable),
+        Some(output) => pass_through(BufReader::new(output), to).map_err(unreadable),
         None => Ok(0),
     };
     step::verdict(&line, child.wait())?;
@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn a_failing_test_run_fails() {
-        assert!(counted(Command::new("sh").args(["-c", "exit 101"])).is_err());
-        let two = counted(Command::new("sh").args(["-c", "echo 'test result: ok. 2 passed; 0 failed'"]));
+        assert!(counted(Command::new("sh").args(["-c", "exit 101"]), io::sink()).is_err());
+        let two = counted(Command::new("sh").args(["-c", "echo 'test result: ok. 2 passed; 0 failed'"]), io::sink());
         assert_eq!(two, Ok(2));
     }
 }
