@@ -18,6 +18,7 @@ mod reading;
 mod session;
 mod subscription;
 mod transact;
+pub mod transfer;
 
 pub use append::{Append, AppendOutcome, Receipt};
 pub use directory::{ListPage, Query, SortBy};
