@@ -7,7 +7,19 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
+
+use crate::suite::Exception;
+
+/// When something that nothing stands in the way of any more counts as lost. Far above what any store needs.
+const LOST: Duration = Duration::from_secs(10);
+
+/// The answer of something that nothing stands in the way of any more.
+pub(crate) async fn due<T>(future: impl Future<Output = T>, what: &str) -> Result<T, Exception> {
+    let lost = |_| Exception::broken(format!("{what} was never answered"));
+    tokio::time::timeout(LOST, future).await.map_err(lost)
+}
 
 /// A future that has been polled once.
 pub struct Started<'a, T> {

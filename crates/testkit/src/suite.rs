@@ -315,7 +315,7 @@ macro_rules! expand_laws {
 ///
 /// The expression makes a [`Fixture`]; it may await. Laws that do not apply must be declared, and nothing else may be skipped:
 ///
-/// ```ignore
+/// ```text
 /// store_suite!(MyFixture::new());
 /// store_suite!(MyFixture::new(), skips: ["durability::a_reopened_store_goes_on"]);
 /// ```

@@ -6,7 +6,7 @@ use sessions_ports::{Durability, StoreError};
 
 use crate::{
     fixture::Fixture,
-    polled::Started,
+    polled::{Started, due},
     script::{Script, everything, read_all},
     suite::{Exception, Outcome},
 };
@@ -55,7 +55,7 @@ pub async fn closing_ends_waits(fixture: &dyn Fixture) -> Outcome {
         .collect();
     store.close().await?;
     for wait in waits {
-        ensure_refused!(wait.finish().await, StoreError::Closed, "a wait that closing found");
+        ensure_refused!(due(wait.finish(), "a wait").await?, StoreError::Closed, "a wait that closing found");
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ pub async fn closing_loses_nothing(fixture: &dyn Fixture) -> Outcome {
     store.close().await?;
     let mut done = 1;
     for commit in queued {
-        match commit.finish().await {
+        match due(commit.finish(), "a commit").await? {
             Ok(committed) => {
                 ensure_eq!(committed.version, done + 1, "the version of a commit that closing found");
                 done = committed.version;

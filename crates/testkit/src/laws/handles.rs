@@ -8,7 +8,7 @@ use sessions_ports::{Claim, Commit, Durability, SessionLog, StoreError};
 
 use crate::{
     fixture::Fixture,
-    polled::Started,
+    polled::{Started, due},
     script::{Script, everything, read_all},
     suite::{Exception, Outcome},
 };
@@ -57,7 +57,7 @@ pub async fn a_wait_hears_the_other_handle(fixture: &dyn Fixture) -> Outcome {
         let wait = Started::new(one.wait(script.session(), version, Durability::Volatile));
         ensure!(!wait.is_done(), "a wait for version {version} ended before it came");
         other.commit(script.say("by the other")).await?;
-        ensure_eq!(wait.finish().await?.version, version, "the version that was waited for");
+        ensure_eq!(due(wait.finish(), "a wait").await??.version, version, "the version that was waited for");
     }
     Ok(())
 }
@@ -75,7 +75,7 @@ pub async fn a_handle_outlives_the_other(fixture: &dyn Fixture) -> Outcome {
     };
     drop(one);
     other.commit(script.say("by the other")).await?;
-    let head = wait.await.map_err(|error| Exception::broken(error.to_string()))??;
+    let head = due(wait, "a wait").await?.map_err(|error| Exception::broken(error.to_string()))??;
     ensure_eq!(head.version, 2, "the version after the first handle was dropped");
     ensure_eq!(read_all(&*other, script.session(), everything()).await?, script.written(), "the log");
     Ok(())

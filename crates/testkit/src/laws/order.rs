@@ -10,7 +10,7 @@ use sessions_ports::{Claim, Durability, StoreError};
 
 use crate::{
     fixture::Fixture,
-    polled::Started,
+    polled::{Started, due},
     script::{Script, everything, read_all},
     suite::{Exception, Outcome},
 };
@@ -57,7 +57,8 @@ pub async fn a_dropped_commit_still_happens(fixture: &dyn Fixture) -> Outcome {
         commit.durability = level;
         drop(Started::new(store.commit(commit)));
     }
-    let head = store.wait(script.session(), 20, Durability::Volatile).await?;
+    let wait = store.wait(script.session(), 20, Durability::Volatile);
+    let head = due(wait, "a wait for dropped commits").await??;
     ensure_eq!((head.version, head.commit), (20, script.tip()), "the head after twenty dropped commits");
     ensure_eq!(read_all(&*store, script.session(), everything()).await?, script.written(), "the log");
     Ok(())

@@ -8,7 +8,7 @@ use sessions_ports::{Durability, Head, SessionLog, StoreError};
 
 use crate::{
     fixture::Fixture,
-    polled::Started,
+    polled::{Started, due},
     script::Script,
     suite::{Exception, Outcome},
 };
@@ -43,8 +43,8 @@ pub async fn a_wait_ends_when_its_version_comes(fixture: &dyn Fixture) -> Outcom
     let second = Started::new(store.wait(script.session(), 3, VOLATILE));
     ensure!(!second.is_done(), "a wait for version 3 ended at version 2");
     store.commit(script.say("three")).await?;
-    ensure_eq!(wait.finish().await?.version, 3, "the version that was waited for");
-    ensure_eq!(second.finish().await?.version, 3, "the version that was waited for by another");
+    ensure_eq!(due(wait.finish(), "a wait").await??.version, 3, "the version that was waited for");
+    ensure_eq!(due(second.finish(), "a wait").await??.version, 3, "the version that was waited for by another");
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub async fn a_session_can_be_waited_for(fixture: &dyn Fixture) -> Outcome {
     let wait = Started::new(store.wait(script.session(), 1, VOLATILE));
     ensure!(!wait.is_done(), "a wait for a session that does not exist ended");
     store.commit(script.say("one")).await?;
-    ensure_eq!(wait.finish().await?.commit, script.tip(), "the head of the new session");
+    ensure_eq!(due(wait.finish(), "a wait").await??.commit, script.tip(), "the head of the new session");
     Ok(())
 }
 
@@ -71,8 +71,8 @@ pub async fn a_wait_is_for_one_session(fixture: &dyn Fixture) -> Outcome {
     let head = Started::new(store.wait(one.session(), 2, VOLATILE));
     ensure!(!head.is_done(), "a wait ended by another session's commits");
     store.commit(one.say("two")).await?;
-    ensure_eq!(wait.finish().await?.commit, one.tip(), "the head that was waited for");
-    ensure_eq!(head.finish().await?.commit, one.tip(), "the head that was waited for by another");
+    ensure_eq!(due(wait.finish(), "a wait").await??.commit, one.tip(), "the head that was waited for");
+    ensure_eq!(due(head.finish(), "a wait").await??.commit, one.tip(), "the head that was waited for by another");
     Ok(())
 }
 
@@ -85,7 +85,7 @@ pub async fn a_dropped_wait_leaves_no_trace(fixture: &dyn Fixture) -> Outcome {
         let kept = Started::new(store.wait(script.session(), version, VOLATILE));
         drop(Started::new(store.wait(script.session(), version + 1, VOLATILE)));
         store.commit(script.say("more")).await?;
-        ensure_eq!(kept.finish().await?.version, version, "the version of the wait that was kept");
+        ensure_eq!(due(kept.finish(), "a wait").await??.version, version, "the version of the wait that was kept");
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ pub async fn no_wait_is_forgotten(fixture: &dyn Fixture) -> Outcome {
         }
     }
     for wait in waits {
-        let early = wait.await.map_err(|error| Exception::broken(error.to_string()))??;
+        let early = due(wait, "a wait").await?.map_err(|error| Exception::broken(error.to_string()))??;
         ensure_eq!(early, None, "a wait that ended too early (for, at)");
     }
     Ok(())
@@ -141,7 +141,7 @@ pub async fn two_that_take_turns_never_stall(fixture: &dyn Fixture) -> Outcome {
     let one = tokio::spawn(turn(Arc::clone(&store), even));
     let other = tokio::spawn(turn(Arc::clone(&store), odd));
     for player in [one, other] {
-        player.await.map_err(|error| Exception::broken(error.to_string()))??;
+        due(player, "a wait").await?.map_err(|error| Exception::broken(error.to_string()))??;
     }
     ensure_eq!(store.head(script.session()).await?.map(|head| head.version), Some(200), "the version in the end");
     Ok(())
