@@ -219,10 +219,9 @@ impl Model {
     /// When nothing is left to undo, or the message is not there.
     pub fn undo(&mut self, by: By) -> Result<u64, Refusal> {
         let mut kept = self.steps_to(self.head);
-        if let By::To(seq) = by {
-            if seq != 0 && !kept.iter().flatten().any(|node| node.seq == seq) {
-                return Err(Refusal::NotOnPath);
-            }
+        let there = |seq: u64| seq == 0 || kept.iter().flatten().any(|node| node.seq == seq);
+        if matches!(by, By::To(seq) if !there(seq)) {
+            return Err(Refusal::NotOnPath);
         }
         let (mut taken, mut turns) = (0, 0);
         while let Some(step) = kept.last() {
@@ -257,7 +256,7 @@ impl Model {
         let tip = self.redo_tip.ok_or(Refusal::NothingToRedo)?;
         let ahead: Vec<u64> = self.steps_ahead(tip);
         let wanted = usize::try_from(steps).unwrap_or(usize::MAX);
-        let Some(to) = ahead.iter().take(wanted).last().copied() else { return Err(Refusal::NothingToRedo) };
+        let Some(to) = ahead.iter().take(wanted).next_back().copied() else { return Err(Refusal::NothingToRedo) };
         self.version += 1;
         self.head = to;
         self.redo_tip = Some(tip).filter(|tip| *tip != to);
