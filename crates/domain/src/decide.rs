@@ -131,6 +131,10 @@ impl Element {
         matches!(&self.what, ElementKind::Message { role: MessageRole::Tool, late: false, .. })
     }
 
+    fn is_tool(&self) -> bool {
+        matches!(&self.what, ElementKind::Message { role: MessageRole::Tool, .. })
+    }
+
     fn makes_calls(&self) -> bool {
         matches!(&self.what, ElementKind::Message { calls, .. } if !calls.is_empty())
     }
@@ -295,12 +299,17 @@ pub fn open_calls(window: Window<'_>) -> Walk<Vec<String>> {
 }
 
 /// The length, in elements, of the step at the start of a window that goes back. `None`: the window is too short.
+///
+/// A late result that came between results is part of their step; behind them it is a step of its own.
 fn step_back(window: Window<'_>) -> Option<usize> {
-    let answers = window.elements.iter().take_while(|element| element.is_answer()).count();
-    match window.elements.get(answers) {
-        Some(element) if answers > 0 && element.makes_calls() => Some(answers + 1),
-        Some(_) => Some(answers.max(1)),
-        None if window.complete => Some(answers),
+    if window.elements.first().is_some_and(|element| !element.is_answer()) {
+        return Some(1);
+    }
+    let tools = window.elements.iter().take_while(|element| element.is_tool()).count();
+    match window.elements.get(tools) {
+        Some(element) if element.makes_calls() => Some(tools + 1),
+        Some(_) => Some(1),
+        None if window.complete => Some(tools.min(1)),
         None => None,
     }
 }
@@ -330,6 +339,9 @@ pub fn undo(view: &View, by: UndoBy, window: Window<'_>) -> Result<Walk<Event>, 
             UndoBy::To(seq) => next.seq <= seq,
         };
         if done {
+            if matches!(by, UndoBy::To(seq) if seq != next.seq) {
+                return Err(RuleViolation::NotOnPath);
+            }
             break;
         }
         let Some(length) = step_back(Window { elements: rest, complete: window.complete }) else {
@@ -381,10 +393,14 @@ pub fn redo(view: &View, steps: u64, window: Window<'_>) -> Result<Walk<Event>, 
             }
             return Ok(Walk::More);
         };
-        let answers = rest.iter().skip(1).take_while(|element| element.is_answer()).count();
-        let length = if next.makes_calls() { 1 + answers } else { 1 };
-        if length == rest.len() && next.makes_calls() && !window.complete {
-            return Ok(Walk::More);
+        let mut length = 1;
+        if next.makes_calls() {
+            let tools = rest.iter().skip(1).take_while(|element| element.is_tool()).count();
+            if 1 + tools == rest.len() && !window.complete {
+                return Ok(Walk::More);
+            }
+            let in_time = rest.iter().skip(1).take(tools).collect::<Vec<_>>();
+            length += in_time.iter().rposition(|element| element.is_answer()).map_or(0, |at| at + 1);
         }
         passed += length;
         taken += 1;
@@ -594,7 +610,18 @@ mod tests {
         assert_eq!(session.view.depth(), 4, "the call keeps its results");
         assert_eq!(session.undo(UndoBy::To(2)), Ok(1));
         assert_eq!(session.view.depth(), 1);
-        assert_eq!(session.undo(UndoBy::To(77)), Err(RuleViolation::NothingToUndo));
+        assert_eq!(session.undo(UndoBy::To(2)), Err(RuleViolation::NothingToUndo));
+        assert_eq!(session.undo(UndoBy::To(77)), Err(RuleViolation::NotOnPath));
+    }
+
+    #[test]
+    fn undo_to_a_message_of_another_branch_is_refused() {
+        let mut session = with_calls();
+        session.undo(UndoBy::Steps(1)).unwrap();
+        session.say(Message::assistant("otherwise")).unwrap();
+        let head = session.view.head();
+        assert_eq!(session.undo(UndoBy::To(6)), Err(RuleViolation::NotOnPath));
+        assert_eq!(session.view.head(), head);
     }
 
     #[test]

@@ -1,1 +1,11 @@
-//! x
+//! Adapters: the ports of `sessions-ports`, each for one technology.
+//!
+//! [`MemoryStore`] keeps sessions as long as the process lives and is what every test can start from; [`environment`] is the system's
+//! clock, ids and randomness. Each heavier store is behind a feature of its own.
+//!
+//! Must not know: use cases (`sessions-app`), or how a host wires things.
+
+pub mod environment;
+mod memory;
+
+pub use memory::{MAX_COMMIT_BYTES, MemoryStore};

@@ -1,0 +1,59 @@
+//! The memory store keeps every law of a store.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sessions_infra::{MAX_COMMIT_BYTES, MemoryStore};
+use sessions_ports::{Durability, SessionLog};
+use sessions_testkit::{Fixture, LAWS, report, store_suite};
+
+struct InMemory(MemoryStore);
+
+#[async_trait]
+impl Fixture for InMemory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn open(&self) -> Arc<dyn SessionLog> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn SessionLog> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
+        None
+    }
+
+    fn largest_commit(&self) -> Option<u64> {
+        Some(MAX_COMMIT_BYTES)
+    }
+}
+
+store_suite!(
+    InMemory(MemoryStore::new()),
+    skips: [
+        "durability::a_reopened_store_has_all_records",
+        "durability::a_reopened_store_has_all_names",
+        "durability::a_reopened_store_has_all_rows",
+        "durability::a_reopened_store_goes_on",
+        "close::closing_loses_nothing",
+    ]
+);
+
+#[test]
+fn all_laws_ran_and_five_say_nothing_about_memory() {
+    let report = report(async || InMemory(MemoryStore::new()));
+    assert_eq!(report.violations, []);
+    assert_eq!((report.store, report.kept.len(), report.skipped.len()), ("memory", 73, 5));
+    assert_eq!(report.laws(), LAWS.len());
+}
+
+#[test]
+fn a_store_that_pretends_keeps_the_laws_of_its_level() {
+    let report = report(async || InMemory(MemoryStore::pretending(Durability::Disk)));
+    assert_eq!(report.violations, []);
+    assert_eq!((report.kept.len(), report.skipped.len()), (71, 7));
+}

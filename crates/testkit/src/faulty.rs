@@ -1,0 +1,247 @@
+//! A store that fails when it is told to, in front of any other.
+//!
+//! Must not know: which store it stands before.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sessions_domain::SessionId;
+use sessions_ports::{
+    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Page, ReadRange, RowPage, SessionLog,
+    StoreError, StoreId, StoredClaim,
+};
+
+/// A method of [`SessionLog`] that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Call {
+    /// [`SessionLog::commit`].
+    Commit,
+    /// [`SessionLog::head`].
+    Head,
+    /// [`SessionLog::read`].
+    Read,
+    /// [`SessionLog::find`].
+    Find,
+    /// [`SessionLog::snapshot`].
+    Snapshot,
+    /// [`SessionLog::by_key`].
+    ByKey,
+    /// [`SessionLog::claim`].
+    Claim,
+    /// [`SessionLog::rows`].
+    Rows,
+    /// [`SessionLog::wait`].
+    Wait,
+    /// [`SessionLog::close`].
+    Close,
+}
+
+/// When a call fails. Never between: a commit is whole or absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Nothing happened.
+    Before,
+    /// It happened, and the answer is lost.
+    After,
+}
+
+/// What a failed call answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Injected {
+    /// [`StoreError::Poisoned`].
+    Poisoned,
+    /// A [`BackendError`] of kind [`BackendErrorKind::Unavailable`].
+    Unavailable,
+    /// A [`BackendError`] of kind [`BackendErrorKind::Io`].
+    Io,
+    /// [`StoreError::NoSpace`].
+    NoSpace,
+    /// [`StoreError::Closed`].
+    Closed,
+}
+
+impl Injected {
+    fn error(self) -> StoreError {
+        let backend =
+            |kind| StoreError::Backend(BackendError::new(kind, "a call that was told to fail", "injected fault"));
+        match self {
+            Self::Poisoned => StoreError::Poisoned,
+            Self::Unavailable => backend(BackendErrorKind::Unavailable),
+            Self::Io => backend(BackendErrorKind::Io),
+            Self::NoSpace => StoreError::NoSpace { operation: "a call that was told to fail" },
+            Self::Closed => StoreError::Closed,
+        }
+    }
+}
+
+/// One failure to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which method; `None`: any.
+    pub call: Option<Call>,
+    /// Which of its calls from now on, counted from 1.
+    pub nth: u64,
+    /// Before or after it happens.
+    pub when: When,
+    /// What it answers.
+    pub answer: Injected,
+}
+
+/// Stands before a store, counts its calls and fails those it was told to. A clone is the same one.
+#[derive(Clone)]
+pub struct FaultyStore {
+    inner: Arc<dyn SessionLog>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: HashMap<Call, u64>,
+    total: u64,
+    /// With the calls that are left until it strikes.
+    faults: Vec<Fault>,
+    struck: u64,
+}
+
+impl FaultyStore {
+    /// Before this store, without faults.
+    pub fn over(inner: Arc<dyn SessionLog>) -> Self {
+        Self { inner, state: Arc::default() }
+    }
+
+    /// Adds a failure, which happens once.
+    pub fn fail(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    /// Takes all failures back that have not happened.
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Calls of one method so far, failed ones included.
+    pub fn calls(&self, call: Call) -> u64 {
+        self.lock().calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// Calls of all methods so far.
+    pub fn total(&self) -> u64 {
+        self.lock().total
+    }
+
+    /// Failures that happened. A test that expects one should see it here: a fault that never struck tests nothing.
+    pub fn struck(&self) -> u64 {
+        self.lock().struck
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call. An error: it fails before it happens. A fault: it fails afterwards.
+    fn enter(&self, call: Call) -> Result<Option<Injected>, StoreError> {
+        let mut state = self.lock();
+        *state.calls.entry(call).or_insert(0) += 1;
+        state.total += 1;
+        let mut striking = None;
+        state.faults.retain_mut(|fault| {
+            if fault.call.is_some_and(|only| only != call) {
+                return true;
+            }
+            fault.nth = fault.nth.saturating_sub(1);
+            if fault.nth == 0 && striking.is_none() {
+                striking = Some(*fault);
+                return false;
+            }
+            true
+        });
+        state.struck += u64::from(striking.is_some());
+        match striking {
+            Some(Fault { when: When::Before, answer, .. }) => Err(answer.error()),
+            later => Ok(later.map(|fault| fault.answer)),
+        }
+    }
+}
+
+/// The answer, unless it is to be lost. What failed by itself keeps its own error.
+fn leave<T>(fault: Option<Injected>, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+    answer.and_then(|answer| fault.map_or(Ok(answer), |fault| Err(fault.error())))
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("FaultyStore")
+            .field("total", &state.total)
+            .field("faults", &state.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SessionLog for FaultyStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let fault = self.enter(Call::Commit)?;
+        leave(fault, self.inner.commit(commit).await)
+    }
+
+    async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        let fault = self.enter(Call::Head)?;
+        leave(fault, self.inner.head(session).await)
+    }
+
+    async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
+        let fault = self.enter(Call::Read)?;
+        leave(fault, self.inner.read(session, range).await)
+    }
+
+    async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
+        let fault = self.enter(Call::Find)?;
+        leave(fault, self.inner.find(session, label).await)
+    }
+
+    async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
+        let fault = self.enter(Call::Snapshot)?;
+        leave(fault, self.inner.snapshot(session).await)
+    }
+
+    async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError> {
+        let fault = self.enter(Call::ByKey)?;
+        leave(fault, self.inner.by_key(key).await)
+    }
+
+    async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
+        let fault = self.enter(Call::Claim)?;
+        leave(fault, self.inner.claim(session, key).await)
+    }
+
+    async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
+        let fault = self.enter(Call::Rows)?;
+        leave(fault, self.inner.rows(since, limit).await)
+    }
+
+    async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
+        let fault = self.enter(Call::Wait)?;
+        leave(fault, self.inner.wait(session, version, level).await)
+    }
+
+    fn strongest(&self) -> Durability {
+        self.inner.strongest()
+    }
+
+    fn id(&self) -> StoreId {
+        self.inner.id()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let fault = self.enter(Call::Close)?;
+        leave(fault, self.inner.close().await)
+    }
+}

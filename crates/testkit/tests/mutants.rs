@@ -1,0 +1,330 @@
+//! The suite can fail: stores that are broken in one way each, and the law that catches it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails where it stands")]
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sessions_domain::SessionId;
+use sessions_infra::MemoryStore;
+use sessions_ports::{
+    Commit, Committed, Digest, Durability, Expected, Head, KindFilter, Order, Page, ReadRange, RowPage, SessionLog,
+    StoreError, StoreId, StoredClaim,
+};
+use sessions_testkit::{Fixture, LAWS, Verdict, check, report};
+
+/// What a store does wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flaw {
+    None,
+    LosesARecord,
+    ReordersAPage,
+    ChangesAByte,
+    ForgetsClaims,
+    ForgetsKeys,
+    LetsLaterKeysIn,
+    ShowsHalfACommit,
+    AnswersBeforeItIsDone,
+    WritesOnTheSecondPoll,
+    RetriesConflictsItself,
+    IgnoresTheUpperEnd,
+    PagesWithoutNext,
+    CountsWhatItFiltersOut,
+    SaysNothingOfMissingSessions,
+    SleepsThroughACommit,
+    WakesTooEarly,
+    SkipsARowBetweenPages,
+    RepeatsRowsThatDidNotChange,
+    ClaimsALevelItCannotGive,
+    WorksAfterClosing,
+    KeepsHandlesApart,
+    GivesAwayLabelZero,
+    MixesUpSnapshots,
+}
+
+/// A memory store with a flaw.
+#[derive(Clone)]
+struct Flawed {
+    inner: MemoryStore,
+    flaw: Flaw,
+    calls: Arc<AtomicU64>,
+    latest: Arc<Mutex<Option<Bytes>>>,
+    held: Arc<Mutex<Option<Commit>>>,
+}
+
+impl Flawed {
+    fn new(flaw: Flaw) -> Self {
+        let (calls, latest, held) = (Arc::default(), Arc::default(), Arc::default());
+        Self { inner: MemoryStore::new(), flaw, calls, latest, held }
+    }
+
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == flaw
+    }
+
+    /// Writes what an earlier commit was answered for and that still waits.
+    async fn catch_up(&self) {
+        let held = self.held.lock().unwrap().take();
+        if let Some(commit) = held {
+            let _late = self.inner.commit(commit).await;
+        }
+    }
+}
+
+#[async_trait]
+impl SessionLog for Flawed {
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
+        let nth = self.calls.fetch_add(1, Ordering::SeqCst);
+        match self.flaw {
+            Flaw::ForgetsClaims => commit.claims.clear(),
+            Flaw::ForgetsKeys => commit.key = None,
+            Flaw::LetsLaterKeysIn if commit.expected != Expected::NoStream => commit.key = None,
+            Flaw::ChangesAByte => {
+                if let Some(record) = commit.records.first_mut().filter(|record| record.payload.len() > 4096) {
+                    let mut bytes = record.payload.to_vec();
+                    bytes[4000] ^= 1;
+                    record.payload = bytes.into();
+                }
+            }
+            Flaw::MixesUpSnapshots if commit.snapshot.is_some() => {
+                self.latest.lock().unwrap().clone_from(&commit.snapshot);
+            }
+            Flaw::ShowsHalfACommit if commit.records.len() > 1 => {
+                let rest = commit.records.split_off(1);
+                let mut second = Commit { records: rest, ..commit.clone() };
+                let first = self.inner.commit(commit).await?;
+                (second.expected, second.key, second.claims) = (Expected::Exactly(first.version), None, Vec::new());
+                tokio::task::yield_now().await;
+                return self.inner.commit(second).await;
+            }
+            Flaw::AnswersBeforeItIsDone => {
+                self.catch_up().await;
+                let version = commit.records.last().map_or(0, |record| record.seq);
+                let head = self.inner.head(commit.session).await?.map_or(0, |head| head.version);
+                if commit.expected == Expected::Exactly(head) && nth % 2 == 1 {
+                    *self.held.lock().unwrap() = Some(commit);
+                    return Ok(Committed { version, durability: Durability::Volatile });
+                }
+            }
+            Flaw::WritesOnTheSecondPoll => tokio::task::yield_now().await,
+            Flaw::RetriesConflictsItself => {
+                if let (Expected::Exactly(_), Some(head)) = (commit.expected, self.inner.head(commit.session).await?) {
+                    commit.expected = Expected::Exactly(head.version);
+                    for (record, seq) in commit.records.iter_mut().zip(head.version + 1..) {
+                        record.seq = seq;
+                    }
+                }
+            }
+            Flaw::ClaimsALevelItCannotGive => commit.durability = Durability::Volatile,
+            _ => {}
+        }
+        self.inner.commit(commit).await
+    }
+
+    async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        self.inner.head(session).await
+    }
+
+    async fn read(&self, session: SessionId, mut range: ReadRange) -> Result<Page, StoreError> {
+        if self.has(Flaw::IgnoresTheUpperEnd) && range.order == Order::OldestFirst {
+            range.to = u64::MAX;
+        }
+        let filtered = range.kinds == KindFilter::Elements;
+        if self.has(Flaw::CountsWhatItFiltersOut) && filtered {
+            range.kinds = KindFilter::All;
+        }
+        let mut page = match self.inner.read(session, range).await {
+            Err(StoreError::NotFound { .. }) if self.has(Flaw::SaysNothingOfMissingSessions) => {
+                return Ok(Page { records: Vec::new(), next: None });
+            }
+            other => other?,
+        };
+        match self.flaw {
+            Flaw::LosesARecord => page.records.retain(|record| record.seq != 13),
+            Flaw::ReordersAPage if page.records.len() > 20 => page.records.swap(17, 18),
+            Flaw::PagesWithoutNext => page.next = None,
+            Flaw::CountsWhatItFiltersOut if filtered => page.records.retain(|record| record.kind.is_element()),
+            _ => {}
+        }
+        Ok(page)
+    }
+
+    async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
+        if self.has(Flaw::GivesAwayLabelZero) && label == 0 {
+            let head = self.inner.head(session).await?;
+            return Ok(head.map(|head| head.version).into_iter().collect());
+        }
+        self.inner.find(session, label).await
+    }
+
+    async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
+        if self.has(Flaw::MixesUpSnapshots) {
+            return Ok(self.latest.lock().unwrap().clone());
+        }
+        self.inner.snapshot(session).await
+    }
+
+    async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError> {
+        self.inner.by_key(key).await
+    }
+
+    async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
+        self.inner.claim(session, key).await
+    }
+
+    async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
+        match self.flaw {
+            Flaw::SkipsARowBetweenPages if since > 0 => self.inner.rows(since + 1, limit).await,
+            Flaw::RepeatsRowsThatDidNotChange => self.inner.rows(since.saturating_sub(1), limit).await,
+            _ => self.inner.rows(since, limit).await,
+        }
+    }
+
+    async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
+        if self.has(Flaw::SleepsThroughACommit) && self.inner.head(session).await?.is_none_or(|h| h.version < version) {
+            // Begins to listen only after it looked, so it hears the next commit at the earliest.
+            tokio::task::yield_now().await;
+            let head = self.inner.head(session).await?.map_or(0, |head| head.version);
+            return self.inner.wait(session, version.max(head + 1), level).await;
+        }
+        let wanted = if self.has(Flaw::WakesTooEarly) { version.saturating_sub(1) } else { version };
+        self.inner.wait(session, wanted, level).await
+    }
+
+    fn strongest(&self) -> Durability {
+        self.inner.strongest()
+    }
+
+    fn id(&self) -> StoreId {
+        self.inner.id()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        if self.has(Flaw::WorksAfterClosing) { Ok(()) } else { self.inner.close().await }
+    }
+}
+
+#[async_trait]
+impl Fixture for Flawed {
+    fn name(&self) -> &'static str {
+        "flawed"
+    }
+
+    async fn open(&self) -> Arc<dyn SessionLog> {
+        Arc::new(self.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn SessionLog> {
+        let apart = self.has(Flaw::KeepsHandlesApart);
+        Arc::new(if apart { Flawed::new(self.flaw) } else { self.clone() })
+    }
+
+    async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
+        None
+    }
+
+    fn largest_commit(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Each flaw with a law that must see it.
+const CAUGHT: &[(Flaw, &str)] = &[
+    (Flaw::LosesARecord, "commits::later_commits_continue_the_log"),
+    (Flaw::ReordersAPage, "reading::a_range_is_bounded_on_both_ends"),
+    (Flaw::ChangesAByte, "reading::records_come_back_as_they_were_written"),
+    (Flaw::ForgetsClaims, "claims::a_claim_names_its_record_and_append"),
+    (Flaw::ForgetsKeys, "claims::a_key_leads_to_its_session"),
+    (Flaw::LetsLaterKeysIn, "claims::a_key_comes_with_the_first_commit"),
+    (Flaw::ShowsHalfACommit, "claims::a_queued_claim_is_known"),
+    (Flaw::AnswersBeforeItIsDone, "handles::two_handles_write_one_log"),
+    (Flaw::WritesOnTheSecondPoll, "order::places_are_taken_at_the_first_poll"),
+    (Flaw::RetriesConflictsItself, "commits::another_version_is_a_conflict"),
+    (Flaw::IgnoresTheUpperEnd, "reading::a_range_is_bounded_on_both_ends"),
+    (Flaw::PagesWithoutNext, "reading::a_page_is_bounded_by_count"),
+    (Flaw::CountsWhatItFiltersOut, "reading::elements_only_leaves_out_the_rest"),
+    (Flaw::SaysNothingOfMissingSessions, "reading::a_missing_session_has_nothing"),
+    (Flaw::SleepsThroughACommit, "waiting::two_that_take_turns_never_stall"),
+    (Flaw::WakesTooEarly, "waiting::a_wait_ends_when_its_version_comes"),
+    (Flaw::SkipsARowBetweenPages, "rows::pages_of_rows_leave_none_out"),
+    (Flaw::RepeatsRowsThatDidNotChange, "rows::only_what_changed_comes_again"),
+    (Flaw::ClaimsALevelItCannotGive, "durability::more_than_the_strongest_is_refused"),
+    (Flaw::WorksAfterClosing, "close::a_closed_store_says_so"),
+    (Flaw::KeepsHandlesApart, "handles::two_handles_write_one_log"),
+    (Flaw::GivesAwayLabelZero, "reading::label_zero_finds_nothing"),
+    (Flaw::MixesUpSnapshots, "order::a_snapshot_is_one_that_was_kept"),
+];
+
+#[test]
+fn a_store_without_a_flaw_breaks_no_law() {
+    assert_eq!(report(async || Flawed::new(Flaw::None)).violations, []);
+}
+
+#[test]
+fn each_flaw_is_caught_by_its_law() {
+    for (flaw, name) in CAUGHT {
+        let law = LAWS.iter().find(|law| law.name == *name).unwrap_or_else(|| panic!("there is no law {name}"));
+        let verdict = check(law, async || Flawed::new(*flaw));
+        assert!(matches!(&verdict, Verdict::Broken(violation) if violation.law == *name), "{flaw:?}: {verdict:?}");
+    }
+}
+
+/// A law that hangs or panics is broken, not stuck.
+#[test]
+fn a_store_that_panics_breaks_its_laws() {
+    struct Panics;
+    #[async_trait]
+    impl Fixture for Panics {
+        fn name(&self) -> &'static str {
+            "panics"
+        }
+        async fn open(&self) -> Arc<dyn SessionLog> {
+            panic!("it cannot open")
+        }
+        async fn second(&self) -> Arc<dyn SessionLog> {
+            self.open().await
+        }
+        async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
+            None
+        }
+        fn largest_commit(&self) -> Option<u64> {
+            Some(1)
+        }
+    }
+    let report = report(async || Panics);
+    assert_eq!((report.violations.len(), report.kept.len(), report.skipped.len()), (LAWS.len(), 0, 0));
+}
+
+/// Every `pub async fn` of the laws stands in the list, once, so none is forgotten.
+#[test]
+fn the_list_has_every_law() {
+    let groups = [
+        ("commits", include_str!("../src/laws/commits.rs")),
+        ("order", include_str!("../src/laws/order.rs")),
+        ("reading", include_str!("../src/laws/reading.rs")),
+        ("claims", include_str!("../src/laws/claims.rs")),
+        ("rows", include_str!("../src/laws/rows.rs")),
+        ("waiting", include_str!("../src/laws/waiting.rs")),
+        ("durability", include_str!("../src/laws/durability.rs")),
+        ("close", include_str!("../src/laws/close.rs")),
+        ("handles", include_str!("../src/laws/handles.rs")),
+        ("races", include_str!("../src/laws/races.rs")),
+    ];
+    let mut written: Vec<String> = Vec::new();
+    for (group, source) in groups {
+        let laws = source.lines().filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next());
+        written.extend(laws.map(|law| format!("{group}::{law}")));
+    }
+    let listed: Vec<&str> = LAWS.iter().map(|law| law.name).collect();
+    assert_eq!(listed.len(), 78);
+    written.sort();
+    let mut sorted = listed.clone();
+    sorted.sort_unstable();
+    assert_eq!(written, sorted);
+    let modules = include_str!("../src/laws/mod.rs").lines().filter(|line| line.starts_with("pub mod ")).count();
+    assert_eq!(modules, groups.len());
+}
