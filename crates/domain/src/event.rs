@@ -25,6 +25,7 @@ pub struct Stamp {
 /// One fact. The discriminants of kinds stand in [`Kind`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "nearly every event is a message; a box would cost an allocation each")]
 pub enum Event {
     /// The session began. Always the log's first record.
     Created(Box<Created>),

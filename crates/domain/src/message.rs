@@ -308,12 +308,11 @@ fn wrapped<S: Serializer>(json: &Json, serializer: S) -> Result<S::Ok, S::Error>
 impl<'de> Deserialize<'de> for MessagePart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        part_of(raw).map_err(de::Error::custom)
+        part_of(raw.get()).map_err(de::Error::custom)
     }
 }
 
-fn part_of(raw: Box<RawValue>) -> Result<MessagePart, serde_json::Error> {
-    let text = raw.get();
+fn part_of(text: &str) -> Result<MessagePart, serde_json::Error> {
     let tag: Tag<'_> = serde_json::from_str(text)
         .map_err(|_| <serde_json::Error as de::Error>::custom("a part is an object with a `type`"))?;
     Ok(match &*tag.name {

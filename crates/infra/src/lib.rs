@@ -7,5 +7,7 @@
 
 pub mod environment;
 mod memory;
+#[cfg(feature = "sled")]
+pub mod sled;
 
 pub use memory::{MAX_COMMIT_BYTES, MemoryStore};

@@ -1,0 +1,235 @@
+//! Hands what the ledger holds to the index, in the background and in small pieces.
+//!
+//! The index may lag, fail or be lost at any time; nothing that was acknowledged depends on it.
+//!
+//! Must not know: segments.
+
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use sessions_domain::SessionId;
+use sessions_ports::{Digest, StoredClaim};
+
+use super::{
+    core::Core,
+    index::{Changes, CoreRow, Index, IndexFailure},
+    ledger::Ledger,
+    locator::{Locator, RunBuilder},
+};
+
+/// So many records in memory are worth a checkpoint.
+const RECORDS: usize = 1 << 15;
+/// And so long without one.
+const AGE: Duration = Duration::from_millis(500);
+/// Operations of one batch: the engine holds a lock for as long as it applies one.
+const OPERATIONS: usize = 1_000;
+/// Syncs of the index are that far apart: they only bound how much log is read again after a power cut.
+const SYNC_EVERY: Duration = Duration::from_secs(10);
+/// A failed index is tried again after so long.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What one session has for the index.
+struct Part {
+    session: SessionId,
+    row: CoreRow,
+    old_row: Option<CoreRow>,
+    first: u64,
+    locators: Vec<Locator>,
+    words: Option<Bytes>,
+    old_words: Option<Bytes>,
+    snapshot: Option<Bytes>,
+    claims: Vec<(Digest, StoredClaim)>,
+    key: Option<Digest>,
+    blobs: Vec<[u8; 32]>,
+}
+
+/// Keeps the index until the store is closed.
+pub(crate) fn run(core: &Arc<Core>) {
+    let mut synced = Instant::now();
+    let mut failed: Option<Instant> = None;
+    loop {
+        let closing = wait(core);
+        if failed.is_some_and(|at| at.elapsed() < RETRY) && !closing {
+            continue;
+        }
+        if failed.take().is_some() {
+            reopen(core);
+        }
+        let mut outcome = flush(core);
+        if closing || (outcome.is_ok() && synced.elapsed() > SYNC_EVERY) {
+            outcome = outcome.and_then(|()| sync(core));
+            synced = Instant::now();
+        }
+        if let Err(failure) = outcome {
+            tracing::warn!(%failure, "the index is set aside; the log goes on without it");
+            super::recovery::set_index_aside(core);
+            failed = Some(Instant::now());
+        }
+        if closing {
+            let index = core.index.write().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(Err(failure)) = index.map(Index::close) {
+                tracing::warn!(%failure, "the index did not close; it will be checked when it is opened");
+            }
+            core.folder.unlock();
+            return;
+        }
+    }
+}
+
+/// Waits for something to do; `true`: the writer is through and the store closes.
+fn wait(core: &Core) -> bool {
+    let mut ledger = core.lock();
+    let begun = Instant::now();
+    loop {
+        if ledger.closed {
+            return true;
+        }
+        let aged = begun.elapsed() >= AGE && !ledger.dirty.is_empty();
+        if ledger.recent_records >= RECORDS || aged {
+            return false;
+        }
+        ledger = core.wait_for_checkpoint(ledger, AGE);
+    }
+}
+
+fn sync(core: &Core) -> Result<(), IndexFailure> {
+    core.index.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Ok(()), Index::sync)
+}
+
+/// Applies everything that the ledger has, session by session.
+pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
+    if core.index.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+        return Ok(());
+    }
+    let (mut left, position): (Vec<SessionId>, u64) = {
+        let mut ledger = core.lock();
+        (ledger.dirty.drain().collect(), ledger.applied)
+    };
+    // Words of records in memory may hide words of written ones: then the position stays, and the log is read again.
+    let mut held_back = false;
+    loop {
+        let mut changes = Changes::default();
+        let mut parts = Vec::new();
+        while changes.operations < OPERATIONS {
+            let Some(session) = left.pop() else { break };
+            let mut ledger = core.lock();
+            if let Some(part) = take(&ledger, session) {
+                collect(&mut changes, &part);
+                parts.push(part);
+            }
+            if ledger.sessions.get(&session).is_some_and(|log| log.written < log.row.version) {
+                ledger.dirty.insert(session);
+                held_back |= ledger.sessions.get(&session).is_some_and(|log| log.words != log.indexed_words);
+            }
+        }
+        let last = left.is_empty();
+        let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(index) = slot.as_mut() else { return Ok(()) };
+        // Only the last batch covers all that the position promises; before it the position stays where it was.
+        let applied = index.apply(changes, if last && !held_back { position } else { index.position() });
+        drop(slot);
+        if let Err(failure) = applied {
+            let mut ledger = core.lock();
+            ledger.dirty.extend(parts.iter().map(|part| part.session).chain(left));
+            return Err(failure);
+        }
+        let mut ledger = core.lock();
+        parts.iter().for_each(|part| release(&mut ledger, part));
+        if last {
+            core.checkpoints.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+    }
+}
+
+/// Copies what a session has for the index. Records that are not in a segment yet wait for the next time.
+fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
+    let log = ledger.sessions.get(&session)?;
+    if !log.exists() {
+        return None;
+    }
+    // An index never knows more than the log, so what is only in memory waits for the next time.
+    let written = log.written;
+    if written < log.written_row.first {
+        return None;
+    }
+    let all_written = written == log.row.version;
+    let words_changed = log.words != log.indexed_words && all_written;
+    let count = usize::try_from(written - log.flushed).unwrap_or(0);
+    Some(Part {
+        session,
+        row: log.written_row,
+        old_row: log.indexed,
+        first: log.flushed + 1,
+        locators: log.recent.iter().take(count).map(|place| place.locator()).collect(),
+        words: log.words.clone().filter(|_| words_changed),
+        old_words: log.indexed_words.clone(),
+        snapshot: log.snapshot.clone(),
+        claims: log.claims.iter().filter(|(_, claim)| claim.version <= written).copied().collect(),
+        key: log.new_key,
+        blobs: log.new_blobs.clone(),
+    })
+}
+
+fn collect(changes: &mut Changes, part: &Part) {
+    let session = part.session;
+    if part.old_row != Some(part.row) {
+        changes.row(session, part.row, part.old_row);
+    }
+    let mut run = RunBuilder::default();
+    let mut first = part.first;
+    for (seq, locator) in (part.first..).zip(&part.locators) {
+        run.push(*locator);
+        if run.is_full() {
+            changes.run(session, first, &std::mem::take(&mut run).finish());
+            first = seq + 1;
+        }
+    }
+    if first < part.first + part.locators.len() as u64 {
+        changes.run(session, first, &run.finish());
+    }
+    if let Some(words) = &part.words {
+        changes.words(session, words, part.old_words.as_deref());
+    }
+    if let Some(snapshot) = &part.snapshot {
+        changes.view(session, snapshot);
+    }
+    part.claims.iter().for_each(|(digest, claim)| changes.claim(session, *digest, *claim));
+    part.key.iter().for_each(|key| changes.host_key(*key, session));
+    part.blobs.iter().for_each(|hash| changes.blob(*hash));
+}
+
+/// Forgets what the index holds now.
+fn release(ledger: &mut Ledger, part: &Part) {
+    let Some(log) = ledger.sessions.get_mut(&part.session) else { return };
+    let count = part.locators.len();
+    log.recent.drain(..count);
+    log.flushed += count as u64;
+    log.runs = None;
+    log.indexed = Some(part.row);
+    if part.words.is_some() {
+        log.indexed_words.clone_from(&part.words);
+    }
+    if log.snapshot == part.snapshot {
+        log.snapshot = None;
+    }
+    log.claims.retain(|claim| !part.claims.contains(claim));
+    log.new_key = None;
+    log.new_blobs.drain(..part.blobs.len());
+    ledger.recent_records = ledger.recent_records.saturating_sub(count);
+}
+
+/// Begins a new index where the last one was set aside.
+fn reopen(core: &Core) {
+    if let Ok((index, contents)) = Index::open(&core.folder.index(), core.cache_bytes)
+        && contents.sessions.is_empty()
+    {
+        let mut ledger = core.lock();
+        let all: Vec<SessionId> = ledger.sessions.keys().copied().collect();
+        ledger.dirty.extend(all);
+        *core.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+    }
+}

@@ -1,0 +1,139 @@
+//! What the parts of an open store share.
+//!
+//! Locks are taken in one order: the ledger, then nothing; the index, then nothing. No lock is held over I/O of the log.
+//!
+//! Must not know: what each part does with it.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{folder::Folder, index::Index, ledger::Ledger};
+
+/// Counters of an open store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Appends that were written.
+    pub commits: u64,
+    /// Writes that carried them.
+    pub writes: u64,
+    /// Syncs of the log.
+    pub syncs: u64,
+    /// Bytes written to the log.
+    pub bytes: u64,
+    /// Checkpoints of the index.
+    pub checkpoints: u64,
+}
+
+/// The shared state of an open store.
+pub(crate) struct Core {
+    pub(crate) folder: Folder,
+    ledger: Mutex<Ledger>,
+    work: Condvar,
+    /// `None` while there is none that can be used: everything is then known to the ledger.
+    pub(crate) index: RwLock<Option<Index>>,
+    /// Wakes the thread that keeps the index.
+    pub(crate) checkpoint: Condvar,
+    pub(crate) synced_position: AtomicU64,
+    /// Where the last mark of a clean close ends.
+    pub(crate) marked_position: AtomicU64,
+    files: Mutex<HashMap<u32, Arc<File>>>,
+    commits: AtomicU64,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+    bytes: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+    pub(crate) cache_bytes: u64,
+}
+
+/// Segments that are kept open for reading.
+const OPEN_FILES: usize = 128;
+
+impl Core {
+    pub(crate) fn new(folder: Folder, ledger: Ledger, index: Option<Index>, end: u64, marked: u64, cache: u64) -> Self {
+        Self {
+            folder,
+            ledger: Mutex::new(ledger),
+            work: Condvar::new(),
+            index: RwLock::new(index),
+            checkpoint: Condvar::new(),
+            synced_position: AtomicU64::new(end),
+            marked_position: AtomicU64::new(marked),
+            files: Mutex::new(HashMap::new()),
+            commits: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            checkpoints: AtomicU64::new(0),
+            cache_bytes: cache,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        // Nothing under this lock panics on data; were it to, a half-taken job would be refused by the versions behind it.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wake_writer(&self) {
+        self.work.notify_one();
+    }
+
+    /// Waits for [`Self::wake_writer`]; the flag tells that the patience ended.
+    pub(crate) fn wait_for_work<'a>(
+        &self,
+        ledger: MutexGuard<'a, Ledger>,
+        patience: Duration,
+    ) -> (MutexGuard<'a, Ledger>, bool) {
+        let (ledger, timeout) = self.work.wait_timeout(ledger, patience).unwrap_or_else(PoisonError::into_inner);
+        (ledger, timeout.timed_out())
+    }
+
+    /// Waits for a reason to look at the index.
+    pub(crate) fn wait_for_checkpoint<'a>(
+        &self,
+        ledger: MutexGuard<'a, Ledger>,
+        patience: Duration,
+    ) -> MutexGuard<'a, Ledger> {
+        self.checkpoint.wait_timeout(ledger, patience).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(crate) fn count_write(&self, bytes: usize, commits: usize) {
+        self.commits.fetch_add(commits as u64, Ordering::Relaxed);
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_sync(&self) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            commits: self.commits.load(Ordering::Relaxed),
+            writes: self.writes.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            checkpoints: self.checkpoints.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A segment, open for reading.
+    pub(crate) fn segment_file(&self, number: u32) -> std::io::Result<Arc<File>> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.get(&number) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(File::open(super::segment::path_of(&self.folder.log(), number))?);
+        if files.len() >= OPEN_FILES {
+            files.clear();
+        }
+        files.insert(number, Arc::clone(&file));
+        Ok(file)
+    }
+}

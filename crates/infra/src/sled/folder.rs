@@ -1,0 +1,234 @@
+//! The folder of a store: its parts, its format, its lock, and who may read it.
+//!
+//! Must not know: what segments or the index hold.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use sessions_domain::{Moment, chain};
+use sessions_ports::{BackendError, BackendErrorKind, StoreError, StoreId};
+
+/// The format this version reads and writes.
+pub(crate) const FORMAT: &str = "sessions-store 1";
+const EXPECTED: &str = "`sessions-store 1`";
+
+/// How long a new owner waits for the last one to let go.
+const LOCK_PATIENCE: Duration = Duration::from_millis(900);
+
+/// A store's folder, locked.
+pub(crate) struct Folder {
+    pub(crate) root: PathBuf,
+    pub(crate) id: StoreId,
+    pub(crate) created: bool,
+    /// Held for as long as the folder is ours; the system lets go of it when the process dies.
+    lock: Mutex<Option<File>>,
+}
+
+/// An I/O error of the store's folder, told apart by what a caller can do.
+pub(crate) fn failed(operation: &'static str, error: io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::NoSpace { operation },
+        kind => {
+            let kind = match kind {
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => BackendErrorKind::Permission,
+                ErrorKind::NotADirectory | ErrorKind::NotFound | ErrorKind::IsADirectory => BackendErrorKind::Path,
+                _ => BackendErrorKind::Io,
+            };
+            BackendError::new(kind, operation, error).into()
+        }
+    }
+}
+
+impl Folder {
+    /// Opens a store's folder, or makes one where there is nothing.
+    pub(crate) fn open(
+        root: &Path,
+        entropy: impl FnOnce() -> Result<[u8; 16], StoreError>,
+    ) -> Result<Self, StoreError> {
+        make(root)?;
+        let lock = lock(root)?;
+        let (id, created) = match read_format(root)? {
+            Some(id) => (id, false),
+            None => (write_format(root, entropy()?)?, true),
+        };
+        for part in ["log", "blobs", "quarantine"] {
+            make(&root.join(part))?;
+        }
+        sync_dir(root)?;
+        Ok(Self { root: root.to_owned(), id, created, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Opens the folder of a store that exists, changing nothing in it.
+    pub(crate) fn existing(root: &Path) -> Result<Self, StoreError> {
+        if !root.is_dir() {
+            let kind = if root.exists() { ErrorKind::NotADirectory } else { ErrorKind::NotFound };
+            return Err(failed("opening the store's folder (give the path of a store)", kind.into()));
+        }
+        let lock = lock(root)?;
+        let Some(id) = read_format(root)? else {
+            return Err(StoreError::ForeignFormat { found: "an empty folder".to_owned(), expected: EXPECTED });
+        };
+        Ok(Self { root: root.to_owned(), id, created: false, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Lets go of the lock before the folder is dropped.
+    pub(crate) fn unlock(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    /// A name in the quarantine that is not taken.
+    pub(crate) fn aside(&self, name: &str) -> PathBuf {
+        let free = |n: u32| self.quarantine().join(format!("{name}.{n}"));
+        (0..).map(free).find(|path| !path.exists()).unwrap_or_else(|| free(0))
+    }
+}
+
+/// Makes a folder that only its owner may enter.
+pub(crate) fn make(path: &Path) -> Result<(), StoreError> {
+    match DirBuilder::new().mode(0o700).recursive(true).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(failed("making the store's folder (its path is a file)", ErrorKind::NotADirectory.into()));
+        }
+        Err(error) => return Err(failed("making the store's folder", error)),
+    }
+    // The umask may have taken bits away, never added any; a folder that was there keeps what its owner gave it.
+    let mode = fs::metadata(path).map_err(|error| failed("reading the store's folder", error))?.permissions().mode();
+    if mode & 0o700 != 0o700 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(|error| failed("setting the rights of the store's folder", error))?;
+    }
+    Ok(())
+}
+
+/// Options of a file that only its owner may read.
+pub(crate) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// Makes names in a folder durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| failed("syncing a folder of the store", error))
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("LOCK");
+    let mut file = private()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| failed("opening the store's lock", error))?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(locked_by(&mut file)),
+            Err(TryLockError::Error(error)) => return Err(failed("locking the store", error)),
+        }
+    }
+    let since = Moment::from(chrono::Utc::now());
+    let owner = format!("{}\n{since}\n", std::process::id());
+    // Who owns the lock is a help for people; the lock itself is the system's, so a full disk does not matter here.
+    let _ = file.set_len(0).and_then(|()| file.write_all(owner.as_bytes()));
+    Ok(file)
+}
+
+fn locked_by(file: &mut File) -> StoreError {
+    let mut text = String::new();
+    let _ = file.read_to_string(&mut text);
+    let mut lines = text.lines();
+    let pid = lines.next().and_then(|pid| pid.parse().ok()).unwrap_or(0);
+    StoreError::Locked { pid, since: lines.next().unwrap_or("an unknown time").to_owned() }
+}
+
+/// The id of the store whose format stands here; `None` where nothing stands yet.
+fn read_format(root: &Path) -> Result<Option<StoreId>, StoreError> {
+    let text = match fs::read(root.join("FORMAT")) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return empty(root).map(|()| None),
+        Err(error) => return Err(failed("reading the store's format", error)),
+    };
+    let mut lines = text.lines();
+    let format = lines.next().unwrap_or_default();
+    if format != FORMAT {
+        let found = if format.starts_with("sessions-store ") {
+            format!("a store of format {:?}", format.chars().skip(15).take(12).collect::<String>())
+        } else {
+            "a folder with a foreign FORMAT file".to_owned()
+        };
+        return Err(StoreError::ForeignFormat { found, expected: EXPECTED });
+    }
+    let id = lines.next().and_then(|line| line.strip_prefix("id ")).and_then(chain::from_hex);
+    let id: Option<[u8; 16]> = id.and_then(|bytes| bytes.try_into().ok());
+    match id {
+        Some(id) => Ok(Some(StoreId(id))),
+        None => Err(StoreError::ForeignFormat { found: "a damaged FORMAT file".to_owned(), expected: EXPECTED }),
+    }
+}
+
+/// A folder is taken for a new store only when nothing but what an interrupted creation leaves stands in it.
+fn empty(root: &Path) -> Result<(), StoreError> {
+    let entries = fs::read_dir(root).map_err(|error| failed("reading the store's folder", error))?;
+    for entry in entries {
+        let name = entry.map_err(|error| failed("reading the store's folder", error))?.file_name();
+        if name != "LOCK" && name != "FORMAT.new" {
+            let found = "a folder that holds other things".to_owned();
+            return Err(StoreError::ForeignFormat { found, expected: EXPECTED });
+        }
+    }
+    Ok(())
+}
+
+fn write_format(root: &Path, id: [u8; 16]) -> Result<StoreId, StoreError> {
+    let text = format!("{FORMAT}\nid {}\n", chain::to_hex(&id));
+    write_durably(&root.join("FORMAT.new"), &root.join("FORMAT"), text.as_bytes(), "writing the store's format")?;
+    Ok(StoreId(id))
+}
+
+/// Writes a file so that it is there whole or not at all.
+pub(crate) fn write_durably(
+    temporary: &Path,
+    path: &Path,
+    bytes: &[u8],
+    operation: &'static str,
+) -> Result<(), StoreError> {
+    let write = || {
+        let mut file = private().write(true).create(true).truncate(true).open(temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(temporary, path)
+    };
+    write().map_err(|error| failed(operation, error))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}

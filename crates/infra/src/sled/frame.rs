@@ -1,0 +1,380 @@
+//! Frames: how a record stands in a segment. `docs/format.md` is the description; this is the code.
+//!
+//! ```text
+//! 0   4  magic "SSN\x01"          44  4  CRC-32C of all other bytes of the frame
+//! 4   1  format                   48 32  commit
+//! 5   1  kind                     80  n  body (or the 40 bytes that name a blob)
+//! 6   1  flags                    with LAST:  8 updated (ms), 4 visible messages, 8 synced position
+//! 7   1  reserved (0)             with EXTRA: 4 length, then fields of tag (1), length (4), bytes
+//! 8  16  session
+//! 24  8  seq
+//! 32  8  label
+//! 40  4  length n of the body
+//! ```
+//!
+//! All numbers are little-endian. The frames of one append stand one behind the other, and only the last has `LAST`, so an append that was
+//! cut short is told from a whole one.
+//!
+//! Must not know: files.
+
+use sessions_domain::{CommitHash, Kind, SessionId};
+
+/// The first bytes of every frame.
+pub(crate) const MAGIC: [u8; 4] = *b"SSN\x01";
+/// The version of the frame format.
+pub(crate) const FORMAT: u8 = 1;
+/// Bytes before the body.
+pub(crate) const HEADER: usize = 80;
+const TRAILER: usize = 20;
+const CRC_AT: usize = 44;
+
+/// The last frame of an append.
+pub(crate) const LAST: u8 = 1;
+/// The body stands in a blob file.
+pub(crate) const BLOB: u8 = 2;
+/// Fields follow.
+pub(crate) const EXTRA: u8 = 4;
+/// The first record of its log.
+pub(crate) const FIRST: u8 = 8;
+/// Stands for a record that was lost, wherever in the log it is.
+pub(crate) const REPAIR: u8 = 16;
+
+/// A frame that only tells how far the log is synced.
+pub(crate) const MARK: Kind = Kind(0xFE);
+/// A frame over damaged bytes that a repair set aside.
+pub(crate) const FILLER: Kind = Kind(0xFD);
+
+/// The words of the session's row.
+pub(crate) const WORDS: u8 = 1;
+/// The keyed hash of the host's key.
+pub(crate) const KEY: u8 = 2;
+/// An idempotency claim: key, payload, seq, version.
+pub(crate) const CLAIM: u8 = 3;
+
+/// What stands before the body, without the parts that are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) kind: Kind,
+    pub(crate) flags: u8,
+    pub(crate) session: SessionId,
+    pub(crate) seq: u64,
+    pub(crate) label: u64,
+    pub(crate) commit: CommitHash,
+}
+
+/// What stands behind the body of an append's last frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    pub(crate) updated: i64,
+    pub(crate) messages: u32,
+    /// Everything before this position of the log was synced when the frame was made.
+    pub(crate) synced: u64,
+}
+
+/// A whole frame, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) header: FrameHeader,
+    pub(crate) body: &'a [u8],
+    pub(crate) trailer: Option<Trailer>,
+    extra: &'a [u8],
+    /// Bytes of the whole frame.
+    pub(crate) length: usize,
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoFrame {
+    /// Only zeros: nothing was written here.
+    Empty,
+    /// Cut short, or not as they were written.
+    Damaged,
+    /// A format of later versions.
+    Newer(u8),
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// Appends a frame to `out`.
+pub(crate) fn write(out: &mut Vec<u8>, header: &FrameHeader, body: &[u8], trailer: Option<Trailer>, extra: &[u8]) {
+    let start = out.len();
+    let mut flags = header.flags & !(LAST | EXTRA);
+    if trailer.is_some() {
+        flags |= LAST;
+    }
+    if !extra.is_empty() {
+        flags |= EXTRA;
+    }
+    out.reserve(HEADER + body.len() + TRAILER + 4 + extra.len());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[FORMAT, header.kind.0, flags, 0]);
+    out.extend_from_slice(&header.session.to_bytes());
+    out.extend_from_slice(&header.seq.to_le_bytes());
+    out.extend_from_slice(&header.label.to_le_bytes());
+    // Bodies are below 64 KiB, and fields below the largest commit, so both fit.
+    out.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(header.commit.as_bytes());
+    out.extend_from_slice(body);
+    if let Some(trailer) = trailer {
+        out.extend_from_slice(&trailer.updated.to_le_bytes());
+        out.extend_from_slice(&trailer.messages.to_le_bytes());
+        out.extend_from_slice(&trailer.synced.to_le_bytes());
+    }
+    if !extra.is_empty() {
+        out.extend_from_slice(&u32::try_from(extra.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(extra);
+    }
+    let crc = out.get(start..).map_or(0, checksum);
+    if let Some(place) = out.get_mut(start + CRC_AT..start + CRC_AT + 4) {
+        place.copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Appends a field to the fields of a frame.
+pub(crate) fn write_field(extra: &mut Vec<u8>, tag: u8, bytes: &[&[u8]]) {
+    let length: usize = bytes.iter().map(|part| part.len()).sum();
+    extra.push(tag);
+    extra.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.iter().for_each(|part| extra.extend_from_slice(part));
+}
+
+/// CRC-32C over a frame without its own four bytes.
+fn checksum(frame: &[u8]) -> u32 {
+    let (before, after) = (frame.get(..CRC_AT).unwrap_or_default(), frame.get(CRC_AT + 4..).unwrap_or_default());
+    crc32c::crc32c_append(crc32c::crc32c(before), after)
+}
+
+/// The header at the start of `bytes`, whether or not the frame is whole.
+pub(crate) fn header(bytes: &[u8]) -> Option<FrameHeader> {
+    if bytes.get(..4)? != MAGIC {
+        return None;
+    }
+    Some(FrameHeader {
+        kind: Kind(*bytes.get(5)?),
+        flags: *bytes.get(6)?,
+        session: SessionId::from_bytes(bytes.get(8..24)?.try_into().ok()?),
+        seq: u64_at(bytes, 24)?,
+        label: u64_at(bytes, 32)?,
+        commit: CommitHash::from_bytes(bytes.get(48..80)?.try_into().ok()?),
+    })
+}
+
+/// The frame at the start of `bytes`. Its checksum holds.
+pub(crate) fn read(bytes: &[u8]) -> Result<Frame<'_>, NoFrame> {
+    let head = bytes.get(..HEADER).unwrap_or(bytes);
+    if head.iter().all(|byte| *byte == 0) {
+        return Err(NoFrame::Empty);
+    }
+    let frame = parse(bytes).ok_or(NoFrame::Damaged)?;
+    match bytes.get(4) {
+        Some(&FORMAT) => Ok(frame),
+        Some(newer) => Err(NoFrame::Newer(*newer)),
+        None => Err(NoFrame::Damaged),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
+    let header = header(bytes)?;
+    let body_length = usize::try_from(u32_at(bytes, 40)?).ok()?;
+    let mut end = HEADER.checked_add(body_length)?;
+    let body = bytes.get(HEADER..end)?;
+    let mut trailer = None;
+    if header.flags & LAST != 0 {
+        trailer = Some(Trailer {
+            updated: i64::from_le_bytes(bytes.get(end..end + 8)?.try_into().ok()?),
+            messages: u32_at(bytes, end + 8)?,
+            synced: u64_at(bytes, end + 12)?,
+        });
+        end += TRAILER;
+    }
+    let mut extra: &[u8] = &[];
+    if header.flags & EXTRA != 0 {
+        let length = usize::try_from(u32_at(bytes, end)?).ok()?;
+        let after = end.checked_add(4)?.checked_add(length)?;
+        extra = bytes.get(end + 4..after)?;
+        end = after;
+    }
+    let whole = bytes.get(..end)?;
+    (checksum(whole) == u32_at(bytes, CRC_AT)?).then_some(Frame { header, body, trailer, extra, length: end })
+}
+
+impl<'a> Frame<'a> {
+    /// The fields of the frame: tag and bytes.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
+        let mut rest = self.extra;
+        std::iter::from_fn(move || {
+            let tag = *rest.first()?;
+            let length = usize::try_from(u32_at(rest, 1)?).ok()?;
+            let field = rest.get(5..5 + length)?;
+            rest = rest.get(5 + length..)?;
+            Some((tag, field))
+        })
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.trailer.is_some()
+    }
+}
+
+/// What stands at a place of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found<'a> {
+    /// A whole frame.
+    Frame(usize, Frame<'a>),
+    /// Bytes that are no frame, up to the next whole one or the end.
+    Damage(usize, usize),
+}
+
+/// Walks the frames of a segment from `at` on. Behind the last one only zeros are passed over in silence.
+pub(crate) struct Scan<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    pub(crate) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    /// Where the next frame is looked for: behind the last one that was given.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The next place at or behind `from` where a whole frame begins.
+    fn resync(&self, from: usize) -> Option<usize> {
+        let mut at = from;
+        loop {
+            let rest = self.bytes.get(at..)?;
+            let hit = rest.windows(MAGIC.len()).position(|window| window == MAGIC)?;
+            at += hit;
+            if self.bytes.get(at..).is_some_and(|bytes| read(bytes).is_ok()) {
+                return Some(at);
+            }
+            at += 1;
+        }
+    }
+}
+
+impl<'a> Iterator for Scan<'a> {
+    type Item = Found<'a>;
+
+    fn next(&mut self) -> Option<Found<'a>> {
+        let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
+        if let Ok(frame) = read(rest) {
+            let at = self.at;
+            self.at += frame.length;
+            return Some(Found::Frame(at, frame));
+        }
+        if rest.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        let from = self.at;
+        let to = self.resync(from + 1).unwrap_or_else(|| {
+            // Zeros at the end were never written.
+            let written = self.bytes.iter().rposition(|byte| *byte != 0).map_or(from, |at| at + 1);
+            written.max(from + 1)
+        });
+        self.at = to;
+        Some(Found::Damage(from, to))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample(seq: u64, body: &[u8], last: bool, extra: &[u8]) -> Vec<u8> {
+        let header = FrameHeader {
+            kind: Kind::APPENDED,
+            flags: 0,
+            session: SessionId::from_bytes([3; 16]),
+            seq,
+            label: seq * 7,
+            commit: CommitHash::from_bytes([seq as u8; 32]),
+        };
+        let mut out = Vec::new();
+        let trailer = last.then_some(Trailer { updated: -5, messages: 9, synced: 1 << 40 });
+        write(&mut out, &header, body, trailer, extra);
+        out
+    }
+
+    #[test]
+    fn a_frame_reads_as_it_was_written() {
+        let mut extra = Vec::new();
+        write_field(&mut extra, WORDS, &[b"wo", b"rds"]);
+        write_field(&mut extra, KEY, &[&[8; 32]]);
+        let bytes = sample(5, b"body", true, &extra);
+        let frame = read(&bytes).unwrap();
+        assert_eq!((frame.header.seq, frame.header.label, frame.body), (5, 35, b"body".as_slice()));
+        assert_eq!(frame.trailer, Some(Trailer { updated: -5, messages: 9, synced: 1 << 40 }));
+        let fields: Vec<_> = frame.fields().collect();
+        assert_eq!(fields, [(WORDS, b"words".as_slice()), (KEY, [8; 32].as_slice())]);
+        assert_eq!(frame.length, bytes.len());
+        assert_eq!(read(&[0; 200]).unwrap_err(), NoFrame::Empty);
+    }
+
+    #[test]
+    fn a_frame_of_a_later_format_is_told_apart() {
+        let mut bytes = sample(1, b"x", true, &[]);
+        bytes[4] = 2;
+        let crc = checksum(&bytes);
+        bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(read(&bytes).unwrap_err(), NoFrame::Newer(2));
+    }
+
+    /// Every bit of a log of 200 records: a flipped one never reads as data, and never hides another frame.
+    #[test]
+    fn persistence_every_flipped_bit_of_a_log_is_noticed() {
+        let frames: Vec<Vec<u8>> = (1..=200).map(|seq| sample(seq, &seq.to_le_bytes(), seq % 3 != 0, &[])).collect();
+        let mut log: Vec<u8> = frames.concat();
+        let whole: Vec<(usize, u64)> = seqs(&log);
+        assert_eq!(whole.len(), 200);
+        let mut start = 0;
+        for (at, frame) in frames.iter().enumerate() {
+            for bit in 0..frame.len() * 8 {
+                log[start + bit / 8] ^= 1 << (bit % 8);
+                // Frames before are untouched; look from the damaged one on, over the two behind it.
+                let end = (start + 3 * frame.len() + 64).min(log.len());
+                let seen = seqs(&log[start..end]);
+                assert!(seen.iter().all(|(_, seq)| *seq != at as u64 + 1), "bit {bit} of record {}", at + 1);
+                if at + 1 < frames.len() {
+                    assert_eq!(seen.first(), Some(&(frame.len(), at as u64 + 2)), "bit {bit} of record {}", at + 1);
+                }
+                log[start + bit / 8] ^= 1 << (bit % 8);
+            }
+            start += frame.len();
+        }
+        assert_eq!(seqs(&log), whole);
+    }
+
+    fn seqs(log: &[u8]) -> Vec<(usize, u64)> {
+        Scan::new(log, 0)
+            .filter_map(|found| match found {
+                Found::Frame(at, frame) => Some((at, frame.header.seq)),
+                Found::Damage(..) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_cut_log_ends_in_damage_and_a_padded_one_in_silence() {
+        let mut log = [sample(1, b"one", true, &[]), sample(2, b"two", true, &[])].concat();
+        let end = log.len();
+        log.extend_from_slice(&[0; 500]);
+        let mut scan = Scan::new(&log, 0);
+        assert_eq!(scan.by_ref().count(), 2);
+        assert_eq!(scan.position(), end);
+        for cut in 1..end / 2 {
+            let found: Vec<_> = Scan::new(&log[..end - cut], 0).collect();
+            assert!(matches!(found.last(), Some(Found::Damage(_, to)) if *to <= end - cut));
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The index: sled, holding only what can be rebuilt from the log, and trusted only as far as that can be checked.
+//!
+//! Every value carries a checksum, and the *mark*, which is written in the same batch as what it covers, holds the position up to which the
+//! log is applied and a digest over all entries. So an index that lost something, whatever the way, is noticed when it is opened, and is
+//! then thrown away. A panic of the engine is contained and counts as damage.
+//!
+//! Must not know: segments, or what a damaged index means for its owner.
+
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use sessions_domain::{CommitHash, SessionId};
+use sessions_ports::{Digest, StoredClaim};
+
+use super::locator::{self, Locator, RunHead};
+
+/// Why the index cannot be used. It is only ever a reason to rebuild it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum IndexFailure {
+    #[error("the index does not open: {0}")]
+    Open(String),
+    #[error("the index is damaged: {0}")]
+    Damaged(&'static str),
+    #[error("the index failed: {0}")]
+    Engine(String),
+    #[error("there is no space left for the index")]
+    NoSpace,
+}
+
+/// The row of a session, as far as the store knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CoreRow {
+    pub(crate) first: u64,
+    pub(crate) version: u64,
+    pub(crate) commit: CommitHash,
+    pub(crate) created: i64,
+    pub(crate) updated: i64,
+    pub(crate) messages: u64,
+}
+
+/// How far the log is applied to the index, and what the index holds then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) position: u64,
+    entries: u64,
+    digest: u64,
+}
+
+/// A session as it is loaded at open.
+pub(crate) struct Loaded {
+    pub(crate) session: SessionId,
+    pub(crate) row: CoreRow,
+    pub(crate) words: Option<Bytes>,
+}
+
+/// What the index knew when it was opened.
+#[derive(Default)]
+pub(crate) struct Contents {
+    pub(crate) sessions: Vec<Loaded>,
+    pub(crate) keys: Vec<(Digest, SessionId)>,
+}
+
+const ROW: u8 = b'S';
+const WORDS: u8 = b'W';
+const VIEW: u8 = b'V';
+const RUN: u8 = b'L';
+const HOST_KEY: u8 = b'K';
+const CLAIM: u8 = b'C';
+const BLOB: u8 = b'B';
+const MARK: &[u8] = b"M";
+/// Longer values are kept in parts, because the engine puts large ones into files that it never syncs.
+const PART: usize = 3500;
+
+/// An open index.
+pub(crate) struct Index {
+    db: ::sled::Db,
+    /// A descriptor of our own on the engine's file, for the sync that the engine leaves out.
+    file: Option<File>,
+    mark: Mark,
+}
+
+/// Changes that go into the index together.
+#[derive(Default)]
+pub(crate) struct Changes {
+    batch: ::sled::Batch,
+    /// Entries that were added less those that were replaced.
+    entries: i64,
+    digest: u64,
+    pub(crate) operations: usize,
+}
+
+/// Two checksums of an entry under different beginnings make one number of 64 bits.
+fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
+    let low = crc32c::crc32c_append(crc32c::crc32c(key), value);
+    let high = crc32c::crc32c_append(crc32c::crc32c_append(0x9E37_79B9, value), key);
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn sealed(value: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(value.len() + 4);
+    sealed.extend_from_slice(value);
+    sealed.extend_from_slice(&crc32c::crc32c(value).to_le_bytes());
+    sealed
+}
+
+fn unsealed(value: &[u8]) -> Result<&[u8], IndexFailure> {
+    let (value, crc) = value.split_last_chunk::<4>().ok_or(IndexFailure::Damaged("a value is too short"))?;
+    if crc32c::crc32c(value) == u32::from_le_bytes(*crc) {
+        Ok(value)
+    } else {
+        Err(IndexFailure::Damaged("a value fails its checksum"))
+    }
+}
+
+fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(prefix);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+fn run_key(session: SessionId, first: u64) -> Vec<u8> {
+    key(RUN, &[&session.to_bytes(), &first.to_be_bytes()])
+}
+
+impl CoreRow {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(72);
+        bytes.extend_from_slice(&self.first.to_le_bytes());
+        bytes.extend_from_slice(&self.version.to_le_bytes());
+        bytes.extend_from_slice(self.commit.as_bytes());
+        bytes.extend_from_slice(&self.created.to_le_bytes());
+        bytes.extend_from_slice(&self.updated.to_le_bytes());
+        bytes.extend_from_slice(&self.messages.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        Some(Self {
+            first: number(0)?,
+            version: number(8)?,
+            commit: CommitHash::from_bytes(bytes.get(16..48)?.try_into().ok()?),
+            created: number(48)?.cast_signed(),
+            updated: number(56)?.cast_signed(),
+            messages: number(64)?,
+        })
+    }
+}
+
+impl Changes {
+    /// Puts an entry that the digest covers; `old`: the value it replaces.
+    fn put(&mut self, key: Vec<u8>, value: &[u8], old: Option<&[u8]>) {
+        self.digest ^= fingerprint(&key, value);
+        match old {
+            Some(old) => self.digest ^= fingerprint(&key, old),
+            None => self.entries += 1,
+        }
+        self.operations += 1;
+        self.batch.insert(key, sealed(value));
+    }
+
+    pub(crate) fn row(&mut self, session: SessionId, row: CoreRow, old: Option<CoreRow>) {
+        let old = old.map(CoreRow::to_bytes);
+        self.put(key(ROW, &[&session.to_bytes()]), &row.to_bytes(), old.as_deref());
+    }
+
+    pub(crate) fn run(&mut self, session: SessionId, first: u64, value: &[u8]) {
+        self.put(run_key(session, first), value, None);
+    }
+
+    pub(crate) fn host_key(&mut self, digest: Digest, session: SessionId) {
+        self.put(key(HOST_KEY, &[&digest]), &session.to_bytes(), None);
+    }
+
+    pub(crate) fn claim(&mut self, session: SessionId, digest: Digest, claim: StoredClaim) {
+        let mut value = claim.payload.to_vec();
+        value.extend_from_slice(&claim.seq.to_le_bytes());
+        value.extend_from_slice(&claim.version.to_le_bytes());
+        self.put(key(CLAIM, &[&session.to_bytes(), &digest]), &value, None);
+    }
+
+    pub(crate) fn blob(&mut self, hash: [u8; 32]) {
+        // A blob that is named twice is one entry: payloads carry random blinds, so it never is.
+        self.put(key(BLOB, &[&hash]), &[], None);
+    }
+
+    /// The words of a session in parts; `old`: the ones they replace.
+    pub(crate) fn words(&mut self, session: SessionId, words: &[u8], old: Option<&[u8]>) {
+        let old: Vec<&[u8]> = old.map(parts_of).unwrap_or_default();
+        let new = parts_of(words);
+        for (at, part) in new.iter().enumerate() {
+            self.put(part_key(WORDS, session, at), part, old.get(at).copied());
+        }
+        for (at, part) in old.iter().enumerate().skip(new.len()) {
+            let key = part_key(WORDS, session, at);
+            self.digest ^= fingerprint(&key, part);
+            self.entries -= 1;
+            self.batch.remove(key);
+        }
+    }
+
+    /// A snapshot in parts. The digest does not cover it: whoever reads it checks it against the log.
+    pub(crate) fn view(&mut self, session: SessionId, view: &[u8]) {
+        let parts = parts_of(view);
+        for (at, part) in parts.iter().enumerate() {
+            self.batch.insert(part_key(VIEW, session, at), sealed(part));
+        }
+        self.batch.remove(part_key(VIEW, session, parts.len()));
+        self.operations += 1;
+    }
+}
+
+fn parts_of(bytes: &[u8]) -> Vec<&[u8]> {
+    if bytes.is_empty() { vec![bytes] } else { bytes.chunks(PART).collect() }
+}
+
+fn part_key(prefix: u8, session: SessionId, part: usize) -> Vec<u8> {
+    let part = u16::try_from(part).unwrap_or(u16::MAX);
+    key(prefix, &[&session.to_bytes(), &part.to_be_bytes()])
+}
+
+/// Runs something of the engine's and takes a panic of it for damage.
+fn contained<T>(work: impl FnOnce() -> ::sled::Result<T>) -> Result<T, IndexFailure> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(engine(&error)),
+        Err(_) => Err(IndexFailure::Engine("the engine panicked".to_owned())),
+    }
+}
+
+fn engine(error: &::sled::Error) -> IndexFailure {
+    match error {
+        ::sled::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => IndexFailure::NoSpace,
+        ::sled::Error::Io(io) => IndexFailure::Engine(io.kind().to_string()),
+        ::sled::Error::Corruption { .. } => IndexFailure::Damaged("the engine found corruption"),
+        _ => IndexFailure::Engine("the engine refused".to_owned()),
+    }
+}
+
+impl Index {
+    /// Opens the index on a thread of its own, checks every entry against the mark, and gives the sessions it knows.
+    pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Contents), IndexFailure> {
+        let path = path.to_owned();
+        let work = move || {
+            let db = Self::open_engine(&path, cache_bytes)?;
+            let file = File::open(path.join("db")).ok();
+            let mut index = Self { db, file, mark: Mark::default() };
+            let contents = index.check()?;
+            Ok((index, contents))
+        };
+        let thread = std::thread::Builder::new().name("sessions-index-open".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| IndexFailure::Open(error.kind().to_string()))?;
+        thread.join().unwrap_or_else(|_| Err(IndexFailure::Open("the engine panicked".to_owned())))
+    }
+
+    /// The engine lets go of its lock a moment after it is dropped, so a busy lock is tried again.
+    fn open_engine(path: &Path, cache_bytes: u64) -> Result<::sled::Db, IndexFailure> {
+        let begun = Instant::now();
+        loop {
+            let config = ::sled::Config::new()
+                .path(path)
+                .cache_capacity(cache_bytes)
+                .flush_every_ms(Some(2_000))
+                .print_profile_on_drop(false);
+            match contained(|| config.open()) {
+                Ok(db) => return Ok(db),
+                Err(IndexFailure::NoSpace) => return Err(IndexFailure::NoSpace),
+                Err(_) if begun.elapsed() < Duration::from_secs(1) && is_locked(path) => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(error) => return Err(IndexFailure::Open(error.to_string())),
+            }
+        }
+    }
+
+    /// Reads every entry once: the digest must be the mark's, and what belongs to sessions is collected.
+    fn check(&mut self) -> Result<Contents, IndexFailure> {
+        let mark = contained(|| self.db.get(MARK))?;
+        let Some(mark) = mark else {
+            let is_empty = contained(|| self.db.iter().next().transpose())?.is_none();
+            return if is_empty { Ok(Contents::default()) } else { Err(IndexFailure::Damaged("the mark is missing")) };
+        };
+        let mark = Mark::from_bytes(unsealed(&mark)?).ok_or(IndexFailure::Damaged("the mark is not one"))?;
+        let (mut entries, mut digest) = (0_u64, 0_u64);
+        let mut contents = Contents::default();
+        let mut entries_of = self.db.iter();
+        while let Some((key, value)) = contained(|| entries_of.next().transpose())? {
+            let value = unsealed(&value)?;
+            let (Some(prefix), false) = (key.first(), key.as_ref() == MARK || key.first() == Some(&VIEW)) else {
+                continue;
+            };
+            entries += 1;
+            digest ^= fingerprint(&key, value);
+            match *prefix {
+                ROW => {
+                    let session = session_in(&key)?;
+                    let row = CoreRow::from_bytes(value).ok_or(IndexFailure::Damaged("a row is not one"))?;
+                    contents.sessions.push(Loaded { session, row, words: None });
+                }
+                WORDS => add_words(&mut contents.sessions, session_in(&key)?, value),
+                HOST_KEY => {
+                    let digest: Option<Digest> = key.get(1..33).and_then(|bytes| bytes.try_into().ok());
+                    let session: Option<[u8; 16]> = value.try_into().ok();
+                    let pair = digest.zip(session.map(SessionId::from_bytes));
+                    contents.keys.push(pair.ok_or(IndexFailure::Damaged("a key is not one"))?);
+                }
+                _ => {}
+            }
+        }
+        if (entries, digest) != (mark.entries, mark.digest) {
+            return Err(IndexFailure::Damaged("entries are missing or not as they were written"));
+        }
+        self.mark = mark;
+        Ok(contents)
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.mark.position
+    }
+
+    /// Applies changes and the mark that covers them, all or nothing.
+    pub(crate) fn apply(&mut self, mut changes: Changes, position: u64) -> Result<(), IndexFailure> {
+        let mark = Mark {
+            position,
+            entries: self.mark.entries.checked_add_signed(changes.entries).unwrap_or(0),
+            digest: self.mark.digest ^ changes.digest,
+        };
+        changes.batch.insert(MARK, sealed(&mark.to_bytes()));
+        contained(|| self.db.apply_batch(changes.batch))?;
+        self.mark = mark;
+        Ok(())
+    }
+
+    /// Writes out and syncs. Only bounds how much of the log is read again after a power cut.
+    pub(crate) fn sync(&self) -> Result<(), IndexFailure> {
+        contained(|| self.db.flush())?;
+        match self.file.as_ref().map(File::sync_data) {
+            Some(Err(error)) => Err(IndexFailure::Engine(error.kind().to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets go of the engine.
+    pub(crate) fn close(self) -> Result<(), IndexFailure> {
+        self.sync()?;
+        contained(|| {
+            drop(self.db);
+            Ok(())
+        })
+    }
+
+    /// The run that holds a record: its first number and its locators.
+    pub(crate) fn run_with(&self, session: SessionId, seq: u64) -> Result<Option<(u64, Vec<Locator>)>, IndexFailure> {
+        let range = run_key(session, 0)..=run_key(session, seq);
+        let found = contained(|| self.db.range(range).next_back().transpose())?;
+        let Some((key, value)) = found else { return Ok(None) };
+        let first = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+        let locators = locator::run(unsealed(&value)?);
+        match (first, locators) {
+            (Some(first), Some(locators)) => Ok(Some((first, locators))),
+            _ => Err(IndexFailure::Damaged("a run is not one")),
+        }
+    }
+
+    /// First number and head of every run of a session, ascending.
+    pub(crate) fn runs(&self, session: SessionId) -> Result<Vec<(u64, RunHead)>, IndexFailure> {
+        let mut runs = Vec::new();
+        let mut entries = self.db.scan_prefix(key(RUN, &[&session.to_bytes()]));
+        while let Some((key, value)) = contained(|| entries.next().transpose())? {
+            let first = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+            let head = locator::run_head(unsealed(&value)?);
+            runs.push(first.zip(head).ok_or(IndexFailure::Damaged("a run is not one"))?);
+        }
+        Ok(runs)
+    }
+
+    pub(crate) fn claim(&self, session: SessionId, digest: Digest) -> Result<Option<StoredClaim>, IndexFailure> {
+        let found = contained(|| self.db.get(key(CLAIM, &[&session.to_bytes(), &digest])))?;
+        let Some(value) = found else { return Ok(None) };
+        parse_claim(unsealed(&value)?).map(Some).ok_or(IndexFailure::Damaged("a claim is not one"))
+    }
+
+    pub(crate) fn view(&self, session: SessionId) -> Result<Option<Bytes>, IndexFailure> {
+        let mut view = Vec::new();
+        for part in 0.. {
+            match contained(|| self.db.get(part_key(VIEW, session, part)))? {
+                Some(value) => view.extend_from_slice(unsealed(&value)?),
+                None => break,
+            }
+        }
+        Ok((!view.is_empty()).then(|| Bytes::from(view)))
+    }
+
+    pub(crate) fn knows_blob(&self, hash: [u8; 32]) -> Result<bool, IndexFailure> {
+        contained(|| self.db.contains_key(key(BLOB, &[&hash])))
+    }
+}
+
+/// Reads a claim: payload, seq, version.
+pub(crate) fn parse_claim(value: &[u8]) -> Option<StoredClaim> {
+    let number = |at: usize| value.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    Some(StoredClaim { payload: value.get(..32)?.try_into().ok()?, seq: number(32)?, version: number(40)? })
+}
+
+fn session_in(key: &[u8]) -> Result<SessionId, IndexFailure> {
+    let bytes: Option<[u8; 16]> = key.get(1..17).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(SessionId::from_bytes).ok_or(IndexFailure::Damaged("a key is too short"))
+}
+
+/// Rows come before words, and both by session, so a search from the place of the last one is short.
+fn add_words(sessions: &mut [Loaded], session: SessionId, part: &[u8]) {
+    let at = sessions.partition_point(|loaded| loaded.session < session);
+    if let Some(loaded) = sessions.get_mut(at).filter(|loaded| loaded.session == session) {
+        loaded.words = Some(match loaded.words.take() {
+            Some(before) => [&before, part].concat().into(),
+            None => Bytes::copy_from_slice(part),
+        });
+    }
+}
+
+impl Mark {
+    fn to_bytes(self) -> Vec<u8> {
+        [self.position, self.entries, self.digest].iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        Some(Self { position: number(0)?, entries: number(8)?, digest: number(16)? })
+    }
+}
+
+/// True while another handle, which may be on its way out, holds the engine's lock.
+fn is_locked(path: &Path) -> bool {
+    File::open(path.join("db"))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+}

@@ -1,0 +1,417 @@
+//! What the store knows of its sessions in memory: the end of each log, and where records lie that the index does not hold yet.
+//!
+//! **Invariant**: of one session, the records that the index holds and the recent ones here together are all visible records, without gap.
+//!
+//! Must not know: files, threads.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use sessions_domain::SessionId;
+use sessions_ports::{Commit, Committed, Digest, Durability, Expected, Head, StoreError, StoredClaim};
+use tokio::sync::oneshot;
+
+use super::{
+    index::CoreRow,
+    locator::{Locator, RunHead},
+};
+
+/// Where a recent record is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In a segment.
+    Disk(Locator),
+    /// Still in memory: its frame, and what a locator would say of it.
+    Memory(Locator, Bytes),
+}
+
+impl Place {
+    pub(crate) fn locator(&self) -> Locator {
+        match self {
+            Self::Disk(locator) | Self::Memory(locator, _) => *locator,
+        }
+    }
+}
+
+/// Somebody who waits for a version to reach a level.
+pub(crate) struct Waiter {
+    version: u64,
+    level: Durability,
+    heard: oneshot::Sender<Result<Head, StoreError>>,
+}
+
+/// One session's log.
+pub(crate) struct LogState {
+    /// As readers see it.
+    pub(crate) row: CoreRow,
+    /// The version behind all queued commits.
+    pub(crate) queued: u64,
+    /// As the log holds it: behind `row` while the newest records are only in memory.
+    pub(crate) written_row: CoreRow,
+    /// Queued commits that are not visible yet.
+    pub(crate) unsettled: u32,
+    /// The last version that survives the process, and the power cut.
+    pub(crate) written: u64,
+    pub(crate) synced: u64,
+    /// The last record that the index holds.
+    pub(crate) flushed: u64,
+    /// The records behind it.
+    pub(crate) recent: VecDeque<Place>,
+    pub(crate) words: Option<Bytes>,
+    pub(crate) snapshot: Option<Bytes>,
+    /// Claims that the index does not hold yet, queued ones included.
+    pub(crate) claims: Vec<(Digest, StoredClaim)>,
+    /// What the index holds, and what changes go there with the next checkpoint.
+    pub(crate) indexed: Option<CoreRow>,
+    pub(crate) indexed_words: Option<Bytes>,
+    pub(crate) new_key: Option<Digest>,
+    pub(crate) new_blobs: Vec<[u8; 32]>,
+    pub(crate) runs: Option<Arc<Vec<(u64, RunHead)>>>,
+    tick: u64,
+}
+
+impl LogState {
+    /// A log whose first visible record will be `first`.
+    pub(crate) fn new(first: u64) -> Self {
+        let none = sessions_domain::CommitHash::ZERO;
+        let before = first.saturating_sub(1);
+        let row = CoreRow { first, version: before, commit: none, created: 0, updated: 0, messages: 0 };
+        Self {
+            row,
+            written_row: row,
+            queued: before,
+            unsettled: 0,
+            written: before,
+            synced: before,
+            flushed: before,
+            recent: VecDeque::new(),
+            words: None,
+            snapshot: None,
+            claims: Vec::new(),
+            indexed: None,
+            indexed_words: None,
+            new_key: None,
+            new_blobs: Vec::new(),
+            runs: None,
+            tick: 0,
+        }
+    }
+
+    /// A log as the index knows it.
+    pub(crate) fn indexed(row: CoreRow, words: Option<Bytes>) -> Self {
+        let version = row.version;
+        Self {
+            row,
+            written_row: row,
+            queued: version,
+            written: version,
+            synced: version,
+            flushed: version,
+            indexed: Some(row),
+            indexed_words: words.clone(),
+            words,
+            ..Self::new(row.first)
+        }
+    }
+
+    /// True once anything of it is visible.
+    pub(crate) fn exists(&self) -> bool {
+        self.row.version >= self.row.first
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        Head { version: self.row.version, commit: self.row.commit, first: self.row.first }
+    }
+
+    fn level_of(&self, version: u64) -> Option<Durability> {
+        if version <= self.synced {
+            Some(Durability::Disk)
+        } else if version <= self.written {
+            Some(Durability::Process)
+        } else {
+            (version <= self.row.version).then_some(Durability::Volatile)
+        }
+    }
+
+    /// The place of a recent record.
+    pub(crate) fn recent_mut(&mut self, seq: u64) -> Option<&mut Place> {
+        let at = usize::try_from(seq.checked_sub(self.flushed + 1)?).ok()?;
+        self.recent.get_mut(at)
+    }
+}
+
+/// One append on its way to the log.
+pub(crate) struct Job {
+    pub(crate) session: SessionId,
+    /// The frames, encoded.
+    pub(crate) frames: Bytes,
+    /// For each frame: number, and its place within `frames`.
+    pub(crate) records: Vec<(u64, Locator)>,
+    pub(crate) blobs: Vec<([u8; 32], Bytes)>,
+    pub(crate) row: CoreRow,
+    pub(crate) words: Option<Bytes>,
+    pub(crate) snapshot: Option<Bytes>,
+    pub(crate) key: Option<Digest>,
+    pub(crate) durability: Durability,
+    pub(crate) begins: bool,
+    /// Nobody waits any more when the commit was answered before it was written.
+    pub(crate) done: Option<oneshot::Sender<Result<Committed, StoreError>>>,
+    pub(crate) visible: bool,
+    /// True once its records lie in a segment.
+    pub(crate) placed: bool,
+}
+
+/// All sessions, and the queue of appends.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) sessions: HashMap<SessionId, LogState>,
+    pub(crate) keys: HashMap<Digest, SessionId>,
+    waiters: HashMap<SessionId, Vec<Waiter>>,
+    changes: BTreeMap<u64, SessionId>,
+    tick: u64,
+    pub(crate) queue: VecDeque<Job>,
+    pub(crate) queued_bytes: usize,
+    /// Sessions with something that the index does not hold.
+    pub(crate) dirty: HashSet<SessionId>,
+    pub(crate) recent_records: usize,
+    /// Everything before this position of the log is applied here.
+    pub(crate) applied: u64,
+    /// Written and not synced: session and version.
+    pub(crate) unsynced: Vec<(SessionId, u64)>,
+    pub(crate) sync_wanted: bool,
+    pub(crate) closing: bool,
+    pub(crate) closed: bool,
+    pub(crate) poisoned: bool,
+}
+
+impl Ledger {
+    /// Whether anything can be read.
+    pub(crate) fn check_not_closed(&self) -> Result<(), StoreError> {
+        if self.closed { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// Whether anything can be written.
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        if self.closing || self.closed {
+            Err(StoreError::Closed)
+        } else if self.poisoned {
+            Err(StoreError::Poisoned)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks a commit against the queued tail.
+    pub(crate) fn admit(&self, commit: &Commit) -> Result<(), StoreError> {
+        self.check_open()?;
+        let known = self.sessions.get(&commit.session);
+        match (commit.expected, known) {
+            (Expected::NoStream, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
+            (Expected::NoStream, None) => {}
+            (Expected::Exactly(expected), None) => return Err(StoreError::Conflict { expected, actual: 0 }),
+            (Expected::Exactly(expected), Some(log)) if log.queued != expected => {
+                return Err(StoreError::Conflict { expected, actual: log.queued });
+            }
+            (Expected::Exactly(_), Some(_)) => {}
+        }
+        if let Some(holder) = commit.key.and_then(|key| self.keys.get(&key)) {
+            return Err(StoreError::KeyTaken { session: *holder });
+        }
+        let taken = |claim: &sessions_ports::Claim| {
+            known.is_some_and(|log| log.claims.iter().any(|(key, _)| *key == claim.key))
+        };
+        if commit.claims.iter().any(taken) {
+            return Err(StoreError::Malformed { what: "an idempotency key is claimed twice" });
+        }
+        Ok(())
+    }
+
+    /// Takes an admitted job into the queue. With [`Durability::Volatile`] and nothing unsettled before it, it is visible at once.
+    pub(crate) fn enqueue(&mut self, mut job: Job, claims: Vec<(Digest, StoredClaim)>) {
+        let first = job.records.first().map_or(1, |(seq, _)| *seq);
+        let log = self.sessions.entry(job.session).or_insert_with(|| LogState::new(first));
+        log.queued = job.row.version;
+        log.claims.extend(claims);
+        if let Some(key) = job.key {
+            self.keys.insert(key, job.session);
+        }
+        self.queued_bytes += job.frames.len();
+        // A large body is read from its file, so it has to be there first.
+        if job.durability == Durability::Volatile && log.unsettled == 0 && job.blobs.is_empty() {
+            self.show(&mut job, None);
+            if let Some(done) = job.done.take() {
+                let _ = done.send(Ok(Committed { version: job.row.version, durability: Durability::Volatile }));
+            }
+        } else {
+            log.unsettled += 1;
+        }
+        self.queue.push_back(job);
+    }
+
+    /// Makes a job visible. `at`: segment and offset where its frames were written, if they were.
+    pub(crate) fn show(&mut self, job: &mut Job, at: Option<(u32, u32)>) {
+        self.tick += 1;
+        let tick = self.tick;
+        let Some(log) = self.sessions.get_mut(&job.session) else { return };
+        for (_, within) in &job.records {
+            log.recent.push_back(match at {
+                Some((segment, offset)) => Place::Disk(Locator { segment, offset: offset + within.offset, ..*within }),
+                None => {
+                    let start = within.offset as usize;
+                    Place::Memory(*within, job.frames.slice(start..start + within.length as usize))
+                }
+            });
+        }
+        self.recent_records += job.records.len();
+        log.row = CoreRow { first: log.row.first, created: log.row.created, ..job.row };
+        if job.begins {
+            log.row.created = job.row.created;
+        }
+        if let Some(words) = job.words.take() {
+            log.words = Some(words);
+        }
+        if let Some(snapshot) = job.snapshot.take() {
+            log.snapshot = Some(snapshot);
+        }
+        if job.key.is_some() {
+            log.new_key = job.key;
+        }
+        log.new_blobs.extend(job.blobs.iter().map(|(hash, _)| *hash));
+        job.visible = true;
+        self.dirty.insert(job.session);
+        self.changes.remove(&log.tick);
+        log.tick = tick;
+        if log.words.is_some() {
+            self.changes.insert(tick, job.session);
+        }
+        self.wake(job.session);
+    }
+
+    /// A job was written at a place of the log: it is visible now if it was not before.
+    pub(crate) fn written(&mut self, job: &mut Job, segment: u32, offset: u32) {
+        if job.visible {
+            if let Some(log) = self.sessions.get_mut(&job.session) {
+                for (seq, within) in &job.records {
+                    if let Some(place) = log.recent_mut(*seq) {
+                        *place = Place::Disk(Locator { segment, offset: offset + within.offset, ..*within });
+                    }
+                }
+            }
+        } else {
+            if let Some(log) = self.sessions.get_mut(&job.session) {
+                log.unsettled = log.unsettled.saturating_sub(1);
+            }
+            self.show(job, Some((segment, offset)));
+        }
+        if let Some(log) = self.sessions.get_mut(&job.session) {
+            log.written = job.row.version;
+            log.written_row = CoreRow { first: log.row.first, created: log.row.created, ..job.row };
+        }
+        self.wake(job.session);
+        job.placed = true;
+        self.unsynced.push((job.session, job.row.version));
+    }
+
+    /// Everything that was written is synced.
+    pub(crate) fn synced(&mut self) {
+        self.sync_wanted = false;
+        for (session, version) in std::mem::take(&mut self.unsynced) {
+            if let Some(log) = self.sessions.get_mut(&session) {
+                log.synced = log.synced.max(version);
+            }
+            self.wake(session);
+        }
+    }
+
+    /// Undoes what a job that failed had changed when it was queued. Everything behind it in its log fails too.
+    pub(crate) fn withdraw(&mut self, job: &Job) {
+        if let Some(key) = job.key {
+            self.keys.remove(&key);
+        }
+        let Some(log) = self.sessions.get_mut(&job.session) else { return };
+        log.unsettled = log.unsettled.saturating_sub(1);
+        log.queued = log.row.version;
+        let visible = log.row.version;
+        log.claims.retain(|(_, claim)| claim.version <= visible);
+        if !log.exists() {
+            self.sessions.remove(&job.session);
+        }
+    }
+
+    /// Waits for a version to reach a level; `None`: it has.
+    pub(crate) fn wait(
+        &mut self,
+        session: SessionId,
+        version: u64,
+        level: Durability,
+    ) -> Result<Result<Head, oneshot::Receiver<Result<Head, StoreError>>>, StoreError> {
+        if self.closed {
+            return Err(StoreError::Closed);
+        }
+        let log = self.sessions.get(&session).filter(|log| log.exists());
+        if let Some(log) = log
+            && log.level_of(version).is_some_and(|reached| reached >= level)
+        {
+            return Ok(Ok(log.head()));
+        }
+        if self.poisoned {
+            return Err(StoreError::Poisoned);
+        }
+        let (heard, wait) = oneshot::channel();
+        self.sync_wanted |= level == Durability::Disk && log.is_some_and(|log| version <= log.row.version);
+        let waiters = self.waiters.entry(session).or_default();
+        waiters.retain(|waiter| !waiter.heard.is_closed());
+        waiters.push(Waiter { version, level, heard });
+        Ok(Err(wait))
+    }
+
+    /// Answers those whose wish is reached, and asks for a sync when somebody still waits for one.
+    fn wake(&mut self, session: SessionId) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let Some(log) = self.sessions.get(&session).filter(|log| log.exists()) else { return };
+        let Some(waiters) = self.waiters.remove(&session) else { return };
+        let mut left = Vec::new();
+        for waiter in waiters {
+            if log.level_of(waiter.version).is_some_and(|level| level >= waiter.level) {
+                let _ = waiter.heard.send(Ok(log.head()));
+            } else if !waiter.heard.is_closed() {
+                self.sync_wanted |= waiter.version <= log.row.version && waiter.level == Durability::Disk;
+                left.push(waiter);
+            }
+        }
+        if !left.is_empty() {
+            self.waiters.insert(session, left);
+        }
+    }
+
+    /// Tells everybody who waits that it will not happen any more.
+    pub(crate) fn end_waiting(&mut self, error: impl Fn() -> StoreError) {
+        for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
+            let _ = waiter.heard.send(Err(error()));
+        }
+    }
+
+    /// Puts a session that was loaded at open into the feed of changes.
+    pub(crate) fn announce(&mut self, session: SessionId) {
+        self.tick += 1;
+        let tick = self.tick;
+        if let Some(log) = self.sessions.get_mut(&session) {
+            self.changes.remove(&log.tick);
+            log.tick = tick;
+            if log.words.is_some() {
+                self.changes.insert(tick, session);
+            }
+        }
+    }
+
+    /// Changes after `since`, with their numbers.
+    pub(crate) fn changed(&self, since: u64) -> impl Iterator<Item = (u64, SessionId, &LogState)> {
+        let changes = self.changes.range(since.saturating_add(1)..);
+        changes.filter_map(|(tick, id)| self.sessions.get(id).map(|log| (*tick, *id, log)))
+    }
+}

@@ -1,0 +1,450 @@
+//! The default store: append-only segment files hold every record, and sled is an index that can be built anew from them.
+//!
+//! Why not sled alone: its flush is no fsync, a flipped bit can keep it from opening, and a full disk sticks to it. So nothing of it counts
+//! here; see `docs/durability.md`. The folder:
+//!
+//! ```text
+//! FORMAT  LOCK  log/*.seg (the truth)  blobs/ (bodies above 64 KiB)  index/ (sled)  quarantine/ (what was set aside)
+//! ```
+//!
+//! Must not know: what records say.
+
+mod checkpoint;
+mod core;
+mod folder;
+mod frame;
+mod index;
+mod inspection;
+mod ledger;
+mod locator;
+mod reader;
+mod recovery;
+mod segment;
+mod writer;
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ring::{hmac, rand::SecureRandom as _};
+use sessions_domain::{Moment, SessionId};
+use sessions_ports::{
+    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, EntropyError, Expected, Head, Page,
+    ReadRange, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+};
+use tokio::sync::oneshot;
+
+use self::{
+    core::Core,
+    folder::Folder,
+    frame::{FrameHeader, Trailer},
+    index::CoreRow,
+    ledger::Job,
+    locator::Locator,
+    writer::Writer,
+};
+pub use self::{
+    core::Figures,
+    inspection::{Finding, RepairAction, RepairReport, Severity, VerifyReport, repair, verify},
+    recovery::{IndexReport, OpenReport, TornTail},
+};
+
+/// Bodies above this size stand in files of their own.
+const INLINE_BODY: usize = 64 << 10;
+/// The most that one append may hold.
+const MAX_COMMIT_BYTES: u64 = 1 << 30;
+/// The most that may wait to be written.
+const MAX_QUEUED_BYTES: usize = 256 << 20;
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct SledOptions {
+    /// Memory for the index's cache, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 32 << 20 }
+    }
+}
+
+/// The default store. Clones are handles to the same one.
+///
+/// It gives every level up to [`Durability::Disk`]. What is appended at [`Durability::Volatile`] is written within milliseconds, and synced
+/// within half a second, when the process lives that long.
+#[derive(Clone)]
+pub struct SledStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    report: OpenReport,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: JoinHandle<()>,
+    checkpoint: JoinHandle<()>,
+}
+
+impl fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledStore").field("path", &self.inner.core.folder.root).finish_non_exhaustive()
+    }
+}
+
+/// The name of a large body: a keyed hash, so that a name tells nothing to who does not know the store's id.
+pub(crate) fn blob_name(store: StoreId, payload: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &store.0);
+    let mut name = [0; 32];
+    name.copy_from_slice(hmac::sign(&key, payload).as_ref());
+    name
+}
+
+impl SledStore {
+    /// Opens the store in a folder, or makes one where there is nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process has it, [`StoreError::ForeignFormat`], [`StoreError::NoSpace`], or what the system says.
+    pub async fn open(path: impl AsRef<Path> + Send, options: SledOptions) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&path, options)).await;
+        opened.unwrap_or_else(|error| {
+            Err(BackendError::new(BackendErrorKind::Internal, "opening the store", error).into())
+        })
+    }
+
+    fn open_blocking(path: &Path, options: SledOptions) -> Result<Self, StoreError> {
+        let folder = Folder::open(path, || {
+            let mut id = [0; 16];
+            let filled = ring::rand::SystemRandom::new().fill(&mut id);
+            let failed = |_| BackendError::new(BackendErrorKind::Internal, "naming the store", EntropyError);
+            filled.map_err(failed)?;
+            Ok(id)
+        })?;
+        let recovered = recovery::recover(&folder, options.cache_bytes)?;
+        let end = recovered.ledger.applied;
+        let core = Core::new(folder, recovered.ledger, recovered.index, end, recovered.marked, options.cache_bytes);
+        let core = Arc::new(core);
+        let writer = Writer::new(Arc::clone(&core), recovered.segment, recovered.at, recovered.ready);
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+                StoreError::from(BackendError::new(BackendErrorKind::Unavailable, "starting a thread", error))
+            })
+        };
+        let keeper = Arc::clone(&core);
+        let checkpoint = spawn("sessions-index", Box::new(move || checkpoint::run(&keeper)))?;
+        let writer = spawn("sessions-writer", Box::new(move || writer.run()))?;
+        let threads = Mutex::new(Some(Threads { writer, checkpoint }));
+        Ok(Self { inner: Arc::new(Inner { core, report: recovered.report, threads }) })
+    }
+
+    /// What was found and done when the store was opened.
+    pub fn report(&self) -> &OpenReport {
+        &self.inner.report
+    }
+
+    /// Counters since the store was opened.
+    pub fn figures(&self) -> Figures {
+        self.inner.core.figures()
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
+
+    /// Encodes a commit's frames, which needs nothing that others change.
+    fn encode(&self, commit: &mut Commit) -> Result<(Job, Vec<(Digest, StoredClaim)>), StoreError> {
+        let first = commit.records.first().map_or(0, |record| record.seq);
+        let begins = commit.expected == Expected::NoStream;
+        let (mut extra, mut claims) = (Vec::new(), Vec::new());
+        let version = first + commit.records.len() as u64 - 1;
+        if let Some(words) = &commit.row.words {
+            frame::write_field(&mut extra, frame::WORDS, &[words]);
+        }
+        if let Some(key) = &commit.key {
+            frame::write_field(&mut extra, frame::KEY, &[key]);
+        }
+        for claim in &commit.claims {
+            let stored = StoredClaim { payload: claim.payload, seq: first + u64::from(claim.offset), version };
+            let (seq, end) = (stored.seq.to_le_bytes(), version.to_le_bytes());
+            frame::write_field(&mut extra, frame::CLAIM, &[&claim.key, &claim.payload, &seq, &end]);
+            claims.push((claim.key, stored));
+        }
+        let bytes: usize = commit.records.iter().map(|record| record.payload.len()).sum();
+        let mut frames = Vec::with_capacity(bytes.min(1 << 20) + commit.records.len() * 104 + extra.len());
+        let mut records = Vec::with_capacity(commit.records.len());
+        let mut blobs = Vec::new();
+        let trailer = Trailer {
+            updated: commit.row.updated.as_millis(),
+            messages: u32::try_from(commit.row.messages).unwrap_or(u32::MAX),
+            synced: self.core().synced_position.load(Ordering::Acquire),
+        };
+        let mut head = sessions_domain::CommitHash::ZERO;
+        for (at, record) in std::mem::take(&mut commit.records).into_iter().enumerate() {
+            let offset = frames.len();
+            let is_last = record.seq == version;
+            let mut flags = if begins && at == 0 { frame::FIRST } else { 0 };
+            let mut named = Vec::new();
+            let body: &[u8] = if record.payload.len() > INLINE_BODY {
+                flags |= frame::BLOB;
+                let name = blob_name(self.core().folder.id, &record.payload);
+                named.extend_from_slice(&name);
+                named.extend_from_slice(&(record.payload.len() as u64).to_le_bytes());
+                blobs.push((name, record.payload.clone()));
+                &named
+            } else {
+                &record.payload
+            };
+            let (kind, label, seq) = (record.kind, record.label, record.seq);
+            let header = FrameHeader { kind, flags, session: commit.session, seq, label, commit: record.commit };
+            head = record.commit;
+            let extra: &[u8] = if is_last { &extra } else { &[] };
+            frame::write(&mut frames, &header, body, is_last.then_some(trailer), extra);
+            let within = Locator {
+                segment: u32::MAX,
+                offset: u32::try_from(offset).unwrap_or(u32::MAX),
+                length: u32::try_from(frames.len() - offset).unwrap_or(u32::MAX),
+                kind,
+                label,
+            };
+            records.push((seq, within));
+        }
+        let updated = trailer.updated;
+        let row = CoreRow { first, version, commit: head, created: updated, updated, messages: commit.row.messages };
+        let job = Job {
+            session: commit.session,
+            frames: Bytes::from(frames),
+            records,
+            blobs,
+            row,
+            words: commit.row.words.take(),
+            snapshot: commit.snapshot.take(),
+            key: commit.key,
+            durability: commit.durability,
+            begins,
+            done: None,
+            visible: false,
+            placed: false,
+        };
+        Ok((job, claims))
+    }
+
+    fn check_claims(&self, commit: &Commit) -> Result<(), StoreError> {
+        for claim in &commit.claims {
+            let known = reader::ask(self.core(), |index| index.claim(commit.session, claim.key));
+            if known.is_some() {
+                return Err(StoreError::Malformed { what: "an idempotency key is claimed twice" });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what no store takes.
+fn check(commit: &Commit) -> Result<(), StoreError> {
+    let malformed = |what| Err(StoreError::Malformed { what });
+    let Some(first) = commit.records.first() else { return malformed("it has no records") };
+    let expected = match commit.expected {
+        Expected::NoStream => first.seq.max(1),
+        Expected::Exactly(0) => return malformed("it expects version 0, which no log has"),
+        Expected::Exactly(version) => version.saturating_add(1),
+    };
+    if commit.records.iter().zip(expected..).any(|(record, seq)| record.seq != seq) {
+        return malformed("its records are not numbered without gaps from where it is expected");
+    }
+    if commit.key.is_some() && commit.expected != Expected::NoStream {
+        return malformed("only the first commit of a session can claim a key");
+    }
+    let mut keys: Vec<&Digest> = commit.claims.iter().map(|claim| &claim.key).collect();
+    keys.sort_unstable();
+    let doubled = keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+    if doubled || commit.claims.iter().any(|claim| claim.offset as usize >= commit.records.len()) {
+        return malformed("its claims are doubled or stand for no record of it");
+    }
+    let bytes: u64 = commit.records.iter().map(|record| record.payload.len() as u64 + 128).sum();
+    if bytes > MAX_COMMIT_BYTES {
+        return Err(StoreError::TooLarge { bytes, max: MAX_COMMIT_BYTES });
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl SessionLog for SledStore {
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
+        check(&commit)?;
+        if !commit.claims.is_empty() {
+            self.check_claims(&commit)?;
+        }
+        self.core().lock().admit(&commit)?;
+        let (mut job, claims) = self.encode(&mut commit)?;
+        let (done, outcome) = oneshot::channel();
+        job.done = Some(done);
+        {
+            let mut ledger = self.core().lock();
+            // Others may have come between: the place is taken only when the tail is still where it was.
+            ledger.admit(&commit)?;
+            if ledger.queued_bytes > MAX_QUEUED_BYTES {
+                return Err(StoreError::NoSpace { operation: "what waits to be written" });
+            }
+            ledger.enqueue(job, claims);
+        }
+        self.core().wake_writer();
+        outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        let ledger = self.core().lock();
+        ledger.check_not_closed()?;
+        Ok(ledger.sessions.get(&session).filter(|log| log.exists()).map(|log| log.head()))
+    }
+
+    async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
+        let selection = reader::select(self.core(), session, &range)?;
+        if selection.bytes <= reader::INLINE_BYTES {
+            return reader::read(self.core(), selection);
+        }
+        let core = Arc::clone(self.core());
+        let read = tokio::task::spawn_blocking(move || reader::read(&core, selection)).await;
+        read.unwrap_or_else(|error| Err(BackendError::new(BackendErrorKind::Internal, "reading", error).into()))
+    }
+
+    async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
+        let (recent, runs, flushed) = {
+            let ledger = self.core().lock();
+            ledger.check_not_closed()?;
+            let Some(log) = ledger.sessions.get(&session).filter(|log| log.exists() && label != 0) else {
+                return Ok(Vec::new());
+            };
+            let hits = (log.flushed + 1..).zip(&log.recent).filter(|(_, place)| place.locator().label == label);
+            let hits: Vec<u64> = hits.map(|(seq, _)| seq).collect();
+            (hits, log.runs.clone(), log.flushed)
+        };
+        let runs = match runs {
+            Some(runs) => runs,
+            None => {
+                let known = reader::ask(self.core(), |index| index.runs(session).map(Some)).unwrap_or_default();
+                let known = Arc::new(known);
+                let mut ledger = self.core().lock();
+                if let Some(log) = ledger.sessions.get_mut(&session).filter(|log| log.flushed == flushed) {
+                    log.runs = Some(Arc::clone(&known));
+                }
+                known
+            }
+        };
+        let mut found = Vec::new();
+        for (first, head) in runs.iter().filter(|(_, head)| head.min_label <= label && label <= head.max_label) {
+            let run = reader::ask(self.core(), |index| index.run_with(session, *first));
+            let locators = run.map(|(_, locators)| locators).unwrap_or_default();
+            let hits = (*first..).zip(locators).take(usize::try_from(head.count).unwrap_or(usize::MAX));
+            found.extend(hits.filter(|(_, locator)| locator.label == label).map(|(seq, _)| seq));
+        }
+        found.extend(recent);
+        found.dedup();
+        Ok(found)
+    }
+
+    async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
+        let recent = {
+            let ledger = self.core().lock();
+            ledger.check_not_closed()?;
+            ledger.sessions.get(&session).and_then(|log| log.snapshot.clone())
+        };
+        Ok(recent.or_else(|| reader::ask(self.core(), |index| index.view(session))))
+    }
+
+    async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError> {
+        let ledger = self.core().lock();
+        ledger.check_not_closed()?;
+        let session = ledger.keys.get(&key).copied();
+        Ok(session.filter(|session| ledger.sessions.get(session).is_some_and(|log| log.exists())))
+    }
+
+    async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
+        let recent = {
+            let ledger = self.core().lock();
+            ledger.check_not_closed()?;
+            let claims = ledger.sessions.get(&session).map(|log| log.claims.as_slice()).unwrap_or_default();
+            claims.iter().find(|(claimed, _)| *claimed == key).map(|(_, claim)| *claim)
+        };
+        Ok(recent.or_else(|| reader::ask(self.core(), |index| index.claim(session, key))))
+    }
+
+    async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
+        let ledger = self.core().lock();
+        ledger.check_not_closed()?;
+        let (mut rows, mut next, mut more) = (Vec::new(), since, false);
+        for (tick, session, log) in ledger.changed(since) {
+            if rows.len() >= limit.max(1) {
+                more = true;
+                break;
+            }
+            next = tick;
+            rows.push(Row {
+                session,
+                version: log.row.version,
+                created: Moment::from_millis(log.row.created),
+                updated: Moment::from_millis(log.row.updated),
+                messages: log.row.messages,
+                words: log.words.clone().unwrap_or_default(),
+            });
+        }
+        Ok(RowPage { rows, next, more })
+    }
+
+    async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
+        let waiting = self.core().lock().wait(session, version, level)?;
+        match waiting {
+            Ok(head) => Ok(head),
+            Err(heard) => {
+                self.core().wake_writer();
+                heard.await.unwrap_or(Err(StoreError::Closed))
+            }
+        }
+    }
+
+    fn strongest(&self) -> Durability {
+        Durability::Disk
+    }
+
+    fn id(&self) -> StoreId {
+        self.core().folder.id
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let closed = tokio::task::spawn_blocking(move || inner.shut()).await;
+        closed.map_err(|error| BackendError::new(BackendErrorKind::Internal, "closing", error).into())
+    }
+}
+
+impl Inner {
+    /// Tells the threads to write out everything and end. The last of them lets go of the lock.
+    fn begin_closing(&self) -> Option<Threads> {
+        self.core.lock().closing = true;
+        self.core.wake_writer();
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn shut(&self) {
+        if let Some(Threads { writer, checkpoint }) = self.begin_closing() {
+            // A thread that panicked has let go of what it held; the log is as the system calls left it.
+            let _ = writer.join();
+            let _ = checkpoint.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Dropping does not wait: the threads finish on their own, and a new owner waits for the lock.
+        drop(self.begin_closing());
+    }
+}

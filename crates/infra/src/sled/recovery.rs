@@ -1,0 +1,496 @@
+//! Opening: reads the log from where the index ends, sets a torn tail aside, and builds the index anew when it cannot be trusted.
+//!
+//! **Invariant**: what is given as a session's state after opening follows from the log alone; the index only saves reading it all.
+//!
+//! Must not know: how a running store works.
+
+use std::{
+    collections::HashMap, fmt, fs, io::Write as _, os::unix::fs::FileExt as _, path::PathBuf, sync::PoisonError,
+};
+
+use bytes::Bytes;
+use sessions_domain::{SessionId, chain};
+use sessions_ports::{Digest, StoreError};
+
+use super::{
+    core::Core,
+    folder::{self, Folder, failed},
+    frame::{self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, KEY, MARK, REPAIR, Scan, WORDS},
+    index::{Contents, Index, Loaded, parse_claim},
+    ledger::{Ledger, LogState, Place},
+    locator::Locator,
+    segment::{self, SEGMENT_HEADER, Segment},
+};
+
+/// What was found and done when a store was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// True when the store was made now.
+    pub created: bool,
+    /// An unfinished write at the end of the log, which was set aside.
+    pub torn_tail: Option<TornTail>,
+    /// What became of the index.
+    pub index: IndexReport,
+    /// Records that were read from the log because the index did not hold them.
+    pub replayed: u64,
+    /// Places of the log that are damaged; `verify` tells more.
+    pub damaged: u64,
+}
+
+/// Bytes of a write that was never finished, and never acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment's number.
+    pub segment: u32,
+    /// Where in it the write began.
+    pub offset: u64,
+    /// How many bytes were set aside.
+    pub bytes: u64,
+    /// Where they are kept; `None` when the disk had no room for a copy of what nobody was promised.
+    pub kept_at: Option<PathBuf>,
+}
+
+/// What became of the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum IndexReport {
+    /// It was there, whole, and used.
+    #[default]
+    Opened,
+    /// It was missing, damaged or behind, and built anew from the log.
+    Rebuilt {
+        /// Why.
+        why: String,
+    },
+    /// It cannot be kept now (the disk is full, say); the store works without it, from memory.
+    Absent {
+        /// Why.
+        why: String,
+    },
+}
+
+impl OpenReport {
+    /// True when nothing happened that a person should hear of.
+    pub fn is_quiet(&self) -> bool {
+        self.torn_tail.is_none() && self.damaged == 0 && self.index == IndexReport::Opened
+    }
+}
+
+impl fmt::Display for OpenReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = Vec::new();
+        if let Some(torn) = &self.torn_tail {
+            lines.push(format!(
+                "set aside an unfinished write of {} bytes at the end of segment {}; nothing acknowledged was in it",
+                torn.bytes, torn.segment
+            ));
+        }
+        match &self.index {
+            IndexReport::Opened => {}
+            IndexReport::Rebuilt { why } => {
+                lines.push(format!("built the index anew from {} records of the log ({why})", self.replayed));
+            }
+            IndexReport::Absent { why } => lines.push(format!("works without an index for now ({why})")),
+        }
+        if self.damaged > 0 {
+            lines.push(format!("{} places of the log are damaged; run `verify`", self.damaged));
+        }
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// A store's parts, ready to run.
+pub(crate) struct Recovered {
+    pub(crate) ledger: Ledger,
+    pub(crate) index: Option<Index>,
+    pub(crate) segment: Segment,
+    pub(crate) at: u32,
+    pub(crate) ready: u32,
+    pub(crate) marked: u64,
+    pub(crate) report: OpenReport,
+}
+
+/// Opens what stands in a folder.
+pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, StoreError> {
+    let mut report = OpenReport { created: folder.created, ..OpenReport::default() };
+    let log = folder.log();
+    let fresh = folder.created || segment::numbers(&log)?.is_empty();
+    let mut numbers = segment::numbers(&log)?;
+    if let Some(last) = numbers.last().copied()
+        && drop_unborn(folder, last)?
+    {
+        numbers.pop();
+    }
+    if numbers.is_empty() {
+        Segment::create(&log, 1, 0, folder.id, 64 << 10)?;
+        numbers.push(1);
+    }
+    let existed = folder.index().exists();
+    let opened = Index::open(&folder.index(), cache_bytes);
+    let (mut index, mut ledger, why) = match opened {
+        Ok((index, contents)) => {
+            let why = (!existed && !fresh).then(|| "there was none".to_owned());
+            (Some(index), loaded(contents), why)
+        }
+        Err(failure) => {
+            let moved = move_index(folder);
+            let anew = moved.and_then(|()| Index::open(&folder.index(), cache_bytes).ok().map(|(index, _)| index));
+            (anew, Ledger::default(), Some(failure.to_string()))
+        }
+    };
+    let mut replay = Replay::new(folder, numbers)?;
+    let from = index.as_ref().map_or(0, Index::position);
+    let mut why = why;
+    if from > replay.end_of_files() {
+        why = Some("it knew more than the log holds".to_owned());
+        index = None;
+        let moved = move_index(folder);
+        ledger = Ledger::default();
+        if moved.is_some() {
+            index = Index::open(&folder.index(), cache_bytes).ok().map(|(index, _)| index);
+        }
+    }
+    let from = index.as_ref().map_or(0, Index::position);
+    replay.run(from, &mut ledger)?;
+    report.replayed = replay.records;
+    report.damaged = replay.damaged;
+    report.torn_tail = replay.torn.take();
+    report.index = match (why, &index) {
+        (Some(why), Some(_)) => IndexReport::Rebuilt { why },
+        (Some(why), None) => IndexReport::Absent { why },
+        (None, _) => IndexReport::Opened,
+    };
+    let ids: Vec<SessionId> = ledger.sessions.keys().copied().collect();
+    ids.into_iter().for_each(|id| ledger.announce(id));
+    let (segment, at, marked) = replay.end()?;
+    segment.file.sync_all().map_err(|error| failed("syncing the log", error))?;
+    let size = segment.file.metadata().map_err(|error| failed("reading the log", error))?.len();
+    ledger.applied = segment.base + u64::from(at);
+    if replay.damaged == 0 {
+        sweep_blobs(folder, &ledger, index.as_ref());
+    }
+    let ready = u32::try_from(size).unwrap_or(at).max(at);
+    Ok(Recovered { ledger, index, segment, at, ready, marked, report })
+}
+
+fn loaded(contents: Contents) -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.keys.extend(contents.keys);
+    for Loaded { session, row, words } in contents.sessions {
+        ledger.sessions.insert(session, LogState::indexed(row, words));
+    }
+    ledger
+}
+
+/// A segment whose making was cut short holds nothing of the log.
+fn drop_unborn(folder: &Folder, number: u32) -> Result<bool, StoreError> {
+    let path = segment::path_of(&folder.log(), number);
+    let bytes = fs::read(&path).map_err(|error| failed("reading the log", error))?;
+    let unborn = segment::base_of(&bytes, number, folder.id).is_none()
+        && Scan::new(&bytes, 0).all(|found| matches!(found, Found::Damage(..)))
+        && bytes.get(SEGMENT_HEADER as usize..).unwrap_or_default().iter().all(|byte| *byte == 0);
+    if unborn {
+        fs::rename(&path, folder.aside(&format!("unborn-{number:08}")))
+            .map_err(|error| failed("setting an unfinished segment aside", error))?;
+        folder::sync_dir(&folder.log())?;
+    }
+    Ok(unborn)
+}
+
+/// Moves the index out of the way. It holds nothing that is not in the log.
+fn move_index(folder: &Folder) -> Option<()> {
+    let index = folder.index();
+    if !index.exists() {
+        return Some(());
+    }
+    // Only the last one is kept: it is of use to nobody but a curious person.
+    let aside = folder.quarantine().join("index");
+    let _ = fs::remove_dir_all(&aside);
+    fs::rename(&index, &aside).or_else(|_| fs::remove_dir_all(&index)).ok()
+}
+
+/// While the store runs: throws the index away and learns from the log what only the index knew.
+pub(crate) fn set_index_aside(core: &Core) {
+    let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
+    let Some(index) = slot.take() else { return };
+    // The engine may be beyond closing; what it holds is thrown away all the same.
+    let _ = index.close();
+    let _ = move_index(&core.folder);
+    let learnt = segment::numbers(&core.folder.log()).and_then(|numbers| {
+        let mut replay = Replay::new(&core.folder, numbers)?;
+        replay.is_live = true;
+        let mut ledger = Ledger::default();
+        replay.run(0, &mut ledger)?;
+        Ok(ledger)
+    });
+    let mut ledger = core.lock();
+    let mut learnt = learnt.unwrap_or_default();
+    for (session, log) in &mut ledger.sessions {
+        let Some(mut whole) = learnt.sessions.remove(session) else { continue };
+        let known = usize::try_from(log.flushed + 1 - log.row.first).unwrap_or(0);
+        whole.recent.truncate(known);
+        whole.recent.append(&mut log.recent);
+        log.recent = whole.recent;
+        let flushed = log.flushed;
+        whole.claims.retain(|(_, claim)| claim.version <= flushed);
+        log.claims.append(&mut whole.claims);
+        log.new_blobs.append(&mut whole.new_blobs);
+        log.new_key = whole.new_key.or(log.new_key);
+        log.flushed = log.row.first - 1;
+        log.runs = None;
+        log.indexed = None;
+        log.indexed_words = None;
+    }
+    ledger.recent_records = ledger.sessions.values().map(|log| log.recent.len()).sum();
+    let all: Vec<SessionId> = ledger.sessions.keys().copied().collect();
+    ledger.dirty.extend(all);
+}
+
+struct File {
+    number: u32,
+    base: u64,
+    length: u64,
+}
+
+/// Reads the log into a ledger.
+struct Replay<'a> {
+    folder: &'a Folder,
+    files: Vec<File>,
+    records: u64,
+    damaged: u64,
+    synced: u64,
+    marked: u64,
+    torn: Option<TornTail>,
+    /// End of the frames of the last segment.
+    end: u32,
+    /// A running store reads its own log: nothing is set aside, and the end may be half written.
+    is_live: bool,
+}
+
+impl<'a> Replay<'a> {
+    fn new(folder: &'a Folder, numbers: Vec<u32>) -> Result<Self, StoreError> {
+        let mut files: Vec<File> = Vec::new();
+        for number in numbers {
+            let path = segment::path_of(&folder.log(), number);
+            let file = fs::File::open(path).map_err(|error| failed("opening a segment of the log", error))?;
+            let length = file.metadata().map_err(|error| failed("reading the log", error))?.len();
+            let mut head = [0; SEGMENT_HEADER as usize];
+            let read = file.read_exact_at(&mut head, 0).is_ok();
+            // A damaged header costs nothing: the segment begins where the one before it ends.
+            let before = files.last().map_or(0, |file: &File| file.base + file.length);
+            let base = segment::base_of(&head, number, folder.id).filter(|_| read).unwrap_or(before);
+            files.push(File { number, base, length });
+        }
+        let (records, damaged, synced, marked, end) = (0, 0, 0, 0, SEGMENT_HEADER);
+        Ok(Self { folder, files, records, damaged, synced, marked, torn: None, end, is_live: false })
+    }
+
+    fn end_of_files(&self) -> u64 {
+        self.files.last().map_or(0, |file| file.base + file.length)
+    }
+
+    fn end(&self) -> Result<(Segment, u32, u64), StoreError> {
+        let last = self.files.last().ok_or(StoreError::Closed)?;
+        Ok((Segment::open(&self.folder.log(), last.number, last.base)?, self.end, self.marked))
+    }
+
+    fn run(&mut self, from: u64, ledger: &mut Ledger) -> Result<(), StoreError> {
+        let count = self.files.len();
+        for at in 0..count {
+            let Some(file) = self.files.get(at) else { break };
+            let is_last = at + 1 == count;
+            let next_base = self.files.get(at + 1).map_or(u64::MAX, |next| next.base);
+            if next_base <= from && !is_last {
+                continue;
+            }
+            let (number, base) = (file.number, file.base);
+            let path = segment::path_of(&self.folder.log(), number);
+            let bytes = fs::read(path).map_err(|error| failed("reading the log", error))?;
+            let start = from.saturating_sub(base).max(u64::from(SEGMENT_HEADER));
+            let start = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
+            self.segment(&bytes, start, number, base, is_last, ledger)?;
+        }
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        number: u32,
+        base: u64,
+        is_last: bool,
+        ledger: &mut Ledger,
+    ) -> Result<(), StoreError> {
+        let mut scan = Scan::new(bytes, start);
+        let found: Vec<Found<'_>> = scan.by_ref().collect();
+        let synced = found.iter().filter_map(|found| match found {
+            Found::Frame(_, frame) => frame.trailer.map(|trailer| trailer.synced),
+            Found::Damage(..) => None,
+        });
+        self.synced = synced.max().unwrap_or(0).max(self.synced);
+        self.end = u32::try_from(scan.position()).unwrap_or(u32::MAX);
+        let mut append: Vec<(usize, Frame<'_>)> = Vec::new();
+        for found in found {
+            match found {
+                Found::Damage(from, _) if is_last && base + from as u64 >= self.synced => {
+                    let from = append.first().map_or(from, |(at, _)| *at);
+                    return self.tear(bytes, from, number);
+                }
+                Found::Damage(from, _) => {
+                    self.damaged += 1;
+                    // Whole frames of a broken append were acknowledged: they stay.
+                    append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
+                    self.hint(bytes.get(from..).unwrap_or_default(), ledger);
+                }
+                Found::Frame(at, frame) if frame.header.kind == MARK || frame.header.kind == FILLER => {
+                    if frame.header.kind == MARK {
+                        self.marked = base + (at + frame.length) as u64;
+                    }
+                }
+                Found::Frame(at, frame) => {
+                    let ends = frame.is_last();
+                    append.push((at, frame));
+                    if ends {
+                        append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
+                    }
+                }
+            }
+        }
+        match append.first().map(|(at, _)| *at) {
+            Some(from) if is_last => self.tear(bytes, from, number),
+            _ => {
+                append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets an unfinished write at the end aside: copies it away and lays zeros over it.
+    fn tear(&mut self, bytes: &[u8], from: usize, number: u32) -> Result<(), StoreError> {
+        self.end = u32::try_from(from).unwrap_or(u32::MAX);
+        if self.is_live {
+            return Ok(());
+        }
+        let rest = bytes.get(from..).unwrap_or_default();
+        let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let torn = rest.get(..written).unwrap_or_default();
+        let aside = self.folder.aside(&format!("torn-{number:08}-{from}"));
+        let keep = || folder::private().write(true).create_new(true).open(&aside)?.write_all(torn);
+        let kept_at = keep().is_ok().then_some(aside);
+        let segment = Segment::open(&self.folder.log(), number, 0)?;
+        let (from32, to) = (self.end, u32::try_from(from + written).unwrap_or(u32::MAX));
+        segment::fill(&segment.file, from32, to)
+            .and_then(|()| segment.file.sync_all())
+            .map_err(|error| failed("setting an unfinished write aside", error))?;
+        self.torn = Some(TornTail { segment: number, offset: from as u64, bytes: written as u64, kept_at });
+        Ok(())
+    }
+
+    /// The header of a damaged frame may still tell which record it was. That only ever marks a record as damaged.
+    fn hint(&mut self, bytes: &[u8], ledger: &mut Ledger) {
+        let Some(header) = frame::header(bytes) else { return };
+        if let Some(log) = ledger.sessions.get_mut(&header.session)
+            && header.seq == log.row.version + 1
+        {
+            log.recent.push_back(Place::Disk(Locator::LOST));
+            advance(log, header.seq);
+        }
+    }
+
+    fn record(&mut self, ledger: &mut Ledger, segment: u32, at: usize, frame: &Frame<'_>) {
+        let header = frame.header;
+        let locator = Locator {
+            segment,
+            offset: u32::try_from(at).unwrap_or(u32::MAX),
+            length: u32::try_from(frame.length).unwrap_or(u32::MAX),
+            kind: header.kind,
+            label: header.label,
+        };
+        // A log whose beginning is damaged is taken to begin at 1, so that reading it says what is missing.
+        let first = if header.flags & FIRST != 0 { header.seq } else { 1 };
+        let log = ledger.sessions.entry(header.session).or_insert_with(|| LogState::new(first));
+        if header.seq <= log.row.version {
+            // The index holds it already, or it stands for one that was lost.
+            if header.flags & REPAIR != 0 {
+                if let Some(place) = log.recent_mut(header.seq) {
+                    *place = Place::Disk(locator);
+                }
+                if header.seq == log.row.version {
+                    log.row.commit = header.commit;
+                }
+                log.written_row = log.row;
+            }
+            return;
+        }
+        self.records += 1;
+        while log.row.version + 1 < header.seq {
+            let lost = log.row.version + 1;
+            log.recent.push_back(Place::Disk(Locator::LOST));
+            ledger.recent_records += 1;
+            advance(log, lost);
+        }
+        log.recent.push_back(Place::Disk(locator));
+        ledger.recent_records += 1;
+        ledger.dirty.insert(header.session);
+        log.row.commit = header.commit;
+        advance(log, header.seq);
+        if header.flags & BLOB != 0
+            && let Some(hash) = frame.body.first_chunk::<32>()
+        {
+            log.new_blobs.push(*hash);
+        }
+        if let Some(trailer) = frame.trailer {
+            log.row.updated = trailer.updated;
+            log.row.messages = u64::from(trailer.messages);
+            if log.row.created == 0 {
+                log.row.created = trailer.updated;
+            }
+        }
+        log.written_row = log.row;
+        for (tag, field) in frame.fields() {
+            match tag {
+                WORDS => log.words = Some(Bytes::copy_from_slice(field)),
+                KEY => {
+                    let digest: Option<Digest> = field.try_into().ok();
+                    log.new_key = digest;
+                    ledger.keys.extend(digest.map(|digest| (digest, header.session)));
+                }
+                CLAIM => {
+                    let claim =
+                        field.split_first_chunk::<32>().and_then(|(key, rest)| Some((*key, parse_claim(rest)?)));
+                    log.claims.extend(claim);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn advance(log: &mut LogState, version: u64) {
+    log.row.version = version;
+    log.queued = version;
+    log.written = version;
+    log.synced = version;
+    log.written_row = log.row;
+}
+
+/// Deletes large bodies that no record names: their append was never finished. Only a log without damage can tell.
+fn sweep_blobs(folder: &Folder, ledger: &Ledger, index: Option<&Index>) {
+    let recent: HashMap<String, ()> =
+        ledger.sessions.values().flat_map(|log| &log.new_blobs).map(|hash| (chain::to_hex(hash), ())).collect();
+    let Ok(folders) = fs::read_dir(folder.blobs()) else { return };
+    let files = folders.flatten().filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
+    for file in files {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let hash: Option<[u8; 32]> = chain::from_hex(&name).and_then(|bytes| bytes.try_into().ok());
+        let is_named = match (hash, index) {
+            (Some(_), _) if recent.contains_key(&name) => true,
+            (Some(hash), Some(index)) => index.knows_blob(hash).unwrap_or(true),
+            (Some(_), None) => false,
+            (None, _) => !name.ends_with(".new"),
+        };
+        if !is_named {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Segment files: the truth of the store. Append-only, filled with zeros and synced ahead of use.
+//!
+//! ```text
+//! 0  8  "SESSSEG\x01"     12  4  number      32  8  position of the segment's first byte in the log
+//! 8  4  format (1)        16 16  store id    60  4  CRC-32C of bytes 0 to 60
+//! ```
+//!
+//! A *position* counts the bytes of the log over all segments, so it orders places and fits one number.
+//!
+//! Must not know: what frames mean.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use sessions_ports::{StoreError, StoreId};
+
+use super::folder::{self, failed};
+
+/// Bytes before the first frame.
+pub(crate) const SEGMENT_HEADER: u32 = 64;
+/// A segment takes appends up to this size; a larger append has a segment of its own.
+pub(crate) const SEGMENT_BYTES: u32 = 16 << 20;
+const MAGIC: [u8; 8] = *b"SESSSEG\x01";
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// An open segment.
+pub(crate) struct Segment {
+    pub(crate) number: u32,
+    /// Position of its first byte in the log.
+    pub(crate) base: u64,
+    pub(crate) file: File,
+}
+
+/// The name of a segment's file.
+pub(crate) fn path_of(log: &Path, number: u32) -> PathBuf {
+    log.join(format!("{number:08}.seg"))
+}
+
+/// The numbers of the segments in a folder, ascending.
+pub(crate) fn numbers(log: &Path) -> Result<Vec<u32>, StoreError> {
+    let failed = |error| failed("reading the log's folder", error);
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(log).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".seg")).and_then(|stem| stem.parse::<u32>().ok());
+        numbers.extend(number.filter(|number| *number > 0));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn header(number: u32, base: u64, store: StoreId) -> [u8; SEGMENT_HEADER as usize] {
+    let mut bytes = Vec::with_capacity(SEGMENT_HEADER as usize);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&1_u32.to_le_bytes());
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes.extend_from_slice(&store.0);
+    bytes.extend_from_slice(&base.to_le_bytes());
+    bytes.resize(60, 0);
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    let mut header = [0; SEGMENT_HEADER as usize];
+    header.copy_from_slice(&bytes);
+    header
+}
+
+/// The base of a segment whose header is as it was written.
+pub(crate) fn base_of(bytes: &[u8], number: u32, store: StoreId) -> Option<u64> {
+    let head = bytes.get(..SEGMENT_HEADER as usize)?;
+    let base = u64::from_le_bytes(head.get(32..40)?.try_into().ok()?);
+    (head == header(number, base, store)).then_some(base)
+}
+
+impl Segment {
+    /// Makes a segment of `bytes` zeros, durable with its name.
+    pub(crate) fn create(log: &Path, number: u32, base: u64, store: StoreId, bytes: u32) -> Result<Self, StoreError> {
+        let path = path_of(log, number);
+        let create = || {
+            let file = folder::private().read(true).write(true).create(true).truncate(true).open(&path)?;
+            fill(&file, SEGMENT_HEADER, bytes.max(SEGMENT_HEADER))?;
+            file.write_all_at(&header(number, base, store), 0)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        match create() {
+            Ok(file) => {
+                folder::sync_dir(log)?;
+                Ok(Self { number, base, file })
+            }
+            Err(error) => {
+                // Nothing of the log stands in it yet.
+                let _ = fs::remove_file(&path);
+                Err(failed("the next segment of the log", error))
+            }
+        }
+    }
+
+    /// Opens a segment to write on.
+    pub(crate) fn open(log: &Path, number: u32, base: u64) -> Result<Self, StoreError> {
+        let file = folder::private()
+            .read(true)
+            .write(true)
+            .open(path_of(log, number))
+            .map_err(|error| failed("opening a segment of the log", error))?;
+        Ok(Self { number, base, file })
+    }
+}
+
+/// Writes zeros over a range, so that its blocks exist. Synced by the caller.
+pub(crate) fn fill(file: &File, from: u32, to: u32) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let bytes = (to - at).min(ZEROS.len() as u32);
+        let zeros = ZEROS.get(..bytes as usize).ok_or(ErrorKind::InvalidInput)?;
+        file.write_all_at(zeros, u64::from(at))?;
+        at += bytes;
+    }
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! The one writer of the log: takes what is queued, writes it in one piece, syncs once, and answers all.
+//!
+//! **Invariant**: an answer at a level is given only after the system call that makes it true has returned without error.
+//! **Invariant**: after a failed sync nothing is answered any more until the store is opened again.
+//!
+//! Must not know: the index.
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use sessions_domain::{CommitHash, SessionId, chain};
+use sessions_ports::{Committed, Durability, StoreError};
+
+use super::{
+    core::Core,
+    folder::{self, failed},
+    frame::{self, FrameHeader, MARK, Trailer},
+    ledger::Job,
+    segment::{self, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
+};
+
+/// At most so many bytes go out in one write.
+const BATCH_BYTES: usize = 8 << 20;
+/// Zeros are laid ahead in steps that grow from the first to the last of these.
+const FIRST_STEP: u32 = 256 << 10;
+const LAST_STEP: u32 = 4 << 20;
+/// What was written without a sync is synced after so long at the latest.
+pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(500);
+/// While the disk is full, what is kept in memory is tried again after so long.
+const RETRY_WITHIN: Duration = Duration::from_millis(100);
+
+/// The end of the log.
+pub(crate) struct Writer {
+    core: Arc<Core>,
+    segment: Segment,
+    /// The next byte to write.
+    at: u32,
+    /// Zeros are there and synced up to here.
+    ready: u32,
+    step: u32,
+    buffer: Vec<u8>,
+    /// Since when bytes lie behind the last sync.
+    unsynced: Option<Instant>,
+}
+
+impl Writer {
+    pub(crate) fn new(core: Arc<Core>, segment: Segment, at: u32, ready: u32) -> Self {
+        Self { core, segment, at, ready, step: FIRST_STEP, buffer: Vec::new(), unsynced: None }
+    }
+
+    /// Runs until the store is closed and everything is written.
+    pub(crate) fn run(mut self) {
+        let mut starving = false;
+        loop {
+            let Some(batch) = self.next_batch(starving) else { break };
+            starving = self.serve(batch);
+        }
+        self.finish();
+        let mut ledger = self.core.lock();
+        ledger.closed = true;
+        ledger.end_waiting(|| StoreError::Closed);
+        drop(ledger);
+        self.core.checkpoint.notify_all();
+    }
+
+    /// Waits for work; `None` when the store is closing and nothing is left.
+    fn next_batch(&self, starving: bool) -> Option<VecDeque<Job>> {
+        let core = &self.core;
+        let mut ledger = core.lock();
+        loop {
+            let fresh = ledger.queue.iter().any(|job| !job.visible);
+            if !ledger.queue.is_empty() && (!starving || fresh || ledger.closing) {
+                break;
+            }
+            if ledger.closing || ledger.sync_wanted {
+                break;
+            }
+            let patience = if starving {
+                RETRY_WITHIN
+            } else if let Some(since) = self.unsynced {
+                SYNC_WITHIN.saturating_sub(since.elapsed())
+            } else {
+                Duration::from_secs(3600)
+            };
+            let (back, timeout) = core.wait_for_work(ledger, patience);
+            ledger = back;
+            if timeout && (starving || self.unsynced.is_some()) {
+                break;
+            }
+        }
+        if ledger.queue.is_empty() && ledger.closing {
+            return None;
+        }
+        let mut batch = VecDeque::new();
+        let mut bytes = 0;
+        while let Some(job) = ledger.queue.pop_front() {
+            bytes += job.frames.len();
+            batch.push_back(job);
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        ledger.queued_bytes = ledger.queued_bytes.saturating_sub(bytes);
+        Some(batch)
+    }
+
+    /// Writes a batch. `true`: there is no space, and something waits in memory for it.
+    fn serve(&mut self, mut batch: VecDeque<Job>) -> bool {
+        if self.core.lock().poisoned {
+            self.fail(batch, || StoreError::Poisoned);
+            return false;
+        }
+        while !batch.is_empty() {
+            match self.write_piece(&mut batch) {
+                Ok(()) => {}
+                Err(StoreError::NoSpace { operation }) => {
+                    return self.fail(batch, || StoreError::NoSpace { operation });
+                }
+                Err(_) => {
+                    self.poison(batch);
+                    return false;
+                }
+            }
+        }
+        let overdue = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_WITHIN);
+        if (overdue || self.core.lock().sync_wanted) && self.sync().is_err() {
+            self.poison(VecDeque::new());
+        }
+        false
+    }
+
+    /// Writes as much of the batch as the segment takes, syncs if somebody waits for it, and answers. What was not written stays in `batch`.
+    fn write_piece(&mut self, batch: &mut VecDeque<Job>) -> Result<(), StoreError> {
+        let first = batch.front().map_or(0, |job| job.frames.len());
+        self.make_room(first)?;
+        let capacity = SEGMENT_BYTES.max(self.at + u32::try_from(first).unwrap_or(u32::MAX));
+        let mut end = self.at;
+        let mut count = 0;
+        for job in batch.iter() {
+            let length = u32::try_from(job.frames.len()).unwrap_or(u32::MAX);
+            match end.checked_add(length).filter(|end| *end <= capacity) {
+                Some(after) => end = after,
+                None => break,
+            }
+            count += 1;
+        }
+        self.extend(end)?;
+        for job in batch.iter().take(count) {
+            write_blobs(&self.core.folder.blobs(), job)?;
+        }
+        self.buffer.clear();
+        batch.iter().take(count).for_each(|job| self.buffer.extend_from_slice(&job.frames));
+        self.segment
+            .file
+            .write_all_at(&self.buffer, u64::from(self.at))
+            .map_err(|error| failed("writing to the log", error))?;
+        self.unsynced.get_or_insert_with(Instant::now);
+        let mut written: Vec<Job> = batch.drain(..count).collect();
+        self.core.count_write(self.buffer.len(), count);
+        let mut offset = self.at;
+        self.at = end;
+        // Below `Disk` the write is the promise: answer before the sync.
+        let needs_sync = written.iter().any(|job| !job.visible && job.durability == Durability::Disk);
+        let before_sync = |job: &Job| !needs_sync || job.durability < Durability::Disk;
+        {
+            let mut ledger = self.core.lock();
+            let mut in_order = true;
+            for job in &mut written {
+                let place = offset;
+                offset += u32::try_from(job.frames.len()).unwrap_or(0);
+                // A record is never visible before one of its log that waits for the sync.
+                in_order = in_order && before_sync(job);
+                if in_order {
+                    ledger.written(job, self.segment.number, place);
+                    answer(job, Durability::Process);
+                    job.done = None;
+                }
+            }
+            if !needs_sync {
+                ledger.applied = self.segment.base + u64::from(self.at);
+            }
+        }
+        if needs_sync {
+            return self.sync_and_answer(written);
+        }
+        Ok(())
+    }
+
+    fn sync_and_answer(&mut self, mut written: Vec<Job>) -> Result<(), StoreError> {
+        let length: usize = written.iter().map(|job| job.frames.len()).sum();
+        let mut offset = self.at - u32::try_from(length).unwrap_or(0);
+        if let Err(error) = self.sync_file() {
+            let mut ledger = self.core.lock();
+            ledger.poisoned = true;
+            for job in written.iter_mut().filter(|job| !job.visible) {
+                ledger.withdraw(job);
+                if let Some(done) = job.done.take() {
+                    let _ = done.send(Err(StoreError::Poisoned));
+                }
+            }
+            return Err(error);
+        }
+        let mut ledger = self.core.lock();
+        for job in &mut written {
+            if !job.placed {
+                ledger.written(job, self.segment.number, offset);
+            }
+            offset += u32::try_from(job.frames.len()).unwrap_or(0);
+        }
+        ledger.applied = self.segment.base + u64::from(self.at);
+        ledger.synced();
+        drop(ledger);
+        for job in &mut written {
+            answer(job, Durability::Disk);
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if self.unsynced.is_some() {
+            self.sync_file()?;
+        }
+        self.core.lock().synced();
+        Ok(())
+    }
+
+    fn sync_file(&mut self) -> Result<(), StoreError> {
+        self.segment.file.sync_data().map_err(|error| failed("syncing the log", error)).map_err(
+            |error| match error {
+                // A sync that fails says nothing about what is on the disk, whatever its reason.
+                StoreError::NoSpace { .. } => StoreError::Poisoned,
+                error => error,
+            },
+        )?;
+        self.unsynced = None;
+        self.core.synced_position.store(self.segment.base + u64::from(self.at), Ordering::Release);
+        self.core.count_sync();
+        Ok(())
+    }
+
+    /// Moves on to a new segment when the next append does not fit.
+    fn make_room(&mut self, length: usize) -> Result<(), StoreError> {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let fits = self.at.checked_add(length).is_some_and(|end| end <= SEGMENT_BYTES);
+        if fits || self.at == SEGMENT_HEADER {
+            return Ok(());
+        }
+        // All of a segment is synced before the next one is used, so only the last one can be torn.
+        self.sync().map_err(|_| StoreError::Poisoned)?;
+        let (number, base) = (self.segment.number + 1, self.segment.base + u64::from(self.at));
+        let bytes = (SEGMENT_HEADER + length).max(self.step);
+        let log = self.core.folder.log();
+        let next = Segment::create(&log, number, base, self.core.folder.id, bytes)
+            .or_else(|_| Segment::create(&log, number, base, self.core.folder.id, SEGMENT_HEADER + length))?;
+        self.ready = SEGMENT_HEADER + length.max(bytes - SEGMENT_HEADER);
+        if let Ok(size) = next.file.metadata() {
+            self.ready = u32::try_from(size.len()).unwrap_or(self.ready);
+        }
+        // The old one ends where its frames end.
+        let _ = self.segment.file.set_len(u64::from(self.at));
+        self.segment = next;
+        self.at = SEGMENT_HEADER;
+        Ok(())
+    }
+
+    /// Lays zeros up to `end` at least, and a step further when there is space.
+    fn extend(&mut self, end: u32) -> Result<(), StoreError> {
+        if end <= self.ready {
+            return Ok(());
+        }
+        let far = self.ready.saturating_add(self.step).min(SEGMENT_BYTES).max(end);
+        let mut tried = self.lay_zeros(far);
+        if tried.is_err() {
+            tried = self.lay_zeros(end);
+        } else {
+            self.step = (self.step * 2).min(LAST_STEP);
+        }
+        tried.map_err(|error| failed("the log", error))
+    }
+
+    fn lay_zeros(&mut self, to: u32) -> io::Result<()> {
+        let laid = segment::fill(&self.segment.file, self.ready, to).and_then(|()| self.segment.file.sync_all());
+        if let Err(error) = laid {
+            // Give back what a full disk took half of.
+            let _ = self.segment.file.set_len(u64::from(self.ready));
+            let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+            return Err(if is_full { error } else { io::Error::other(error) });
+        }
+        self.ready = to;
+        Ok(())
+    }
+
+    /// Answers an error to all that is on its way, and keeps what was answered before it was written. `true`: something is kept.
+    fn fail(&mut self, batch: VecDeque<Job>, error: impl Fn() -> StoreError) -> bool {
+        let mut ledger = self.core.lock();
+        let behind = std::mem::take(&mut ledger.queue);
+        ledger.queued_bytes = 0;
+        let mut kept = VecDeque::new();
+        for mut job in batch.into_iter().chain(behind) {
+            if job.visible {
+                kept.push_back(job);
+                continue;
+            }
+            ledger.withdraw(&job);
+            if let Some(done) = job.done.take() {
+                let _ = done.send(Err(error()));
+            }
+        }
+        ledger.queued_bytes = kept.iter().map(|job: &Job| job.frames.len()).sum();
+        let starving = !kept.is_empty() && !ledger.closing;
+        if !ledger.closing {
+            ledger.queue = kept;
+        }
+        starving
+    }
+
+    fn poison(&mut self, batch: VecDeque<Job>) {
+        self.core.lock().poisoned = true;
+        self.fail(batch, || StoreError::Poisoned);
+        let mut ledger = self.core.lock();
+        ledger.queue.clear();
+        ledger.queued_bytes = 0;
+        ledger.end_waiting(|| StoreError::Poisoned);
+    }
+
+    /// Leaves the log so that damage to its end is told from a torn write: everything before the last mark was synced.
+    fn finish(&mut self) {
+        if self.core.lock().poisoned {
+            return;
+        }
+        if self.sync().is_err() {
+            self.core.lock().poisoned = true;
+            return;
+        }
+        let synced = self.segment.base + u64::from(self.at);
+        let marked = self.core.marked_position.load(Ordering::Acquire);
+        if synced > marked && self.at > SEGMENT_HEADER {
+            let mark = mark_frame(synced);
+            let end = self.at + u32::try_from(mark.len()).unwrap_or(0);
+            let write = self.extend(end).and_then(|()| {
+                let write = self.segment.file.write_all_at(&mark, u64::from(self.at));
+                write.and_then(|()| self.segment.file.sync_data()).map_err(|error| failed("marking the log", error))
+            });
+            if write.is_ok() {
+                self.at = end;
+                self.core.lock().applied = self.segment.base + u64::from(end);
+            }
+        }
+        let _ = self.segment.file.set_len(u64::from(self.at));
+    }
+}
+
+/// A frame that says how far the log is synced and nothing else.
+pub(crate) fn mark_frame(synced: u64) -> Vec<u8> {
+    let header = FrameHeader {
+        kind: MARK,
+        flags: 0,
+        session: SessionId::from_bytes([0; 16]),
+        seq: 0,
+        label: 0,
+        commit: CommitHash::ZERO,
+    };
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, &header, &[], Some(Trailer { updated: 0, messages: 0, synced }), &[]);
+    bytes
+}
+
+fn answer(job: &mut Job, level: Durability) {
+    if let Some(done) = job.done.take() {
+        let _ = done.send(Ok(Committed { version: job.row.version, durability: level.max(job.durability) }));
+    }
+}
+
+/// The file of a blob.
+pub(crate) fn blob_path(blobs: &Path, hash: &[u8; 32]) -> std::path::PathBuf {
+    let name = chain::to_hex(hash);
+    let (folder, _) = name.split_at_checked(2).unwrap_or(("00", ""));
+    blobs.join(folder).join(&name)
+}
+
+fn write_blobs(blobs: &Path, job: &Job) -> Result<(), StoreError> {
+    for (hash, payload) in &job.blobs {
+        let path = blob_path(blobs, hash);
+        let Some(parent) = path.parent() else { continue };
+        folder::make(parent)?;
+        folder::write_durably(&path.with_extension("new"), &path, payload, "writing a large message")?;
+        folder::sync_dir(blobs)?;
+    }
+    Ok(())
+}
