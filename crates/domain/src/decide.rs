@@ -348,10 +348,8 @@ pub fn undo(view: &View, by: UndoBy, window: Window<'_>) -> Result<Walk<Event>, 
             return Ok(Walk::More);
         };
         let step = rest.get(..length).unwrap_or_default();
-        if let UndoBy::To(seq) = by {
-            if step.iter().any(|element| element.seq == seq) {
-                break;
-            }
+        if matches!(by, UndoBy::To(seq) if step.iter().any(|element| element.seq == seq)) {
+            break;
         }
         if step.iter().any(|element| element.is_user() || element.what == ElementKind::Clear) {
             turns += 1;
