@@ -63,14 +63,21 @@ impl fmt::Debug for Law {
 }
 
 /// A law that a store broke.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{law}: {detail}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The law.
     pub law: &'static str,
     /// What the store did.
     pub detail: String,
 }
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.law, self.detail)
+    }
+}
+
+impl std::error::Error for Violation {}
 
 /// How one law went.
 #[derive(Clone, Debug, PartialEq, Eq)]

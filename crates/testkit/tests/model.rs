@@ -179,7 +179,7 @@ impl Real {
             self.elements.push((parent, element));
         }
         self.view.apply(seq, &event, &stamp, CommitHash::ZERO).unwrap();
-        if seq % 3 == 0 {
+        if seq.is_multiple_of(3) {
             self.view = View::from_snapshot(&self.view.to_snapshot()).unwrap();
         }
     }
