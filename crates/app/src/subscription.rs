@@ -67,11 +67,9 @@ impl Subscription {
             }
             let manager = self.session.manager();
             let head = manager.ports().store.wait(self.session.id(), self.seen + 1, Durability::Volatile).await?;
+            // The view only tells who owns what was inherited, so an older one serves.
             let view = self.session.fresh_view().await?;
-            let stretch = Stretch { first: self.seen + 1, last: head.version.min(view.version()) };
-            if stretch.first > stretch.last {
-                continue;
-            }
+            let stretch = Stretch { first: self.seen + 1, last: head.version };
             let (order, kinds) = (Order::OldestFirst, KindFilter::All);
             let (reads, _) = manager.read_stretch(&view, stretch, order, kinds, Bounds::records(256)).await?;
             let update = |read: Read| Update { seq: read.record.seq, event: read.event, stamp: read.stamp };

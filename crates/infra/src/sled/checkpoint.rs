@@ -20,10 +20,11 @@ use super::{
     locator::{Locator, RunBuilder},
 };
 
-/// So many records in memory are worth a checkpoint.
-const RECORDS: usize = 1 << 15;
-/// And so long without one.
-const AGE: Duration = Duration::from_millis(500);
+/// So many records in memory are worth a checkpoint. Many at once are cheaper: a busy session's row is written once for all of them.
+const RECORDS: usize = 1 << 17;
+/// So is a pause of the writers, and so long without one.
+const PAUSE: Duration = Duration::from_millis(500);
+const AGE: Duration = Duration::from_secs(5);
 /// Operations of one batch: the engine holds a lock for as long as it applies one.
 const OPERATIONS: usize = 1_000;
 /// Syncs of the index are that far apart: they only bound how much log is read again after a power cut.
@@ -83,15 +84,19 @@ pub(crate) fn run(core: &Arc<Core>) {
 fn wait(core: &Core) -> bool {
     let mut ledger = core.lock();
     let begun = Instant::now();
+    let mut seen = ledger.changes_made();
     loop {
         if ledger.closed {
             return true;
         }
-        let aged = begun.elapsed() >= AGE && !ledger.dirty.is_empty();
-        if ledger.recent_records >= RECORDS || aged {
+        if ledger.recent_records >= RECORDS || (begun.elapsed() >= AGE && !ledger.dirty.is_empty()) {
             return false;
         }
-        ledger = core.wait_for_checkpoint(ledger, AGE);
+        ledger = core.wait_for_checkpoint(ledger, PAUSE);
+        let now = ledger.changes_made();
+        if now == std::mem::replace(&mut seen, now) && !ledger.dirty.is_empty() && !ledger.closed {
+            return false;
+        }
     }
 }
 
@@ -104,11 +109,11 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
     if core.index.read().unwrap_or_else(PoisonError::into_inner).is_none() {
         return Ok(());
     }
-    let (mut left, position): (Vec<SessionId>, u64) = {
+    let (mut left, position, generation): (Vec<SessionId>, u64, u64) = {
         let mut ledger = core.lock();
-        (ledger.dirty.drain().collect(), ledger.applied)
+        (ledger.dirty.drain().collect(), ledger.applied, ledger.generation)
     };
-    // Words of records in memory may hide words of written ones: then the position stays, and the log is read again.
+    // Words of unsynced records may hide words of synced ones: then the position stays, and the log is read again.
     let mut held_back = false;
     loop {
         let mut changes = Changes::default();
@@ -120,7 +125,7 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
                 collect(&mut changes, &part);
                 parts.push(part);
             }
-            if ledger.sessions.get(&session).is_some_and(|log| log.written < log.row.version) {
+            if ledger.sessions.get(&session).is_some_and(|log| log.synced < log.row.version) {
                 ledger.dirty.insert(session);
                 held_back |= ledger.sessions.get(&session).is_some_and(|log| log.words != log.indexed_words);
             }
@@ -137,6 +142,10 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
             return Err(failure);
         }
         let mut ledger = core.lock();
+        if ledger.generation != generation {
+            // A reader threw the index away meanwhile, and marked everything for the next one.
+            return Ok(());
+        }
         parts.iter().for_each(|part| release(&mut ledger, part));
         if last {
             core.checkpoints.fetch_add(1, Ordering::Relaxed);
@@ -151,24 +160,23 @@ fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
     if !log.exists() {
         return None;
     }
-    // An index never knows more than the log, so what is only in memory waits for the next time.
-    let written = log.written;
-    if written < log.written_row.first {
+    // An index never knows more than the disk, so what may still be lost waits for the next time.
+    let synced = log.synced;
+    if synced < log.row.first {
         return None;
     }
-    let all_written = written == log.row.version;
-    let words_changed = log.words != log.indexed_words && all_written;
-    let count = usize::try_from(written - log.flushed).unwrap_or(0);
+    let words_changed = log.words != log.indexed_words && synced == log.row.version;
+    let count = usize::try_from(synced - log.flushed).unwrap_or(0);
     Some(Part {
         session,
-        row: log.written_row,
+        row: log.synced_row,
         old_row: log.indexed,
         first: log.flushed + 1,
         locators: log.recent.iter().take(count).map(|place| place.locator()).collect(),
         words: log.words.clone().filter(|_| words_changed),
         old_words: log.indexed_words.clone(),
         snapshot: log.snapshot.clone(),
-        claims: log.claims.iter().filter(|(_, claim)| claim.version <= written).copied().collect(),
+        claims: log.claims.iter().filter(|(_, claim)| claim.version <= synced).copied().collect(),
         key: log.new_key,
         blobs: log.new_blobs.clone(),
     })

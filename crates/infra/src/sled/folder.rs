@@ -52,6 +52,8 @@ impl Folder {
         entropy: impl FnOnce() -> Result<[u8; 16], StoreError>,
     ) -> Result<Self, StoreError> {
         make(root)?;
+        // A folder that is not ours is left as it is, without so much as a lock in it.
+        read_format(root)?;
         let lock = lock(root)?;
         let (id, created) = match read_format(root)? {
             Some(id) => (id, false),
@@ -70,6 +72,7 @@ impl Folder {
             let kind = if root.exists() { ErrorKind::NotADirectory } else { ErrorKind::NotFound };
             return Err(failed("opening the store's folder (give the path of a store)", kind.into()));
         }
+        read_format(root)?;
         let lock = lock(root)?;
         let Some(id) = read_format(root)? else {
             return Err(StoreError::ForeignFormat { found: "an empty folder".to_owned(), expected: EXPECTED });
@@ -105,22 +108,22 @@ impl Folder {
     }
 }
 
-/// Makes a folder that only its owner may enter.
+/// Makes a folder that only its owner may enter. One that is there keeps the rights that its owner gave it.
 pub(crate) fn make(path: &Path) -> Result<(), StoreError> {
-    match DirBuilder::new().mode(0o700).recursive(true).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => {
             return Err(failed("making the store's folder (its path is a file)", ErrorKind::NotADirectory.into()));
         }
-        Err(error) => return Err(failed("making the store's folder", error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("reading the store's folder", error)),
     }
-    // The umask may have taken bits away, never added any; a folder that was there keeps what its owner gave it.
-    let mode = fs::metadata(path).map_err(|error| failed("reading the store's folder", error))?.permissions().mode();
-    if mode & 0o700 != 0o700 {
+    let create = || {
+        DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+        // The umask may have taken bits away from what we ask for.
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-            .map_err(|error| failed("setting the rights of the store's folder", error))?;
-    }
-    Ok(())
+    };
+    create().map_err(|error| failed("making the store's folder", error))
 }
 
 /// Options of a file that only its owner may read.

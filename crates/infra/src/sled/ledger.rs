@@ -49,8 +49,8 @@ pub(crate) struct LogState {
     pub(crate) row: CoreRow,
     /// The version behind all queued commits.
     pub(crate) queued: u64,
-    /// As the log holds it: behind `row` while the newest records are only in memory.
-    pub(crate) written_row: CoreRow,
+    /// As the synced log holds it: behind `row` while the newest records may still be lost.
+    pub(crate) synced_row: CoreRow,
     /// Queued commits that are not visible yet.
     pub(crate) unsettled: u32,
     /// The last version that survives the process, and the power cut.
@@ -81,7 +81,7 @@ impl LogState {
         let row = CoreRow { first, version: before, commit: none, created: 0, updated: 0, messages: 0 };
         Self {
             row,
-            written_row: row,
+            synced_row: row,
             queued: before,
             unsettled: 0,
             written: before,
@@ -105,7 +105,7 @@ impl LogState {
         let version = row.version;
         Self {
             row,
-            written_row: row,
+            synced_row: row,
             queued: version,
             written: version,
             synced: version,
@@ -177,10 +177,12 @@ pub(crate) struct Ledger {
     /// Sessions with something that the index does not hold.
     pub(crate) dirty: HashSet<SessionId>,
     pub(crate) recent_records: usize,
-    /// Everything before this position of the log is applied here.
+    /// Everything before this position of the log is synced, and known here.
     pub(crate) applied: u64,
-    /// Written and not synced: session and version.
-    pub(crate) unsynced: Vec<(SessionId, u64)>,
+    /// Counts the times that the index was thrown away, so that a checkpoint notices one that came between.
+    pub(crate) generation: u64,
+    /// Written and not synced: session and the row it has then.
+    unsynced: Vec<(SessionId, CoreRow)>,
     pub(crate) sync_wanted: bool,
     pub(crate) closing: bool,
     pub(crate) closed: bool,
@@ -202,6 +204,11 @@ impl Ledger {
         } else {
             Ok(())
         }
+    }
+
+    /// Counts the changes since the store was opened.
+    pub(crate) fn changes_made(&self) -> u64 {
+        self.tick
     }
 
     /// Checks a commit against the queued tail.
@@ -308,19 +315,22 @@ impl Ledger {
         }
         if let Some(log) = self.sessions.get_mut(&job.session) {
             log.written = job.row.version;
-            log.written_row = CoreRow { first: log.row.first, created: log.row.created, ..job.row };
         }
         self.wake(job.session);
         job.placed = true;
-        self.unsynced.push((job.session, job.row.version));
+        if let Some(log) = self.sessions.get(&job.session) {
+            self.unsynced.push((job.session, CoreRow { first: log.row.first, created: log.row.created, ..job.row }));
+        }
     }
 
-    /// Everything that was written is synced.
-    pub(crate) fn synced(&mut self) {
+    /// Everything that was written is synced, up to this position of the log.
+    pub(crate) fn synced(&mut self, position: u64) {
         self.sync_wanted = false;
-        for (session, version) in std::mem::take(&mut self.unsynced) {
+        self.applied = position;
+        for (session, row) in std::mem::take(&mut self.unsynced) {
             if let Some(log) = self.sessions.get_mut(&session) {
-                log.synced = log.synced.max(version);
+                log.synced = row.version;
+                log.synced_row = row;
             }
             self.wake(session);
         }

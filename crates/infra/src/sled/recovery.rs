@@ -223,6 +223,7 @@ pub(crate) fn set_index_aside(core: &Core) {
         Ok(ledger)
     });
     let mut ledger = core.lock();
+    ledger.generation += 1;
     let mut learnt = learnt.unwrap_or_default();
     for (session, log) in &mut ledger.sessions {
         let Some(mut whole) = learnt.sessions.remove(session) else { continue };
@@ -418,7 +419,7 @@ impl<'a> Replay<'a> {
                 if header.seq == log.row.version {
                     log.row.commit = header.commit;
                 }
-                log.written_row = log.row;
+                log.synced_row = log.row;
             }
             return;
         }
@@ -446,7 +447,7 @@ impl<'a> Replay<'a> {
                 log.row.created = trailer.updated;
             }
         }
-        log.written_row = log.row;
+        log.synced_row = log.row;
         for (tag, field) in frame.fields() {
             match tag {
                 WORDS => log.words = Some(Bytes::copy_from_slice(field)),
@@ -471,7 +472,7 @@ fn advance(log: &mut LogState, version: u64) {
     log.queued = version;
     log.written = version;
     log.synced = version;
-    log.written_row = log.row;
+    log.synced_row = log.row;
 }
 
 /// Deletes large bodies that no record names: their append was never finished. Only a log without damage can tell.

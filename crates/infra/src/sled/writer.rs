@@ -78,7 +78,7 @@ impl Writer {
             if !ledger.queue.is_empty() && (!starving || fresh || ledger.closing) {
                 break;
             }
-            if ledger.closing || ledger.sync_wanted {
+            if ledger.closing || (ledger.sync_wanted && !starving) {
                 break;
             }
             let patience = if starving {
@@ -113,7 +113,7 @@ impl Writer {
     /// Writes a batch. `true`: there is no space, and something waits in memory for it.
     fn serve(&mut self, mut batch: VecDeque<Job>) -> bool {
         if self.core.lock().poisoned {
-            self.fail(batch, || StoreError::Poisoned);
+            self.poison(batch);
             return false;
         }
         while !batch.is_empty() {
@@ -182,9 +182,6 @@ impl Writer {
                     job.done = None;
                 }
             }
-            if !needs_sync {
-                ledger.applied = self.segment.base + u64::from(self.at);
-            }
         }
         if needs_sync {
             return self.sync_and_answer(written);
@@ -213,8 +210,7 @@ impl Writer {
             }
             offset += u32::try_from(job.frames.len()).unwrap_or(0);
         }
-        ledger.applied = self.segment.base + u64::from(self.at);
-        ledger.synced();
+        ledger.synced(self.segment.base + u64::from(self.at));
         drop(ledger);
         for job in &mut written {
             answer(job, Durability::Disk);
@@ -226,7 +222,7 @@ impl Writer {
         if self.unsynced.is_some() {
             self.sync_file()?;
         }
-        self.core.lock().synced();
+        self.core.lock().synced(self.segment.base + u64::from(self.at));
         Ok(())
     }
 
