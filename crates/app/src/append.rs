@@ -152,9 +152,16 @@ impl Session {
                         return Err(RuleViolation::ResultWithoutCall { call_id }.into());
                     }
                 }
-                (Err(error), _) => return Err(error),
+                // Another append with the same key was faster: its receipt is ours.
+                (Err(error), _) if !self.is_claimed(claim).await? => return Err(error),
+                (Err(_), _) => {}
             }
         }
+    }
+
+    async fn is_claimed(&self, claim: Option<(Digest, Digest)>) -> Result<bool, SessionError> {
+        let Some((key, _)) = claim else { return Ok(false) };
+        Ok(self.manager().ports().store.claim(self.id(), key).await?.is_some())
     }
 
     fn decide(

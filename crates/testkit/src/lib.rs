@@ -11,7 +11,7 @@
 //! use sessions_testkit::Fixture;
 //!
 //! # type MyStore = sessions_testkit::FaultyStore;
-//! # fn my_store() -> MyStore { unimplemented!() }
+//! # fn my_store() -> MyStore { loop {} }
 //! struct MyFixture(MyStore);
 //!
 //! #[async_trait::async_trait]
