@@ -44,7 +44,7 @@ struct Part {
     snapshot: Option<Bytes>,
     claims: Vec<(Digest, StoredClaim)>,
     key: Option<Digest>,
-    blobs: Vec<[u8; 32]>,
+    blobs: Vec<(u64, [u8; 32])>,
 }
 
 /// Keeps the index until the store is closed.
@@ -178,7 +178,7 @@ fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
         snapshot: log.snapshot.clone(),
         claims: log.claims.iter().filter(|(_, claim)| claim.version <= synced).copied().collect(),
         key: log.new_key,
-        blobs: log.new_blobs.clone(),
+        blobs: log.new_blobs.iter().filter(|(seq, _)| *seq <= synced).copied().collect(),
     })
 }
 
@@ -207,7 +207,7 @@ fn collect(changes: &mut Changes, part: &Part) {
     }
     part.claims.iter().for_each(|(digest, claim)| changes.claim(session, *digest, *claim));
     part.key.iter().for_each(|key| changes.host_key(*key, session));
-    part.blobs.iter().for_each(|hash| changes.blob(*hash));
+    part.blobs.iter().for_each(|(_, hash)| changes.blob(*hash));
 }
 
 /// Forgets what the index holds now.
@@ -226,7 +226,7 @@ fn release(ledger: &mut Ledger, part: &Part) {
     }
     log.claims.retain(|claim| !part.claims.contains(claim));
     log.new_key = None;
-    log.new_blobs.drain(..part.blobs.len());
+    log.new_blobs.retain(|blob| !part.blobs.contains(blob));
     ledger.recent_records = ledger.recent_records.saturating_sub(count);
 }
 

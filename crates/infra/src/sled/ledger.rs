@@ -68,7 +68,7 @@ pub(crate) struct LogState {
     pub(crate) indexed: Option<CoreRow>,
     pub(crate) indexed_words: Option<Bytes>,
     pub(crate) new_key: Option<Digest>,
-    pub(crate) new_blobs: Vec<[u8; 32]>,
+    pub(crate) new_blobs: Vec<(u64, [u8; 32])>,
     pub(crate) runs: Option<Arc<Vec<(u64, RunHead)>>>,
     tick: u64,
 }
@@ -150,7 +150,7 @@ pub(crate) struct Job {
     pub(crate) frames: Bytes,
     /// For each frame: number, and its place within `frames`.
     pub(crate) records: Vec<(u64, Locator)>,
-    pub(crate) blobs: Vec<([u8; 32], Bytes)>,
+    pub(crate) blobs: Vec<(u64, [u8; 32], Bytes)>,
     pub(crate) row: CoreRow,
     pub(crate) words: Option<Bytes>,
     pub(crate) snapshot: Option<Bytes>,
@@ -286,7 +286,7 @@ impl Ledger {
         if job.key.is_some() {
             log.new_key = job.key;
         }
-        log.new_blobs.extend(job.blobs.iter().map(|(hash, _)| *hash));
+        log.new_blobs.extend(job.blobs.iter().map(|(seq, hash, _)| (*seq, *hash)));
         job.visible = true;
         self.dirty.insert(job.session);
         self.changes.remove(&log.tick);

@@ -198,7 +198,7 @@ impl SledStore {
                 let name = blob_name(self.core().folder.id, &record.payload);
                 named.extend_from_slice(&name);
                 named.extend_from_slice(&(record.payload.len() as u64).to_le_bytes());
-                blobs.push((name, record.payload.clone()));
+                blobs.push((record.seq, name, record.payload.clone()));
                 &named
             } else {
                 &record.payload

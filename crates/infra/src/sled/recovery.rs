@@ -5,7 +5,7 @@
 //! Must not know: how a running store works.
 
 use std::{
-    collections::HashMap, fmt, fs, io::Write as _, os::unix::fs::FileExt as _, path::PathBuf, sync::PoisonError,
+    collections::HashSet, fmt, fs, io::Write as _, os::unix::fs::FileExt as _, path::PathBuf, sync::PoisonError,
 };
 
 use bytes::Bytes;
@@ -411,6 +411,11 @@ impl<'a> Replay<'a> {
         let first = if header.flags & FIRST != 0 { header.seq } else { 1 };
         let log = ledger.sessions.entry(header.session).or_insert_with(|| LogState::new(first));
         if header.seq <= log.row.version {
+            // The index may hold a row without the words that came with it, when newer words were not synced yet.
+            if let Some((_, words)) = frame.fields().find(|(tag, _)| *tag == WORDS) {
+                log.words = Some(Bytes::copy_from_slice(words));
+                ledger.dirty.insert(header.session);
+            }
             // The index holds it already, or it stands for one that was lost.
             if header.flags & REPAIR != 0 {
                 if let Some(place) = log.recent_mut(header.seq) {
@@ -438,7 +443,7 @@ impl<'a> Replay<'a> {
         if header.flags & BLOB != 0
             && let Some(hash) = frame.body.first_chunk::<32>()
         {
-            log.new_blobs.push(*hash);
+            log.new_blobs.push((header.seq, *hash));
         }
         if let Some(trailer) = frame.trailer {
             log.row.updated = trailer.updated;
@@ -477,15 +482,15 @@ fn advance(log: &mut LogState, version: u64) {
 
 /// Deletes large bodies that no record names: their append was never finished. Only a log without damage can tell.
 fn sweep_blobs(folder: &Folder, ledger: &Ledger, index: Option<&Index>) {
-    let recent: HashMap<String, ()> =
-        ledger.sessions.values().flat_map(|log| &log.new_blobs).map(|hash| (chain::to_hex(hash), ())).collect();
+    let recent: HashSet<String> =
+        ledger.sessions.values().flat_map(|log| &log.new_blobs).map(|(_, hash)| chain::to_hex(hash)).collect();
     let Ok(folders) = fs::read_dir(folder.blobs()) else { return };
     let files = folders.flatten().filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
     for file in files {
         let name = file.file_name().to_string_lossy().into_owned();
         let hash: Option<[u8; 32]> = chain::from_hex(&name).and_then(|bytes| bytes.try_into().ok());
         let is_named = match (hash, index) {
-            (Some(_), _) if recent.contains_key(&name) => true,
+            (Some(_), _) if recent.contains(&name) => true,
             (Some(hash), Some(index)) => index.knows_blob(hash).unwrap_or(true),
             (Some(_), None) => false,
             (None, _) => !name.ends_with(".new"),

@@ -381,7 +381,7 @@ pub(crate) fn blob_path(blobs: &Path, hash: &[u8; 32]) -> std::path::PathBuf {
 }
 
 fn write_blobs(blobs: &Path, job: &Job) -> Result<(), StoreError> {
-    for (hash, payload) in &job.blobs {
+    for (_, hash, payload) in &job.blobs {
         let path = blob_path(blobs, hash);
         let Some(parent) = path.parent() else { continue };
         folder::make(parent)?;
