@@ -11,19 +11,20 @@
 )]
 
 use std::{
-    io::Cursor,
+    io::{BufReader, Cursor, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use bytes::Bytes;
 use serde_json::Value;
 use sessions_app::{
     AppendOutcome, At, ErrorKind, Export, Format, ImportError, ImportOptions, ImportReport, NewSession, Ports, Query,
     Session, SessionError, SessionManager, Settings,
 };
-use sessions_domain::{Actor, Message, MessagePart, Moment, SessionId};
+use sessions_domain::{Actor, Kind, Message, MessagePart, Moment, SessionId};
 use sessions_infra::{MemoryStore, environment::EstimateCounter};
-use sessions_ports::{SessionLog, StoreId};
+use sessions_ports::{Commit, Durability, Expected, Record, RowChange, SessionLog, StoreId};
 use sessions_testkit::{Call, Fault, FaultyStore, FixedClock, FixedEntropy, Injected, SequentialIds, When};
 
 /// A host of its own: another store, another clock, other randomness and, from `number` on, other ids.
@@ -680,6 +681,110 @@ mod import_archive {
         ));
         let error = refusal(&file(&made_up)).await;
         assert!(matches!(error, ImportError::TooDeep { .. }), "{error:?}");
+    }
+
+    /// Records of a newer program, bodies that are no JSON, and records that a repair set aside come in and go out to the letter.
+    #[tokio::test]
+    async fn what_is_not_understood_is_kept_to_the_letter() {
+        let host = host(1);
+        let session = host.create(NewSession::default()).await.unwrap();
+        session.append(Message::user("before")).await.unwrap();
+        let view = session.fresh_view().await.unwrap();
+        let (mut commit, mut seq, mut records) = (view.commit(), view.version(), Vec::new());
+        for (kind, body) in
+            [(99, &b"{\"at\":1,\"e\":{ \"new\":1.0}}"[..]), (98, b"\xff\x00\n"), (97, b" {}"), (96, b"")]
+        {
+            seq += 1;
+            commit = commit.next(view.lineage(), seq, Kind(kind), &[7; 32], body);
+            let payload = [&[7; 32], body].concat().into();
+            records.push(Record { seq, kind: Kind(kind), commit, label: 0, payload });
+        }
+        // A lost record keeps its commit, and nothing else.
+        seq += 1;
+        let commit = sessions_domain::CommitHash::from_bytes([9; 32]);
+        records.push(Record { seq, kind: Kind::LOST, commit, label: 0, payload: Bytes::new() });
+        let made = Commit {
+            session: session.id(),
+            expected: Expected::Exactly(view.version()),
+            records,
+            row: RowChange { updated: view.updated(), messages: 1, words: None },
+            key: None,
+            claims: Vec::new(),
+            snapshot: None,
+            durability: Durability::Volatile,
+        };
+        host.ports().store.commit(made).await.unwrap();
+        session.append(Message::user("behind")).await.unwrap();
+        let bytes = jsonl(&session).await;
+        assert_eq!(bytes.windows(10).filter(|window| window == b"\"body_hex\"").count(), 4);
+        let to = super::host(2);
+        import(&to, &bytes).await.unwrap();
+        let restored = to.load(session.id()).await.unwrap();
+        assert!(jsonl(&restored).await == bytes);
+        assert_eq!(texts(&restored).await, ["before", "behind"]);
+        let document = json(&session).await;
+        let third = super::host(3);
+        import(&third, &document).await.unwrap();
+        assert!(json(&third.load(session.id()).await.unwrap()).await == document);
+    }
+
+    #[tokio::test]
+    async fn line_breaks_and_marks_of_other_systems_are_no_harm() {
+        let (session, lines) = lines().await;
+        let bytes: String = lines.iter().flat_map(|line| [line.as_str(), "\r\n\r\n"]).collect();
+        let to = host(2);
+        let report = import(&to, format!("\u{feff}{bytes}").as_bytes()).await.unwrap();
+        assert_eq!(jsonl(&to.load(report.id).await.unwrap()).await, jsonl(&session).await);
+    }
+
+    #[tokio::test]
+    async fn a_line_of_200_megabytes_is_refused() {
+        let (_, lines) = lines().await;
+        let head = format!("{}\n", lines[0]);
+        let to = host(2);
+        let endless = BufReader::new(std::io::repeat(b'x').take(200_000_000));
+        let error = refused(to.import(Cursor::new(head).chain(endless), ImportOptions::default()).await);
+        assert!(matches!(error, ImportError::TooLong { line: 2, .. }), "{error:?}");
+        assert_eq!(SessionError::from(error).kind(), ErrorKind::Limit);
+        assert_eq!(listed(&to).await, []);
+    }
+
+    /// The file gives nothing until the runtime has run on, which has one thread here.
+    #[tokio::test]
+    async fn reading_does_not_hold_up_the_runtime() {
+        struct Slow(std::sync::mpsc::Receiver<()>, Cursor<Vec<u8>>);
+        impl Read for Slow {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                if self.1.position() == 0 {
+                    let waited = self.0.recv_timeout(std::time::Duration::from_secs(60));
+                    waited.map_err(std::io::Error::other)?;
+                }
+                self.1.read(buffer)
+            }
+        }
+        let (session, lines) = lines().await;
+        let (go, wait) = std::sync::mpsc::channel();
+        let to = host(2);
+        let source = BufReader::new(Slow(wait, Cursor::new(file(&lines))));
+        let (report, ()) = tokio::join!(to.import(source, ImportOptions::default()), async { go.send(()).unwrap() });
+        assert_eq!(report.unwrap().id, session.id());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_told() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("the disk is gone"))
+            }
+        }
+        let to = host(2);
+        for start in [Vec::new(), file(&lines().await.1[..3])] {
+            let source = Cursor::new(start).chain(BufReader::new(Broken));
+            let result = to.import(source, ImportOptions::default()).await;
+            assert_eq!(result.as_ref().unwrap_err().kind(), ErrorKind::Failed);
+            assert!(matches!(refused(result), ImportError::Read(_)));
+        }
     }
 
     #[tokio::test]
