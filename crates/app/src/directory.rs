@@ -96,7 +96,7 @@ impl Directory {
             key: words.key,
             title: words.title,
             status: words.status,
-            created: row.created,
+            created: words.created.unwrap_or(row.created),
             updated: row.updated,
             last_accessed: row.updated,
             messages: row.messages,
@@ -171,6 +171,11 @@ impl SessionManager {
             ids.filter(|id| id.to_string().starts_with(prefix)).collect()
         })
         .await
+    }
+
+    /// True when a list can show the session.
+    pub(crate) async fn is_listed(&self, id: SessionId) -> Result<bool, SessionError> {
+        self.look_up(|directory| directory.summaries.contains_key(&id)).await
     }
 
     /// Brings the directory up to date and looks into it.

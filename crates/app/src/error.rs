@@ -7,6 +7,8 @@ use sessions_domain::{
 };
 use sessions_ports::{EntropyError, StoreError};
 
+use crate::transfer::ImportError;
+
 /// Why something was not done. No variant shows content.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -103,6 +105,12 @@ pub enum SessionError {
     /// A value of the host has no JSON form.
     #[error("the message has no JSON form: {0}")]
     Unwritable(#[source] CodecError),
+    /// A record has no JSON form to export.
+    #[error("a record of the session has no JSON form: {0}; run `verify`")]
+    Unexportable(#[source] serde_json::Error),
+    /// A file cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The system gave no random bytes.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -165,7 +173,8 @@ impl SessionError {
             | Self::Unwritable(_) => ErrorKind::Invalid,
             Self::Conflict { .. } | Self::KeyReused => ErrorKind::Conflict,
             Self::LimitReached { .. } => ErrorKind::Limit,
-            Self::InvalidRecord { .. } | Self::InvalidHistory { .. } => ErrorKind::Damaged,
+            Self::InvalidRecord { .. } | Self::InvalidHistory { .. } | Self::Unexportable(_) => ErrorKind::Damaged,
+            Self::Import(error) => error.asks(),
             Self::Entropy(_) => ErrorKind::Failed,
             Self::Store(error) => match error {
                 StoreError::Conflict { .. } | StoreError::AlreadyExists { .. } | StoreError::KeyTaken { .. } => {

@@ -25,6 +25,12 @@ pub struct Messages {
 }
 
 impl Messages {
+    /// Those on the path to a head of a view.
+    pub(crate) fn of(session: &Session, view: Arc<View>, head: u64) -> Self {
+        let stretches = view.tree().path(head).collect();
+        Self { session: session.clone(), view, stretches }
+    }
+
     /// The next messages; `None` behind the last.
     ///
     /// # Errors
@@ -96,8 +102,7 @@ impl Session {
     pub async fn messages_at(&self, at: At) -> Result<Messages, SessionError> {
         let view = self.fresh_view().await?;
         let head = self.place_at(&view, at).await?.head;
-        let stretches = view.tree().path(head).collect();
-        Ok(Messages { session: self.clone(), view, stretches })
+        Ok(Messages::of(self, view, head))
     }
 
     /// Records from a number on, hidden ones included, at most one page; empty behind the last.

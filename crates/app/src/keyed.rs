@@ -3,7 +3,7 @@
 //! Must not know: what becomes of a digest.
 
 use ring::hmac;
-use sessions_domain::{Actor, LineageId, Message, MessageId, SessionKey};
+use sessions_domain::{Actor, ImportSource, LineageId, Message, MessageId, SessionKey};
 use sessions_ports::{Digest, StoreId};
 
 fn keyed(store: StoreId, purpose: &str, parts: &[&[u8]]) -> Digest {
@@ -23,6 +23,16 @@ fn keyed(store: StoreId, purpose: &str, parts: &[&[u8]]) -> Digest {
 /// The digest of a host's key for a session.
 pub(crate) fn session_key(store: StoreId, actor: &Actor, key: &SessionKey) -> Digest {
     keyed(store, "session-key", &[actor.tenant.as_bytes(), key.as_str().as_bytes()])
+}
+
+/// The digest of a file that was imported: by its id in the source where it has one, or else by its bytes.
+pub(crate) fn import_mark(store: StoreId, actor: &Actor, source: &ImportSource) -> Digest {
+    let (by, name) = match &source.id {
+        Some(id) => ("id", id),
+        None => ("digest", &source.digest),
+    };
+    let parts = [actor.tenant.as_str(), &source.format, by, name].map(str::as_bytes);
+    keyed(store, "import", &parts)
 }
 
 /// The digest of a host's idempotency key.

@@ -28,3 +28,4 @@ pub use manager::{NewSession, Opened, Ports, SessionManager, Settings};
 pub use moves::{BranchInfo, Forked, MoveReceipt};
 pub use session::{At, Session};
 pub use subscription::{Subscription, Update};
+pub use transfer::{Export, Format, ImportError, ImportOptions, ImportReport};

@@ -256,7 +256,7 @@ impl SessionManager {
         }
     }
 
-    fn key_digest(&self, key: &SessionKey) -> Digest {
+    pub(crate) fn key_digest(&self, key: &SessionKey) -> Digest {
         keyed::session_key(self.ports().store.id(), self.actor(), key)
     }
 
@@ -273,7 +273,7 @@ impl SessionManager {
             source: new.source,
         };
         let inherited = match &created.fork {
-            Some(fork) => Some(self.tree_of(fork.parent).await?),
+            Some(fork) => Some(self.tree_of(fork).await?),
             None => None,
         };
         let durability = new.durability.unwrap_or(self.durability());
@@ -288,6 +288,20 @@ impl SessionManager {
         inherited: Option<&Tree>,
         durability: Durability,
     ) -> Result<(Session, Durability), SessionError> {
+        let (commit, view) = self.beginning(events, stamp, inherited, durability)?;
+        let done = self.ports().store.commit(commit).await?;
+        let lane = self.adopt(Lane::new(view.session(), Some(view)));
+        Ok((Session::new(self.clone(), lane), done.durability))
+    }
+
+    /// The commit that holds the whole beginning of a log, and the view it makes.
+    pub(crate) fn beginning(
+        &self,
+        events: Vec<Event>,
+        stamp: &Stamp,
+        inherited: Option<&Tree>,
+        durability: Durability,
+    ) -> Result<(Commit, View), SessionError> {
         let Some(Event::Created(created)) = events.first() else {
             return Err(StoreError::Malformed { what: "a log begins with its session's creation" }.into());
         };
@@ -317,9 +331,7 @@ impl SessionManager {
             claims: Vec::new(),
             durability,
         };
-        let done = self.ports().store.commit(commit).await?;
-        let lane = self.adopt(Lane::new(created.session, Some(view)));
-        Ok((Session::new(self.clone(), lane), done.durability))
+        Ok((commit, view))
     }
 
     /// The session, if there is one.
@@ -437,7 +449,7 @@ impl SessionManager {
             return Err(SessionError::InvalidHistory { session: id, source });
         };
         let inherited = match &created.fork {
-            Some(fork) => Some(self.tree_of(fork.parent).await?),
+            Some(fork) => Some(self.tree_of(fork).await?),
             None => None,
         };
         let view = View::begin(record.seq, &created, &stamp, record.commit, inherited.as_ref())
@@ -476,8 +488,9 @@ impl SessionManager {
         Ok(view)
     }
 
-    /// The tree of a session, for those that inherit from it.
-    pub(crate) async fn tree_of(&self, id: SessionId) -> Result<Tree, SessionError> {
+    /// The tree that a fork inherits. The last owner of its records has it; the parent itself need not be there.
+    pub(crate) async fn tree_of(&self, fork: &ForkPoint) -> Result<Tree, SessionError> {
+        let id = fork.owners.last().map_or(fork.parent, |(owner, _)| *owner);
         let lane = self.lane(id);
         // Parents may be forks themselves, so this recurses as deep as the forks do.
         Box::pin(self.refresh(&lane)).await?;

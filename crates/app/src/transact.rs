@@ -174,7 +174,7 @@ impl SessionManager {
         Ok((records, decided))
     }
 
-    fn blind(&self) -> Result<Blind, SessionError> {
+    pub(crate) fn blind(&self) -> Result<Blind, SessionError> {
         let mut blind = [0; 32];
         self.ports().entropy.fill(&mut blind)?;
         Ok(blind)

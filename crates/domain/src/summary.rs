@@ -40,6 +40,9 @@ pub struct SummaryWords {
     /// The session it was forked from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SessionId>,
+    /// When it was made, which for a restored log is before the store's first commit of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Moment>,
 }
 
 impl SummaryWords {
@@ -56,6 +59,7 @@ impl SummaryWords {
             creator: view.origin().creator.clone(),
             cwd: view.origin().cwd.clone(),
             parent: view.fork().map(|fork| fork.parent),
+            created: Some(view.created()),
         }
     }
 }

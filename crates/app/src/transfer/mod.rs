@@ -1,17 +1,23 @@
-//! Bringing conversations in from files that other programs wrote.
+//! Bringing conversations in from files, and handing them out.
 //!
-//! A file is read into a [`Transcript`]: the tree of its messages, the lines that have no place in it, and a [`Report`] of what had
+//! [`SessionManager::import`](crate::SessionManager::import) takes a file in, [`Session::export_jsonl`](crate::Session::export_jsonl)
+//! and [`Session::export_json`](crate::Session::export_json) hand a session out in our own formats.
+//!
+//! A file that another program wrote is read into a [`Transcript`]: the tree of its messages, the lines that have no place in it, and a [`Report`] of what had
 //! to be mended. [`Transcript::into_events`] makes a log of it, and [`restore_lines`] gives the file's lines back from that log.
 //!
 //! Each format states its fidelity, which is one of: *bytes* (the file comes back as it was), *values* (each line comes back as an equal
 //! JSON value), *meaning* (the conversation comes back). Claude Code's files have fidelity *values*, and *bytes* for each line that
 //! became no message; see [`claude_code`].
 //!
-//! Must not know: stores, clocks, or where a file lies.
+//! Must not know: which store it is, or where a file lies.
 
+mod archive;
 pub mod claude_code;
 mod error;
+mod export;
 mod format;
+mod import;
 mod lines;
 mod records;
 mod report;
@@ -19,7 +25,9 @@ mod restore;
 mod transcript;
 
 pub use error::ImportError;
+pub use export::Export;
 pub use format::{DETECT_BYTES, Format, detect};
+pub use import::{ImportOptions, ImportReport};
 pub use lines::MAX_LINE_BYTES;
 pub use records::{Beginning, RESIDUE_BYTES};
 pub use report::{Repaired, Report, SetAside};

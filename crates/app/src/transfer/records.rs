@@ -27,6 +27,12 @@ pub struct Beginning {
 }
 
 impl Transcript {
+    /// The file, as the session's first record names it.
+    pub fn source(&self) -> ImportSource {
+        let format = self.format.name().to_owned();
+        ImportSource { format, id: self.facts.source_id(), digest: self.digest.clone() }
+    }
+
     /// The events of a new session that holds the transcript, ready to be stamped and committed, record 1 first. The last event leaves
     /// the head at the end of the main path.
     ///
@@ -37,8 +43,8 @@ impl Transcript {
         beginning: Beginning,
         mut next_id: impl FnMut() -> MessageId,
     ) -> Result<Vec<Event>, InvalidHistory> {
-        let Self { format, digest, facts, entries, head, residue, .. } = self;
-        let source = ImportSource { format: format.name().to_owned(), id: facts.source_id(), digest };
+        let source = self.source();
+        let Self { facts, entries, head, residue, .. } = self;
         let mut events = vec![Event::Created(Box::new(created(beginning, facts, source)))];
         events.extend(batches(residue).map(|lines| Event::Residue(Residue { lines })));
         let mut log = Log { tree: Tree::default(), stands: Vec::new(), head: Stand::default(), events };

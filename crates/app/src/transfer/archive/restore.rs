@@ -1,0 +1,228 @@
+//! Puts an archive's logs into the store: what is free is taken, what is there and equal is left, anything else is refused.
+//!
+//! The logs a session inherits from come first, each whole, and without words: a list does not show them, and they are no more than
+//! what the session needs. When such a log's own session is imported later, it goes on from there and is shown. The session's own log
+//! is the last commit, so whoever sees the session has all of it.
+//!
+//! Must not know: how the archive was written.
+
+use bytes::Bytes;
+use sessions_domain::{Described, Event, Stamp};
+use sessions_ports::{Commit, Committed, Durability, Expected, RowChange, StoreError};
+
+use super::log::{Archive, ArchivedLog};
+use crate::{
+    append::AppendOutcome,
+    error::SessionError,
+    keyed,
+    manager::{SessionManager, single},
+    reading::decoded,
+    transact::{Chain, words_of},
+    transfer::ImportError,
+};
+
+/// How often it is looked again because another writer was faster.
+const MAX_ATTEMPTS: usize = 8;
+
+/// What the store has of a log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Nothing.
+    Free,
+    /// All of it, and nothing else.
+    Equal,
+    /// All of it, and more records behind it, up to this version.
+    Longer(u64),
+    /// Its beginning, up to this version.
+    Shorter(u64),
+    /// Something else, up to this version.
+    Other(u64),
+}
+
+/// What became of a session's own log.
+pub(in crate::transfer) struct Restored {
+    pub(in crate::transfer) outcome: AppendOutcome,
+    pub(in crate::transfer) version: u64,
+    pub(in crate::transfer) durability: Durability,
+    /// True when the session has a host's key and another session holds it, or it could not be claimed any more.
+    pub(in crate::transfer) without_key: bool,
+}
+
+/// A commit to make for a log.
+enum Step {
+    Nothing,
+    Commit(Box<Commit>),
+}
+
+impl SessionManager {
+    /// Puts the logs into the store. `marked`: a session that came from another program's file is found by that file again.
+    pub(in crate::transfer) async fn restore(
+        &self,
+        archive: &Archive,
+        marked: bool,
+        durability: Durability,
+    ) -> Result<Restored, SessionError> {
+        let logs = archive.grounds.iter().chain([&archive.own]);
+        if logs.clone().any(|log| log.view.tenant() != self.actor().tenant) {
+            return Err(ImportError::AnotherTenant.into());
+        }
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.try_restore(archive, marked, durability).await {
+                // Somebody else wrote one of the logs meanwhile: what is there now decides.
+                Err(SessionError::Conflict { .. } | SessionError::Store(StoreError::AlreadyExists { .. }))
+                    if attempt < MAX_ATTEMPTS => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_restore(
+        &self,
+        archive: &Archive,
+        marked: bool,
+        durability: Durability,
+    ) -> Result<Restored, SessionError> {
+        // Everything is looked at before anything is written.
+        let own = self.own_step(&archive.own, marked, durability).await?;
+        let mut grounds = Vec::with_capacity(archive.grounds.len());
+        for log in &archive.grounds {
+            grounds.push((log, self.ground_step(log, durability).await?));
+        }
+        for (log, step) in grounds {
+            match step {
+                Step::Nothing => {
+                    self.ports().store.wait(log.session(), log.last(), durability).await?;
+                }
+                Step::Commit(commit) => {
+                    self.ports().store.commit(*commit).await?;
+                }
+            }
+        }
+        let key = archive.own.created.key.is_some();
+        let (session, version) = (archive.own.session(), archive.own.last());
+        let Step::Commit(commit) = own else {
+            let head = self.ports().store.wait(session, version, durability).await?;
+            let outcome = AppendOutcome::Replayed;
+            return Ok(Restored { outcome, version: head.version, durability, without_key: false });
+        };
+        let without_key = key && commit.key.is_none();
+        let done = self.commit_own(*commit, key).await?;
+        let outcome = AppendOutcome::Inserted;
+        Ok(Restored { outcome, version: done.version, durability: done.durability, without_key })
+    }
+
+    /// Commits; the mark of an imported file gives way to another session that has it, a host's key does not.
+    async fn commit_own(&self, commit: Commit, is_host_key: bool) -> Result<Committed, SessionError> {
+        let unmarked = (commit.key.is_some() && !is_host_key).then(|| Commit { key: None, ..commit.clone() });
+        match (self.ports().store.commit(commit).await, unmarked) {
+            (Err(StoreError::KeyTaken { .. }), Some(commit)) => Ok(self.ports().store.commit(commit).await?),
+            (done, _) => Ok(done?),
+        }
+    }
+
+    async fn ground_step(&self, log: &ArchivedLog, durability: Durability) -> Result<Step, SessionError> {
+        match self.standing(log).await? {
+            Standing::Free => Ok(Step::of(log, 0, None, durability)),
+            Standing::Equal | Standing::Longer(_) => Ok(Step::Nothing),
+            Standing::Shorter(here) if !self.is_listed(log.session()).await? => {
+                Ok(Step::of(log, here, None, durability))
+            }
+            Standing::Shorter(here) | Standing::Other(here) => Err(another_head(log, here)),
+        }
+    }
+
+    async fn own_step(&self, log: &ArchivedLog, marked: bool, durability: Durability) -> Result<Step, SessionError> {
+        let words = Some(words_of(&log.view));
+        let standing = self.standing(log).await?;
+        let here = match standing {
+            Standing::Free => {
+                let Step::Commit(mut commit) = Step::of(log, 0, words, durability) else { return Ok(Step::Nothing) };
+                let source = log.created.source.as_ref().filter(|_| marked);
+                let mark = || source.map(|source| self.import_mark(source));
+                commit.key = log.created.key.as_ref().map(|key| self.key_digest(key)).or_else(mark);
+                return Ok(Step::Commit(commit));
+            }
+            Standing::Equal | Standing::Shorter(_) if self.is_listed(log.session()).await? => match standing {
+                Standing::Shorter(here) => return Err(another_head(log, here)),
+                _ => return Ok(Step::Nothing),
+            },
+            Standing::Equal => return self.shown(log, durability),
+            Standing::Longer(here) if self.is_shown_only(log, here).await? => return Ok(Step::Nothing),
+            Standing::Longer(here) | Standing::Other(here) => return Err(another_head(log, here)),
+            Standing::Shorter(here) => here,
+        };
+        Ok(Step::of(log, here, words, durability))
+    }
+
+    async fn standing(&self, log: &ArchivedLog) -> Result<Standing, SessionError> {
+        let store = &self.ports().store;
+        let Some(head) = store.head(log.session()).await? else { return Ok(Standing::Free) };
+        let (here, last) = (head.version, log.last());
+        let at = here.min(last);
+        let Some(ours) = log.commit_at(at).filter(|_| head.first == log.view.first_own()) else {
+            return Ok(Standing::Other(here));
+        };
+        // A commit binds all before it, so one comparison is enough.
+        let page = store.read(log.session(), single(at)).await?;
+        let is_same = page.records.first().is_some_and(|record| record.commit == ours);
+        Ok(match here.cmp(&last) {
+            _ if !is_same => Standing::Other(here),
+            std::cmp::Ordering::Less => Standing::Shorter(here),
+            std::cmp::Ordering::Equal => Standing::Equal,
+            std::cmp::Ordering::Greater => Standing::Longer(here),
+        })
+    }
+
+    /// A log that was there for its forks alone is whole already. A store shows a session from a commit that has its words, and a
+    /// commit has a record: one that changes nothing.
+    fn shown(&self, log: &ArchivedLog, durability: Durability) -> Result<Step, SessionError> {
+        let stamp = Stamp { at: log.view.updated(), actor: self.actor().clone() };
+        let mut chain = Chain { lineage: log.lineage, seq: log.last(), commit: log.view.commit() };
+        let record = chain.next(&Event::Described(Described::default()), &stamp, self.blind()?)?;
+        let Step::Commit(mut commit) = Step::of(log, log.last(), Some(words_of(&log.view)), durability) else {
+            return Ok(Step::Nothing);
+        };
+        commit.records = vec![record];
+        Ok(Step::Commit(commit))
+    }
+
+    /// True when nothing stands behind the log but the record of [`Self::shown`].
+    async fn is_shown_only(&self, log: &ArchivedLog, here: u64) -> Result<bool, SessionError> {
+        if here != log.last() + 1 {
+            return Ok(false);
+        }
+        let page = self.ports().store.read(log.session(), single(here)).await?;
+        let Some(record) = page.records.first() else { return Ok(false) };
+        let (event, _) = decoded(log.session(), record)?;
+        Ok(event == Event::Described(Described::default()))
+    }
+
+    /// The digest by which the session of an imported file is found.
+    pub(in crate::transfer) fn import_mark(&self, source: &sessions_domain::ImportSource) -> sessions_ports::Digest {
+        keyed::import_mark(self.ports().store.id(), self.actor(), source)
+    }
+}
+
+impl Step {
+    /// The commit of a log's records behind `here`.
+    fn of(log: &ArchivedLog, here: u64, words: Option<Bytes>, durability: Durability) -> Self {
+        let view = &log.view;
+        let records: Vec<_> = log.records.iter().filter(|record| record.seq > here).cloned().collect();
+        Self::Commit(Box::new(Commit {
+            session: log.session(),
+            expected: if here == 0 { Expected::NoStream } else { Expected::Exactly(here) },
+            snapshot: (log.records.len() > 16).then(|| Bytes::from(view.to_snapshot())),
+            records,
+            row: RowChange { updated: view.updated(), messages: view.depth(), words },
+            key: None,
+            claims: Vec::new(),
+            durability,
+        }))
+    }
+}
+
+fn another_head(log: &ArchivedLog, here: u64) -> SessionError {
+    ImportError::AnotherHead { session: log.session(), here, file: log.last() }.into()
+}

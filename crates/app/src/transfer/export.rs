@@ -1,0 +1,209 @@
+//! A session as bytes to write somewhere, piece by piece, in our own formats (see [`super::archive`]).
+//!
+//! An export is of the version that was visible when it began, whatever is appended meanwhile.
+//!
+//! Must not know: where the bytes go.
+
+use std::{borrow::Cow, sync::Arc};
+
+use serde::Serialize;
+use sessions_domain::{Event, SessionId, View};
+use sessions_ports::{KindFilter, Order, ReadRange};
+
+use super::{
+    Format,
+    archive::{Extent, Facts, HeaderLine, Spelled, VERSION},
+};
+use crate::{error::SessionError, history::Messages, manager::single, reading::decoded, session::Session};
+
+/// A chunk holds about so many bytes of records.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A session on its way out.
+pub struct Export {
+    session: Session,
+    view: Arc<View>,
+    is_document: bool,
+    logs: Vec<Extent>,
+    stage: Stage,
+}
+
+enum Stage {
+    Header,
+    Messages {
+        messages: Box<Messages>,
+        is_first: bool,
+    },
+    /// The log at `at`, from `next` on.
+    Records {
+        at: usize,
+        next: u64,
+    },
+    End,
+}
+
+impl Session {
+    /// The session as JSON lines, the canonical form.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn export_jsonl(&self) -> Result<Export, SessionError> {
+        Export::begin(self, false).await
+    }
+
+    /// The session as one JSON document, with its visible messages beside its log.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn export_json(&self) -> Result<Export, SessionError> {
+        Export::begin(self, true).await
+    }
+}
+
+impl Export {
+    async fn begin(session: &Session, is_document: bool) -> Result<Self, SessionError> {
+        let view = session.fresh_view().await?;
+        let mut logs = Vec::new();
+        for (owner, last) in view.fork().map(|fork| fork.owners.as_slice()).unwrap_or_default() {
+            logs.push(extent(session, *owner, *last).await?);
+        }
+        logs.push(Extent {
+            session: view.session(),
+            lineage: view.lineage(),
+            first: view.first_own(),
+            last: view.version(),
+            commit: view.commit(),
+        });
+        Ok(Self { session: session.clone(), view, is_document, logs, stage: Stage::Header })
+    }
+
+    /// The next bytes; `None` behind the last.
+    ///
+    /// # Errors
+    /// The store's. What was given before is then not a whole export, and an import refuses it.
+    pub async fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, SessionError> {
+        loop {
+            let mut chunk = Vec::new();
+            let is_end = matches!(self.stage, Stage::End);
+            self.stage = match std::mem::replace(&mut self.stage, Stage::End) {
+                Stage::Header => self.header(&mut chunk)?,
+                Stage::Messages { messages, is_first } => self.messages(&mut chunk, messages, is_first).await?,
+                Stage::Records { at, next } => self.records(&mut chunk, at, next).await?,
+                Stage::End => Stage::End,
+            };
+            if !chunk.is_empty() {
+                return Ok(Some(chunk));
+            }
+            if is_end {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn header(&self, chunk: &mut Vec<u8>) -> Result<Stage, SessionError> {
+        let first = self.logs.first().map_or(1, |log| log.first);
+        if !self.is_document {
+            let header = HeaderLine {
+                format: Cow::Borrowed(Format::SessionsJsonl.name()),
+                version: VERSION,
+                session: self.view.session(),
+                lineage: self.view.lineage(),
+                logs: self.logs.clone(),
+            };
+            put(chunk, &header)?;
+            chunk.push(b'\n');
+            return Ok(Stage::Records { at: 0, next: first });
+        }
+        chunk.extend_from_slice(br#"{"format":"#);
+        put(chunk, &Format::SessionsJson.name())?;
+        chunk.extend_from_slice(br#","version":"#);
+        put(chunk, &VERSION)?;
+        chunk.extend_from_slice(b",\"session\":");
+        put(chunk, &Facts::of(&self.view))?;
+        chunk.extend_from_slice(b",\"messages\":[");
+        let messages = Messages::of(&self.session, Arc::clone(&self.view), self.view.head());
+        Ok(Stage::Messages { messages: Box::new(messages), is_first: true })
+    }
+
+    async fn messages(
+        &self,
+        chunk: &mut Vec<u8>,
+        mut messages: Box<Messages>,
+        mut is_first: bool,
+    ) -> Result<Stage, SessionError> {
+        let Some(page) = messages.next_page().await? else {
+            chunk.extend_from_slice(b"\n],\"logs\":[");
+            return Ok(Stage::Records { at: 0, next: self.logs.first().map_or(1, |log| log.first) });
+        };
+        for message in &page {
+            chunk.extend_from_slice(if is_first { b"\n" } else { b",\n" });
+            put(chunk, message)?;
+            is_first = false;
+        }
+        Ok(Stage::Messages { messages, is_first })
+    }
+
+    async fn records(&self, chunk: &mut Vec<u8>, at: usize, next: u64) -> Result<Stage, SessionError> {
+        let Some(log) = self.logs.get(at) else {
+            if self.is_document {
+                chunk.extend_from_slice(b"\n]}\n");
+            }
+            return Ok(Stage::End);
+        };
+        if self.is_document && next == log.first {
+            chunk.extend_from_slice(if at == 0 { b"\n" } else { b",\n" });
+            let mut opening = Vec::new();
+            put(&mut opening, log)?;
+            // The extent's own object goes on with its records.
+            opening.pop();
+            chunk.extend_from_slice(&opening);
+            chunk.extend_from_slice(b",\"records\":[");
+        }
+        let range = ReadRange {
+            from: next,
+            to: log.last,
+            order: Order::OldestFirst,
+            kinds: KindFilter::All,
+            max_records: 4096,
+            max_bytes: CHUNK_BYTES,
+        };
+        let page = self.session.manager().ports().store.read(log.session, range).await?;
+        for record in &page.records {
+            let spelled = Spelled::of(record);
+            if self.is_document {
+                chunk.extend_from_slice(if record.seq == log.first { b"\n" } else { b",\n" });
+                put(chunk, &spelled.entry(record))?;
+            } else {
+                put(chunk, &spelled.line(record, log))?;
+                chunk.push(b'\n');
+            }
+        }
+        if let Some(next) = page.next {
+            return Ok(Stage::Records { at, next });
+        }
+        if self.is_document {
+            chunk.extend_from_slice(b"\n]}");
+        }
+        let next = self.logs.get(at + 1).map_or(0, |log| log.first);
+        Ok(Stage::Records { at: at + 1, next })
+    }
+}
+
+/// How far a log goes that is inherited from.
+async fn extent(session: &Session, owner: SessionId, last: u64) -> Result<Extent, SessionError> {
+    let store = &session.manager().ports().store;
+    let missing = SessionError::NotFound { session: owner };
+    let Some(head) = store.head(owner).await? else { return Err(missing) };
+    let (beginning, end) = (store.read(owner, single(head.first)).await?, store.read(owner, single(last)).await?);
+    let (Some(beginning), Some(end)) = (beginning.records.first(), end.records.first()) else { return Err(missing) };
+    let (Event::Created(created), _) = decoded(owner, beginning)? else {
+        let source = sessions_domain::InvalidHistory::NoBeginning;
+        return Err(SessionError::InvalidHistory { session: owner, source });
+    };
+    Ok(Extent { session: owner, lineage: created.lineage, first: head.first, last, commit: end.commit })
+}
+
+/// Everything that is written here has a JSON form, since it was read from one.
+fn put(chunk: &mut Vec<u8>, value: &impl Serialize) -> Result<(), SessionError> {
+    serde_json::to_writer(chunk, value).map_err(SessionError::Unexportable)
+}

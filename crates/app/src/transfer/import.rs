@@ -1,0 +1,223 @@
+//! The use case of an import: reads a file off the runtime, and makes it a session in one commit.
+//!
+//! Importing a file again adds nothing: a file of another program leaves a mark in the store (a keyed digest of its id), and a file of
+//! our own restores ids.
+//!
+//! Must not know: where a file lies.
+
+use std::io::{self, BufRead, Cursor, Read};
+
+use serde::Serialize;
+use sessions_domain::{SessionId, SessionKey, Stamp, View};
+use sessions_ports::{Commit, Durability, StoreError};
+
+use super::{
+    DETECT_BYTES, Format, ImportError, Report,
+    archive::{self, Archive},
+    claude_code, detect,
+    records::Beginning,
+    report::Repaired,
+    transcript::Transcript,
+};
+use crate::{append::AppendOutcome, error::SessionError, manager::SessionManager};
+
+/// How to import.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// The file's format; `None`: as its beginning tells.
+    pub format: Option<Format>,
+    /// Makes a new session also when the file was imported before, or when its session is here.
+    pub new_id: bool,
+    /// A host's key for the new session; only together with `new_id`.
+    pub key: Option<SessionKey>,
+    /// A level of its own; `None`: the manager's.
+    pub durability: Option<Durability>,
+}
+
+/// What became of a file. It serialises as the import report of the program:
+/// `{"id","outcome","format","version","durability","messages","tool_calls","repaired","set_aside","kept","usage"}`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ImportReport {
+    /// The session it is in.
+    pub id: SessionId,
+    /// Whether it was taken in now, or before.
+    pub outcome: AppendOutcome,
+    /// The format it was read as.
+    #[serde(serialize_with = "name_of")]
+    pub format: Format,
+    /// The session's version.
+    pub version: u64,
+    /// The level that the import is known to have reached.
+    pub durability: Durability,
+    /// What the file holds, and what was mended. For our own formats: all logs of the file together.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+fn name_of<S: serde::Serializer>(format: &Format, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(format.name())
+}
+
+/// A file that was read.
+enum Parsed {
+    Transcript(Box<Transcript>),
+    Archive(Format, Box<Archive>),
+}
+
+impl SessionManager {
+    /// Imports one file. All of it or nothing becomes visible.
+    ///
+    /// # Errors
+    /// [`ImportError`] says what is wrong with the file, or with taking it in here; the store's.
+    pub async fn import(
+        &self,
+        source: impl BufRead + Send + 'static,
+        options: ImportOptions,
+    ) -> Result<ImportReport, SessionError> {
+        if options.key.is_some() && !options.new_id {
+            return Err(ImportError::KeyNeedsNewId.into());
+        }
+        let format = options.format;
+        match off_the_runtime(move || Ok(parse(source, format)?)).await? {
+            Parsed::Transcript(transcript) => self.import_transcript(*transcript, options).await,
+            Parsed::Archive(format, archive) => self.import_archive(format, *archive, options).await,
+        }
+    }
+
+    async fn import_transcript(
+        &self,
+        transcript: Transcript,
+        options: ImportOptions,
+    ) -> Result<ImportReport, SessionError> {
+        let durability = options.durability.unwrap_or(self.durability());
+        let (format, report, source) = (transcript.format, transcript.report.clone(), transcript.source());
+        let mark = (!options.new_id).then(|| self.import_mark(&source));
+        let known = match mark {
+            Some(mark) => self.ports().store.by_key(mark).await?,
+            None => None,
+        };
+        if let Some(id) = known {
+            return self.replayed(id, &source.digest, format, report, durability).await;
+        }
+        let manager = self.clone();
+        let key = options.key;
+        let (mut commit, view) =
+            off_the_runtime(move || manager.transcript_commit(transcript, key, durability)).await?;
+        commit.key = commit.key.or(mark);
+        match self.ports().store.commit(commit).await {
+            Ok(done) => Ok(ImportReport {
+                id: view.session(),
+                outcome: AppendOutcome::Inserted,
+                format,
+                version: done.version,
+                durability: done.durability,
+                report,
+            }),
+            // The same file was imported by somebody else meanwhile.
+            Err(StoreError::KeyTaken { session }) if mark.is_some() => {
+                self.ports().store.wait(session, 1, Durability::Volatile).await?;
+                self.replayed(session, &source.digest, format, report, durability).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn transcript_commit(
+        &self,
+        transcript: Transcript,
+        key: Option<SessionKey>,
+        durability: Durability,
+    ) -> Result<(Commit, View), SessionError> {
+        let now = self.ports().clock.now();
+        let ids = &self.ports().ids;
+        let session = ids.session(now);
+        let beginning = Beginning { session, lineage: ids.lineage(now), key };
+        let events = transcript
+            .into_events(beginning, || ids.message(now))
+            .map_err(|source| ImportError::InvalidHistory { session, source })?;
+        let stamp = Stamp { at: now, actor: self.actor().clone() };
+        self.beginning(events, &stamp, None, durability)
+    }
+
+    /// The report of a file whose mark is there.
+    async fn replayed(
+        &self,
+        id: SessionId,
+        digest: &str,
+        format: Format,
+        report: Report,
+        durability: Durability,
+    ) -> Result<ImportReport, SessionError> {
+        let view = self.load(id).await?.fresh_view().await?;
+        if view.source().is_none_or(|source| source.digest != digest) {
+            return Err(ImportError::SourceChanged { session: id }.into());
+        }
+        self.ports().store.wait(id, view.first_own(), durability).await?;
+        let outcome = AppendOutcome::Replayed;
+        Ok(ImportReport { id, outcome, format, version: view.version(), durability, report })
+    }
+
+    async fn import_archive(
+        &self,
+        format: Format,
+        mut archive: Archive,
+        options: ImportOptions,
+    ) -> Result<ImportReport, SessionError> {
+        let durability = options.durability.unwrap_or(self.durability());
+        if options.new_id {
+            let manager = self.clone();
+            let key = options.key;
+            archive = off_the_runtime(move || archive.duplicated(&manager, key)).await?;
+        }
+        let restored = self.restore(&archive, !options.new_id, durability).await?;
+        let mut report = archive.report;
+        if restored.without_key {
+            let what = "its log came here before with a fork, so its key could not be claimed; it is found by its id";
+            report.repaired.push(Repaired { line: 1, what: what.into() });
+        }
+        Ok(ImportReport {
+            id: archive.own.session(),
+            outcome: restored.outcome,
+            format,
+            version: restored.version,
+            durability: restored.durability,
+            report,
+        })
+    }
+}
+
+/// Does what takes time away from the runtime's threads.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
+) -> Result<T, SessionError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(ImportError::BrokenOff.into()))
+}
+
+fn parse(mut source: impl BufRead, format: Option<Format>) -> Result<Parsed, ImportError> {
+    let mut head = Vec::with_capacity(DETECT_BYTES);
+    source.by_ref().take(DETECT_BYTES as u64).read_to_end(&mut head)?;
+    let format = match format.or_else(|| detect(&head)) {
+        Some(format) => format,
+        None => return Err(unknown(&head, &mut source)?),
+    };
+    let source = Cursor::new(head).chain(source);
+    Ok(match format {
+        Format::ClaudeCode => Parsed::Transcript(Box::new(claude_code::read(source)?)),
+        Format::SessionsJson => Parsed::Archive(format, Box::new(archive::read_document(source)?)),
+        Format::SessionsJsonl => Parsed::Archive(format, Box::new(archive::read_lines(source)?)),
+    })
+}
+
+/// Why a file with this beginning is not known.
+fn unknown(head: &[u8], rest: &mut impl BufRead) -> io::Result<ImportError> {
+    let is_blank = head.iter().all(u8::is_ascii_whitespace);
+    if is_blank && rest.fill_buf()?.is_empty() {
+        return Ok(ImportError::Empty);
+    }
+    let is_text = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        // The beginning may end within a character.
+        Err(error) => error.error_len().is_none() && head.len() == DETECT_BYTES,
+    };
+    Ok(if is_text && !head.contains(&0) { ImportError::UnknownFormat } else { ImportError::Binary })
+}

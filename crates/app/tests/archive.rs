@@ -1,0 +1,990 @@
+//! Imports and exports over a store: what comes in once, what goes out and comes back, and what is refused.
+//!
+//! Must not know: how a store keeps what comes in.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
+use std::{
+    io::{BufReader, Cursor, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use sessions_app::{
+    AppendOutcome, At, ErrorKind, Export, Format, ImportError, ImportOptions, ImportReport, NewSession, Ports, Query,
+    Session, SessionError, SessionManager, Settings,
+};
+use sessions_domain::{Actor, Kind, Message, MessagePart, Moment, SessionId};
+use sessions_infra::{MemoryStore, environment::EstimateCounter};
+use sessions_ports::{Commit, Durability, Expected, Record, RowChange, SessionLog, StoreId};
+use sessions_testkit::{Call, Fault, FaultyStore, FixedClock, FixedEntropy, Injected, SequentialIds, When};
+
+/// A host of its own: another store, another clock, other randomness and, from `number` on, other ids.
+fn host_over(store: Arc<dyn SessionLog>, number: i64, actor: Actor) -> SessionManager {
+    let ids = SequentialIds::new();
+    for _ in 0..number * 1000 {
+        use sessions_ports::IdGenerator;
+        let now = Moment::default();
+        let _ = (ids.session(now), ids.message(now), ids.lineage(now));
+    }
+    let ports = Ports {
+        store,
+        clock: Arc::new(FixedClock::at(Moment::from_millis(1_700_000_000_000 + number * 86_400_000))),
+        ids: Arc::new(ids),
+        entropy: Arc::new(FixedEntropy::seeded(number.unsigned_abs())),
+        counter: Arc::new(EstimateCounter),
+    };
+    SessionManager::with(ports, Settings { actor, ..Settings::default() }).unwrap()
+}
+
+fn host(number: i64) -> SessionManager {
+    let id = StoreId([u8::try_from(number).unwrap(); 16]);
+    host_over(Arc::new(MemoryStore::with_id(id, Default::default())), number, Actor::named("ada"))
+}
+
+async fn import(to: &SessionManager, bytes: &[u8]) -> Result<ImportReport, SessionError> {
+    import_as(to, bytes, ImportOptions::default()).await
+}
+
+async fn import_as(to: &SessionManager, bytes: &[u8], options: ImportOptions) -> Result<ImportReport, SessionError> {
+    to.import(Cursor::new(bytes.to_vec()), options).await
+}
+
+fn broken(call: Call, nth: u64, when: When) -> Fault {
+    Fault { call: Some(call), nth, when, answer: Injected::Io }
+}
+
+fn anew() -> ImportOptions {
+    ImportOptions { new_id: true, ..ImportOptions::default() }
+}
+
+async fn whole(mut export: Export) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = export.next_chunk().await.unwrap() {
+        assert!(!chunk.is_empty());
+        bytes.extend(chunk);
+    }
+    bytes
+}
+
+async fn jsonl(session: &Session) -> Vec<u8> {
+    whole(session.export_jsonl().await.unwrap()).await
+}
+
+async fn json(session: &Session) -> Vec<u8> {
+    whole(session.export_json().await.unwrap()).await
+}
+
+async fn texts(session: &Session) -> Vec<String> {
+    session.last(10_000).await.unwrap().iter().map(|message| message.text()).collect()
+}
+
+async fn listed(host: &SessionManager) -> Vec<SessionId> {
+    let query = Query { limit: 1000, ..Query::default() };
+    host.list(&query).await.unwrap().sessions.iter().map(|row| row.id).collect()
+}
+
+fn refused(result: Result<ImportReport, SessionError>) -> ImportError {
+    match result {
+        Err(SessionError::Import(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+}
+
+/// The real transcripts, where they are at hand.
+fn real_transcripts() -> Option<Vec<PathBuf>> {
+    let Some(folder) = std::env::var_os("SESSIONS_TEST_DATA") else {
+        println!("skipped: SESSIONS_TEST_DATA does not name the folder of real transcripts");
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI needs SESSIONS_TEST_DATA");
+        return None;
+    };
+    let folder = PathBuf::from(folder).join("claude-code");
+    let mut files = Vec::new();
+    files_below(&folder, &mut files);
+    assert!(files.len() >= 8, "{} has {} transcripts", folder.display(), files.len());
+    Some(files)
+}
+
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "jsonl") {
+            files.push(path);
+        }
+    }
+}
+
+/// A conversation with calls, bodies that keep their spelling, an undo, another branch, a title and a clear that was taken back.
+async fn branched(host: &SessionManager) -> Session {
+    let new = NewSession::titled("Ünïcode \u{1b}[31m title").tags(["b".to_owned(), "a".to_owned()]);
+    let session = host.create(new.description("about").key("host-key".parse().unwrap())).await.unwrap();
+    session.append(Message::system("Be brief.")).await.unwrap();
+    session.append(Message::user("one\u{2028}\"two\"\\ \n three")).await.unwrap();
+    let call = MessagePart::tool_call("c1", "run", r#"{"b":1.10, "a":12345678901234567890123}"#).unwrap();
+    session.append(Message::assistant("I look.").with(call)).await.unwrap();
+    session.append(Message::tool_result("c1", "42")).await.unwrap();
+    session.append(Message::assistant("42.")).await.unwrap();
+    session.undo(2).await.unwrap();
+    session.append(Message::user("Otherwise.")).await.unwrap();
+    session.rename("Named anew").await.unwrap();
+    session.clear().await.unwrap();
+    session.undo(1).await.unwrap();
+    session
+}
+
+/// Three generations: the fork of a fork, with a parent that is gone on since.
+async fn forked(host: &SessionManager) -> (Session, Session, Session) {
+    let root = branched(host).await;
+    let child = root.fork(At::Now).await.unwrap();
+    let place = child.append(Message::user("in the child")).await.unwrap();
+    child.append(Message::assistant("more in the child")).await.unwrap();
+    let grandchild = child.fork(At::Message(place.message)).await.unwrap();
+    grandchild.append(Message::assistant("in the grandchild")).await.unwrap();
+    root.append(Message::assistant("the root goes on")).await.unwrap();
+    (root, child, grandchild)
+}
+
+/// Both forms of a session go into empty stores, and come out of them as they were.
+async fn check_round_trip(from: &SessionManager, session: &Session) {
+    let (lines, document) = (jsonl(session).await, json(session).await);
+    assert_eq!(jsonl(session).await, lines, "an export is the same each time");
+    for (number, bytes) in [(2, &lines), (3, &document)] {
+        let other = host(number);
+        let report = import(&other, bytes).await.unwrap();
+        assert_eq!((report.id, report.outcome), (session.id(), AppendOutcome::Inserted));
+        let restored = other.load(report.id).await.unwrap();
+        assert!(jsonl(&restored).await == lines, "JSON lines differ");
+        assert!(json(&restored).await == document, "documents differ");
+        assert_eq!(restored.last(10_000).await.unwrap(), session.last(10_000).await.unwrap());
+        assert_eq!(restored.place().await.unwrap(), session.place().await.unwrap());
+        assert_eq!(restored.summary().await.unwrap(), session.summary().await.unwrap());
+        assert_eq!(restored.branches().await.unwrap(), session.branches().await.unwrap());
+        assert_eq!(listed(&other).await, [session.id()], "only the session itself is listed");
+        let row = |host: &SessionManager| {
+            let host = host.clone();
+            async move { host.list(&Query { limit: 1000, ..Query::default() }).await.unwrap().sessions }
+        };
+        let (before, after) = (row(from).await, row(&other).await);
+        assert_eq!(before.iter().find(|row| row.id == session.id()), after.first());
+        let again = import(&other, bytes).await.unwrap();
+        assert_eq!((again.id, again.outcome, again.version), (report.id, AppendOutcome::Replayed, report.version));
+        assert!(jsonl(&restored).await == lines, "a second import changed something");
+    }
+}
+
+mod export_archive {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_linear_session_round_trips() {
+        let host = host(1);
+        let session = host.create(NewSession::default()).await.unwrap();
+        check_round_trip(&host, &session).await;
+        for number in 0..200 {
+            session.append(Message::user(format!("{number}"))).await.unwrap();
+        }
+        check_round_trip(&host, &session).await;
+    }
+
+    #[tokio::test]
+    async fn a_branched_session_round_trips() {
+        let host = host(1);
+        let session = branched(&host).await;
+        check_round_trip(&host, &session).await;
+        let other = super::host(2);
+        import(&other, &jsonl(&session).await).await.unwrap();
+        assert_eq!(other.find("key:host-key").await.unwrap().id(), session.id(), "its key came with it");
+    }
+
+    #[tokio::test]
+    async fn forks_of_forks_round_trip() {
+        let host = host(1);
+        let (root, child, grandchild) = forked(&host).await;
+        for session in [&root, &child, &grandchild] {
+            check_round_trip(&host, session).await;
+        }
+    }
+
+    /// The parent of such a fork owns none of what it inherits, so it is not in the file.
+    #[tokio::test]
+    async fn a_fork_at_an_inherited_message_round_trips() {
+        let host = host(1);
+        let root = host.create(NewSession::default()).await.unwrap();
+        let early = root.append(Message::user("early")).await.unwrap();
+        root.append(Message::user("late")).await.unwrap();
+        let child = root.fork(At::Now).await.unwrap();
+        child.append(Message::user("in the child")).await.unwrap();
+        let fork = child.fork(At::Message(early.message)).await.unwrap();
+        fork.append(Message::user("beside")).await.unwrap();
+        assert_eq!(texts(&fork).await, ["early", "beside"]);
+        check_round_trip(&host, &fork).await;
+    }
+
+    #[tokio::test]
+    async fn imported_transcripts_round_trip() {
+        let names = ["plain", "tools", "compaction", "sidechain", "broken"];
+        for name in names {
+            check_transcript(&fixture(&format!("claude-{name}.jsonl"))).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn real_transcripts_round_trip() {
+        for path in real_transcripts().unwrap_or_default() {
+            check_transcript(&std::fs::read(path).unwrap()).await;
+        }
+    }
+
+    async fn check_transcript(file: &[u8]) {
+        let host = host(1);
+        let report = import(&host, file).await.unwrap();
+        let session = host.load(report.id).await.unwrap();
+        check_round_trip(&host, &session).await;
+        assert_eq!(import(&host, file).await.unwrap().outcome, AppendOutcome::Replayed);
+    }
+
+    #[tokio::test]
+    async fn the_lines_are_the_canonical_form() {
+        let host = host(1);
+        let session = host.create(NewSession::default()).await.unwrap();
+        let place = session.append(Message::user("é")).await.unwrap();
+        let text = String::from_utf8(jsonl(&session).await).unwrap();
+        let (id, lineage) = (session.id(), session.fresh_view().await.unwrap().lineage());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            format!(
+                r#"{{"format":"sessions-jsonl","version":1,"session":"{id}","lineage":"{lineage}","logs":[{{"session":"{id}","lineage":"{lineage}","first":1,"last":2,"commit":"{}"}}]}}"#,
+                place.head
+            )
+        );
+        let start =
+            format!(r#"{{"session":"{id}","lineage":"{lineage}","seq":2,"kind":2,"commit":"{}","blind":""#, place.head);
+        assert!(lines[2].starts_with(&start), "{}", lines[2]);
+        let body = format!(
+            r#""body":{{"at":1700086400000,"by":{{"id":"ada"}},"id":"{}","n":1,"role":"user","text":"é"}}}}"#,
+            place.message
+        );
+        assert!(lines[2].ends_with(&body), "{}", lines[2]);
+        assert_eq!((lines.len(), text.ends_with('\n')), (3, true));
+    }
+
+    #[tokio::test]
+    async fn the_document_shows_summary_and_visible_messages() {
+        let host = host(1);
+        let (_, _, session) = forked(&host).await;
+        let document: Value = serde_json::from_slice(&json(&session).await).unwrap();
+        assert_eq!(document["format"], "sessions-json");
+        assert_eq!(document["session"]["title"], "Named anew");
+        let shown: Vec<Value> =
+            session.last(1000).await.unwrap().iter().map(|message| serde_json::to_value(message).unwrap()).collect();
+        assert_eq!(document["messages"].as_array().unwrap(), &shown);
+        assert_eq!(document["logs"].as_array().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_export_is_of_the_version_it_began_with() {
+        let host = host(1);
+        let session = branched(&host).await;
+        let before = json(&session).await;
+        let export = session.export_json().await.unwrap();
+        session.append(Message::user("meanwhile")).await.unwrap();
+        assert!(whole(export).await == before);
+    }
+
+    #[tokio::test]
+    async fn a_large_export_comes_in_pieces() {
+        let host = host(1);
+        let session = host.create(NewSession::default()).await.unwrap();
+        for _ in 0..6 {
+            session.append(Message::user("x".repeat(700_000))).await.unwrap();
+        }
+        let mut export = session.export_jsonl().await.unwrap();
+        let mut largest = 0;
+        while let Some(chunk) = export.next_chunk().await.unwrap() {
+            largest = largest.max(chunk.len());
+        }
+        assert!(largest < 1_500_000, "{largest}");
+        check_round_trip(&host, &session).await;
+    }
+
+    #[tokio::test]
+    async fn a_failing_store_fails_the_export() {
+        let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+        let host = host_over(Arc::new(store.clone()), 1, Actor::default());
+        let session = branched(&host).await;
+        let mut export = session.export_jsonl().await.unwrap();
+        export.next_chunk().await.unwrap().unwrap();
+        store.fail(broken(Call::Read, 1, When::Before));
+        assert!(export.next_chunk().await.is_err());
+    }
+}
+
+mod import_claude_code {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transcript_comes_in_by_one_commit_and_once() {
+        let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+        let host = host_over(Arc::new(store.clone()), 1, Actor::default());
+        let file = fixture("claude-tools.jsonl");
+        let report = import(&host, &file).await.unwrap();
+        assert_eq!(store.calls(Call::Commit), 1);
+        assert_eq!((report.outcome, report.report.tool_calls), (AppendOutcome::Inserted, 9));
+        let shape = serde_json::to_value(&report).unwrap();
+        for key in ["id", "outcome", "format", "messages", "tool_calls", "repaired", "set_aside", "kept", "usage"] {
+            assert!(shape.get(key).is_some(), "{key}");
+        }
+        assert_eq!(shape["id"], report.id.to_string());
+        assert_eq!(listed(&host).await, [report.id]);
+
+        let again = import(&host, &file).await.unwrap();
+        assert_eq!((again.id, again.outcome), (report.id, AppendOutcome::Replayed));
+        assert_eq!(again.report, report.report);
+        assert_eq!(store.calls(Call::Commit), 1, "nothing was written");
+        let session = host.load(report.id).await.unwrap();
+        session.append(Message::user("I go on.")).await.unwrap();
+        assert_eq!(import(&host, &file).await.unwrap().outcome, AppendOutcome::Replayed);
+        assert_eq!(texts(&session).await.last().unwrap(), "I go on.");
+
+        let copy = import_as(&host, &file, anew()).await.unwrap();
+        assert_eq!(copy.outcome, AppendOutcome::Inserted);
+        assert_ne!(copy.id, report.id);
+        assert_eq!(import(&host, &file).await.unwrap().id, report.id, "a copy does not stand for the file");
+    }
+
+    #[tokio::test]
+    async fn files_without_an_id_are_known_by_their_bytes() {
+        let host = host(1);
+        let file = |text: &str| {
+            format!(r#"{{"type":"user","uuid":"a","parentUuid":null,"message":{{"role":"user","content":"{text}"}}}}"#)
+        };
+        let first = import(&host, file("one").as_bytes()).await.unwrap();
+        let second = import(&host, file("two").as_bytes()).await.unwrap();
+        assert_ne!(first.id, second.id);
+        assert_eq!(import(&host, file("one").as_bytes()).await.unwrap().id, first.id);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changed_since_is_told_and_nothing_is_lost() {
+        let host = host(1);
+        let file = fixture("claude-plain.jsonl");
+        let report = import(&host, &file).await.unwrap();
+        let before = jsonl(&host.load(report.id).await.unwrap()).await;
+        let mut grown = file.clone();
+        grown.extend(br#"{"type":"user","uuid":"new","parentUuid":null,"message":{"role":"user","content":"more"}}"#);
+        let result = import(&host, &grown).await;
+        assert_eq!(result.as_ref().unwrap_err().kind(), ErrorKind::Conflict);
+        assert!(matches!(refused(result), ImportError::SourceChanged { session } if session == report.id));
+        assert!(jsonl(&host.load(report.id).await.unwrap()).await == before);
+        assert_eq!(listed(&host).await.len(), 1);
+        assert_eq!(import_as(&host, &grown, anew()).await.unwrap().outcome, AppendOutcome::Inserted);
+    }
+
+    #[tokio::test]
+    async fn tenants_import_apart() {
+        let store: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
+        let ada = host_over(store, 1, Actor::named("ada"));
+        let bob = ada.acting_for(Actor { tenant: "other".into(), ..Actor::named("bob") });
+        let file = fixture("claude-plain.jsonl");
+        let (first, second) = (import(&ada, &file).await.unwrap(), import(&bob, &file).await.unwrap());
+        assert_eq!(second.outcome, AppendOutcome::Inserted);
+        assert_ne!(first.id, second.id);
+        let lines = jsonl(&ada.load(first.id).await.unwrap()).await;
+        assert!(matches!(refused(import(&bob, &lines).await), ImportError::AnotherTenant));
+        let copy = import_as(&bob, &lines, anew()).await.unwrap();
+        assert_eq!(texts(&bob.load(copy.id).await.unwrap()).await, texts(&ada.load(first.id).await.unwrap()).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn imports_of_one_file_at_once_make_one_session() {
+        let host = host(1);
+        let file = fixture("claude-plain.jsonl");
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let (host, file) = (host.clone(), file.clone());
+                tokio::spawn(async move { import(&host, &file).await.unwrap() })
+            })
+            .collect();
+        let mut reports = Vec::new();
+        for task in tasks {
+            reports.push(task.await.unwrap());
+        }
+        assert!(reports.iter().all(|report| report.id == reports[0].id));
+        let inserted = reports.iter().filter(|report| report.outcome == AppendOutcome::Inserted).count();
+        assert_eq!((inserted, listed(&host).await.len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_key_comes_only_with_a_new_session() {
+        let host = host(1);
+        let file = fixture("claude-plain.jsonl");
+        let key = || Some("mine".parse().unwrap());
+        let options = ImportOptions { key: key(), ..ImportOptions::default() };
+        assert!(matches!(refused(import_as(&host, &file, options).await), ImportError::KeyNeedsNewId));
+        assert_eq!(listed(&host).await, []);
+        let report = import_as(&host, &file, ImportOptions { key: key(), ..anew() }).await.unwrap();
+        assert_eq!(host.find("key:mine").await.unwrap().id(), report.id);
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_leaves_nothing_and_can_be_done_again() {
+        let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+        let host = host_over(Arc::new(store.clone()), 1, Actor::default());
+        store.fail(broken(Call::Commit, 1, When::Before));
+        let file = fixture("claude-plain.jsonl");
+        assert!(import(&host, &file).await.is_err());
+        assert_eq!(listed(&host).await, []);
+        store.heal();
+        assert_eq!(import(&host, &file).await.unwrap().outcome, AppendOutcome::Inserted);
+        store.fail(broken(Call::Commit, 1, When::After));
+        let other = fixture("claude-tools.jsonl");
+        assert!(import(&host, &other).await.is_err());
+        store.heal();
+        assert_eq!(import(&host, &other).await.unwrap().outcome, AppendOutcome::Replayed);
+        assert_eq!(listed(&host).await.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn files_of_nobody_are_refused_with_a_hint() {
+        let host = host(1);
+        let cases: [(&[u8], &str); 6] = [
+            (b"", "empty_file"),
+            (b" \n\n", "empty_file"),
+            (b"\x7fELF\0\0", "binary_file"),
+            (b"hello\xff\n", "binary_file"),
+            (b"just words\n", "unknown_format"),
+            (b"{\"type\":\"session_meta\",\"payload\":{}}\n", "unknown_format"),
+        ];
+        for (bytes, kind) in cases {
+            assert_eq!(refused(import(&host, bytes).await).kind(), kind);
+        }
+        let wide = format!("{}é", "x".repeat(sessions_app::transfer::DETECT_BYTES - 1));
+        assert_eq!(refused(import(&host, wide.as_bytes()).await).kind(), "unknown_format");
+        assert_eq!(listed(&host).await, []);
+    }
+
+    #[tokio::test]
+    async fn a_restored_session_still_stands_for_its_file() {
+        let (host, other) = (host(1), super::host(2));
+        let file = fixture("claude-plain.jsonl");
+        let report = import(&host, &file).await.unwrap();
+        let lines = jsonl(&host.load(report.id).await.unwrap()).await;
+        import(&other, &lines).await.unwrap();
+        let again = import(&other, &file).await.unwrap();
+        assert_eq!((again.id, again.outcome), (report.id, AppendOutcome::Replayed));
+        // Where the file came in by itself, both stay.
+        let third = super::host(3);
+        let own = import(&third, &file).await.unwrap();
+        assert_eq!(import(&third, &lines).await.unwrap().outcome, AppendOutcome::Inserted);
+        assert_eq!(import(&third, &file).await.unwrap().id, own.id);
+        assert_eq!(listed(&third).await.len(), 2);
+    }
+}
+
+mod import_archive {
+    use super::*;
+
+    /// A file of a session with 13 records, as its lines.
+    async fn lines() -> (Session, Vec<String>) {
+        let session = branched(&host(1)).await;
+        let text = String::from_utf8(jsonl(&session).await).unwrap();
+        (session, text.lines().map(str::to_owned).collect())
+    }
+
+    fn file(lines: &[String]) -> Vec<u8> {
+        lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().into_bytes()
+    }
+
+    /// Nothing of a refused file is taken in.
+    async fn refusal(bytes: &[u8]) -> ImportError {
+        let host = host(2);
+        let error = refused(import(&host, bytes).await);
+        assert_eq!(listed(&host).await, []);
+        error
+    }
+
+    #[tokio::test]
+    async fn a_changed_record_is_named() {
+        let (session, lines) = lines().await;
+        for (from, to) in [("I look.", "I Look."), ("1.10", "1.1"), (r#""kind":2"#, r#""kind":6"#)] {
+            let at = lines.iter().position(|line| line.contains(from)).unwrap();
+            let mut changed = lines.clone();
+            changed[at] = changed[at].replacen(from, to, 1);
+            let error = refusal(&file(&changed)).await;
+            let expected = at as u64;
+            assert!(
+                matches!(error, ImportError::Altered { session: id, seq } if id == session.id() && seq == expected),
+                "{error:?}"
+            );
+            assert_eq!(SessionError::from(error).kind(), ErrorKind::Damaged);
+        }
+        for at in 1..lines.len() {
+            for field in ["commit", "blind"] {
+                let mut changed = lines.clone();
+                let place = changed[at].find(&format!("\"{field}\":\"")).unwrap() + field.len() + 4;
+                let digit = if &changed[at][place..=place] == "0" { "1" } else { "0" };
+                changed[at].replace_range(place..=place, digit);
+                let error = refusal(&file(&changed)).await;
+                assert!(matches!(error, ImportError::Altered { seq, .. } if seq == at as u64), "{field}: {error:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_moved_or_doubled_record_is_named() {
+        let (session, lines) = lines().await;
+        let (id, last) = (session.id(), lines.len() - 1);
+        for at in 1..=last {
+            let mut without = lines.clone();
+            without.remove(at);
+            let error = refusal(&file(&without)).await;
+            let seq = at as u64;
+            let is_told = match error {
+                ImportError::Misplaced { session, expected, found } => (session, expected, found) == (id, seq, seq + 1),
+                ImportError::Missing { session, seq: missing } => at == last && (session, missing) == (id, seq),
+                _ => false,
+            };
+            assert!(is_told, "{at}: {error:?}");
+            let mut doubled = lines.clone();
+            doubled.insert(at, lines[at].clone());
+            let error = refusal(&file(&doubled)).await;
+            let is_told = match error {
+                ImportError::Misplaced { session, expected, found } => (session, expected, found) == (id, seq + 1, seq),
+                ImportError::Surplus { session, seq: surplus } => at == last && (session, surplus) == (id, seq),
+                _ => false,
+            };
+            assert!(is_told, "{at}: {error:?}");
+            if at > 1 {
+                let mut swapped = lines.clone();
+                swapped.swap(at - 1, at);
+                let error = refusal(&file(&swapped)).await;
+                assert!(matches!(error, ImportError::Misplaced { expected, .. } if expected == seq - 1), "{error:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_of_another_session_is_refused() {
+        let (_, mut lines) = lines().await;
+        let (_, other, _) = forked(&host(3)).await;
+        let foreign = String::from_utf8(jsonl(&other).await).unwrap();
+        lines[4] = foreign.lines().nth(4).unwrap().to_owned();
+        assert!(matches!(refusal(&file(&lines)).await, ImportError::Missing { seq: 4, .. }));
+    }
+
+    #[tokio::test]
+    async fn a_document_is_checked_as_the_lines_are() {
+        let session = branched(&host(1)).await;
+        let text = String::from_utf8(json(&session).await).unwrap();
+        let at = text.rfind("I look.").unwrap();
+        let changed = format!("{}I Look.{}", &text[..at], &text[at + 7..]);
+        assert!(matches!(refusal(changed.as_bytes()).await, ImportError::Altered { .. }));
+        let start = text.find(r#"{"seq":5"#).unwrap();
+        let end = text.find(r#"{"seq":6"#).unwrap();
+        let without = format!("{}{}", &text[..start], &text[end..]);
+        let error = refusal(without.as_bytes()).await;
+        assert!(matches!(error, ImportError::Misplaced { expected: 5, found: 6, .. }), "{error:?}");
+    }
+
+    /// Wherever a file is cut, it is refused, and nothing of it is taken in.
+    #[tokio::test]
+    async fn a_cut_file_is_refused_wherever_it_was_cut() {
+        let session = branched(&host(1)).await;
+        for bytes in [jsonl(&session).await, json(&session).await] {
+            let whole = bytes.trim_ascii_end().len();
+            for length in (0..whole).step_by(7).chain(whole - 3..whole) {
+                let error = refusal(&bytes[..length]).await;
+                let kind = SessionError::from(error).kind();
+                assert!(matches!(kind, ErrorKind::Damaged | ErrorKind::Invalid), "{length}: {kind:?}");
+            }
+            assert!(import(&host(2), &bytes[..whole]).await.is_ok(), "the last line break may be missing");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_version_is_refused() {
+        let session = branched(&host(1)).await;
+        for bytes in [jsonl(&session).await, json(&session).await] {
+            let text = String::from_utf8(bytes).unwrap();
+            let newer = text.replacen(r#""version":1"#, r#""version":2,"news":[]"#, 1);
+            let error = refusal(newer.as_bytes()).await;
+            assert!(matches!(error, ImportError::NewerVersion { version: 2, ours: 1, .. }), "{error:?}");
+            let none = text.replacen(r#""version":1,"#, "", 1);
+            assert!(matches!(refusal(none.as_bytes()).await, ImportError::Malformed { line: 1, .. }));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_record_is_refused_by_its_line() {
+        let (_, lines) = lines().await;
+        let cases = [
+            "{}",
+            "[]",
+            "nonsense",
+            r#"{"seq":3}"#,
+            &lines[3].replace("\"body\":", "\"news\":"),
+            &lines[3].replace("\"blind\":\"", "\"blind\":\"zz"),
+            &lines[3].replace("\"body\":", "\"body_hex\":\"00\",\"body\":"),
+            &lines[3].replacen("\"seq\":3", "\"seq\":3,\"news\":1", 1),
+        ];
+        for case in cases {
+            let mut changed = lines.clone();
+            changed[3] = case.to_owned();
+            let error = refusal(&file(&changed)).await;
+            assert!(matches!(error, ImportError::Malformed { line: 4, .. }), "{case}: {error:?}");
+        }
+    }
+
+    /// The chain is no secret, so a file may be made up whole: it is refused as what it is.
+    #[tokio::test]
+    async fn deep_json_is_refused_and_breaks_nothing() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let (_, lines) = lines().await;
+        let mut changed = lines.clone();
+        changed[0] = changed[0].replacen(r#""session":"#, &format!(r#""session":{deep},"x":"#), 1);
+        assert!(matches!(refusal(&file(&changed)).await, ImportError::Malformed { line: 1, .. }));
+        let text = String::from_utf8(json(&branched(&host(1)).await).await).unwrap();
+        let changed = text.replacen(r#""messages":["#, &format!(r#""messages":[{deep},"#), 1);
+        assert!(matches!(refusal(changed.as_bytes()).await, ImportError::TooDeep { line: 1 }));
+
+        let view = branched(&host(1)).await.fresh_view().await.unwrap();
+        let body = format!(
+            r#"{{"at":1,"id":"{}","n":7,"role":"user","parts":[{{"type":"new","x":{deep}}}]}}"#,
+            view.session()
+        );
+        let seq = view.version() + 1;
+        let commit =
+            view.commit().next(view.lineage(), seq, sessions_domain::Kind::APPENDED, &[0; 32], body.as_bytes());
+        let mut made_up = lines.clone();
+        made_up[0] = made_up[0].replace(&format!(r#""last":{}"#, seq - 1), &format!(r#""last":{seq}"#));
+        made_up[0] = made_up[0].replace(&view.commit().to_string(), &commit.to_string());
+        made_up.push(format!(
+            r#"{{"session":"{}","lineage":"{}","seq":{seq},"kind":2,"commit":"{commit}","blind":"{}","body":{body}}}"#,
+            view.session(),
+            view.lineage(),
+            "0".repeat(64)
+        ));
+        let error = refusal(&file(&made_up)).await;
+        assert!(matches!(error, ImportError::TooDeep { .. }), "{error:?}");
+    }
+
+    /// Records of a newer program, bodies that are no JSON, and records that a repair set aside come in and go out to the letter.
+    #[tokio::test]
+    async fn what_is_not_understood_is_kept_to_the_letter() {
+        let host = host(1);
+        let session = host.create(NewSession::default()).await.unwrap();
+        session.append(Message::user("before")).await.unwrap();
+        let view = session.fresh_view().await.unwrap();
+        let (mut commit, mut seq, mut records) = (view.commit(), view.version(), Vec::new());
+        for (kind, body) in
+            [(99, &b"{\"at\":1,\"e\":{ \"new\":1.0}}"[..]), (98, b"\xff\x00\n"), (97, b" {}"), (96, b"")]
+        {
+            seq += 1;
+            commit = commit.next(view.lineage(), seq, Kind(kind), &[7; 32], body);
+            let payload = [&[7; 32], body].concat().into();
+            records.push(Record { seq, kind: Kind(kind), commit, label: 0, payload });
+        }
+        // A lost record keeps its commit, and nothing else.
+        seq += 1;
+        let commit = sessions_domain::CommitHash::from_bytes([9; 32]);
+        records.push(Record { seq, kind: Kind::LOST, commit, label: 0, payload: Bytes::new() });
+        let made = Commit {
+            session: session.id(),
+            expected: Expected::Exactly(view.version()),
+            records,
+            row: RowChange { updated: view.updated(), messages: 1, words: None },
+            key: None,
+            claims: Vec::new(),
+            snapshot: None,
+            durability: Durability::Volatile,
+        };
+        host.ports().store.commit(made).await.unwrap();
+        session.append(Message::user("behind")).await.unwrap();
+        let bytes = jsonl(&session).await;
+        assert_eq!(bytes.windows(10).filter(|window| window == b"\"body_hex\"").count(), 4);
+        let to = super::host(2);
+        import(&to, &bytes).await.unwrap();
+        let restored = to.load(session.id()).await.unwrap();
+        assert!(jsonl(&restored).await == bytes);
+        assert_eq!(texts(&restored).await, ["before", "behind"]);
+        let document = json(&session).await;
+        let third = super::host(3);
+        import(&third, &document).await.unwrap();
+        assert!(json(&third.load(session.id()).await.unwrap()).await == document);
+    }
+
+    #[tokio::test]
+    async fn line_breaks_and_marks_of_other_systems_are_no_harm() {
+        let (session, lines) = lines().await;
+        let bytes: String = lines.iter().flat_map(|line| [line.as_str(), "\r\n\r\n"]).collect();
+        let to = host(2);
+        let report = import(&to, format!("\u{feff}{bytes}").as_bytes()).await.unwrap();
+        assert_eq!(jsonl(&to.load(report.id).await.unwrap()).await, jsonl(&session).await);
+    }
+
+    #[tokio::test]
+    async fn a_line_of_200_megabytes_is_refused() {
+        let (_, lines) = lines().await;
+        let head = format!("{}\n", lines[0]);
+        let to = host(2);
+        let endless = BufReader::new(std::io::repeat(b'x').take(200_000_000));
+        let error = refused(to.import(Cursor::new(head).chain(endless), ImportOptions::default()).await);
+        assert!(matches!(error, ImportError::TooLong { line: 2, .. }), "{error:?}");
+        assert_eq!(SessionError::from(error).kind(), ErrorKind::Limit);
+        assert_eq!(listed(&to).await, []);
+    }
+
+    /// The file gives nothing until the runtime has run on, which has one thread here.
+    #[tokio::test]
+    async fn reading_does_not_hold_up_the_runtime() {
+        struct Slow(std::sync::mpsc::Receiver<()>, Cursor<Vec<u8>>);
+        impl Read for Slow {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                if self.1.position() == 0 {
+                    let waited = self.0.recv_timeout(std::time::Duration::from_secs(60));
+                    waited.map_err(std::io::Error::other)?;
+                }
+                self.1.read(buffer)
+            }
+        }
+        let (session, lines) = lines().await;
+        let (go, wait) = std::sync::mpsc::channel();
+        let to = host(2);
+        let source = BufReader::new(Slow(wait, Cursor::new(file(&lines))));
+        let (report, ()) = tokio::join!(to.import(source, ImportOptions::default()), async { go.send(()).unwrap() });
+        assert_eq!(report.unwrap().id, session.id());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_told() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("the disk is gone"))
+            }
+        }
+        let to = host(2);
+        for start in [Vec::new(), file(&lines().await.1[..3])] {
+            let source = Cursor::new(start).chain(BufReader::new(Broken));
+            let result = to.import(source, ImportOptions::default()).await;
+            assert_eq!(result.as_ref().unwrap_err().kind(), ErrorKind::Failed);
+            assert!(matches!(refused(result), ImportError::Read(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn logs_that_do_not_fit_together_are_refused() {
+        let (_, _, grandchild) = forked(&host(1)).await;
+        let text = String::from_utf8(jsonl(&grandchild).await).unwrap();
+        let header: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let rest = text.split_once('\n').unwrap().1;
+        let with = |change: &dyn Fn(&mut Value)| {
+            let mut header = header.clone();
+            change(&mut header);
+            format!("{header}\n{rest}")
+        };
+        let cases = [
+            with(&|header| header["logs"] = serde_json::json!([])),
+            with(&|header| {
+                header["logs"].as_array_mut().unwrap().remove(0);
+            }),
+            with(&|header| header["logs"].as_array_mut().unwrap().reverse()),
+            with(&|header| header["session"] = header["logs"][0]["session"].clone()),
+            with(&|header| header["logs"][1]["session"] = header["logs"][0]["session"].clone()),
+            with(&|header| header["logs"][2]["last"] = serde_json::json!(0)),
+        ];
+        for case in cases {
+            let host = host(2);
+            let options = ImportOptions { format: Some(Format::SessionsJsonl), ..ImportOptions::default() };
+            let error = refused(import_as(&host, case.as_bytes(), options).await);
+            assert_eq!(listed(&host).await, []);
+            assert!(matches!(error, ImportError::Inconsistent { .. }), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_head_is_refused_and_stays() {
+        let (host, other) = (host(1), super::host(2));
+        let session = branched(&host).await;
+        let early = jsonl(&session).await;
+        import(&other, &early).await.unwrap();
+        session.append(Message::user("here")).await.unwrap();
+        let late = jsonl(&session).await;
+        // Older, newer, and another way.
+        let theirs = other.load(session.id()).await.unwrap();
+        let cases = [(&host, &early), (&other, &late)];
+        for (host, bytes) in cases {
+            let before = jsonl(&host.load(session.id()).await.unwrap()).await;
+            let result = import(host, bytes).await;
+            assert_eq!(result.as_ref().unwrap_err().kind(), ErrorKind::Conflict);
+            assert!(matches!(refused(result), ImportError::AnotherHead { session: id, .. } if id == session.id()));
+            assert!(jsonl(&host.load(session.id()).await.unwrap()).await == before);
+        }
+        theirs.append(Message::user("there")).await.unwrap();
+        assert!(matches!(refused(import(&other, &late).await), ImportError::AnotherHead { .. }));
+        assert_eq!(texts(&theirs).await.last().unwrap(), "there");
+    }
+
+    #[tokio::test]
+    async fn a_taken_key_is_refused() {
+        let (host, other) = (host(1), super::host(2));
+        let session = branched(&host).await;
+        let holder = other.open_or_create("host-key").await.unwrap();
+        let error = import(&other, &jsonl(&session).await).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!(listed(&other).await, [holder.id()]);
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_new_names_and_the_same_messages() {
+        let host = host(1);
+        let (root, child, grandchild) = forked(&host).await;
+        for session in [&root, &child, &grandchild] {
+            for bytes in [jsonl(session).await, json(session).await] {
+                let before = listed(&host).await;
+                let report = import_as(&host, &bytes, anew()).await.unwrap();
+                assert_eq!(report.outcome, AppendOutcome::Inserted);
+                assert!(!before.contains(&report.id));
+                let mut after = listed(&host).await;
+                after.retain(|id| !before.contains(id));
+                assert_eq!(after, [report.id], "what it inherits is not listed");
+                let copy = host.load(report.id).await.unwrap();
+                assert_eq!(copy.last(1000).await.unwrap(), session.last(1000).await.unwrap());
+                assert_eq!(copy.branches().await.unwrap(), session.branches().await.unwrap());
+                let (ours, theirs) = (copy.fresh_view().await.unwrap(), session.fresh_view().await.unwrap());
+                assert_ne!(ours.lineage(), theirs.lineage());
+                assert_ne!(ours.commit(), theirs.commit());
+                assert_eq!(ours.key(), None);
+                check_round_trip(&host, &copy).await;
+            }
+        }
+        let key = Some("copy".parse().unwrap());
+        let report = import_as(&host, &jsonl(&root).await, ImportOptions { key, ..anew() }).await.unwrap();
+        assert_eq!(host.find("key:copy").await.unwrap().id(), report.id);
+    }
+
+    #[tokio::test]
+    async fn what_forks_need_stays_hidden_until_its_own_session_comes() {
+        let (from, to) = (host(1), host(2));
+        let (root, child, grandchild) = forked(&from).await;
+        for session in [&grandchild, &child, &root] {
+            let bytes = jsonl(session).await;
+            let report = import(&to, &bytes).await.unwrap();
+            assert_eq!((report.id, report.outcome), (session.id(), AppendOutcome::Inserted));
+            assert_eq!(import(&to, &bytes).await.unwrap().outcome, AppendOutcome::Replayed);
+            assert!(jsonl(&to.load(session.id()).await.unwrap()).await == bytes);
+            assert!(listed(&to).await.contains(&session.id()));
+        }
+        assert_eq!(listed(&to).await.len(), 3);
+        assert_eq!(texts(&to.load(grandchild.id()).await.unwrap()).await, texts(&grandchild).await);
+        // Its log was there without its key, which only a log's first commit can claim.
+        assert!(to.find("key:host-key").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_hidden_log_that_is_whole_is_shown_by_its_own_import() {
+        let (from, to) = (host(1), host(2));
+        let root = from.create(NewSession::titled("root")).await.unwrap();
+        root.append(Message::user("all of it")).await.unwrap();
+        let child = root.fork(At::Now).await.unwrap();
+        import(&to, &jsonl(&child).await).await.unwrap();
+        assert_eq!(listed(&to).await, [child.id()]);
+        let bytes = jsonl(&root).await;
+        assert_eq!(import(&to, &bytes).await.unwrap().outcome, AppendOutcome::Inserted);
+        assert_eq!(listed(&to).await.len(), 2);
+        assert_eq!(import(&to, &bytes).await.unwrap().outcome, AppendOutcome::Replayed);
+        assert_eq!(texts(&to.load(root.id()).await.unwrap()).await, ["all of it"]);
+        assert_eq!(import(&to, &jsonl(&child).await).await.unwrap().outcome, AppendOutcome::Replayed);
+    }
+
+    #[tokio::test]
+    async fn a_hidden_log_grows_with_a_later_fork() {
+        let (from, to) = (host(1), host(2));
+        let root = from.create(NewSession::titled("root")).await.unwrap();
+        root.append(Message::user("first")).await.unwrap();
+        let early = root.fork(At::Now).await.unwrap();
+        root.append(Message::user("second")).await.unwrap();
+        let late = root.fork(At::Now).await.unwrap();
+        for fork in [&early, &late, &early] {
+            import(&to, &jsonl(fork).await).await.unwrap();
+            assert_eq!(texts(&to.load(fork.id()).await.unwrap()).await, texts(fork).await);
+        }
+        assert_eq!(listed(&to).await.len(), 2);
+        // The session's own log, where it is listed, is never made longer by a fork.
+        let third = host(3);
+        import(&third, &jsonl(&early).await).await.unwrap();
+        let shorter = { String::from_utf8(jsonl(&late).await).unwrap() };
+        let store = third.ports().store.clone();
+        let hidden = store.head(root.id()).await.unwrap().unwrap();
+        third.load(root.id()).await.unwrap().rename("listed now").await.unwrap();
+        assert!(matches!(refused(import(&third, shorter.as_bytes()).await), ImportError::AnotherHead { .. }));
+        assert_eq!(store.head(root.id()).await.unwrap().unwrap().version, hidden.version + 1);
+    }
+
+    #[tokio::test]
+    async fn an_import_that_broke_off_is_finished_by_the_next() {
+        let bytes = jsonl(&forked(&host(1)).await.2).await;
+        for (nth, when) in (1..=3).flat_map(|nth| [(nth, When::Before), (nth, When::After)]) {
+            let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+            let to = host_over(Arc::new(store.clone()), 2, Actor::named("ada"));
+            store.fail(broken(Call::Commit, nth, when));
+            assert!(import(&to, &bytes).await.is_err());
+            store.heal();
+            let expected = usize::from(nth == 3 && when == When::After);
+            assert_eq!(listed(&to).await.len(), expected, "commit {nth} {when:?}");
+            let report = import(&to, &bytes).await.unwrap();
+            assert_eq!(listed(&to).await, [report.id]);
+            assert!(jsonl(&to.load(report.id).await.unwrap()).await == bytes);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn imports_at_once_make_one_session() {
+        let bytes = jsonl(&forked(&host(1)).await.2).await;
+        let to = host(2);
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let (to, bytes) = (to.clone(), bytes.clone());
+                tokio::spawn(async move { import(&to, &bytes).await.unwrap() })
+            })
+            .collect();
+        let mut inserted = 0;
+        for task in tasks {
+            inserted += usize::from(task.await.unwrap().outcome == AppendOutcome::Inserted);
+        }
+        assert_eq!((inserted, listed(&to).await.len()), (1, 1));
+        assert!(jsonl(&to.load(listed(&to).await[0]).await.unwrap()).await == bytes);
+    }
+
+    #[tokio::test]
+    async fn a_restored_session_goes_on() {
+        let to = host(2);
+        let report = import(&to, &jsonl(&forked(&host(1)).await.2).await).await.unwrap();
+        let session = to.load(report.id).await.unwrap();
+        let before = texts(&session).await;
+        session.append(Message::user("on")).await.unwrap();
+        session.undo(1).await.unwrap();
+        session.redo(1).await.unwrap();
+        session.undo(3).await.unwrap();
+        assert_eq!(texts(&session).await, before[..before.len() - 2]);
+        let fork = session.fork(At::Now).await.unwrap();
+        fork.append(Message::user("beside")).await.unwrap();
+        assert_eq!(texts(&fork).await.last().unwrap(), "beside");
+        check_round_trip(&to, &fork).await;
+    }
+}
