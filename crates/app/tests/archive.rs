@@ -131,7 +131,14 @@ fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
 /// A conversation with calls, bodies that keep their spelling, an undo, another branch, a title and a clear that was taken back.
 async fn branched(host: &SessionManager) -> Session {
     let new = NewSession::titled("Ünïcode \u{1b}[31m title").tags(["b".to_owned(), "a".to_owned()]);
-    let session = host.create(new.description("about").key("host-key".parse().unwrap())).await.unwrap();
+    let session = host
+        .create(
+            new.description("about")
+                .created_at(Moment::from_millis(1_600_000_000_000))
+                .key("host-key".parse().unwrap()),
+        )
+        .await
+        .unwrap();
     session.append(Message::system("Be brief.")).await.unwrap();
     session.append(Message::user("one\u{2028}\"two\"\\ \n three")).await.unwrap();
     let call = MessagePart::tool_call("c1", "run", r#"{"b":1.10, "a":12345678901234567890123}"#).unwrap();
@@ -840,6 +847,65 @@ mod import_archive {
         assert_eq!(texts(&theirs).await.last().unwrap(), "there");
     }
 
+    /// A fork's file never makes a listed session longer.
+    #[tokio::test]
+    async fn a_fork_of_a_newer_version_of_a_listed_session_is_refused() {
+        let (from, to) = (host(1), host(2));
+        let root = branched(&from).await;
+        let early = jsonl(&root).await;
+        import(&to, &early).await.unwrap();
+        root.append(Message::user("later")).await.unwrap();
+        let fork = root.fork(At::Now).await.unwrap();
+        let error = refused(import(&to, &jsonl(&fork).await).await);
+        assert!(matches!(error, ImportError::AnotherHead { session, .. } if session == root.id()));
+        assert_eq!(listed(&to).await, [root.id()]);
+        assert!(jsonl(&to.load(root.id()).await.unwrap()).await == early);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_not_the_named_one_is_refused() {
+        let (session, mut lines) = lines().await;
+        let commit = session.place().await.unwrap().hash.to_string();
+        lines[0] = lines[0].replace(&commit, &"0".repeat(64));
+        let last = lines.len() as u64 - 1;
+        assert!(matches!(refusal(&file(&lines)).await, ImportError::Altered { seq, .. } if seq == last));
+    }
+
+    /// A fork whose first record names other owners than the file holds, made up with a chain that is right.
+    #[tokio::test]
+    async fn a_fork_of_something_else_is_refused() {
+        let host = host(1);
+        let root = branched(&host).await;
+        let fork = root.fork(At::Now).await.unwrap();
+        let text = String::from_utf8(jsonl(&fork).await).unwrap();
+        let (view, ground) = (fork.fresh_view().await.unwrap(), root.fresh_view().await.unwrap());
+        let line = text.lines().last().unwrap();
+        let (start, body) = line.split_once(r#","body":"#).unwrap();
+        let body = body.strip_suffix('}').unwrap();
+        let point = view.fork().unwrap();
+        let owner = format!(r#""owners":[["{}",{}]]"#, root.id(), point.at);
+        let changes = [
+            (owner.clone(), r#""owners":[]"#.to_owned()),
+            (owner, format!(r#""owners":[["{}",{}]]"#, fork.id(), point.at)),
+            (format!(r#""at":{},"commit""#, point.at), format!(r#""at":{},"commit""#, point.at + 1)),
+            (point.commit.to_string(), "0".repeat(64)),
+            (format!(r#""head":{}"#, point.head), format!(r#""head":{}"#, 1)),
+            (format!(r#""lineage":"{}""#, view.lineage()), format!(r#""lineage":"{}""#, ground.lineage())),
+        ];
+        for (from, to) in changes {
+            let made_up = body.replacen(&from, &to, 1);
+            assert_ne!(made_up, body, "{from}");
+            let blind = line.split_once(r#""blind":""#).unwrap().1.get(..64).unwrap();
+            let blind = sessions_domain::chain::from_hex(blind).unwrap().try_into().unwrap();
+            let commit =
+                ground.commit().next(view.lineage(), view.version(), Kind::CREATED, &blind, made_up.as_bytes());
+            let whole = text.replace(line, &format!(r#"{start},"body":{made_up}}}"#));
+            let whole = whole.replace(&view.commit().to_string(), &commit.to_string());
+            let error = refusal(whole.as_bytes()).await;
+            assert!(matches!(error, ImportError::Inconsistent { .. }), "{to}: {error:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_taken_key_is_refused() {
         let (host, other) = (host(1), super::host(2));
@@ -986,5 +1052,9 @@ mod import_archive {
         fork.append(Message::user("beside")).await.unwrap();
         assert_eq!(texts(&fork).await.last().unwrap(), "beside");
         check_round_trip(&to, &fork).await;
+        for message in session.last(1000).await.unwrap() {
+            let fork = session.fork(At::Message(message.id)).await.unwrap();
+            assert_eq!(texts(&fork).await.last(), Some(&message.text()), "messages are found by their ids");
+        }
     }
 }
