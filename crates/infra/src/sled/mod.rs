@@ -11,6 +11,8 @@
 
 mod checkpoint;
 mod core;
+#[cfg(test)]
+mod documented;
 mod folder;
 mod frame;
 mod index;
