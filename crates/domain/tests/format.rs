@@ -1,39 +1,43 @@
 //! The bodies that `docs/format.md` shows are the ones the codec reads and writes.
 
-use std::collections::BTreeSet;
+#[cfg(test)]
+mod persistence {
+    use std::collections::BTreeSet;
 
-use sessions_domain::{Event, Kind, codec};
+    use sessions_domain::{Event, Kind, codec};
 
-const DOCUMENT: &str = include_str!("../../../docs/format.md");
+    const DOCUMENT: &str = include_str!("../../../docs/format.md");
 
-/// The examples of the document: each stands on one line behind a fence of the form ```` ```json kind-2 ````.
-fn examples() -> Vec<(Kind, &'static str)> {
-    let fenced = DOCUMENT.split("```json kind-").skip(1);
-    let example = |block: &'static str| {
-        let mut lines = block.lines();
-        (Kind(lines.next().unwrap().parse().unwrap()), lines.next().unwrap())
-    };
-    fenced.map(example).collect()
-}
-
-#[test]
-fn each_documented_body_is_read_and_written_to_the_letter() {
-    for (kind, body) in examples() {
-        let (event, stamp) = codec::decode(kind, body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {body}"));
-        assert_eq!(event.kind(), kind);
-        let written = codec::encode(&event, &stamp).unwrap();
-        assert_eq!(String::from_utf8(written).unwrap(), body);
+    /// The examples of the document: each stands on one line behind a fence of the form ```` ```json kind-2 ````.
+    fn examples() -> Vec<(Kind, &'static str)> {
+        let fenced = DOCUMENT.split("```json kind-").skip(1);
+        let example = |block: &'static str| {
+            let mut lines = block.lines();
+            (Kind(lines.next().unwrap().parse().unwrap()), lines.next().unwrap())
+        };
+        fenced.map(example).collect()
     }
-}
 
-#[test]
-fn each_kind_that_is_written_has_an_example_and_its_documented_number() {
-    let shown: BTreeSet<u8> = examples().into_iter().map(|(kind, _)| kind.0).collect();
-    let written = [Kind::CREATED, Kind::APPENDED, Kind::MOVED, Kind::CLEARED, Kind::DESCRIBED, Kind::RESIDUE];
-    assert_eq!(shown, written.iter().map(|kind| kind.0).collect());
-    for (kind, name) in written.into_iter().zip(["created", "appended", "moved", "cleared", "described", "residue"]) {
-        assert!(DOCUMENT.contains(&format!("| {} | `{name}` |", kind.0)), "{name}");
+    #[test]
+    fn each_documented_body_is_read_and_written_to_the_letter() {
+        for (kind, body) in examples() {
+            let (event, stamp) = codec::decode(kind, body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {body}"));
+            assert_eq!(event.kind(), kind);
+            let written = codec::encode(&event, &stamp).unwrap();
+            assert_eq!(String::from_utf8(written).unwrap(), body);
+        }
     }
-    assert!(DOCUMENT.contains(&format!("| {} | `lost` |", Kind::LOST.0)));
-    assert_eq!(codec::decode(Kind::LOST, b"").unwrap().0, Event::Lost);
+
+    #[test]
+    fn each_kind_that_is_written_has_an_example_and_its_documented_number() {
+        let shown: BTreeSet<u8> = examples().into_iter().map(|(kind, _)| kind.0).collect();
+        let written = [Kind::CREATED, Kind::APPENDED, Kind::MOVED, Kind::CLEARED, Kind::DESCRIBED, Kind::RESIDUE];
+        assert_eq!(shown, written.iter().map(|kind| kind.0).collect());
+        for (kind, name) in written.into_iter().zip(["created", "appended", "moved", "cleared", "described", "residue"])
+        {
+            assert!(DOCUMENT.contains(&format!("| {} | `{name}` |", kind.0)), "{name}");
+        }
+        assert!(DOCUMENT.contains(&format!("| {} | `lost` |", Kind::LOST.0)));
+        assert_eq!(codec::decode(Kind::LOST, b"").unwrap().0, Event::Lost);
+    }
 }
