@@ -66,7 +66,7 @@ impl Folder {
         Ok(Self { root: root.to_owned(), id, created, lock: Mutex::new(Some(lock)) })
     }
 
-    /// Opens the folder of a store that exists, changing nothing in it.
+    /// Opens the folder of a store that exists, changing nothing in it but who holds its lock.
     pub(crate) fn existing(root: &Path) -> Result<Self, StoreError> {
         if !root.is_dir() {
             let kind = if root.exists() { ErrorKind::NotADirectory } else { ErrorKind::NotFound };
