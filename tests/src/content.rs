@@ -72,7 +72,9 @@ impl Content {
         while text.len() < begun + length {
             let number = chance.number();
             let left = begun + length - text.len();
-            text.extend((0..left.min(12)).map(|at| char::from(b'!' + u8::try_from(number >> (at * 5) & 31).unwrap_or(0))));
+            text.extend(
+                (0..left.min(12)).map(|at| char::from(b'!' + u8::try_from(number >> (at * 5) & 31).unwrap_or(0))),
+            );
         }
         text
     }

@@ -167,7 +167,12 @@ struct Writer {
 }
 
 impl Writer {
-    async fn begin(manager: &SessionManager, number: u64, plan: &Plan, refused: &Arc<AtomicBool>) -> Result<Self, SessionError> {
+    async fn begin(
+        manager: &SessionManager,
+        number: u64,
+        plan: &Plan,
+        refused: &Arc<AtomicBool>,
+    ) -> Result<Self, SessionError> {
         let key = SessionKey::new(format!("writer-{number}"))?;
         let new = NewSession::titled("to be killed").key(key).durability(plan.level_of(number).0);
         let session = manager.open_or_create_as(new).await?.session;
@@ -347,10 +352,16 @@ async fn dump(path: &Path) -> Result<(), Failure> {
                             let entry = Entry { seq, id: appended.id, commit: record.commit };
                             say(&Line::Record(content.writer, content.first, entry));
                         }
-                        _ => say(&Line::Wrong(format!("record {} of {} of session {}", record.seq, head.version, row.session))),
+                        _ => say(&Line::Wrong(format!(
+                            "record {} of {} of session {}",
+                            record.seq, head.version, row.session
+                        ))),
                     },
                     Event::Created(_) if seq == 1 => {}
-                    _ => say(&Line::Wrong(format!("record {} of session {} is of another kind", record.seq, row.session))),
+                    _ => say(&Line::Wrong(format!(
+                        "record {} of session {} is of another kind",
+                        record.seq, row.session
+                    ))),
                 }
             }
             match page.next {

@@ -36,7 +36,9 @@ fn sixteen_writers_lose_nothing_in_500_kills() {
         acks += promised.len();
         unpromised += records - promised.iter().map(|ack| ack.last.seq - ack.first + 1).sum::<u64>();
     }
-    println!("500 kills: {acks} acknowledged appends, none lost; {torn} torn ends set aside; {unpromised} records more than promised");
+    println!(
+        "500 kills: {acks} acknowledged appends, none lost; {torn} torn ends set aside; {unpromised} records more than promised"
+    );
     assert!(acks > 5_000, "hardly anything was written: {acks}");
 }
 

@@ -66,7 +66,9 @@ fn a_store_on_a_full_disk_goes_on_when_there_is_space() {
         unborn += u32::from(!written);
         assert!(written || bytes < MIB, "{bytes} bytes are not enough to make a store");
     }
-    println!("{test}: {filled} sizes filled and gone on; on {unborn} smaller ones the store was made when there was space");
+    println!(
+        "{test}: {filled} sizes filled and gone on; on {unborn} smaller ones the store was made when there was space"
+    );
     assert!(unborn > 0 && filled >= 449);
 }
 
@@ -118,7 +120,8 @@ fn the_log_goes_on_without_space_for_the_index_and_the_index_comes_back() {
         let then = if watched { "then=recover" } else { "then=resume" };
         let mut child = Child::append(&path, &["level=any", "writers=6", "count=300", then]);
         assert!(child.hear_until(|line| *line == Line::Still), "{when}: {:?}", child.said.last());
-        absent += usize::from(child.said.iter().any(|line| matches!(line, Line::Opened(_, how) if how.contains("absent"))));
+        absent +=
+            usize::from(child.said.iter().any(|line| matches!(line, Line::Opened(_, how) if how.contains("absent"))));
         set_aside += usize::from(!index.join("db").exists());
         space.grow(64 * MIB);
         child.go();

@@ -64,8 +64,21 @@ impl Found {
     /// Nothing is lost and nothing is wrong.
     pub(crate) fn assert_keeps<'a>(&self, promised: impl IntoIterator<Item = &'a Ack>, when: &str) {
         let lost = self.lost(promised);
-        assert!(self.wrong.is_empty(), "{when}: {} of {} things are wrong: {:#?}", self.wrong.len(), self.records(), self.wrong);
-        assert!(lost.is_empty(), "{when}: lost {} of {}: {:#?} ({})", lost.len(), self.records(), lost.first(), self.opened);
+        assert!(
+            self.wrong.is_empty(),
+            "{when}: {} of {} things are wrong: {:#?}",
+            self.wrong.len(),
+            self.records(),
+            self.wrong
+        );
+        assert!(
+            lost.is_empty(),
+            "{when}: lost {} of {}: {:#?} ({})",
+            lost.len(),
+            self.records(),
+            lost.first(),
+            self.opened
+        );
     }
 }
 

@@ -62,7 +62,9 @@ fn what_is_on_disk_survives_200_cuts() {
         }
         acks += promised.len();
     }
-    println!("{test}: {acks} appends acknowledged at disk, none lost; {torn} torn ends set aside; {indexes} indexes rebuilt");
+    println!(
+        "{test}: {acks} appends acknowledged at disk, none lost; {torn} torn ends set aside; {indexes} indexes rebuilt"
+    );
     assert!(acks > 2_000, "hardly anything was written: {acks}");
 }
 
