@@ -179,7 +179,13 @@ fn locked_by(file: &mut File) -> StoreError {
 fn read_format(root: &Path) -> Result<Option<StoreId>, StoreError> {
     let text = match fs::read(root.join("FORMAT")) {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return empty(root).map(|()| None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return match empty(root) {
+                // Somebody made a store here between the two looks. The format is the first thing of a store, and is never taken away.
+                Err(StoreError::ForeignFormat { .. }) if root.join("FORMAT").exists() => read_format(root),
+                looked => looked.map(|()| None),
+            };
+        }
         Err(error) => return Err(failed("reading the store's format", error)),
     };
     let mut lines = text.lines();

@@ -252,8 +252,12 @@ impl Writer {
         let (number, base) = (self.segment.number + 1, self.segment.base + u64::from(self.at));
         let bytes = (SEGMENT_HEADER + length).max(self.step);
         let log = self.core.folder.log();
-        let next = Segment::create(&log, number, base, self.core.folder.id, bytes)
-            .or_else(|_| Segment::create(&log, number, base, self.core.folder.id, SEGMENT_HEADER + length))?;
+        let next = Segment::create(&log, number, base, self.core.folder.id, bytes).or_else(|error| match error {
+            StoreError::NoSpace { .. } => {
+                Segment::create(&log, number, base, self.core.folder.id, SEGMENT_HEADER + length)
+            }
+            other => Err(other),
+        })?;
         self.ready = SEGMENT_HEADER + length.max(bytes - SEGMENT_HEADER);
         if let Ok(size) = next.file.metadata() {
             self.ready = u32::try_from(size.len()).unwrap_or(self.ready);
@@ -272,22 +276,23 @@ impl Writer {
         }
         let far = self.ready.saturating_add(self.step).min(SEGMENT_BYTES).max(end);
         let mut tried = self.lay_zeros(far);
-        if tried.is_err() {
-            tried = self.lay_zeros(end);
-        } else {
-            self.step = (self.step * 2).min(LAST_STEP);
+        match &tried {
+            Ok(()) => self.step = (self.step * 2).min(LAST_STEP),
+            // Only space may be asked for twice: a second sync does not heal a first one that failed.
+            Err(error) if is_full(error) => tried = self.lay_zeros(end),
+            Err(_) => {}
         }
         tried.map_err(|error| failed("the log", error))
     }
 
     fn lay_zeros(&mut self, to: u32) -> io::Result<()> {
-        let laid = segment::fill(&self.segment.file, self.ready, to).and_then(|()| self.segment.file.sync_all());
-        if let Err(error) = laid {
+        if let Err(error) = segment::fill(&self.segment.file, self.ready, to) {
             // Give back what a full disk took half of.
             let _ = self.segment.file.set_len(u64::from(self.ready));
-            let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-            return Err(if is_full { error } else { io::Error::other(error) });
+            return Err(error);
         }
+        // The file holds more than zeros, so whatever the sync's reason, it is no mere want of space.
+        self.segment.file.sync_all().map_err(io::Error::other)?;
         self.ready = to;
         Ok(())
     }
@@ -365,6 +370,10 @@ pub(crate) fn mark_frame(synced: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::write(&mut bytes, &header, &[], Some(Trailer { updated: 0, messages: 0, synced }), &[]);
     bytes
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn answer(job: &mut Job, level: Durability) {

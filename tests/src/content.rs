@@ -1,0 +1,111 @@
+//! Messages that can be told to be right from themselves alone: each names its writer, its place and its append.
+//!
+//! Must not know: where messages are kept.
+
+use std::str::FromStr;
+
+use crate::chance::Chance;
+
+/// What a message says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The writer, who has a session of its own.
+    pub writer: u64,
+    /// The first and the last record of the append it is part of.
+    pub first: u64,
+    /// See `first`.
+    pub last: u64,
+    /// Its record.
+    pub seq: u64,
+    /// Characters that follow.
+    pub length: usize,
+}
+
+/// How large messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Up to some hundred bytes, now and then some thousand.
+    Small,
+    /// As small, and now and then too large to be kept in a segment.
+    Mixed,
+    /// 8 KiB.
+    Page,
+    /// Always too large to be kept in a segment.
+    Large,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "small" => Ok(Self::Small),
+            "mixed" => Ok(Self::Mixed),
+            "page" => Ok(Self::Page),
+            "large" => Ok(Self::Large),
+            _ => Err(format!("{text} is no size")),
+        }
+    }
+}
+
+impl Size {
+    /// The length of one message.
+    pub fn length(self, chance: &mut Chance) -> usize {
+        let (rare, length) = (chance.below(128), usize::try_from(chance.below(400)).unwrap_or(0));
+        match self {
+            Self::Small | Self::Mixed if rare < 4 => 4096 + length,
+            Self::Mixed if rare == 4 => 70_000 + length,
+            Self::Small | Self::Mixed => length,
+            Self::Page => 8192,
+            Self::Large => 66_000 + length,
+        }
+    }
+}
+
+impl Content {
+    /// The text of the message.
+    pub fn text(&self) -> String {
+        let Self { writer, first, last, seq, length } = *self;
+        let mut text = format!("{writer}/{first}/{last}/{seq}/{length}/");
+        let begun = text.len();
+        let mut chance = Chance::of(writer << 48 ^ seq << 20 ^ first);
+        while text.len() < begun + length {
+            let number = chance.number();
+            let left = begun + length - text.len();
+            text.extend(
+                (0..left.min(12)).map(|at| char::from(b'!' + u8::try_from(number >> (at * 5) & 31).unwrap_or(0))),
+            );
+        }
+        text
+    }
+
+    /// What a text says about itself, when it is a whole one.
+    pub fn of(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(6, '/');
+        let mut number = || parts.next()?.parse::<u64>().ok();
+        let (writer, first, last, seq, length) = (number()?, number()?, number()?, number()?, number()?);
+        let content = Self { writer, first, last, seq, length: usize::try_from(length).ok()? };
+        (content.text() == text).then_some(content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_known_by_itself_and_any_change_of_it_shows() {
+        for length in [0, 1, 11, 12, 13, 300] {
+            let content = Content { writer: 3, first: 7, last: 9, seq: 8, length };
+            let text = content.text();
+            assert_eq!(Content::of(&text), Some(content));
+            for at in 0..text.len() {
+                let mut changed = text.clone().into_bytes();
+                changed[at] ^= 1;
+                let changed = String::from_utf8(changed).unwrap();
+                assert_eq!(Content::of(&changed), None, "{changed}");
+                assert_eq!(Content::of(&text[..at]), None);
+            }
+        }
+    }
+}

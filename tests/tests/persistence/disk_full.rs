@@ -1,0 +1,144 @@
+//! A full disk, whenever it comes: a typed error, reads go on, writes go on when there is space, and nothing acknowledged is lost.
+//!
+//! Must not know: the store's inside, beyond which folder is the log and which the index.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sessions_tests::line::{Ack, Line};
+
+use crate::{
+    child::Child,
+    disk::Space,
+    equipment::{folder, with_own_mounts},
+    found::{Found, works},
+};
+
+const STEP: u64 = 16 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Sizes from one to another in steps.
+fn sizes(from: u64, to: u64) -> impl Iterator<Item = u64> {
+    (from..=to).step_by(usize::try_from(STEP).unwrap())
+}
+
+/// Writes until the space is full, grows it, and lets the same process go on. True: it got as far as appending.
+fn fill_and_go_on(path: &Path, space: &Space, mut promised: Vec<Ack>, when: &str) -> bool {
+    let mut child = Child::append(path, &["level=any", "size=page", "writers=6", "then=resume"]);
+    let still = child.hear_until(|line| *line == Line::Still);
+    assert!(child.refusals().all(|why| why == "no-space"), "{when}: {:?}", child.refusals().collect::<Vec<_>>());
+    assert!(child.refusals().count() > 0, "{when}: {:?}", child.said.last());
+    space.grow(64 * MIB);
+    let refusals = child.refusals().count();
+    if still {
+        let before = child.acks().count();
+        child.go();
+        assert!(child.end(), "{when}: with space again: {:?}", child.said.last());
+        assert_eq!(child.refusals().count(), refusals, "{when}: there is space, and a writer is refused");
+        assert!(child.acks().count() > before, "{when}: nobody went on");
+    } else {
+        assert!(matches!(child.said.as_slice(), [Line::Refused(u64::MAX, _)]), "{when}: {:?}", child.said.last());
+    }
+    assert!(child.wrongs().is_empty(), "{when}: {:?}", child.wrongs());
+    promised.extend(child.acks());
+    if still {
+        Found::at(path).assert_keeps(&promised, when);
+    } else {
+        works(path, &mut promised, when);
+    }
+    still
+}
+
+#[test]
+fn a_store_on_a_full_disk_goes_on_when_there_is_space() {
+    let test = "disk_full::a_store_on_a_full_disk_goes_on_when_there_is_space";
+    if !with_own_mounts(test, &[]) {
+        return;
+    }
+    let folder = folder();
+    let (mut filled, mut unborn) = (0, 0);
+    for bytes in sizes(STEP, MIB - STEP).chain(sizes(MIB, 8 * MIB)) {
+        let space = Space::over(folder.path(), bytes);
+        let written = fill_and_go_on(&folder.path().join("store"), &space, Vec::new(), &format!("{bytes} bytes"));
+        filled += u32::from(written);
+        unborn += u32::from(!written);
+        assert!(written || bytes < MIB, "{bytes} bytes are not enough to make a store");
+    }
+    println!(
+        "{test}: {filled} sizes filled and gone on; on {unborn} smaller ones the store was made when there was space"
+    );
+    assert!(unborn > 0 && filled >= 449);
+}
+
+#[test]
+fn a_log_on_a_full_disk_of_its_own_goes_on_when_there_is_space() {
+    let test = "disk_full::a_log_on_a_full_disk_of_its_own_goes_on_when_there_is_space";
+    if !with_own_mounts(test, &[]) {
+        return;
+    }
+    let mut filled = 0;
+    for bytes in sizes(MIB, 8 * MIB) {
+        let (folder, path, promised) = begun();
+        let log = path.join("log");
+        let segment = fs::read_dir(&log).unwrap().next().unwrap().unwrap().path();
+        let begun = fs::read(&segment).unwrap();
+        let space = Space::over(&log, bytes);
+        fs::write(&segment, begun).unwrap();
+        assert!(fill_and_go_on(&path, &space, promised, &format!("{bytes} bytes of log")), "{bytes}: it does not open");
+        filled += 1;
+        drop((space, folder));
+    }
+    println!("{test}: {filled} sizes filled and gone on");
+    assert_eq!(filled, 449);
+}
+
+/// A store with some messages.
+fn begun() -> (tempfile::TempDir, PathBuf, Vec<Ack>) {
+    let folder = folder();
+    let path = folder.path().join("store");
+    let mut child = Child::append(&path, &["count=1", "writers=6"]);
+    assert!(child.end(), "{:?}", child.said);
+    (folder, path, child.acks().collect())
+}
+
+#[test]
+fn the_log_goes_on_without_space_for_the_index_and_the_index_comes_back() {
+    let test = "disk_full::the_log_goes_on_without_space_for_the_index_and_the_index_comes_back";
+    if !with_own_mounts(test, &[]) {
+        return;
+    }
+    let (mut absent, mut set_aside, mut sizes_tried, mut live) = (0, 0, 0, 0);
+    for bytes in sizes(STEP, 2 * MIB) {
+        let (folder, path, mut promised) = begun();
+        let when = format!("{bytes} bytes of index");
+        let index = path.join("index");
+        let space = Space::over(&index, bytes);
+        // Once in a while the running store is watched until it keeps its index again.
+        let watched = sizes_tried % 43 == 0;
+        let then = if watched { "then=recover" } else { "then=resume" };
+        let mut child = Child::append(&path, &["level=any", "writers=6", "count=300", then]);
+        assert!(child.hear_until(|line| *line == Line::Still), "{when}: {:?}", child.said.last());
+        absent +=
+            usize::from(child.said.iter().any(|line| matches!(line, Line::Opened(_, how) if how.contains("absent"))));
+        set_aside += usize::from(!index.join("db").exists());
+        space.grow(64 * MIB);
+        child.go();
+        assert!(child.end(), "{when}: {:?}", child.said.last());
+        assert_eq!(child.refusals().count(), 0, "{when}: the index keeps the log from going on");
+        assert!(child.wrongs().is_empty(), "{when}: {:?}", child.wrongs());
+        promised.extend(child.acks());
+        let found = Found::at(&path);
+        found.assert_keeps(&promised, &when);
+        assert!(!found.opened.contains("absent"), "{when}: there is space, and no index: {}", found.opened);
+        sizes_tried += 1;
+        live += usize::from(watched);
+        drop((space, folder));
+    }
+    println!(
+        "{test}: {sizes_tried} sizes; {absent} times there was no index from the start, {set_aside} times none later; \
+         {live} running stores watched until it came back"
+    );
+    assert!(absent > 0, "the index never lacked space");
+}
