@@ -217,6 +217,10 @@ impl Session {
             return Err(SessionError::KeyReused);
         }
         store.wait(self.id(), made.version, durability).await?;
+        // The claim may have been of a commit that failed, and another commit then took its place.
+        if store.claim(self.id(), key).await? != Some(made) {
+            return Ok(None);
+        }
         self.manager().refresh(self.lane()).await?;
         let view = self.view()?;
         let unknown = SessionError::UnknownVersion { version: made.version, first: 1, last: view.version() };

@@ -353,11 +353,11 @@ impl SessionManager {
     pub async fn load(&self, id: SessionId) -> Result<Session, SessionError> {
         let lane = self.lane(id);
         self.refresh(&lane).await?;
-        let foreign = lane.lock().visible().is_none_or(|view| view.tenant() != self.actor().tenant);
-        if foreign {
+        let session = Session::new(self.clone(), self.adopt_shared(lane));
+        if session.fresh_view().await?.tenant() != self.actor().tenant {
             return Err(SessionError::NotFound { session: id });
         }
-        Ok(Session::new(self.clone(), self.adopt_shared(lane)))
+        Ok(session)
     }
 
     /// Writes out everything and releases the store. Handles answer errors afterwards.

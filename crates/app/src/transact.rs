@@ -83,7 +83,11 @@ impl SessionManager {
                     return Ok(Some(Through { first, version: done.version, head, durability: done.durability }));
                 }
                 Err(StoreError::Conflict { actual, .. }) => {
-                    self.ports().store.wait(lane.id, actual, Durability::Volatile).await?;
+                    match self.ports().store.wait(lane.id, actual, Durability::Volatile).await {
+                        // What was in the way failed: the tail is what it was.
+                        Ok(_) | Err(StoreError::NoSpace { .. } | StoreError::Backend(_)) => {}
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }

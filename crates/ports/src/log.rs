@@ -181,7 +181,7 @@ pub struct ReadRange {
 }
 
 /// Records of a range.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// The records, in the order that was asked.
     pub records: Vec<Record>,

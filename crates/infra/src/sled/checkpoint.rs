@@ -49,14 +49,12 @@ struct Part {
 
 /// Keeps the index until the store is closed.
 pub(crate) fn run(core: &Arc<Core>) {
-    let mut synced = Instant::now();
-    let mut failed: Option<Instant> = None;
+    let (mut synced, mut tried) = (Instant::now(), Instant::now());
     loop {
-        let closing = wait(core);
-        if failed.is_some_and(|at| at.elapsed() < RETRY) && !closing {
-            continue;
-        }
-        if failed.take().is_some() {
+        let has_index = core.index.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        let closing = wait(core, has_index);
+        if !has_index && tried.elapsed() >= RETRY {
+            tried = Instant::now();
             reopen(core);
         }
         let mut outcome = flush(core);
@@ -67,7 +65,7 @@ pub(crate) fn run(core: &Arc<Core>) {
         if let Err(failure) = outcome {
             tracing::warn!(%failure, "the index is set aside; the log goes on without it");
             super::recovery::set_index_aside(core);
-            failed = Some(Instant::now());
+            tried = Instant::now();
         }
         if closing {
             let index = core.index.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -81,7 +79,7 @@ pub(crate) fn run(core: &Arc<Core>) {
 }
 
 /// Waits for something to do; `true`: the writer is through and the store closes.
-fn wait(core: &Core) -> bool {
+fn wait(core: &Core, has_index: bool) -> bool {
     let mut ledger = core.lock();
     let begun = Instant::now();
     let mut seen = ledger.changes_made();
@@ -89,7 +87,7 @@ fn wait(core: &Core) -> bool {
         if ledger.closed {
             return true;
         }
-        if ledger.recent_records >= RECORDS || (begun.elapsed() >= AGE && !ledger.dirty.is_empty()) {
+        if (has_index && ledger.recent_records >= RECORDS) || (begun.elapsed() >= AGE && !ledger.dirty.is_empty()) {
             return false;
         }
         ledger = core.wait_for_checkpoint(ledger, PAUSE);
@@ -230,14 +228,14 @@ fn release(ledger: &mut Ledger, part: &Part) {
     ledger.recent_records = ledger.recent_records.saturating_sub(count);
 }
 
-/// Begins a new index where the last one was set aside.
+/// Begins a new index where there is none that can be used. Everything goes into it with the checkpoints to come.
 fn reopen(core: &Core) {
-    if let Ok((index, contents)) = Index::open(&core.folder.index(), core.cache_bytes)
-        && contents.sessions.is_empty()
-    {
-        let mut ledger = core.lock();
-        let all: Vec<SessionId> = ledger.sessions.keys().copied().collect();
-        ledger.dirty.extend(all);
-        *core.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+    if super::recovery::move_index(&core.folder).is_none() {
+        return;
     }
+    let Ok((index, _)) = Index::open(&core.folder.index(), core.cache_bytes) else { return };
+    *core.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+    let mut ledger = core.lock();
+    let all: Vec<SessionId> = ledger.sessions.keys().copied().collect();
+    ledger.dirty.extend(all);
 }

@@ -1,6 +1,6 @@
 //! What the parts of an open store share.
 //!
-//! Locks are taken in one order: the ledger, then nothing; the index, then nothing. No lock is held over I/O of the log.
+//! Locks are taken in one order: the index before the ledger. The ledger's is never held over I/O.
 //!
 //! Must not know: what each part does with it.
 

@@ -63,6 +63,10 @@ impl Folder {
             make(&root.join(part))?;
         }
         sync_dir(root)?;
+        if created && let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            // The folder's own name is part of what has to survive; where its parent may not be read, the system decides.
+            let _ = sync_dir(parent);
+        }
         Ok(Self { root: root.to_owned(), id, created, lock: Mutex::new(Some(lock)) })
     }
 

@@ -187,6 +187,8 @@ pub(crate) struct Ledger {
     pub(crate) closing: bool,
     pub(crate) closed: bool,
     pub(crate) poisoned: bool,
+    /// A full disk kept what was answered before it was written from being written at all.
+    pub(crate) lost_at_close: bool,
 }
 
 impl Ledger {
@@ -336,8 +338,8 @@ impl Ledger {
         }
     }
 
-    /// Undoes what a job that failed had changed when it was queued. Everything behind it in its log fails too.
-    pub(crate) fn withdraw(&mut self, job: &Job) {
+    /// Undoes what a job that failed had changed when it was queued. Everything behind it in its log fails too, and so does waiting for it.
+    pub(crate) fn withdraw(&mut self, job: &Job, error: impl Fn() -> StoreError) {
         if let Some(key) = job.key {
             self.keys.remove(&key);
         }
@@ -348,6 +350,15 @@ impl Ledger {
         log.claims.retain(|(_, claim)| claim.version <= visible);
         if !log.exists() {
             self.sessions.remove(&job.session);
+        }
+        let waiters = self.waiters.remove(&job.session).unwrap_or_default();
+        let (in_vain, left): (Vec<Waiter>, Vec<Waiter>) =
+            waiters.into_iter().partition(|waiter| waiter.version > visible && waiter.version <= job.row.version);
+        for waiter in in_vain {
+            let _ = waiter.heard.send(Err(error()));
+        }
+        if !left.is_empty() {
+            self.waiters.insert(job.session, left);
         }
     }
 

@@ -254,6 +254,9 @@ impl SledStore {
 fn check(commit: &Commit) -> Result<(), StoreError> {
     let malformed = |what| Err(StoreError::Malformed { what });
     let Some(first) = commit.records.first() else { return malformed("it has no records") };
+    if commit.records.last().is_none_or(|last| last.seq >= 1 << 62) || first.seq >= 1 << 62 {
+        return malformed("its numbers are beyond all bounds");
+    }
     let expected = match commit.expected {
         Expected::NoStream => first.seq.max(1),
         Expected::Exactly(0) => return malformed("it expects version 0, which no log has"),
@@ -271,7 +274,9 @@ fn check(commit: &Commit) -> Result<(), StoreError> {
     if doubled || commit.claims.iter().any(|claim| claim.offset as usize >= commit.records.len()) {
         return malformed("its claims are doubled or stand for no record of it");
     }
-    let bytes: u64 = commit.records.iter().map(|record| record.payload.len() as u64 + 128).sum();
+    let words = [&commit.row.words, &commit.snapshot].into_iter().flatten().map(|bytes| bytes.len() as u64);
+    let records = commit.records.iter().map(|record| record.payload.len() as u64 + 128);
+    let bytes: u64 = records.chain(words).sum();
     if bytes > MAX_COMMIT_BYTES {
         return Err(StoreError::TooLarge { bytes, max: MAX_COMMIT_BYTES });
     }
@@ -282,10 +287,11 @@ fn check(commit: &Commit) -> Result<(), StoreError> {
 impl SessionLog for SledStore {
     async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
         check(&commit)?;
+        // The ledger is asked before the index: a claim only ever moves from the first to the second.
+        self.core().lock().admit(&commit)?;
         if !commit.claims.is_empty() {
             self.check_claims(&commit)?;
         }
-        self.core().lock().admit(&commit)?;
         let (mut job, claims) = self.encode(&mut commit)?;
         let (done, outcome) = oneshot::channel();
         job.done = Some(done);
@@ -310,11 +316,14 @@ impl SessionLog for SledStore {
 
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
         let selection = reader::select(self.core(), session, &range)?;
-        if selection.bytes <= reader::INLINE_BYTES {
-            return reader::read(self.core(), selection);
+        if selection.bytes <= reader::INLINE_BYTES
+            && let Some(page) = reader::read(self.core(), &selection, reader::Large::Leave)?
+        {
+            return Ok(page);
         }
         let core = Arc::clone(self.core());
-        let read = tokio::task::spawn_blocking(move || reader::read(&core, selection)).await;
+        let read = move || reader::read(&core, &selection, reader::Large::Read).map(Option::unwrap_or_default);
+        let read = tokio::task::spawn_blocking(read).await;
         read.unwrap_or_else(|error| Err(BackendError::new(BackendErrorKind::Internal, "reading", error).into()))
     }
 
@@ -349,6 +358,7 @@ impl SessionLog for SledStore {
             found.extend(hits.filter(|(_, locator)| locator.label == label).map(|(seq, _)| seq));
         }
         found.extend(recent);
+        found.sort_unstable();
         found.dedup();
         Ok(found)
     }
@@ -423,23 +433,36 @@ impl SessionLog for SledStore {
     async fn close(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         let closed = tokio::task::spawn_blocking(move || inner.shut()).await;
-        closed.map_err(|error| BackendError::new(BackendErrorKind::Internal, "closing", error).into())
+        closed.unwrap_or_else(|error| Err(BackendError::new(BackendErrorKind::Internal, "closing", error).into()))
     }
 }
 
 impl Inner {
     /// Tells the threads to write out everything and end. The last of them lets go of the lock.
-    fn begin_closing(&self) -> Option<Threads> {
+    fn begin_closing(&self) {
         self.core.lock().closing = true;
         self.core.wake_writer();
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn shut(&self) {
-        if let Some(Threads { writer, checkpoint }) = self.begin_closing() {
-            // A thread that panicked has let go of what it held; the log is as the system calls left it.
-            let _ = writer.join();
+    fn shut(&self) -> Result<(), StoreError> {
+        self.begin_closing();
+        // Held while the threads end, so that a second caller waits too.
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Threads { writer, checkpoint }) = threads.take() {
+            if writer.join().is_err() {
+                self.core.lock().closed = true;
+                self.core.checkpoint.notify_all();
+            }
+            // What the index did not take is read from the log the next time.
             let _ = checkpoint.join();
+        }
+        let ledger = self.core.lock();
+        if ledger.lost_at_close {
+            Err(StoreError::NoSpace { operation: "what was appended below `process`, and never reached the disk" })
+        } else if ledger.poisoned {
+            Err(StoreError::Poisoned)
+        } else {
+            Ok(())
         }
     }
 }
@@ -447,6 +470,6 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Dropping does not wait: the threads finish on their own, and a new owner waits for the lock.
-        drop(self.begin_closing());
+        self.begin_closing();
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct Selection {
     session: SessionId,
     places: Vec<(u64, Place)>,
     next: Option<u64>,
+    max_bytes: u64,
     /// Bytes of their frames.
     pub(crate) bytes: u64,
 }
@@ -46,7 +47,8 @@ pub(crate) fn select(core: &Core, session: SessionId, range: &ReadRange) -> Resu
         let log = log.ok_or(StoreError::NotFound { session })?;
         (range.from.max(log.row.first), range.to.min(log.row.version))
     };
-    let mut selection = Selection { session, places: Vec::new(), next: None, bytes: 0 };
+    let max_bytes = range.max_bytes as u64;
+    let mut selection = Selection { session, places: Vec::new(), next: None, max_bytes, bytes: 0 };
     let (mut low, mut high) = (first, last);
     let stride = STRIDE.min((range.max_records as u64).saturating_add(16));
     while low <= high && selection.next.is_none() {
@@ -150,13 +152,24 @@ pub(crate) fn ask<T>(core: &Core, question: impl Fn(&Index) -> Result<Option<T>,
     }
 }
 
-/// Reads what was selected.
-pub(crate) fn read(core: &Core, selection: Selection) -> Result<Page, StoreError> {
-    let Selection { session, places, next, .. } = selection;
-    let pieces = pieces(core, &places)?;
-    let mut records = Vec::with_capacity(places.len());
-    for (seq, place) in &places {
-        let bytes = match place {
+/// What to do with bodies that stand in files of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Large {
+    /// Read them.
+    Read,
+    /// Give up, so that they are read elsewhere.
+    Leave,
+}
+
+/// Reads what was selected; `None` when that holds large bodies and they are to be left.
+pub(crate) fn read(core: &Core, selection: &Selection, large: Large) -> Result<Option<Page>, StoreError> {
+    let Selection { session, places, max_bytes, .. } = selection;
+    let session = *session;
+    let pieces = pieces(core, places)?;
+    let mut page = Page { records: Vec::with_capacity(places.len()), next: selection.next };
+    let mut bytes = 0;
+    for (seq, place) in places {
+        let frame = match place {
             Place::Memory(_, frame) => frame.clone(),
             Place::Disk(locator) => piece_of(&pieces, *locator).ok_or(StoreError::Corrupt {
                 session,
@@ -164,9 +177,16 @@ pub(crate) fn read(core: &Core, selection: Selection) -> Result<Page, StoreError
                 what: "its place in the log cannot be read",
             })?,
         };
-        records.push(record(core, session, *seq, &bytes)?);
+        let Some(record) = record(core, session, *seq, &frame, large)? else { return Ok(None) };
+        // A large body is seen only when it is read: the page ends before the one that is too much.
+        bytes += record.payload.len() as u64;
+        if bytes > *max_bytes && !page.records.is_empty() {
+            page.next = Some(*seq);
+            break;
+        }
+        page.records.push(record);
     }
-    Ok(Page { records, next })
+    Ok(Some(page))
 }
 
 type Pieces = HashMap<u32, Vec<(u32, Bytes)>>;
@@ -223,7 +243,13 @@ fn piece_of(pieces: &Pieces, locator: Locator) -> Option<Bytes> {
 }
 
 /// The record of a frame, checked.
-fn record(core: &Core, session: SessionId, seq: u64, bytes: &Bytes) -> Result<Record, StoreError> {
+fn record(
+    core: &Core,
+    session: SessionId,
+    seq: u64,
+    bytes: &Bytes,
+    large: Large,
+) -> Result<Option<Record>, StoreError> {
     let corrupt = |what| StoreError::Corrupt { session, seq, what };
     let frame = frame::read(bytes).map_err(|_| corrupt("its bytes are not as they were written"))?;
     let header = frame.header;
@@ -232,10 +258,12 @@ fn record(core: &Core, session: SessionId, seq: u64, bytes: &Bytes) -> Result<Re
     }
     let payload = if header.flags & BLOB == 0 {
         bytes.slice(frame::HEADER..frame::HEADER + frame.body.len())
+    } else if large == Large::Leave {
+        return Ok(None);
     } else {
         read_blob(core, frame.body).ok_or(corrupt("its large body is missing or not as it was written"))?
     };
-    Ok(Record { seq, kind: header.kind, commit: header.commit, label: header.label, payload })
+    Ok(Some(Record { seq, kind: header.kind, commit: header.commit, label: header.label, payload }))
 }
 
 /// A large body, checked against the hash that names it.

@@ -197,7 +197,7 @@ fn drop_unborn(folder: &Folder, number: u32) -> Result<bool, StoreError> {
 }
 
 /// Moves the index out of the way. It holds nothing that is not in the log.
-fn move_index(folder: &Folder) -> Option<()> {
+pub(crate) fn move_index(folder: &Folder) -> Option<()> {
     let index = folder.index();
     if !index.exists() {
         return Some(());
@@ -208,13 +208,12 @@ fn move_index(folder: &Folder) -> Option<()> {
     fs::rename(&index, &aside).or_else(|_| fs::remove_dir_all(&index)).ok()
 }
 
-/// While the store runs: throws the index away and learns from the log what only the index knew.
+/// While the store runs: throws the index away and learns from the log what only the index knew. Who reads waits meanwhile.
 pub(crate) fn set_index_aside(core: &Core) {
     let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
-    let Some(index) = slot.take() else { return };
-    // The engine may be beyond closing; what it holds is thrown away all the same.
-    let _ = index.close();
-    let _ = move_index(&core.folder);
+    if slot.is_none() {
+        return;
+    }
     let learnt = segment::numbers(&core.folder.log()).and_then(|numbers| {
         let mut replay = Replay::new(&core.folder, numbers)?;
         replay.is_live = true;
@@ -222,9 +221,19 @@ pub(crate) fn set_index_aside(core: &Core) {
         replay.run(0, &mut ledger)?;
         Ok(ledger)
     });
+    let mut learnt = match learnt {
+        Ok(learnt) => learnt,
+        Err(error) => {
+            // A bad index tells more than none that nothing could replace.
+            tracing::warn!(%error, "the log could not be read, so the index stays for now");
+            return;
+        }
+    };
+    // The engine may be beyond closing; what it holds is thrown away all the same.
+    let _ = slot.take().map(Index::close);
+    let _ = move_index(&core.folder);
     let mut ledger = core.lock();
     ledger.generation += 1;
-    let mut learnt = learnt.unwrap_or_default();
     for (session, log) in &mut ledger.sessions {
         let Some(mut whole) = learnt.sessions.remove(session) else { continue };
         let known = usize::try_from(log.flushed + 1 - log.row.first).unwrap_or(0);
@@ -234,6 +243,7 @@ pub(crate) fn set_index_aside(core: &Core) {
         let flushed = log.flushed;
         whole.claims.retain(|(_, claim)| claim.version <= flushed);
         log.claims.append(&mut whole.claims);
+        whole.new_blobs.retain(|(seq, _)| *seq <= flushed);
         log.new_blobs.append(&mut whole.new_blobs);
         log.new_key = whole.new_key.or(log.new_key);
         log.flushed = log.row.first - 1;
@@ -395,6 +405,8 @@ impl<'a> Replay<'a> {
         {
             log.recent.push_back(Place::Disk(Locator::LOST));
             advance(log, header.seq);
+            ledger.recent_records += 1;
+            ledger.dirty.insert(header.session);
         }
     }
 
@@ -445,7 +457,8 @@ impl<'a> Replay<'a> {
         {
             log.new_blobs.push((header.seq, *hash));
         }
-        if let Some(trailer) = frame.trailer {
+        // What a repair wrote does not know how the session stood.
+        if let Some(trailer) = frame.trailer.filter(|_| header.flags & REPAIR == 0) {
             log.row.updated = trailer.updated;
             log.row.messages = u64::from(trailer.messages);
             if log.row.created == 0 {

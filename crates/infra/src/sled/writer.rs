@@ -15,11 +15,11 @@ use std::{
 };
 
 use sessions_domain::{CommitHash, SessionId, chain};
-use sessions_ports::{Committed, Durability, StoreError};
+use sessions_ports::{BackendError, BackendErrorKind, Committed, Durability, StoreError};
 
 use super::{
     core::Core,
-    folder::{self, failed},
+    folder,
     frame::{self, FrameHeader, MARK, Trailer},
     ledger::Job,
     segment::{self, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
@@ -34,6 +34,26 @@ const LAST_STEP: u32 = 4 << 20;
 pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(500);
 /// While the disk is full, what is kept in memory is tried again after so long.
 const RETRY_WITHIN: Duration = Duration::from_millis(100);
+
+/// Why a batch was not written.
+enum Trouble {
+    /// There is no room; later there may be.
+    NoSpace(&'static str),
+    /// Nothing was written to the log, for a reason that says nothing about it.
+    Refused(String),
+    /// What is on the disk is not known any more.
+    Fatal,
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace { operation } => Self::NoSpace(operation),
+            StoreError::Backend(error) => Self::Refused(error.to_string()),
+            _ => Self::Fatal,
+        }
+    }
+}
 
 /// The end of the log.
 pub(crate) struct Writer {
@@ -119,10 +139,14 @@ impl Writer {
         while !batch.is_empty() {
             match self.write_piece(&mut batch) {
                 Ok(()) => {}
-                Err(StoreError::NoSpace { operation }) => {
+                Err(Trouble::NoSpace(operation)) => {
                     return self.fail(batch, || StoreError::NoSpace { operation });
                 }
-                Err(_) => {
+                Err(Trouble::Refused(why)) => {
+                    let refused = || BackendError::new(BackendErrorKind::Unavailable, "appending", why.clone());
+                    return self.fail(batch, || refused().into());
+                }
+                Err(Trouble::Fatal) => {
                     self.poison(batch);
                     return false;
                 }
@@ -136,7 +160,7 @@ impl Writer {
     }
 
     /// Writes as much of the batch as the segment takes, syncs if somebody waits for it, and answers. What was not written stays in `batch`.
-    fn write_piece(&mut self, batch: &mut VecDeque<Job>) -> Result<(), StoreError> {
+    fn write_piece(&mut self, batch: &mut VecDeque<Job>) -> Result<(), Trouble> {
         let first = batch.front().map_or(0, |job| job.frames.len());
         self.make_room(first)?;
         let capacity = SEGMENT_BYTES.max(self.at + u32::try_from(first).unwrap_or(u32::MAX));
@@ -156,10 +180,8 @@ impl Writer {
         }
         self.buffer.clear();
         batch.iter().take(count).for_each(|job| self.buffer.extend_from_slice(&job.frames));
-        self.segment
-            .file
-            .write_all_at(&self.buffer, u64::from(self.at))
-            .map_err(|error| failed("writing to the log", error))?;
+        let write = self.segment.file.write_all_at(&self.buffer, u64::from(self.at));
+        write.map_err(|error| if is_full(&error) { Trouble::NoSpace("the log") } else { Trouble::Fatal })?;
         self.unsynced.get_or_insert_with(Instant::now);
         let mut written: Vec<Job> = batch.drain(..count).collect();
         self.core.count_write(self.buffer.len(), count);
@@ -189,19 +211,19 @@ impl Writer {
         Ok(())
     }
 
-    fn sync_and_answer(&mut self, mut written: Vec<Job>) -> Result<(), StoreError> {
+    fn sync_and_answer(&mut self, mut written: Vec<Job>) -> Result<(), Trouble> {
         let length: usize = written.iter().map(|job| job.frames.len()).sum();
         let mut offset = self.at - u32::try_from(length).unwrap_or(0);
-        if let Err(error) = self.sync_file() {
+        if self.sync_file().is_err() {
             let mut ledger = self.core.lock();
             ledger.poisoned = true;
             for job in written.iter_mut().filter(|job| !job.visible) {
-                ledger.withdraw(job);
+                ledger.withdraw(job, || StoreError::Poisoned);
                 if let Some(done) = job.done.take() {
                     let _ = done.send(Err(StoreError::Poisoned));
                 }
             }
-            return Err(error);
+            return Err(Trouble::Fatal);
         }
         let mut ledger = self.core.lock();
         for job in &mut written {
@@ -218,7 +240,7 @@ impl Writer {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    fn sync(&mut self) -> io::Result<()> {
         if self.unsynced.is_some() {
             self.sync_file()?;
         }
@@ -226,14 +248,8 @@ impl Writer {
         Ok(())
     }
 
-    fn sync_file(&mut self) -> Result<(), StoreError> {
-        self.segment.file.sync_data().map_err(|error| failed("syncing the log", error)).map_err(
-            |error| match error {
-                // A sync that fails says nothing about what is on the disk, whatever its reason.
-                StoreError::NoSpace { .. } => StoreError::Poisoned,
-                error => error,
-            },
-        )?;
+    fn sync_file(&mut self) -> io::Result<()> {
+        self.segment.file.sync_data()?;
         self.unsynced = None;
         self.core.synced_position.store(self.segment.base + u64::from(self.at), Ordering::Release);
         self.core.count_sync();
@@ -241,14 +257,14 @@ impl Writer {
     }
 
     /// Moves on to a new segment when the next append does not fit.
-    fn make_room(&mut self, length: usize) -> Result<(), StoreError> {
+    fn make_room(&mut self, length: usize) -> Result<(), Trouble> {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let fits = self.at.checked_add(length).is_some_and(|end| end <= SEGMENT_BYTES);
         if fits || self.at == SEGMENT_HEADER {
             return Ok(());
         }
         // All of a segment is synced before the next one is used, so only the last one can be torn.
-        self.sync().map_err(|_| StoreError::Poisoned)?;
+        self.sync().map_err(|_| Trouble::Fatal)?;
         let (number, base) = (self.segment.number + 1, self.segment.base + u64::from(self.at));
         let bytes = (SEGMENT_HEADER + length).max(self.step);
         let log = self.core.folder.log();
@@ -270,7 +286,7 @@ impl Writer {
     }
 
     /// Lays zeros up to `end` at least, and a step further when there is space.
-    fn extend(&mut self, end: u32) -> Result<(), StoreError> {
+    fn extend(&mut self, end: u32) -> Result<(), Trouble> {
         if end <= self.ready {
             return Ok(());
         }
@@ -282,7 +298,7 @@ impl Writer {
             Err(error) if is_full(error) => tried = self.lay_zeros(end),
             Err(_) => {}
         }
-        tried.map_err(|error| failed("the log", error))
+        tried.map_err(|error| if is_full(&error) { Trouble::NoSpace("the log") } else { Trouble::Fatal })
     }
 
     fn lay_zeros(&mut self, to: u32) -> io::Result<()> {
@@ -308,25 +324,29 @@ impl Writer {
                 kept.push_back(job);
                 continue;
             }
-            ledger.withdraw(&job);
+            ledger.withdraw(&job, &error);
             if let Some(done) = job.done.take() {
                 let _ = done.send(Err(error()));
             }
         }
         ledger.queued_bytes = kept.iter().map(|job: &Job| job.frames.len()).sum();
         let starving = !kept.is_empty() && !ledger.closing;
-        if !ledger.closing {
+        if ledger.closing {
+            ledger.lost_at_close |= !kept.is_empty();
+        } else {
             ledger.queue = kept;
         }
         starving
     }
 
     fn poison(&mut self, batch: VecDeque<Job>) {
+        self.unsynced = None;
         self.core.lock().poisoned = true;
         self.fail(batch, || StoreError::Poisoned);
         let mut ledger = self.core.lock();
         ledger.queue.clear();
         ledger.queued_bytes = 0;
+        ledger.sync_wanted = false;
         ledger.end_waiting(|| StoreError::Poisoned);
     }
 
@@ -344,11 +364,11 @@ impl Writer {
         if synced > marked && self.at > SEGMENT_HEADER {
             let mark = mark_frame(synced);
             let end = self.at + u32::try_from(mark.len()).unwrap_or(0);
-            let write = self.extend(end).and_then(|()| {
-                let write = self.segment.file.write_all_at(&mark, u64::from(self.at));
-                write.and_then(|()| self.segment.file.sync_data()).map_err(|error| failed("marking the log", error))
-            });
-            if write.is_ok() {
+            let write = self.extend(end).is_ok() && {
+                let file = &self.segment.file;
+                file.write_all_at(&mark, u64::from(self.at)).and_then(|()| file.sync_data()).is_ok()
+            };
+            if write {
                 self.at = end;
                 self.core.lock().applied = self.segment.base + u64::from(end);
             }
