@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     const MOUNTS: &str = "\
-22 1 259:2 / / rw,relatime shared:1 - ext4 /dev/root rw
+22 1 259:2 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 30 22 0:25 / /home/my\\040disk rw,nosuid shared:5 master:1 - btrfs /dev/sdb1 rw,subvol=/
 31 30 0:26 / /home/my\\040disk/cache rw - tmpfs tmpfs rw,size=8k
 not a mount
