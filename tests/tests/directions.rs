@@ -113,6 +113,7 @@ const TABLE: &[Row] = &[
             ("serde_json", "results as JSON"),
             ("tempfile", "the folder in which `demo` works"),
             ("tokio", "the runtime, and Ctrl-C"),
+            ("unicode-width", "aligned columns, whatever the script"),
         ],
     },
     // Its program is a process to be killed; it opens the default store as a host without the facade does.

@@ -1,1 +1,314 @@
-//! x
+//! Keeps the conversations of LLM agents: five minutes with the one crate that a host needs.
+//!
+//! # Open
+//!
+//! A store is named by a URL: `sled:PATH` is the default store, a folder on disk; `memory:` lives as long as the process. There is one
+//! entry, [`SessionManager`], and nothing to import beyond this crate.
+//!
+//! ```
+//! use sessions_api::{NewSession, SessionError, SessionManager};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), SessionError> {
+//! let sessions = SessionManager::open("memory:").await?;
+//! let chat = sessions.create(NewSession::titled("Fix the build")).await?;
+//! assert_eq!(chat.summary().await?.title.as_deref(), Some("Fix the build"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Create
+//!
+//! A session has an id, and may have a key of the host's own, by which it is opened or created at once, also when several do so in the
+//! same moment.
+//!
+//! ```
+//! # use sessions_api::{SessionError, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), SessionError> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! let first = sessions.open_or_create("user-123").await?;
+//! let again = sessions.open_or_create("user-123").await?;
+//! assert_eq!(first.id(), again.id());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Append
+//!
+//! A message has a role and parts: text, reasoning, tool calls and their results, files, and whatever else a provider sent, kept to the
+//! letter. The [`Receipt`] says where the message stands and what it survives. With an idempotency key a retry is harmless.
+//!
+//! ```
+//! # use sessions_api::{Append, AppendOutcome, Message, MessagePart, SessionError, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! chat.append(Message::user("What is in src/lib.rs?")).await?;
+//! let call = MessagePart::tool_call("call-1", "read_file", r#"{"path":"src/lib.rs"}"#)?;
+//! chat.append(Message::assistant("I look.").with(call)).await?;
+//! chat.append(Message::tool_result("call-1", "pub mod parser;")).await?;
+//!
+//! let answer = || Append::from(Message::assistant("A parser.")).idempotency_key("turn-1");
+//! let receipt = chat.append(answer()).await?;
+//! let retried = chat.append(answer()).await?;
+//! assert_eq!((receipt.seq, retried.seq), (receipt.seq, receipt.seq));
+//! assert_eq!(retried.outcome, AppendOutcome::Replayed);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! One writer may have many appends in flight, in order: [`Session::enqueue`].
+//!
+//! # Durability
+//!
+//! An append answers when it has reached its level, and the receipt names the level: [`Durability::Disk`] survives a power cut and is what
+//! `sled:PATH` gives unless told otherwise, [`Durability::Process`] survives kill -9, [`Durability::Volatile`] may go with the process. A
+//! host that streams an answer appends at `Process` and waits for the disk once a turn.
+//!
+#![cfg_attr(feature = "sled", doc = "```")]
+#![cfg_attr(not(feature = "sled"), doc = "```ignore")]
+//! # use sessions_api::{Append, Durability, Message, SessionError, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let url = format!("sled:{}", folder.path().join("chats").display());
+//! let sessions = SessionManager::open(url).await?;
+//! let chat = sessions.open_or_create("user-123").await?;
+//! let receipt = chat.append(Append::from(Message::user("Hello")).durability(Durability::Process)).await?;
+//! assert!(receipt.durability >= Durability::Process);
+//! chat.wait_durable(receipt.version, Durability::Disk).await?;
+//! # sessions.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Undo and branches
+//!
+//! The truth is a log that is only ever appended to. Undo, redo, clear and checkout are appended too, so each can be taken back, and the
+//! way that was left is a branch that stays reachable.
+//!
+//! ```
+//! # use sessions_api::{Message, SessionError, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), SessionError> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! chat.append(Message::user("Pick a colour.")).await?;
+//! chat.append(Message::assistant("Red.")).await?;
+//! chat.undo(1).await?;
+//! chat.append(Message::assistant("Blue.")).await?;
+//!
+//! let branches = chat.branches().await?;
+//! assert_eq!(branches.len(), 2);
+//! chat.checkout(branches[0].branch).await?;
+//! assert_eq!(chat.last(1).await?[0].text(), "Red.");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Fork
+//!
+//! A fork is a session of its own that begins with the history of another. It costs one append, whatever the length of that history.
+//!
+//! ```
+//! # use sessions_api::{At, Message, SessionError, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), SessionError> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! let asked = chat.append(Message::user("Pick a colour.")).await?;
+//! chat.append(Message::assistant("Red.")).await?;
+//! let other = chat.fork(At::Message(asked.message)).await?;
+//! other.append(Message::assistant("Blue.")).await?;
+//! assert_eq!(chat.last(1).await?[0].text(), "Red.");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Read
+//!
+//! The newest messages are read without the ones before them; all of them come in pages; and any version that ever was can be seen again.
+//!
+//! ```
+//! # use sessions_api::{At, Message, SessionError, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), SessionError> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! for number in 1..=3 {
+//!     chat.append(Message::user(format!("Note {number}"))).await?;
+//! }
+//! let before = chat.version().await?;
+//! chat.undo(2).await?;
+//!
+//! let mut pages = chat.messages().await?;
+//! let mut seen = 0;
+//! while let Some(page) = pages.next_page().await? {
+//!     seen += page.len();
+//! }
+//! assert_eq!(seen, 1);
+//! assert_eq!(chat.last_at(At::Version(before), 10).await?.len(), 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Context
+//!
+//! What is sent to a model fits a budget and is valid whatever was cut, forked or interrupted: a call that was never answered gets an
+//! `interrupted` result, and the context says so. The log stays as it was.
+//!
+//! ```
+//! # use sessions_api::{Budget, Message, MessagePart, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! chat.append(Message::system("Be brief.")).await?;
+//! chat.append(Message::user("List the files.")).await?;
+//! let call = MessagePart::tool_call("call-1", "list_files", "{}")?;
+//! chat.append(Message::assistant("I look.").with(call)).await?;
+//!
+//! let context = chat.context(Budget::tokens(1_000)).await?;
+//! assert_eq!(context.messages.len(), 4);
+//! assert_eq!(context.repairs.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Subscribe
+//!
+//! A subscription gives what is committed behind a version, without gaps, and waits for what comes.
+//!
+//! ```
+//! # use sessions_api::{Message, SessionError, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), SessionError> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! let mut updates = chat.subscribe(chat.version().await?);
+//! chat.append(Message::user("Hello")).await?;
+//! let update = updates.next().await?;
+//! assert_eq!(update.message().map(|message| message.text()).as_deref(), Some("Hello"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! There is one error, [`SessionError`]. What a caller can act on is a variant or a [`kind`](SessionError::kind); no message shows content.
+//!
+//! ```
+//! # use sessions_api::{ErrorKind, RuleViolation, SessionError, SessionManager};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), SessionError> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! assert!(matches!(chat.undo(1).await, Err(SessionError::Rule(RuleViolation::NothingToUndo))));
+//! let lost = sessions.find("key:nobody").await.err().map(|error| error.kind());
+//! assert_eq!(lost, Some(ErrorKind::NotFound));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Parts of one's own
+//!
+//! Every part can be one's own: the store, the clock, identities, randomness, token counts. In a test the store lives in memory and time
+//! stands still; a store of one's own implements [`SessionLog`] and is held to its contract by the laws of `sessions-testkit`.
+//!
+//! ```
+//! use sessions_api::{Clock, MemoryStore, Message, Moment, SessionError, SessionManager};
+//!
+//! struct Noon;
+//!
+//! impl Clock for Noon {
+//!     fn now(&self) -> Moment {
+//!         Moment::from_millis(1_767_268_800_000)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), SessionError> {
+//! let sessions = SessionManager::builder().store(MemoryStore::new()).clock(Noon).build().await?;
+//! let chat = sessions.open_or_create("user-123").await?;
+//! chat.append(Message::user("What time is it?")).await?;
+//! assert_eq!(chat.last(1).await?[0].at.to_string(), "2026-01-01T12:00:00.000Z");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # All of it
+//!
+#![cfg_attr(feature = "sled", doc = "```standalone_crate")]
+#![cfg_attr(not(feature = "sled"), doc = "```ignore")]
+//! use sessions_api::{At, Budget, Message, NewSession, SessionError, SessionManager};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # std::env::set_current_dir(folder.path())?;
+//! let sessions = SessionManager::open("sled:./chats").await?;    // default store, disk durability
+//! let chat = sessions.create(NewSession::titled("Fix the build")).await?;
+//! let receipt = chat.append(Message::user("Why does E0502 happen?")).await?;
+//! chat.append(Message::assistant("Because …")).await?;
+//! chat.undo(1).await?;                                           // appended, not deleted
+//! let other = chat.fork(At::Message(receipt.message)).await?;    // costs one append, whatever the length
+//! for message in chat.last(50).await? {                          // reads 50 messages, not the session
+//!     println!("{}", message.text());
+//! }
+//! let context = chat.context(Budget::tokens(8_000)).await?;      // valid for the provider, within budget
+//! let mut updates = chat.subscribe(receipt.version);             // gap-free
+//! # assert_eq!(receipt.durability, sessions_api::Durability::Disk);
+//! # assert_eq!(context.messages.len(), 1);
+//! # assert_eq!(other.last(9).await?.len(), 1);
+//! # assert_eq!(updates.next().await?.seq, receipt.version + 1);
+//! sessions.close().await?;
+//! # std::env::set_current_dir("/")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! `sled` (default): the default store. With `default-features = false` there is the store in memory, and what a host brings.
+//!
+//! Must not know: rules, use cases, or how anything is stored. This crate wires, and passes nothing on that it does not have to.
+
+#[cfg(feature = "sled")]
+pub mod maintenance;
+mod manager;
+mod url;
+
+pub use manager::{Builder, NoStoreNamed, SessionManager};
+pub use sessions_app::{
+    Append, AppendOutcome, At, BranchInfo, Entry, ErrorKind, Export, Forked, Format, ImportError, ImportOptions,
+    ImportReport, InFlight, ListPage, Messages, MoveReceipt, NewSession, Opened, Ports, Query, Receipt, Session,
+    SessionError, Settings, SortBy, Subscription, Update,
+    transfer::{DETECT_BYTES, Repaired, Report, SetAside, detect},
+};
+pub use sessions_domain::{
+    Actor, Appended, Cleared, CommitHash, Created, Described, Event, FileRef, ForkPoint, ImportSource, InvalidHistory,
+    InvalidId, InvalidJson, InvalidKey, Json, Kind, LineageId, Message, MessageId, MessageMetadata, MessagePart,
+    MessageRole, Moment, MoveCause, Moved, Origin, Place, Residue, ResidueLine, RuleViolation, SessionId, SessionKey,
+    SessionStatus, SessionSummary, Stamp, StoredMessage, TokenUsage, ToolCall, ToolContent, ToolResult, View,
+    context::{Budget, Context, OverBudget},
+    json_depth,
+    pairing::Repair,
+};
+#[cfg(feature = "sled")]
+pub use sessions_infra::sled::{
+    Figures, Finding, IndexReport, OpenReport, RepairAction, RepairReport, Severity, SledOptions, SledStore, TornTail,
+    VerifyReport,
+};
+pub use sessions_infra::{
+    MemoryStore,
+    disk::{FileSystem, SyncTimes},
+    environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+};
+pub use sessions_ports::{
+    BackendError, BackendErrorKind, Claim, Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError,
+    Expected, Head, IdGenerator, KindFilter, Order, Page, ReadRange, Record, Row, RowChange, RowPage, SessionLog,
+    StoreError, StoreId, StoredClaim, TokenCounter,
+};
+pub use url::{InvalidStoreUrl, StoreUrl};

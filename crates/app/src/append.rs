@@ -2,19 +2,24 @@
 //!
 //! Must not know: rules of the conversation; the domain decides.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use sessions_domain::{
     CommitHash, Event, Message, MessageId, OpenCalls, RuleViolation, View,
     decide::{self, CallsOnPath, Element, ElementKind, Walk, Window},
 };
-use sessions_ports::{Digest, Durability};
+use sessions_ports::{Digest, Durability, StoreError};
 
 use crate::{
     error::SessionError,
     keyed,
     reading::{BackWalk, Bounds},
     session::Session,
-    transact::{Plan, Through},
+    transact::{MAX_ATTEMPTS, Placed, Plan, Through, lost_every_race},
 };
 
 /// A message to append, and how.
@@ -107,6 +112,28 @@ impl Serialize for Receipt {
     }
 }
 
+/// An append that has its place in the log and is not yet through. Dropping it changes nothing about the append.
+pub struct InFlight(Pin<Box<dyn Future<Output = Result<Receipt, SessionError>> + Send>>);
+
+impl Future for InFlight {
+    type Output = Result<Receipt, SessionError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl std::fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InFlight").finish_non_exhaustive()
+    }
+}
+
+enum Queueing {
+    Replayed(Receipt),
+    Placed(Placed, MessageId),
+}
+
 impl Session {
     /// Appends a message, or several at once, and waits for its durability.
     ///
@@ -116,34 +143,83 @@ impl Session {
     /// [`SessionError::Rule`] when the conversation does not allow it, [`SessionError::KeyReused`], [`SessionError::Conflict`] when
     /// [`Append::after`] does not hold, and the store's.
     pub async fn append(&self, append: impl Into<Append> + Send) -> Result<Receipt, SessionError> {
-        let append = append.into();
+        self.append_all(&append.into()).await
+    }
+
+    /// Gives an append its place in the log and answers at once; the [`InFlight`] answers when it is through.
+    ///
+    /// Appends that are queued one after the other take their places in that order, and the store writes them together. So one writer
+    /// has many appends in flight and waits for all of them about as long as for one.
+    ///
+    /// ```
+    /// # async fn shown(session: sessions_app::Session) -> Result<(), sessions_app::SessionError> {
+    /// # use sessions_domain::Message;
+    /// let question = session.enqueue(Message::user("and the other one?")).await?;
+    /// let answer = session.enqueue(Message::assistant("the same")).await?;
+    /// let (question, answer) = (question.await?, answer.await?);
+    /// assert!(question.seq < answer.seq);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::append`], as far as they show before anything is written.
+    pub async fn enqueue(&self, append: impl Into<Append> + Send) -> Result<InFlight, SessionError> {
+        let (append, session) = (append.into(), self.clone());
+        match self.placed(&append).await? {
+            Queueing::Replayed(receipt) => Ok(InFlight(Box::pin(std::future::ready(Ok(receipt))))),
+            Queueing::Placed(placed, id) => Ok(InFlight(Box::pin(async move {
+                match placed.through().await {
+                    Ok(done) => Ok(receipt_of(done, id)),
+                    Err(error) => {
+                        session.may_retry(&append, error).await?;
+                        session.append_all(&append).await
+                    }
+                }
+            }))),
+        }
+    }
+
+    async fn append_all(&self, append: &Append) -> Result<Receipt, SessionError> {
+        for _ in 0..MAX_ATTEMPTS {
+            match self.placed(append).await? {
+                Queueing::Replayed(receipt) => return Ok(receipt),
+                Queueing::Placed(placed, id) => match placed.through().await {
+                    Ok(done) => return Ok(receipt_of(done, id)),
+                    Err(error) => self.may_retry(append, error).await?,
+                },
+            }
+        }
+        Err(lost_every_race(self.lane()))
+    }
+
+    /// Decides and queues once, with whatever has to be looked up for it.
+    async fn placed(&self, append: &Append) -> Result<Queueing, SessionError> {
         let durability = append.durability.unwrap_or(self.manager().durability());
-        let claim = self.claim_of(&append).await?;
+        let claim = self.claim_of(append).await?;
         let after = self.seq_of(append.after).await?;
         let mut on_path = CallsOnPath::default();
         loop {
             if let Some(receipt) = self.replayed(claim, durability).await? {
-                return Ok(receipt);
+                return Ok(Queueing::Replayed(receipt));
             }
             self.know_open_calls().await?;
             let mut ids: Vec<MessageId> = Vec::new();
             let mut unknown_open = false;
-            let outcome = self
-                .manager()
-                .transact(self.lane(), durability, |view| {
-                    if matches!(view.open_calls(), OpenCalls::Unknown) {
-                        unknown_open = true;
-                        return Ok(None);
-                    }
-                    if let Some(after) = after.filter(|after| *after != view.head()) {
-                        return Err(SessionError::Conflict { expected: after, actual: view.head() });
-                    }
-                    ids.clear();
-                    self.decide(view, &append.messages, &on_path, claim, &mut ids).map(Some)
-                })
-                .await;
+            let mut decide = |view: &View| {
+                if matches!(view.open_calls(), OpenCalls::Unknown) {
+                    unknown_open = true;
+                    return Ok(None);
+                }
+                if let Some(after) = after.filter(|after| *after != view.head()) {
+                    return Err(SessionError::Conflict { expected: after, actual: view.head() });
+                }
+                ids.clear();
+                self.decide(view, &append.messages, &on_path, claim, &mut ids).map(Some)
+            };
+            let outcome = self.manager().place(self.lane(), durability, &mut decide).await;
             match (outcome, ids.last()) {
-                (Ok(Some(done)), Some(id)) => return Ok(receipt_of(done, *id)),
+                (Ok(Some(placed)), Some(id)) => return Ok(Queueing::Placed(placed, *id)),
                 (Ok(_), _) if unknown_open => {}
                 (Ok(_), _) => return Err(RuleViolation::EmptyMessage.into()),
                 (Err(SessionError::Rule(RuleViolation::ResultWithoutCall { call_id })), _) if is_empty(&on_path) => {
@@ -157,6 +233,18 @@ impl Session {
                 (Err(_), _) => {}
             }
         }
+    }
+
+    /// After a commit that failed: `Ok` when the append is to be decided again, because another was faster.
+    async fn may_retry(&self, append: &Append, error: StoreError) -> Result<(), SessionError> {
+        if let StoreError::Conflict { actual, .. } = error {
+            return self.manager().catch_up(self.lane(), actual).await;
+        }
+        // Another append with the same key was faster: its receipt is ours.
+        if append.idempotency_key.is_some() && self.is_claimed(self.claim_of(append).await?).await? {
+            return Ok(());
+        }
+        Err(error.into())
     }
 
     async fn is_claimed(&self, claim: Option<(Digest, Digest)>) -> Result<bool, SessionError> {

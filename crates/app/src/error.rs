@@ -5,7 +5,7 @@
 use sessions_domain::{
     InvalidHistory, InvalidId, InvalidKey, MessageId, RuleViolation, SessionId, codec::CodecError, context::OverBudget,
 };
-use sessions_ports::{EntropyError, StoreError};
+use sessions_ports::{BackendErrorKind, EntropyError, StoreError};
 
 use crate::transfer::ImportError;
 
@@ -111,6 +111,9 @@ pub enum SessionError {
     /// A file cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// What the host wired cannot be: a store's URL that names no store, say. The source says what is wrong.
+    #[error(transparent)]
+    Configuration(Box<dyn std::error::Error + Send + Sync>),
     /// The system gave no random bytes.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -135,6 +138,8 @@ pub enum ErrorKind {
     Damaged,
     /// There is no space left.
     NoSpace,
+    /// The system, or a rule about people, does not allow it.
+    NotAllowed,
     /// A limit is reached.
     Limit,
     /// It failed.
@@ -151,6 +156,7 @@ impl ErrorKind {
             Self::Locked => "locked",
             Self::Damaged => "damaged",
             Self::NoSpace => "no_space",
+            Self::NotAllowed => "not_allowed",
             Self::Limit => "limit",
             Self::Failed => "failed",
         }
@@ -170,7 +176,8 @@ impl SessionError {
             | Self::InvalidKey(_)
             | Self::Rule(_)
             | Self::OverBudget(_)
-            | Self::Unwritable(_) => ErrorKind::Invalid,
+            | Self::Unwritable(_)
+            | Self::Configuration(_) => ErrorKind::Invalid,
             Self::Conflict { .. } | Self::KeyReused => ErrorKind::Conflict,
             Self::LimitReached { .. } => ErrorKind::Limit,
             Self::InvalidRecord { .. } | Self::InvalidHistory { .. } | Self::Unexportable(_) => ErrorKind::Damaged,
@@ -186,6 +193,11 @@ impl SessionError {
                 StoreError::Locked { .. } => ErrorKind::Locked,
                 StoreError::TooLarge { .. } => ErrorKind::Limit,
                 StoreError::TooWeak { .. } => ErrorKind::Invalid,
+                StoreError::Backend(error) => match error.kind {
+                    BackendErrorKind::Permission => ErrorKind::NotAllowed,
+                    BackendErrorKind::Path => ErrorKind::Invalid,
+                    _ => ErrorKind::Failed,
+                },
                 _ => ErrorKind::Failed,
             },
         }

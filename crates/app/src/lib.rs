@@ -20,7 +20,7 @@ mod subscription;
 mod transact;
 pub mod transfer;
 
-pub use append::{Append, AppendOutcome, Receipt};
+pub use append::{Append, AppendOutcome, InFlight, Receipt};
 pub use directory::{ListPage, Query, SortBy};
 pub use error::{ErrorKind, SessionError};
 pub use history::{Entry, Messages};

@@ -50,7 +50,7 @@ pub(crate) const MAX_BODY_BYTES: u64 = 64 << 20;
 const SNAPSHOT_EVERY: u64 = 64;
 
 /// How often a decision is taken again because another writer was faster.
-const MAX_ATTEMPTS: usize = 10_000;
+pub(crate) const MAX_ATTEMPTS: usize = 10_000;
 
 /// The future of a commit, and the records it holds as a view takes them in.
 type Submission = (std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>, Vec<Decided>);
@@ -64,36 +64,41 @@ impl SessionManager {
         mut decide: impl FnMut(&View) -> Result<Option<Plan>, SessionError> + Send,
     ) -> Result<Option<Through>, SessionError> {
         for _ in 0..MAX_ATTEMPTS {
-            self.refresh(lane).await?;
-            let outcome = {
-                let mut state = lane.lock();
-                let Some(view) = state.tail.clone() else { continue };
-                let Some(plan) = decide(&view)? else { return Ok(None) };
-                let submission = self.submit(&view, plan, durability)?;
-                drop(view);
-                self.start(lane, &mut state, submission)?
-            };
-            let (started, first, head) = outcome;
-            let outcome = match started {
-                Started::Done(outcome) => outcome,
-                Started::Queued(outcome) => outcome.await.unwrap_or(Err(StoreError::Closed)),
-            };
-            match outcome {
-                Ok(done) => {
-                    return Ok(Some(Through { first, version: done.version, head, durability: done.durability }));
-                }
-                Err(StoreError::Conflict { actual, .. }) => {
-                    match self.ports().store.wait(lane.id, actual, Durability::Volatile).await {
-                        // What was in the way failed: the tail is what it was.
-                        Ok(_) | Err(StoreError::NoSpace { .. } | StoreError::Backend(_)) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
+            let Some(placed) = self.place(lane, durability, &mut decide).await? else { return Ok(None) };
+            match placed.through().await {
+                Ok(through) => return Ok(Some(through)),
+                Err(StoreError::Conflict { actual, .. }) => self.catch_up(lane, actual).await?,
                 Err(error) => return Err(error.into()),
             }
         }
-        let at = lane.lock().tail.as_ref().map_or(0, |view| view.version());
-        Err(SessionError::Conflict { expected: at, actual: at })
+        Err(lost_every_race(lane))
+    }
+
+    /// Decides and queues: the commit has its place in the log when this answers, and is not through yet.
+    pub(crate) async fn place(
+        &self,
+        lane: &Arc<Lane>,
+        durability: Durability,
+        decide: &mut (impl FnMut(&View) -> Result<Option<Plan>, SessionError> + Send),
+    ) -> Result<Option<Placed>, SessionError> {
+        loop {
+            self.refresh(lane).await?;
+            let mut state = lane.lock();
+            let Some(view) = state.tail.clone() else { continue };
+            let Some(plan) = decide(&view)? else { return Ok(None) };
+            let submission = self.submit(&view, plan, durability)?;
+            drop(view);
+            return self.start(lane, &mut state, submission).map(Some);
+        }
+    }
+
+    /// Waits until what another writer appended is visible.
+    pub(crate) async fn catch_up(&self, lane: &Arc<Lane>, version: u64) -> Result<(), SessionError> {
+        match self.ports().store.wait(lane.id, version, Durability::Volatile).await {
+            // What was in the way may have failed: then the tail is what it was.
+            Ok(_) | Err(StoreError::NoSpace { .. } | StoreError::Backend(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Polls the commit once, which gives it its place in the log, and takes its records into the lane.
@@ -102,7 +107,7 @@ impl SessionManager {
         lane: &Arc<Lane>,
         state: &mut LaneState,
         (mut commit, records): Submission,
-    ) -> Result<(Started, u64, CommitHash), SessionError> {
+    ) -> Result<Placed, SessionError> {
         let invalid = |source| SessionError::InvalidHistory { session: lane.id, source };
         let first = records.first().map_or(0, |record| record.seq);
         let (version, head) = records.last().map_or((0, CommitHash::ZERO), |record| (record.seq, record.commit));
@@ -130,7 +135,7 @@ impl SessionManager {
                 Started::Queued(outcome)
             }
         };
-        Ok((started, first, head))
+        Ok(Placed { started, first, head })
     }
 
     /// Stamps, encodes and chains events behind a view.
@@ -188,6 +193,31 @@ impl SessionManager {
 enum Started {
     Done(Outcome),
     Queued(tokio::sync::oneshot::Receiver<Outcome>),
+}
+
+/// A commit that has its place in the log.
+pub(crate) struct Placed {
+    started: Started,
+    first: u64,
+    head: CommitHash,
+}
+
+impl Placed {
+    /// Waits until the commit has reached its level.
+    pub(crate) async fn through(self) -> Result<Through, StoreError> {
+        let outcome = match self.started {
+            Started::Done(outcome) => outcome,
+            Started::Queued(outcome) => outcome.await.unwrap_or(Err(StoreError::Closed)),
+        };
+        let done = outcome?;
+        Ok(Through { first: self.first, version: done.version, head: self.head, durability: done.durability })
+    }
+}
+
+/// What is left to say after [`MAX_ATTEMPTS`] conflicts.
+pub(crate) fn lost_every_race(lane: &Lane) -> SessionError {
+    let at = lane.lock().tail.as_ref().map_or(0, |view| view.version());
+    SessionError::Conflict { expected: at, actual: at }
 }
 
 /// Where a chain stands.

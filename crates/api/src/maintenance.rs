@@ -1,0 +1,258 @@
+//! Looking after a store by its URL: verify, repair, and a doctor's look at it and its disk.
+//!
+//! A store is verified and repaired while nobody has it open.
+//!
+//! Must not know: segments, records, or how findings are shown.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sessions_app::SessionError;
+use sessions_infra::{
+    disk::{FileSystem, SyncTimes},
+    sled::{self, OpenReport, RepairReport, SledOptions, SledStore, VerifyReport},
+};
+use sessions_ports::{BackendError, BackendErrorKind, Durability, SessionLog, StoreError};
+
+use crate::url::StoreUrl;
+
+/// A store in memory has no files to look after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a store in memory has no files to look after; name a store on disk, as in sled:./chats")]
+pub struct NothingOnDisk;
+
+/// Checks every record of a store that nobody has open. Changes nothing, and reports all that is wrong, not only the first.
+///
+/// # Errors
+/// [`StoreError::Locked`] when somebody has it open, [`StoreError::ForeignFormat`], and the system's.
+pub async fn verify(url: &StoreUrl) -> Result<VerifyReport, SessionError> {
+    let path = path_of(url)?;
+    blocking(move || sled::verify(&path).map_err(SessionError::from)).await
+}
+
+/// Sets aside what a store cannot read, so that the rest works; nothing is deleted. With `dry_run` it only says what it would do.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn repair(url: &StoreUrl, dry_run: bool) -> Result<RepairReport, SessionError> {
+    let path = path_of(url)?;
+    blocking(move || sled::repair(&path, dry_run).map_err(SessionError::from)).await
+}
+
+/// One thing that the doctor looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// What was looked at, as in `file system`.
+    pub check: &'static str,
+    /// What was seen.
+    pub what: String,
+    /// What to do about it, where something should be done.
+    pub advice: Option<&'static str>,
+    /// A figure for programs, where there is one: bytes, microseconds.
+    pub value: Option<u64>,
+}
+
+impl Observation {
+    fn of(check: &'static str, what: impl Into<String>) -> Self {
+        Self { check, what: what.into(), advice: None, value: None }
+    }
+
+    fn advise(mut self, advice: &'static str) -> Self {
+        self.advice = Some(advice);
+        self
+    }
+
+    fn value(mut self, value: u64) -> Self {
+        self.value = Some(value);
+        self
+    }
+}
+
+/// Appends with a sync that the doctor measures.
+const SYNCS: usize = 50;
+
+/// Bytes of each.
+const SYNC_BYTES: usize = 512;
+
+/// A sync that is faster than this did not reach a disk, as far as disks are known.
+const TOO_FAST: Duration = Duration::from_micros(10);
+
+/// A sync that is slower than this makes every append wait noticeably.
+const SLOW: Duration = Duration::from_millis(10);
+
+/// Looks at a store and the disk it lies on. Makes no store where there is none.
+///
+/// # Errors
+/// The URL's. What is wrong with the store or the disk is an observation.
+pub async fn diagnose(url: &StoreUrl) -> Result<Vec<Observation>, SessionError> {
+    let path = path_of(url)?;
+    let mut seen = vec![Observation::of("store", url.to_string())];
+    if !path.exists() {
+        let nothing = Observation::of("format", "there is no store at this path yet");
+        seen.push(nothing.advise("the first session that you create makes it"));
+        let beside = existing_parent(&path);
+        seen.extend(blocking(move || Ok(disk(&beside, &beside))).await?);
+        return Ok(seen);
+    }
+    seen.push(format_of(&path));
+    seen.extend(opened(&path).await);
+    let inside = path.clone();
+    seen.extend(
+        blocking(move || {
+            let mut seen = sizes(&inside);
+            seen.extend(disk(&inside, &existing_parent(&inside)));
+            Ok(seen)
+        })
+        .await?,
+    );
+    Ok(seen)
+}
+
+fn path_of(url: &StoreUrl) -> Result<PathBuf, SessionError> {
+    match url {
+        StoreUrl::Sled(path) => Ok(path.clone()),
+        StoreUrl::Memory => Err(SessionError::Configuration(Box::new(NothingOnDisk))),
+    }
+}
+
+/// Runs work that waits for a disk where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
+) -> Result<T, SessionError> {
+    let lost = |error| BackendError::new(BackendErrorKind::Internal, "looking after the store", error);
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::from(lost(error)))?
+}
+
+fn format_of(path: &Path) -> Observation {
+    match fs::read(path.join("FORMAT")) {
+        Ok(bytes) => {
+            let head = bytes.get(..bytes.len().min(200)).unwrap_or_default();
+            let line = String::from_utf8_lossy(head).lines().next().unwrap_or_default().to_owned();
+            Observation::of("format", line)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Observation::of("format", "the folder is no store")
+            .advise("name the folder of a store, or one that does not exist yet"),
+        Err(error) => Observation::of("format", error.to_string()),
+    }
+}
+
+/// What opening says: the level it gives, who has it open, what had to be mended.
+async fn opened(path: &Path) -> Vec<Observation> {
+    match SledStore::open(path, SledOptions::default()).await {
+        Ok(store) => {
+            let best = store.strongest();
+            let mut seen = vec![
+                Observation::of("lock", "nobody else has the store open"),
+                opening(store.report()),
+                Observation::of("durability", format!("{best}: {}", promise(best))),
+            ];
+            if let Err(error) = store.close().await {
+                seen.push(Observation::of("closed", error.to_string()).advise("run `verify`"));
+            }
+            seen
+        }
+        Err(StoreError::Locked { pid, since }) => {
+            let owner = format!("process {pid} has the store open since {since}");
+            vec![Observation::of("lock", owner).advise("close it there before you verify or repair")]
+        }
+        Err(error) => {
+            vec![Observation::of("opened", error.to_string()).advise("run `verify` to see what is wrong with it")]
+        }
+    }
+}
+
+fn opening(report: &OpenReport) -> Observation {
+    if report.is_quiet() {
+        Observation::of("opened", format!("cleanly, {} records read from the log", report.replayed))
+    } else {
+        Observation::of("opened", report.to_string())
+    }
+}
+
+fn promise(level: Durability) -> &'static str {
+    match level {
+        Durability::Volatile => "what is acknowledged lives as long as the process",
+        Durability::Process => "what is acknowledged survives the death of the process",
+        Durability::Disk => "what is acknowledged survives a power cut, as far as the disk keeps its word",
+    }
+}
+
+/// The store's files, by what stands at the top of its folder.
+fn sizes(path: &Path) -> Vec<Observation> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    let mut parts: Vec<(String, u64, u64)> = entries
+        .flatten()
+        .map(|entry| {
+            let (files, bytes) = size_of(&entry.path());
+            (entry.file_name().to_string_lossy().into_owned(), files, bytes)
+        })
+        .collect();
+    parts.sort();
+    let total: u64 = parts.iter().map(|(_, _, bytes)| bytes).sum();
+    let part = |(name, files, bytes): (String, u64, u64)| {
+        Observation::of("files", format!("{name}: {files} files, {bytes} bytes")).value(bytes)
+    };
+    let mut seen: Vec<Observation> = parts.into_iter().map(part).collect();
+    seen.push(Observation::of("size", format!("{total} bytes")).value(total));
+    seen
+}
+
+/// Files and bytes at and below a path. Links are not followed.
+fn size_of(path: &Path) -> (u64, u64) {
+    let Ok(about) = fs::symlink_metadata(path) else { return (0, 0) };
+    if !about.is_dir() {
+        return (1, about.len());
+    }
+    let below = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size_of(&entry.path()));
+    below.fold((0, 0), |(files, bytes), (more, size)| (files + more, bytes + size))
+}
+
+/// The file system of the store, and how long a sync takes beside it.
+fn disk(path: &Path, beside: &Path) -> Vec<Observation> {
+    let system = FileSystem::of(path);
+    let probe = if FileSystem::of(beside) == system { beside } else { path };
+    let mut seen = vec![match &system {
+        None => Observation::of("file system", "the system does not say"),
+        Some(on) => {
+            let said = format!("{} on {}, mounted at {}", on.kind, on.device, on.mounted_at.display());
+            let said = Observation::of("file system", said);
+            if on.is_volatile() {
+                said.advise("it lives in memory: nothing on it survives a restart, so put the store on a disk")
+            } else if on.is_remote() {
+                said.advise("it is another machine's: what a sync promises there is that machine's to keep")
+            } else {
+                said
+            }
+        }
+    }];
+    seen.push(match SyncTimes::measure(probe, SYNC_BYTES, SYNCS) {
+        Err(error) => Observation::of("fdatasync", format!("not measured: {error}"))
+            .advise("let this account write to the folder that the store stands in"),
+        Ok(times) => {
+            let (median, slow) = (times.percentile(50), times.percentile(99));
+            let (half, most) = (median.as_micros(), slow.as_micros());
+            let said = format!("{half} µs (median of {SYNCS} appends of {SYNC_BYTES} bytes), {most} µs at worst");
+            let said = Observation::of("fdatasync", said).value(u64::try_from(half).unwrap_or(u64::MAX));
+            let in_memory = system.as_ref().is_some_and(FileSystem::is_volatile);
+            if median < TOO_FAST && !in_memory {
+                said.advise("this is faster than disks are: check that the disk or its machine does not ignore syncs")
+            } else if median > SLOW {
+                said.advise(
+                    "every append at disk level waits this long: let several be in flight, or stream at process level",
+                )
+            } else {
+                said
+            }
+        }
+    });
+    seen
+}
+
+/// The nearest folder above a path that exists.
+fn existing_parent(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new(".")).to_owned()
+}

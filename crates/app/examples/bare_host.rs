@@ -1,0 +1,291 @@
+//! A host with parts of its own: no facade, no store of the project, no async runtime beyond a bare tokio.
+//!
+//! All that `sessions-app` asks of a host is a store of logs, a clock, identities, random bytes and a token count. Here they are as small
+//! as they can be. The store is single-threaded at heart (one mutex), so it keeps most of the contract of [`SessionLog`] for free; see
+//! `sessions-testkit` for the laws that a real one is held to. Run it with `cargo run -p sessions-app --example bare_host`.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sessions_app::{NewSession, Ports, SessionManager, Settings};
+use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId, context};
+use sessions_ports::{
+    Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError, Expected, Head, IdGenerator, KindFilter,
+    Order, Page, ReadRange, Record, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim, TokenCounter,
+};
+use tokio::sync::Notify;
+
+/// One session: its records, and the row that a list shows of it.
+struct Log {
+    records: Vec<Record>,
+    row: Row,
+    changed: u64,
+    snapshot: Option<Bytes>,
+}
+
+/// Everything, behind one lock: a commit is checked and applied while nobody else looks, so it is atomic, and visible at once and whole.
+#[derive(Default)]
+struct State {
+    logs: HashMap<SessionId, Log>,
+    keys: HashMap<Digest, SessionId>,
+    claims: HashMap<(SessionId, Digest), StoredClaim>,
+    changes: u64,
+    closed: bool,
+}
+
+/// A store over a map and vectors.
+#[derive(Default)]
+struct MapStore {
+    state: Mutex<State>,
+    committed: Notify,
+}
+
+impl MapStore {
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed { Err(StoreError::Closed) } else { work(&mut state) }
+    }
+}
+
+impl State {
+    fn head(&self, session: SessionId) -> Option<Head> {
+        let records = &self.logs.get(&session)?.records;
+        let (first, last) = (records.first()?, records.last()?);
+        Some(Head { version: last.seq, commit: last.commit, first: first.seq })
+    }
+
+    /// Checks everything first, so that what fails leaves nothing behind.
+    fn commit(&mut self, commit: Commit) -> Result<Committed, StoreError> {
+        let Some((first, last)) = commit.records.first().zip(commit.records.last()) else {
+            return Err(StoreError::Malformed { what: "a commit has at least one record" });
+        };
+        let (first, version) = (first.seq, last.seq);
+        match (commit.expected, self.head(commit.session)) {
+            (Expected::NoStream, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
+            (Expected::Exactly(_), None) => return Err(StoreError::NotFound { session: commit.session }),
+            (Expected::Exactly(expected), Some(head)) if head.version != expected => {
+                return Err(StoreError::Conflict { expected, actual: head.version });
+            }
+            _ => {}
+        }
+        if let Some(session) = commit.key.and_then(|key| self.keys.get(&key)) {
+            return Err(StoreError::KeyTaken { session: *session });
+        }
+        self.keys.extend(commit.key.map(|key| (key, commit.session)));
+        for claim in commit.claims {
+            let claimed = StoredClaim { payload: claim.payload, seq: first + u64::from(claim.offset), version };
+            self.claims.insert((commit.session, claim.key), claimed);
+        }
+        self.changes += 1;
+        let log = self.logs.entry(commit.session).or_insert_with(|| Log {
+            records: Vec::new(),
+            row: Row {
+                session: commit.session,
+                version: 0,
+                created: commit.row.updated,
+                updated: commit.row.updated,
+                messages: 0,
+                words: Bytes::new(),
+            },
+            changed: 0,
+            snapshot: None,
+        });
+        log.records.extend(commit.records);
+        (log.row.version, log.row.updated, log.row.messages) = (version, commit.row.updated, commit.row.messages);
+        log.row.words = commit.row.words.unwrap_or_else(|| log.row.words.clone());
+        log.snapshot = commit.snapshot.or(log.snapshot.take());
+        log.changed = self.changes;
+        Ok(Committed { version, durability: Durability::Volatile })
+    }
+
+    fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
+        let log = self.logs.get(&session).ok_or(StoreError::NotFound { session })?;
+        let wanted = |record: &&Record| {
+            let is_wanted_kind = range.kinds == KindFilter::All || record.kind.is_element();
+            (range.from..=range.to).contains(&record.seq) && is_wanted_kind
+        };
+        let mut found: Vec<&Record> = log.records.iter().filter(wanted).collect();
+        if range.order == Order::NewestFirst {
+            found.reverse();
+        }
+        // A page is bounded by count and bytes, and says where to go on; but it has at least one record, or nobody would ever get on.
+        let mut page = Page { records: Vec::new(), next: None };
+        let mut bytes = 0;
+        for record in found {
+            bytes += record.payload.len();
+            let is_full = page.records.len() >= range.max_records || bytes > range.max_bytes;
+            if is_full && !page.records.is_empty() {
+                page.next = Some(record.seq);
+                break;
+            }
+            page.records.push(record.clone());
+        }
+        Ok(page)
+    }
+
+    fn rows(&self, since: u64, limit: usize) -> RowPage {
+        let mut changed: Vec<&Log> = self.logs.values().filter(|log| log.changed > since).collect();
+        changed.sort_by_key(|log| log.changed);
+        let more = changed.len() > limit;
+        changed.truncate(limit);
+        let next = changed.last().map_or(since, |log| log.changed);
+        RowPage { rows: changed.into_iter().map(|log| log.row.clone()).collect(), next, more }
+    }
+}
+
+#[async_trait]
+impl SessionLog for MapStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        // A map promises nothing beyond the process's life, and says so instead of pretending.
+        if commit.durability > self.strongest() {
+            return Err(StoreError::TooWeak { asked: commit.durability, best: self.strongest() });
+        }
+        let done = self.with(|state| state.commit(commit))?;
+        self.committed.notify_waiters();
+        Ok(done)
+    }
+
+    async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        self.with(|state| Ok(state.head(session)))
+    }
+
+    async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
+        self.with(|state| state.read(session, range))
+    }
+
+    async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
+        self.with(|state| {
+            let records = state.logs.get(&session).map(|log| log.records.as_slice()).unwrap_or_default();
+            Ok(records.iter().filter(|record| record.label == label).map(|record| record.seq).collect())
+        })
+    }
+
+    async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
+        self.with(|state| Ok(state.logs.get(&session).and_then(|log| log.snapshot.clone())))
+    }
+
+    async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError> {
+        self.with(|state| Ok(state.keys.get(&key).copied()))
+    }
+
+    async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
+        self.with(|state| Ok(state.claims.get(&(session, key)).copied()))
+    }
+
+    async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
+        self.with(|state| Ok(state.rows(since, limit)))
+    }
+
+    async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
+        if level > self.strongest() {
+            return Err(StoreError::TooWeak { asked: level, best: self.strongest() });
+        }
+        loop {
+            // Registered before looking, so that no commit falls between the look and the wait.
+            let committed = self.committed.notified();
+            tokio::pin!(committed);
+            committed.as_mut().enable();
+            if let Some(head) = self.with(|state| Ok(state.head(session)))?.filter(|head| head.version >= version) {
+                return Ok(head);
+            }
+            committed.await;
+        }
+    }
+
+    fn strongest(&self) -> Durability {
+        Durability::Volatile
+    }
+
+    fn id(&self) -> StoreId {
+        StoreId([7; 16])
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.committed.notify_waiters();
+        Ok(())
+    }
+}
+
+/// The clock, identities, randomness and token counts of this host, in one: they count up, which is all that an example needs. A real
+/// host's random bytes are fit for keys.
+#[derive(Default)]
+struct Counting(Mutex<u128>);
+
+impl Counting {
+    fn next(&self) -> u128 {
+        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *count += 1;
+        *count
+    }
+}
+
+impl Clock for Counting {
+    fn now(&self) -> Moment {
+        Moment::from_millis(1_767_268_800_000)
+    }
+}
+
+impl IdGenerator for Counting {
+    fn session(&self, _now: Moment) -> SessionId {
+        SessionId::from_bytes(self.next().to_be_bytes())
+    }
+
+    fn message(&self, _now: Moment) -> MessageId {
+        MessageId::from_bytes(self.next().to_be_bytes())
+    }
+
+    fn lineage(&self, _now: Moment) -> LineageId {
+        LineageId::from_bytes(self.next().to_be_bytes())
+    }
+}
+
+impl Entropy for Counting {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        let drawn = self.next().to_be_bytes();
+        for (byte, random) in bytes.iter_mut().zip(drawn.iter().cycle()) {
+            *byte = *random;
+        }
+        Ok(())
+    }
+}
+
+impl TokenCounter for Counting {
+    fn count(&self, message: &Message) -> u64 {
+        context::estimate(message)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let parts = Arc::new(Counting::default());
+    let ports = Ports {
+        store: Arc::new(MapStore::default()),
+        clock: Arc::clone(&parts) as _,
+        ids: Arc::clone(&parts) as _,
+        entropy: Arc::clone(&parts) as _,
+        counter: parts,
+    };
+    let sessions = SessionManager::with(ports, Settings::default())?;
+
+    let chat = sessions.create(NewSession::titled("Bare")).await?;
+    chat.append(Message::user("Do you need more than a map?")).await?;
+    chat.append(Message::assistant("Yes.")).await?;
+    chat.undo(1).await?;
+    let receipt = chat.append(Message::assistant("No.")).await?;
+    let fork = chat.fork(sessions_app::At::Message(receipt.message)).await?;
+
+    let mut out = io::stdout();
+    for message in chat.last(10).await? {
+        writeln!(out, "{:>2} {:?}: {}", message.seq, message.role, message.text())?;
+    }
+    let listed = sessions.list(&sessions_app::Query::default()).await?.sessions.len();
+    writeln!(out, "{} branches, {listed} sessions, fork {}", chat.branches().await?.len(), fork.id())?;
+    sessions.close().await?;
+    Ok(())
+}

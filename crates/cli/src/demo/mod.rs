@@ -1,0 +1,239 @@
+//! `demo`: the main job in plain words, on a transcript that is part of the program and a real store in a temporary folder.
+//!
+//! Must not know: more than any host: each step is what a host would write.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use sessions_api::{At, ErrorKind, ImportOptions, Message, Session, SessionManager, StoreUrl, maintenance};
+
+use crate::{
+    arguments::Demo, failure::Failure, output::Style, program::Program, progress::unless_interrupted, reading,
+    table::cut,
+};
+
+/// A short conversation with a coding agent, in the format of Claude Code.
+const TRANSCRIPT: &[u8] = include_bytes!("transcript.jsonl");
+
+/// The writer is killed when so many of its messages are acknowledged.
+const KILLED_AFTER: usize = 200;
+
+/// The key of the session that is written while its writer is killed.
+const WRITTEN: &str = "demo";
+
+/// `demo`
+pub(crate) async fn demo(program: &Program, wish: Demo) -> Result<(), Failure> {
+    if let Some(folder) = wish.write_until_killed {
+        return write(program, &folder).await;
+    }
+    let begun = Instant::now();
+    let folder = tempfile::Builder::new().prefix("sessions-demo-").tempdir()?;
+    let told = unless_interrupted(tell(program, folder.path())).await;
+    folder.close()?;
+    told?;
+    let took = begun.elapsed().as_secs_f64();
+    say(program, &format!("That was all, in {took:.1} seconds; the folder is removed again. Next: sessions --help"))
+}
+
+async fn tell(program: &Program, folder: &Path) -> Result<(), Failure> {
+    let store = folder.join("store");
+    let url = StoreUrl::sled(&store);
+    let sessions = SessionManager::builder().at(url.clone()).build().await?;
+    let outcome = history(program, &sessions, folder).await;
+    let closed = sessions.close().await;
+    let visible = outcome?;
+    closed?;
+    killed(program, &url, &store, visible).await
+}
+
+fn step(program: &Program, number: usize, title: &str) -> Result<(), Failure> {
+    program.out.styled(&[])?;
+    program.out.styled(&[(Style::Strong, &format!("{number}. {title}"))])
+}
+
+fn say(program: &Program, text: &str) -> Result<(), Failure> {
+    program.out.line(text)?;
+    program.out.flush()
+}
+
+/// Import, show, undo, redo, fork, export. Gives the number of messages of the imported session.
+async fn history(program: &Program, sessions: &SessionManager, folder: &Path) -> Result<usize, Failure> {
+    step(program, 1, "Import")?;
+    let report = sessions.import(TRANSCRIPT, ImportOptions::default()).await?;
+    let (lines, of) = (TRANSCRIPT.split(|byte| *byte == b'\n').count() - 1, &report.report);
+    let tokens = of.usage.input + of.usage.output + of.usage.cache_read + of.usage.cache_write;
+    say(
+        program,
+        &format!(
+            "A transcript of a coding agent, {lines} lines, became one session: {} messages, {} tool calls, all answered; its {tokens} \
+             tokens are counted once for each call of the model. Importing it again adds nothing.",
+            of.messages, of.tool_calls
+        ),
+    )?;
+    let chat = sessions.load(report.id).await?;
+
+    step(program, 2, "Show")?;
+    for message in chat.last(50).await? {
+        let text: String = first_words(&message);
+        program
+            .out
+            .styled(&[(Style::Name, &format!("{:>10} ", reading::role_name(message.role))), (Style::Plain, &text)])?;
+    }
+
+    step(program, 3, "Undo and redo")?;
+    let before = chat.summary().await?.messages;
+    let undone = chat.undo(2).await?;
+    let redone = chat.redo(2).await?;
+    say(
+        program,
+        &format!(
+            "Two steps back: {before} messages became {}, since a tool call goes with its result. Two steps forward: {} again. Nothing was \
+             deleted; both moves are records of the log, and version {} is the sum of all.",
+            undone.messages, redone.messages, redone.version
+        ),
+    )?;
+
+    step(program, 4, "Fork")?;
+    let first = chat.last(50).await?.first().map(|message| message.id);
+    let at = first.map_or(At::Now, At::Message);
+    let begun = Instant::now();
+    let fork = chat.fork(at).await?;
+    let took = begun.elapsed().as_micros();
+    fork.append(Message::assistant("Let me rewrite the parser instead.")).await?;
+    say(
+        program,
+        &format!(
+            "A second session begins at the first question and goes its own way. It cost one record and {took} µs, whatever the length; the \
+             fork shows {} messages and the original still {}.",
+            fork.summary().await?.messages,
+            chat.summary().await?.messages
+        ),
+    )?;
+
+    step(program, 5, "Export")?;
+    let file = folder.join("chat.jsonl");
+    let bytes = export(&chat, &file).await?;
+    let copy = SessionManager::open("memory:").await?;
+    let brought = copy.import(BufReader::new(std::fs::File::open(&file)?), ImportOptions::default()).await?;
+    let again = export(&copy.load(brought.id).await?, &folder.join("again.jsonl")).await?;
+    let same = std::fs::read(&file)? == std::fs::read(folder.join("again.jsonl"))?;
+    let equal = if same { "equal byte for byte" } else { "DIFFERENT, which is a bug" };
+    say(
+        program,
+        &format!(
+            "Everything, as {bytes} bytes of JSON lines. Imported into another store and exported again, {again} bytes: {equal}."
+        ),
+    )?;
+    Ok(usize::try_from(chat.summary().await?.messages).unwrap_or(usize::MAX))
+}
+
+fn first_words(message: &Message) -> String {
+    let text = message.text();
+    let said = text.lines().next().filter(|line| !line.is_empty()).map(str::to_owned);
+    let calls = message.calls().map(|call| format!("[calls {}]", call.name));
+    let results = message
+        .results()
+        .map(|result| if result.is_error { "[the tool failed]".to_owned() } else { "[the tool answered]".to_owned() });
+    let words: Vec<String> = said.into_iter().chain(calls).chain(results).collect();
+    cut(&words.join(" "), 90)
+}
+
+async fn export(session: &Session, path: &Path) -> Result<u64, Failure> {
+    let mut export = session.export_jsonl().await?;
+    let mut file = std::fs::File::create(path)?;
+    let mut bytes = 0;
+    while let Some(chunk) = export.next_chunk().await? {
+        file.write_all(&chunk)?;
+        bytes += chunk.len() as u64;
+    }
+    Ok(bytes)
+}
+
+/// Kills a process that writes, and counts what it was promised.
+async fn killed(program: &Program, url: &StoreUrl, store: &Path, visible: usize) -> Result<(), Failure> {
+    step(program, 6, "kill -9")?;
+    let acknowledged = tokio::task::block_in_place(|| kill_a_writer(store))?;
+    say(
+        program,
+        &format!(
+            "Another process wrote to the store, one message after the other, and said of each when it was acknowledged. It was killed with \
+             kill -9 when it had said so of {acknowledged}."
+        ),
+    )?;
+
+    step(program, 7, "Open again")?;
+    let begun = Instant::now();
+    let sessions = open_after_kill(url).await?;
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    let written = sessions.open_or_create(WRITTEN).await?;
+    let kept = usize::try_from(written.summary().await?.messages).unwrap_or(0);
+    let lost = acknowledged.saturating_sub(kept);
+    let listed = sessions.list(&sessions_api::Query::default()).await?.sessions.len();
+    sessions.close().await?;
+    let report = maintenance::verify(url).await?;
+    say(
+        program,
+        &format!(
+            "The store opened unattended in {took:.0} ms. Acknowledged: {acknowledged}, there: {kept}, lost: {lost}. All {listed} sessions are \
+             there, the imported one with its {visible} messages; verify read {} records and found {} faults.",
+            report.records,
+            report.findings.len()
+        ),
+    )?;
+    program.out.styled(&[])?;
+    if lost > 0 || !report.findings.is_empty() {
+        return Err(Failure::failed("the store did not keep its promise", "this is a bug: please report it"));
+    }
+    Ok(())
+}
+
+/// The system frees a dead process's lock, but not always at once.
+async fn open_after_kill(url: &StoreUrl) -> Result<SessionManager, Failure> {
+    loop {
+        match SessionManager::builder().at(url.clone()).build().await {
+            Err(error) if error.kind() == ErrorKind::Locked => {}
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// Starts this program as a writer, kills it after some acknowledgements, and counts all that it still said.
+fn kill_a_writer(store: &Path) -> Result<usize, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["demo", "--write-until-killed"]).arg(store);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut acknowledged = 0;
+    if let Some(stdout) = child.stdout.take() {
+        let mut said = BufReader::new(stdout);
+        let mut line = String::new();
+        // A line that the kill cut off was not said.
+        while said.read_line(&mut line)? > 0 && line.ends_with('\n') {
+            acknowledged += 1;
+            line.clear();
+            if acknowledged == KILLED_AFTER {
+                child.kill()?;
+            }
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    if acknowledged < KILLED_AFTER {
+        return Err(Failure::failed("the writer ended before it was killed", "look at what it said above"));
+    }
+    Ok(acknowledged)
+}
+
+/// The process that is killed.
+async fn write(program: &Program, folder: &Path) -> Result<(), Failure> {
+    let sessions = SessionManager::builder().at(StoreUrl::sled(folder)).build().await?;
+    let session = sessions.open_or_create(WRITTEN).await?;
+    for number in 1_u64.. {
+        let receipt = session.append(Message::user(format!("message {number}"))).await?;
+        say(program, &receipt.seq.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Why a command failed, as people and programs are told: a kind, a message, a hint, an exit code.
+//!
+//! Must not know: how it is printed.
+
+use std::io;
+
+use serde::Serialize;
+use sessions_api::{ErrorKind, RuleViolation, SessionError, StoreError};
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What it is like, for programs.
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+    code: u8,
+    /// True when everything was said before; only the code is left.
+    silent: bool,
+}
+
+/// The JSON of an error.
+#[derive(Serialize)]
+pub(crate) struct ErrorShape<'a> {
+    kind: &'a str,
+    message: &'a str,
+    hint: Option<&'a str>,
+}
+
+impl Failure {
+    pub(crate) const FAILED: u8 = 1;
+    pub(crate) const USAGE: u8 = 2;
+    pub(crate) const NOT_FOUND: u8 = 3;
+    pub(crate) const CONFLICT: u8 = 4;
+    pub(crate) const DAMAGED: u8 = 5;
+    pub(crate) const NOT_ALLOWED: u8 = 6;
+    /// As shells say it of a program that Ctrl-C ended: 128 and the signal's number.
+    pub(crate) const STOPPED: u8 = 130;
+
+    /// A wish that cannot be.
+    pub(crate) fn usage(message: &str, hint: &str) -> Self {
+        Self::new("usage", message, Some(hint), Self::USAGE)
+    }
+
+    /// Something went wrong beside the sessions.
+    pub(crate) fn failed(message: &str, hint: &str) -> Self {
+        Self::new("failed", message, Some(hint), Self::FAILED)
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn stopped() -> Self {
+        Self::new("stopped", "stopped", Some("what was acknowledged is kept"), Self::STOPPED)
+    }
+
+    /// All was said already; this is only the exit code.
+    pub(crate) fn told(code: u8) -> Self {
+        Self { silent: true, ..Self::new("failed", "", None, code) }
+    }
+
+    /// Whoever read the output went away, which is no failure of ours.
+    fn reader_gone() -> Self {
+        Self::told(0)
+    }
+
+    /// What clap says about a command line.
+    pub(crate) fn from_clap(text: &str) -> Self {
+        let text = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
+        let (message, hint) = text.split_once("\n\n").unwrap_or((text, "see --help"));
+        Self::new("usage", message, Some(hint.trim()), Self::USAGE)
+    }
+
+    fn new(kind: &'static str, message: &str, hint: Option<&str>, code: u8) -> Self {
+        Self { kind, message: message.to_owned(), hint: hint.map(str::to_owned), code, silent: false }
+    }
+
+    /// From a message that says what to do behind its last semicolon, as all of the library's do.
+    fn told_by(kind: &'static str, error: &dyn std::error::Error, code: u8) -> Self {
+        let text = error.to_string();
+        match text.rsplit_once("; ") {
+            Some((message, hint)) => Self::new(kind, message, Some(hint), code),
+            None => Self::new(kind, &text, hint_of(kind), code),
+        }
+    }
+
+    /// The same, saying of which file.
+    pub(crate) fn about(mut self, path: &std::path::Path) -> Self {
+        self.message = format!("{}: {}", path.display(), self.message);
+        self
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub(crate) fn shape(&self) -> ErrorShape<'_> {
+        ErrorShape { kind: self.kind, message: &self.message, hint: self.hint() }
+    }
+}
+
+fn code_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Invalid => Failure::USAGE,
+        ErrorKind::NotFound => Failure::NOT_FOUND,
+        ErrorKind::Conflict | ErrorKind::Locked => Failure::CONFLICT,
+        ErrorKind::Damaged => Failure::DAMAGED,
+        ErrorKind::NotAllowed => Failure::NOT_ALLOWED,
+        _ => Failure::FAILED,
+    }
+}
+
+/// What to do about what the system says, which gives no hints.
+fn hint_of(kind: &str) -> Option<&'static str> {
+    match kind {
+        "usage" => Some("name the folder of a store, or one that does not exist yet, in a folder that does"),
+        "not_allowed" => Some("use an account that may read and write there, or another path"),
+        "no_space" => Some("free some space and retry; nothing acknowledged was lost"),
+        "damaged" => Some("run `verify` to see all damage"),
+        "locked" => Some("close it there first"),
+        "not_found" => Some("check how it is spelled"),
+        _ => None,
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        let (kind, code) = match &error {
+            SessionError::Rule(RuleViolation::NoSuchBranch { .. }) => ("not_found", Self::NOT_FOUND),
+            SessionError::Import(import) => (import.kind(), code_of(error.kind())),
+            SessionError::Rule(_) | SessionError::OverBudget(_) | SessionError::Unwritable(_) => {
+                ("refused", Self::FAILED)
+            }
+            error if error.kind() == ErrorKind::Invalid => ("usage", Self::USAGE),
+            error => (error.kind().as_str(), code_of(error.kind())),
+        };
+        Self::told_by(kind, &error, code)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        SessionError::from(error).into()
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::reader_gone(),
+            io::ErrorKind::PermissionDenied => Self::told_by("not_allowed", &error, Self::NOT_ALLOWED),
+            io::ErrorKind::NotFound => Self::told_by("not_found", &error, Self::NOT_FOUND),
+            io::ErrorKind::StorageFull => Self::told_by("no_space", &error, Self::FAILED),
+            _ => Self::told_by("failed", &error, Self::FAILED),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        if error.io_error_kind() == Some(io::ErrorKind::BrokenPipe) {
+            return Self::reader_gone();
+        }
+        Self::told_by("failed", &error, Self::FAILED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_ends_where_its_hint_begins() {
+        let failure = Failure::from(SessionError::Rule(RuleViolation::NothingToRedo));
+        assert_eq!(failure.message(), "nothing is left to redo");
+        assert_eq!(failure.hint(), Some("a new message ends redo, see the branches"));
+        assert_eq!(failure.code(), Failure::FAILED);
+    }
+
+    #[test]
+    fn each_kind_has_its_exit_code() {
+        let locked = StoreError::Locked { pid: 7, since: "now".to_owned() };
+        let foreign = StoreError::ForeignFormat { found: "a".to_owned(), expected: "b" };
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let backend = |kind| StoreError::from(sessions_api::BackendError::new(kind, "opening", denied()));
+        let cases: [(Failure, &str, u8); 8] = [
+            (locked.into(), "locked", 4),
+            (foreign.into(), "damaged", 5),
+            (backend(sessions_api::BackendErrorKind::Permission).into(), "not_allowed", 6),
+            (backend(sessions_api::BackendErrorKind::Path).into(), "usage", 2),
+            (backend(sessions_api::BackendErrorKind::Io).into(), "failed", 1),
+            (SessionError::NoSuchName.into(), "not_found", 3),
+            (SessionError::NameTooShort.into(), "usage", 2),
+            (SessionError::Conflict { expected: 1, actual: 2 }.into(), "conflict", 4),
+        ];
+        for (failure, kind, code) in cases {
+            assert_eq!((failure.kind, failure.code()), (kind, code), "{}", failure.message());
+        }
+    }
+}

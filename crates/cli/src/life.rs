@@ -1,0 +1,193 @@
+//! Creating and finding sessions: `new`, `list`, `info`.
+//!
+//! Must not know: conversations.
+
+use serde::Serialize;
+use sessions_api::{
+    AppendOutcome, Clock, Durability, Moment, NewSession, Query, SessionId, SessionKey, SessionSummary, SystemClock,
+};
+
+use crate::{
+    arguments::{List, New},
+    failure::Failure,
+    program::Program,
+    table::{Column, Table},
+};
+
+#[derive(Serialize)]
+struct Made<'a> {
+    id: SessionId,
+    key: Option<&'a SessionKey>,
+    version: u64,
+    durability: Durability,
+}
+
+/// `new`
+pub(crate) async fn new(program: &Program, wish: New) -> Result<(), Failure> {
+    let key = wish.key.map(SessionKey::new).transpose().map_err(sessions_api::SessionError::from)?;
+    let mut new = wish.title.map(NewSession::titled).unwrap_or_default().tags(wish.tags);
+    if let Some(key) = key.clone() {
+        new = new.key(key);
+    }
+    program
+        .with_sessions(async |sessions| {
+            let opened = sessions.open_or_create_as(new).await?;
+            let version = opened.session.version().await?;
+            // Of a session that was there already, its last append may have asked for less.
+            opened.session.wait_durable(version, opened.durability).await?;
+            let (id, durability) = (opened.session.id(), opened.durability);
+            if program.out.is_json() {
+                return program.out.object(&Made { id, key: key.as_ref(), version, durability });
+            }
+            let what = if opened.outcome == AppendOutcome::Inserted { "created" } else { "opened" };
+            program.out.line(&format!("{what} {id} (version {version}, {durability})"))
+        })
+        .await
+}
+
+#[derive(Serialize)]
+struct More<'a> {
+    cursor: &'a str,
+}
+
+/// `list`
+pub(crate) async fn list(program: &Program, wish: List) -> Result<(), Failure> {
+    let mut query = Query {
+        status: wish.status,
+        tags: wish.tags,
+        creator: wish.creator,
+        since: wish.since.as_deref().map(moment).transpose()?,
+        until: wish.until.as_deref().map(moment).transpose()?,
+        text: wish.text,
+        sort: wish.sort.into(),
+        limit: wish.limit,
+        cursor: wish.cursor,
+        ..Query::default()
+    };
+    program
+        .with_sessions(async |sessions| {
+            if let Some(parent) = &wish.parent {
+                query.parent = Some(sessions.find(parent).await?.id());
+            }
+            let page = sessions.list(&query).await?;
+            if program.out.is_json() {
+                page.sessions.iter().try_for_each(|row| program.out.object(row))?;
+                return page.cursor.map_or(Ok(()), |cursor| program.out.object(&More { cursor: &cursor }));
+            }
+            print_rows(program, &page.sessions)?;
+            if let Some(cursor) = page.cursor {
+                program.out.notice(&format!("there are more: go on with --cursor '{cursor}'"));
+            }
+            Ok(())
+        })
+        .await
+}
+
+fn print_rows(program: &Program, rows: &[SessionSummary]) -> Result<(), Failure> {
+    if rows.is_empty() {
+        program.out.notice("no sessions");
+        return Ok(());
+    }
+    let columns = [
+        Column::Left("ID"),
+        Column::Left("UPDATED"),
+        Column::Right("MESSAGES"),
+        Column::Left("STATUS"),
+        Column::Left("TITLE"),
+        Column::Left("KEY"),
+        Column::Left("TAGS"),
+    ];
+    let mut table = Table::new(columns);
+    for row in rows {
+        table.row([
+            row.id.to_string(),
+            row.updated.to_string(),
+            row.messages.to_string(),
+            status_of(row),
+            row.title.clone().unwrap_or_default(),
+            row.key.as_ref().map(|key| key.as_str().to_owned()).unwrap_or_default(),
+            row.tags.join(", "),
+        ]);
+    }
+    table.print(&program.out)
+}
+
+fn status_of(row: &SessionSummary) -> String {
+    serde_json::to_value(row.status).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// `info`
+pub(crate) async fn info(program: &Program, name: &str) -> Result<(), Failure> {
+    program
+        .with_session(name, async |_, session| {
+            let about = session.summary().await?;
+            if program.out.is_json() {
+                return program.out.object(&about);
+            }
+            let status = status_of(&about);
+            let rows: [(&str, Option<String>); 13] = [
+                ("id", Some(about.id.to_string())),
+                ("key", about.key.map(|key| key.as_str().to_owned())),
+                ("title", about.title),
+                ("description", about.description),
+                ("status", Some(status)),
+                ("tags", Some(about.tags.join(", ")).filter(|tags| !tags.is_empty())),
+                ("created", Some(about.created.to_string())),
+                ("updated", Some(about.updated.to_string())),
+                ("version", Some(about.version.to_string())),
+                ("messages", Some(about.messages.to_string())),
+                ("folder", about.cwd),
+                ("creator", about.creator),
+                ("forked from", about.parent.map(|parent| parent.to_string())),
+            ];
+            for (name, value) in rows {
+                if let Some(value) = value {
+                    program.out.line(&format!("{name:<12} {value}"))?;
+                }
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// A time as people write it: a moment, a day, or how long ago.
+fn moment(text: &str) -> Result<Moment, Failure> {
+    let parsed = Moment::parse(text)
+        .or_else(|| Moment::parse(&format!("{text}T00:00:00Z")))
+        .or_else(|| ago(text, SystemClock.now()));
+    parsed.ok_or_else(|| Failure::usage("this is no time", "write 2026-01-31, 2026-01-31T12:00:00Z, 30m, 24h or 7d"))
+}
+
+fn ago(text: &str, now: Moment) -> Option<Moment> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: i64 = number.parse().ok().filter(|number| *number >= 0)?;
+    let minutes: i64 = match unit {
+        "m" => 1,
+        "h" => 60,
+        "d" => 24 * 60,
+        "w" => 7 * 24 * 60,
+        _ => return None,
+    };
+    let millis = number.checked_mul(minutes)?.checked_mul(60_000)?;
+    now.as_millis().checked_sub(millis).map(Moment::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_moment_a_day_or_a_while_ago() {
+        assert_eq!(moment("2026-01-31T12:00:00Z").unwrap().to_string(), "2026-01-31T12:00:00.000Z");
+        assert_eq!(moment("2026-01-31").unwrap().to_string(), "2026-01-31T00:00:00.000Z");
+        let now = Moment::from_millis(1_000_000_000);
+        let before = |text: &str| ago(text, now).map(|then| (now.as_millis() - then.as_millis()) / 1000);
+        assert_eq!(
+            (before("30m"), before("24h"), before("7d"), before("1w")),
+            (Some(1_800), Some(86_400), Some(604_800), Some(604_800))
+        );
+        for bad in ["", "m", "7", "-7d", "7y", "99999999999999d", "é", "2026-02-30"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Moving through history: `undo`, `redo`, `clear`, `branches`, `checkout`, `fork`.
+//!
+//! Must not know: what a step is; the library does.
+
+use serde::Serialize;
+use sessions_api::{At, BranchInfo, MessageId, MoveReceipt, NewSession, SessionError, SessionId};
+
+use crate::{
+    arguments::{Checkout, Fork, Redo, Undo},
+    failure::Failure,
+    program::Program,
+    table::{Column, Table},
+};
+
+/// `undo`
+pub(crate) async fn undo(program: &Program, wish: Undo) -> Result<(), Failure> {
+    let to = wish.to.as_deref().map(message_id).transpose()?;
+    program
+        .with_session(&wish.session, async |_, session| {
+            let done = match (to, wish.turns) {
+                (Some(message), _) => session.undo_to(message).await?,
+                (None, Some(turns)) => session.undo_turns(turns).await?,
+                (None, None) => session.undo(wish.steps.unwrap_or(1)).await?,
+            };
+            moved(program, "undone", &done)
+        })
+        .await
+}
+
+/// `redo`
+pub(crate) async fn redo(program: &Program, wish: Redo) -> Result<(), Failure> {
+    program
+        .with_session(&wish.session, async |_, session| moved(program, "redone", &session.redo(wish.steps).await?))
+        .await
+}
+
+/// `clear`
+pub(crate) async fn clear(program: &Program, name: &str) -> Result<(), Failure> {
+    program.with_session(name, async |_, session| moved(program, "cleared", &session.clear().await?)).await
+}
+
+fn moved(program: &Program, what: &str, done: &MoveReceipt) -> Result<(), Failure> {
+    if program.out.is_json() {
+        return program.out.object(done);
+    }
+    let steps = if done.steps == 1 { "1 step".to_owned() } else { format!("{} steps", done.steps) };
+    let visible =
+        if done.messages == 1 { "1 message is".to_owned() } else { format!("{} messages are", done.messages) };
+    program.out.line(&format!("{what}: {steps}; {visible} visible (version {})", done.version))
+}
+
+#[derive(Serialize)]
+struct BranchShape {
+    #[serde(flatten)]
+    info: BranchInfo,
+    name: String,
+}
+
+/// `branches`
+pub(crate) async fn branches(program: &Program, name: &str) -> Result<(), Failure> {
+    program
+        .with_session(name, async |_, session| {
+            let branches = session.branches().await?;
+            if program.out.is_json() {
+                let shape = |info: &BranchInfo| BranchShape { info: *info, name: name_of(info.branch) };
+                return branches.iter().try_for_each(|info| program.out.object(&shape(info)));
+            }
+            let columns =
+                [Column::Left(""), Column::Right("BRANCH"), Column::Right("LEFT AT"), Column::Right("LAST MESSAGE")];
+            let mut table = Table::new(columns);
+            for branch in branches {
+                let mark = if branch.current { "*" } else { "" };
+                table.row([
+                    mark.to_owned(),
+                    name_of(branch.branch),
+                    branch.left_at.to_string(),
+                    branch.tip.to_string(),
+                ]);
+            }
+            table.print(&program.out)
+        })
+        .await
+}
+
+fn name_of(branch: u64) -> String {
+    if branch == 0 { "main".to_owned() } else { branch.to_string() }
+}
+
+/// `checkout`
+pub(crate) async fn checkout(program: &Program, wish: Checkout) -> Result<(), Failure> {
+    let branch = match wish.branch.as_str() {
+        "main" => 0,
+        number => number.parse().map_err(|_| {
+            Failure::usage("a branch is named by its number, or main", "list the branches to see their numbers")
+        })?,
+    };
+    program
+        .with_session(&wish.session, async |_, session| moved(program, "checked out", &session.checkout(branch).await?))
+        .await
+}
+
+#[derive(Serialize)]
+struct ForkShape {
+    id: SessionId,
+    parent: SessionId,
+    at: u64,
+}
+
+/// `fork`
+pub(crate) async fn fork(program: &Program, wish: Fork) -> Result<(), Failure> {
+    let at = place(wish.at.as_deref())?;
+    program
+        .with_session(&wish.session, async |_, session| {
+            let forked = session.fork_as(at, NewSession::default()).await?;
+            let shape = ForkShape { id: forked.session.id(), parent: forked.parent, at: forked.at };
+            if program.out.is_json() {
+                return program.out.object(&shape);
+            }
+            program.out.line(&format!("forked {} at {} into {}", shape.parent, shape.at, shape.id))
+        })
+        .await
+}
+
+/// A place in history as people write it: a version or a message's id.
+pub(crate) fn place(text: Option<&str>) -> Result<At, Failure> {
+    let Some(text) = text else { return Ok(At::Now) };
+    // An id may be all digits too, but no version has 26 of them.
+    if text.len() < 20 && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text
+            .parse()
+            .map(At::Version)
+            .map_err(|_| Failure::usage("this is no version", "give the number of a version, or the id of a message"));
+    }
+    message_id(text).map(At::Message)
+}
+
+fn message_id(text: &str) -> Result<MessageId, Failure> {
+    text.parse().map_err(|error| SessionError::InvalidId(error).into())
+}

@@ -1,0 +1,185 @@
+//! The one place that prints. Results go to standard output, everything else to standard error, and no content reaches a terminal as
+//! anything but text.
+//!
+//! Must not know: what is printed.
+
+use std::{
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    process::ExitCode,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+
+use crate::{
+    failure::{ErrorShape, Failure},
+    visible,
+};
+
+/// How a piece of text looks on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Strong,
+    Faint,
+    Good,
+    Bad,
+    Name,
+}
+
+impl Style {
+    /// The parameters of the terminal's SGR sequence (ECMA-48, 8.3.117).
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "0",
+            Self::Strong => "1",
+            Self::Faint => "2",
+            Self::Good => "32",
+            Self::Bad => "31",
+            Self::Name => "36",
+        }
+    }
+}
+
+/// Prints.
+pub(crate) struct Output {
+    json: bool,
+    colour: bool,
+    stdout: Mutex<BufWriter<Stdout>>,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    error: ErrorShape<'a>,
+}
+
+#[derive(Serialize)]
+struct Noted<'a> {
+    notice: &'a str,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        Self { json, colour, stdout: Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout())) }
+    }
+
+    /// True when results are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// True when long work may draw how far it is.
+    pub(crate) fn draws_progress(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
+        self.stdout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A result as one line of JSON.
+    pub(crate) fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(value)?;
+        Ok(writeln!(self.lock(), "{}", visible::json_on_one_line(&json))?)
+    }
+
+    /// A line for people.
+    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.lock(), "{}", visible::on_one_line(text))?)
+    }
+
+    /// A line of pieces, each with its style.
+    pub(crate) fn styled(&self, pieces: &[(Style, &str)]) -> Result<(), Failure> {
+        let mut line = String::new();
+        for (style, text) in pieces {
+            self.paint(&mut line, *style, &visible::on_one_line(text));
+        }
+        Ok(writeln!(self.lock(), "{}", line.trim_end())?)
+    }
+
+    /// Text of several lines, indented.
+    pub(crate) fn paragraph(&self, text: &str, indent: &str) -> Result<(), Failure> {
+        let mut stdout = self.lock();
+        for line in visible::with_lines(text).lines() {
+            writeln!(stdout, "{indent}{line}")?;
+        }
+        Ok(())
+    }
+
+    /// Text of our own, as it is: the help.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        Ok(self.lock().write_all(visible::with_lines(text).as_bytes())?)
+    }
+
+    /// Bytes of a file, as they are; on a terminal, JSON that it does not obey.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = self.lock();
+        if !io::stdout().is_terminal() {
+            return Ok(stdout.write_all(bytes)?);
+        }
+        for line in String::from_utf8_lossy(bytes).split_inclusive('\n') {
+            let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
+            write!(stdout, "{}{end}", visible::json_on_one_line(text))?;
+        }
+        Ok(())
+    }
+
+    /// Adds text that is visible already.
+    pub(crate) fn paint(&self, line: &mut String, style: Style, text: &str) {
+        if self.colour && style != Style::Plain && !text.is_empty() {
+            line.push_str(&format!("\u{1b}[{}m{text}\u{1b}[0m", style.code()));
+        } else {
+            line.push_str(text);
+        }
+    }
+
+    /// A line that was painted.
+    pub(crate) fn painted(&self, line: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.lock(), "{}", line.trim_end())?)
+    }
+
+    /// Hands everything on to whoever reads.
+    pub(crate) fn flush(&self) -> Result<(), Failure> {
+        Ok(self.lock().flush()?)
+    }
+
+    /// Something that is worth knowing and no result.
+    pub(crate) fn notice(&self, text: &str) {
+        let line = if self.json {
+            let json = serde_json::to_string(&Noted { notice: text }).unwrap_or_default();
+            visible::json_on_one_line(&json).into_owned()
+        } else {
+            visible::on_one_line(text).into_owned()
+        };
+        // There is nobody left to tell that telling failed.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// An error that does not end the program.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        let text = if self.json {
+            let json = serde_json::to_string(&Failed { error: failure.shape() }).unwrap_or_default();
+            visible::json_on_one_line(&json).into_owned()
+        } else {
+            let hint = failure.hint().map(|hint| format!("\nhint: {}", visible::with_lines(hint))).unwrap_or_default();
+            format!("error: {}{hint}", visible::with_lines(failure.message()))
+        };
+        // As above.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// Ends the program: the last of the output, the error if there is one, the exit code.
+    pub(crate) fn finish(&self, outcome: Result<(), Failure>) -> ExitCode {
+        let flushed = self.flush();
+        match outcome.and(flushed) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                if !failure.is_silent() {
+                    self.failure(&failure);
+                }
+                ExitCode::from(failure.code())
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What every command needs: where the sessions are, how they are opened and closed, and where results go.
+//!
+//! Must not know: any one command.
+
+use std::{env, path::PathBuf};
+
+use sessions_api::{Durability, Session, SessionError, SessionManager, StoreUrl};
+
+use crate::{failure::Failure, output::Output};
+
+/// The program, as it was started.
+pub(crate) struct Program {
+    pub(crate) out: Output,
+    store: Option<String>,
+    pub(crate) durability: Option<Durability>,
+}
+
+impl Program {
+    pub(crate) fn new(out: Output, store: Option<String>, durability: Option<Durability>) -> Self {
+        Self { out, store, durability }
+    }
+
+    /// The store's URL, given or default.
+    pub(crate) fn url(&self) -> Result<StoreUrl, Failure> {
+        match &self.store {
+            Some(url) => url.parse().map_err(|error| SessionError::Configuration(Box::new(error)).into()),
+            None => default_folder().map(StoreUrl::sled).ok_or_else(|| {
+                Failure::usage("no folder for your data is known", "name a store, as in --store sled:./chats")
+            }),
+        }
+    }
+
+    /// Opens the store, does the work, and closes the store whatever came of it.
+    pub(crate) async fn with_sessions<T>(
+        &self,
+        work: impl AsyncFnOnce(&SessionManager) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let sessions = self.open(self.url()?).await?;
+        let outcome = work(&sessions).await;
+        let closed = sessions.close().await;
+        let value = outcome?;
+        closed?;
+        Ok(value)
+    }
+
+    /// As [`Self::with_sessions`], with the session that a person named.
+    pub(crate) async fn with_session<T>(
+        &self,
+        name: &str,
+        work: impl AsyncFnOnce(&SessionManager, Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.with_sessions(async |sessions| {
+            let session = sessions.find(name).await?;
+            work(sessions, session).await
+        })
+        .await
+    }
+
+    /// Opens a store, and tells what it had to mend.
+    pub(crate) async fn open(&self, url: StoreUrl) -> Result<SessionManager, Failure> {
+        if let (None, StoreUrl::Sled(folder)) = (&self.store, &url) {
+            prepare_default(folder)?;
+        }
+        let builder = SessionManager::builder().at(url);
+        let builder = match self.durability {
+            Some(level) => builder.durability(level),
+            None => builder,
+        };
+        let sessions = builder.build().await?;
+        if let Some(store) = sessions.sled_store() {
+            // Empty when nothing happened that a person should hear of.
+            store.report().to_string().lines().for_each(|line| self.out.notice(line));
+        }
+        Ok(sessions)
+    }
+}
+
+/// `sessions` under the folder that the system keeps a person's data in.
+fn default_folder() -> Option<PathBuf> {
+    let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = if cfg!(windows) {
+        folder("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        folder("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")))
+    };
+    data.map(|data| data.join("sessions"))
+}
+
+/// Nobody typed the default folder's path, so nobody made the folders above it.
+fn prepare_default(folder: &std::path::Path) -> Result<(), Failure> {
+    if let Some(above) = folder.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    Ok(())
+}

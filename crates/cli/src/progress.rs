@@ -1,0 +1,75 @@
+//! How far long work is, on a terminal; and Ctrl-C, which ends it.
+//!
+//! Must not know: what the work is.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{failure::Failure, output::Output};
+
+/// What is drawn while something is done.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// Work of so many pieces.
+    pub(crate) fn of(out: &Output, what: &'static str, pieces: u64) -> Self {
+        let template = "{msg} {bar:30} {pos}/{len} {per_sec} {eta} left";
+        Self::drawn(out, ProgressBar::new(pieces), what, template)
+    }
+
+    /// Work whose end is not known.
+    pub(crate) fn without_end(out: &Output, what: &'static str) -> Self {
+        Self::drawn(out, ProgressBar::new_spinner(), what, "{spinner} {msg} {elapsed}")
+    }
+
+    fn drawn(out: &Output, bar: ProgressBar, what: &'static str, template: &str) -> Self {
+        if !out.draws_progress() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+            return Self(bar);
+        }
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// Work of so many bytes.
+    pub(crate) fn of_bytes(out: &Output, what: &'static str, bytes: u64) -> Self {
+        let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+        Self::drawn(out, ProgressBar::new(bytes), what, template)
+    }
+
+    /// The reader, whose bytes are counted.
+    pub(crate) fn reading<R: std::io::Read>(&self, reader: R) -> impl std::io::Read + use<R> {
+        self.0.wrap_read(reader)
+    }
+
+    /// So many pieces more are done.
+    pub(crate) fn advance(&self, pieces: u64) {
+        self.0.inc(pieces);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Waits for Ctrl-C. Where the system does not tell, for ever.
+pub(crate) async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The work's outcome, or that Ctrl-C came first.
+pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        outcome = work => outcome,
+        () = interrupted() => Err(Failure::stopped()),
+    }
+}

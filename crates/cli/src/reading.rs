@@ -1,0 +1,164 @@
+//! Reading conversations: `show`, `follow`.
+//!
+//! Must not know: how messages are stored or chosen.
+
+use sessions_api::{
+    At, Event, Message, MessagePart, MessageRole, Session, SessionError, StoreError, StoredMessage, ToolContent,
+};
+
+use crate::{
+    arguments::{Follow, Show},
+    failure::Failure,
+    moves::place,
+    output::Style,
+    program::Program,
+    progress::interrupted,
+};
+
+/// `show`
+pub(crate) async fn show(program: &Program, wish: Show) -> Result<(), Failure> {
+    let at = place(wish.at.as_deref())?;
+    program
+        .with_session(&wish.session, async |_, session| match (wish.all, wish.last) {
+            (true, _) => show_all(program, &session).await,
+            (false, Some(count)) => print_all(program, &session.last_at(at, count).await?),
+            (false, None) => show_path(program, &session, at).await,
+        })
+        .await
+}
+
+async fn show_path(program: &Program, session: &Session, at: At) -> Result<(), Failure> {
+    let mut pages = session.messages_at(at).await?;
+    while let Some(page) = pages.next_page().await? {
+        print_all(program, &page)?;
+    }
+    Ok(())
+}
+
+/// Every record. As JSON only the messages, since each line is one.
+async fn show_all(program: &Program, session: &Session) -> Result<(), Failure> {
+    let mut from = 1;
+    loop {
+        let page = session.entries(from).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        from = last.seq + 1;
+        for entry in page {
+            match entry.message {
+                Some(message) => print(program, &message)?,
+                None if program.out.is_json() => {}
+                None => print_event(program, entry.seq, &entry.event)?,
+            }
+        }
+    }
+}
+
+/// `follow`
+pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failure> {
+    program
+        .with_session(&wish.session, async |_, session| {
+            let mut updates = session.subscribe(wish.from);
+            let interrupt = interrupted();
+            tokio::pin!(interrupt);
+            loop {
+                let update = tokio::select! {
+                    update = updates.next() => update,
+                    // Its only end, so it is no failure.
+                    () = &mut interrupt => return Ok(()),
+                };
+                let update = match update {
+                    Err(SessionError::Store(StoreError::Closed)) => return Ok(()),
+                    update => update?,
+                };
+                match update.message() {
+                    Some(message) => print(program, &message)?,
+                    None if program.out.is_json() => {}
+                    None => print_event(program, update.seq, &update.event)?,
+                }
+                program.out.flush()?;
+            }
+        })
+        .await
+}
+
+fn print_all(program: &Program, messages: &[StoredMessage]) -> Result<(), Failure> {
+    messages.iter().try_for_each(|message| print(program, message))
+}
+
+/// One message.
+pub(crate) fn print(program: &Program, message: &StoredMessage) -> Result<(), Failure> {
+    let out = &program.out;
+    if out.is_json() {
+        return out.object(message);
+    }
+    let hidden = if message.visible { "" } else { " (hidden)" };
+    let late = if message.late { " (late)" } else { "" };
+    let (seq, role) = (format!("{:>5} ", message.seq), role_name(message.role));
+    let rest = format!("{hidden}{late}  {}  {}", message.at, message.id);
+    out.styled(&[(Style::Faint, &seq), (Style::Name, role), (Style::Faint, &rest)])?;
+    print_parts(program, message, "      ")
+}
+
+fn print_parts(program: &Program, message: &Message, indent: &str) -> Result<(), Failure> {
+    message.parts.iter().try_for_each(|part| print_part(program, part, indent))
+}
+
+fn print_part(program: &Program, part: &MessagePart, indent: &str) -> Result<(), Failure> {
+    let out = &program.out;
+    let labelled = |label: &str, text: &str| {
+        out.styled(&[(Style::Plain, indent), (Style::Strong, label)])?;
+        out.paragraph(text, &format!("{indent}  "))
+    };
+    match part {
+        MessagePart::Text(text) => out.paragraph(text, indent),
+        MessagePart::Reasoning { text, .. } => labelled("reasoning", text),
+        MessagePart::ToolCall(call) => labelled(&format!("call {} ({})", call.name, call.call_id), call.input.as_str()),
+        MessagePart::ToolResult(result) => {
+            let failed = if result.is_error { ", failed" } else { "" };
+            let label = format!("result ({}{failed})", result.call_id);
+            match &result.content {
+                ToolContent::Text(text) => labelled(&label, text),
+                ToolContent::Parts(parts) => {
+                    labelled(&label, "")?;
+                    let deeper = format!("{indent}  ");
+                    parts.iter().try_for_each(|part| print_part(program, part, &deeper))
+                }
+            }
+        }
+        MessagePart::File(file) => {
+            let name = file.name.as_deref().or(file.url.as_deref()).or(file.artifact.as_deref());
+            labelled("file", &format!("{} {}", file.media_type, name.unwrap_or_default()))
+        }
+        MessagePart::Error { message, code } => {
+            labelled("error", &format!("{} {message}", code.as_deref().unwrap_or_default()))
+        }
+        MessagePart::Custom(json) => labelled("custom", json.as_str()),
+        other => labelled(other.type_name(), ""),
+    }
+}
+
+/// The name of a role.
+pub(crate) fn role_name(role: MessageRole) -> &'static str {
+    match role {
+        MessageRole::System => "system",
+        MessageRole::User => "user",
+        MessageRole::Assistant => "assistant",
+        MessageRole::Tool => "tool",
+    }
+}
+
+fn print_event(program: &Program, seq: u64, event: &Event) -> Result<(), Failure> {
+    let what = match event {
+        Event::Created(created) => match &created.fork {
+            Some(fork) => format!("forked from {} at {}", fork.parent, fork.at),
+            None => "created".to_owned(),
+        },
+        Event::Moved(moved) => format!("{:?} to {}", moved.cause, moved.to).to_lowercase(),
+        Event::Cleared(_) => "cleared".to_owned(),
+        Event::Described(_) => "described".to_owned(),
+        Event::Residue(residue) => format!("{} lines of the imported file without a place", residue.lines.len()),
+        Event::Lost => "lost: the record was damaged and set aside".to_owned(),
+        Event::Unknown { kind } => format!("of kind {kind}, which a newer version wrote"),
+        _ => "something else".to_owned(),
+    };
+    program.out.styled(&[(Style::Faint, &format!("{seq:>5} -- {what}"))])
+}

@@ -1,0 +1,108 @@
+//! Aligned columns, by the width that letters have on a terminal.
+//!
+//! Must not know: what stands in them.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::{
+    failure::Failure,
+    output::{Output, Style},
+    visible,
+};
+
+/// Which way a column leans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Left(&'static str),
+    Right(&'static str),
+}
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Left(name) | Self::Right(name) => name,
+        }
+    }
+}
+
+/// The widest that a cell gets.
+const WIDEST: usize = 60;
+
+/// Rows of cells.
+pub(crate) struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(columns: impl IntoIterator<Item = Column>) -> Self {
+        Self { columns: columns.into_iter().collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row. Cells are content: they are made visible and cut to a width here.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| cut(&visible::on_one_line(&cell), WIDEST)).collect());
+    }
+
+    pub(crate) fn print(&self, out: &Output) -> Result<(), Failure> {
+        let widths: Vec<usize> = self.columns.iter().enumerate().map(|(at, column)| self.width(at, *column)).collect();
+        let names: Vec<String> = self.columns.iter().map(|column| column.name().to_owned()).collect();
+        self.print_row(out, &names, &widths, Style::Strong)?;
+        self.rows.iter().try_for_each(|row| self.print_row(out, row, &widths, Style::Plain))
+    }
+
+    fn width(&self, at: usize, column: Column) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width());
+        cells.chain([column.name().width()]).max().unwrap_or(0)
+    }
+
+    fn print_row(&self, out: &Output, cells: &[String], widths: &[usize], style: Style) -> Result<(), Failure> {
+        let mut line = String::new();
+        for ((cell, width), column) in cells.iter().zip(widths).zip(&self.columns) {
+            let fill = " ".repeat(width.saturating_sub(cell.width()));
+            match column {
+                Column::Left(_) => {
+                    out.paint(&mut line, style, cell);
+                    line.push_str(&fill);
+                }
+                Column::Right(_) => {
+                    line.push_str(&fill);
+                    out.paint(&mut line, style, cell);
+                }
+            }
+            line.push_str("  ");
+        }
+        out.painted(&line)
+    }
+}
+
+/// The text, or its beginning and an ellipsis, at most so wide.
+pub(crate) fn cut(text: &str, widest: usize) -> String {
+    if text.width() <= widest {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut width = 1;
+    for c in text.chars() {
+        width += c.width().unwrap_or(0);
+        if width > widest {
+            break;
+        }
+        out.push(c);
+    }
+    out.push('…');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_never_wider_than_asked() {
+        assert_eq!(cut("short", 10), "short");
+        assert_eq!(cut("longer than that", 7), "longer…");
+        assert_eq!(cut("日本語日本語", 6), "日本…");
+        assert!(cut(&"👩‍💻é\u{301}".repeat(40), 60).width() <= 60);
+    }
+}

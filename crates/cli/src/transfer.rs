@@ -1,0 +1,205 @@
+//! Bringing sessions in and out: `import`, `export`.
+//!
+//! Must not know: formats.
+
+use std::{
+    fs::{self, File},
+    io::{BufReader, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use sessions_api::{AppendOutcome, DETECT_BYTES, Format, ImportOptions, ImportReport, SessionManager, detect};
+
+use crate::{
+    arguments::{Export, Import},
+    failure::Failure,
+    program::Program,
+    progress::{Progress, unless_interrupted},
+};
+
+/// Formats that are known and not built yet.
+const NOT_BUILT: [&str; 7] = ["markdown", "html", "openai", "anthropic", "claude-code", "codex", "pi"];
+
+/// `import`
+pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failure> {
+    let format = match wish.format.as_str() {
+        "auto" => None,
+        "claude-code" => Some(Format::ClaudeCode),
+        "json" => Some(Format::SessionsJson),
+        "jsonl" => Some(Format::SessionsJsonl),
+        other => return Err(unknown_format(other, "give auto, claude-code, json or jsonl")),
+    };
+    let options =
+        ImportOptions { format, new_id: wish.new_id, durability: program.durability, ..ImportOptions::default() };
+    let mut found = Found::default();
+    for path in &wish.paths {
+        found.look_at(path, format.is_none());
+    }
+    let alone = wish.paths.len() == 1 && found.files.len() + found.failures.len() == 1;
+    if let Some((path, failure)) = found.failures.pop_if(|_| alone) {
+        return Err(failure.about(&path));
+    }
+    if found.passed_over > 0 {
+        program.out.notice(&format!("{} files in no known format were passed over", found.passed_over));
+    }
+    program.with_sessions(async |sessions| import_all(program, sessions, found, &options, alone).await).await
+}
+
+/// Every file for itself: one that fails is told, and the rest goes on.
+async fn import_all(
+    program: &Program,
+    sessions: &SessionManager,
+    found: Found,
+    options: &ImportOptions,
+    alone: bool,
+) -> Result<(), Failure> {
+    let mut code = None;
+    let mut fails = |path: &Path, failure: Failure| {
+        code.get_or_insert(failure.code());
+        program.out.failure(&failure.about(path));
+    };
+    found.failures.into_iter().for_each(|(path, failure)| fails(&path, failure));
+    let progress = Progress::of_bytes(&program.out, "importing", found.bytes);
+    for path in &found.files {
+        let imported = match File::open(path) {
+            Ok(file) => {
+                let source = BufReader::with_capacity(1 << 20, progress.reading(file));
+                // Nothing of a file is visible before all of it is, so it can be broken off at any time.
+                unless_interrupted(async { Ok(sessions.import(source, options.clone()).await?) }).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match imported {
+            Ok(report) => {
+                print(program, path, &report)?;
+                program.out.flush()?;
+            }
+            Err(failure) if alone || failure.code() == Failure::STOPPED => return Err(failure.about(path)),
+            Err(failure) => fails(path, failure),
+        }
+    }
+    code.map_or(Ok(()), |code| Err(Failure::told(code)))
+}
+
+fn print(program: &Program, path: &Path, report: &ImportReport) -> Result<(), Failure> {
+    if program.out.is_json() {
+        return program.out.object(report);
+    }
+    let what = if report.outcome == AppendOutcome::Inserted { "imported" } else { "already here:" };
+    let (id, of) = (report.id, &report.report);
+    let mended = format!("{} repaired, {} set aside", of.repaired.len(), of.set_aside.len());
+    let told =
+        format!("{what} {id}: {} messages, {} tool calls, {mended} ({})", of.messages, of.tool_calls, path.display());
+    program.out.line(&told)
+}
+
+/// Files to import.
+#[derive(Default)]
+struct Found {
+    files: Vec<PathBuf>,
+    bytes: u64,
+    passed_over: u64,
+    failures: Vec<(PathBuf, Failure)>,
+}
+
+impl Found {
+    /// A file that was named is taken; of a folder, those whose beginning is known.
+    fn look_at(&mut self, path: &Path, detects: bool) {
+        match fs::metadata(path) {
+            Err(error) => self.failures.push((path.to_owned(), error.into())),
+            Ok(about) if about.is_dir() => self.search(path, detects),
+            Ok(about) => self.take(path.to_owned(), about.len()),
+        }
+    }
+
+    fn take(&mut self, path: PathBuf, bytes: u64) {
+        self.bytes += bytes;
+        self.files.push(path);
+    }
+
+    /// Searches a folder and the folders in it. Links are not followed, so there is an end.
+    fn search(&mut self, folder: &Path, detects: bool) {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => return self.failures.push((folder.to_owned(), error.into())),
+        };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            let Ok(about) = fs::symlink_metadata(&path) else { continue };
+            if about.is_dir() {
+                self.search(&path, detects);
+            } else if about.is_file() && is_candidate(&path) {
+                match head_of(&path) {
+                    Err(error) => self.failures.push((path, error.into())),
+                    Ok(head) if detects && detect(&head).is_none() => self.passed_over += 1,
+                    Ok(_) => self.take(path, about.len()),
+                }
+            }
+        }
+    }
+}
+
+fn is_candidate(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl")
+}
+
+fn head_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(DETECT_BYTES as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn unknown_format(name: &str, hint: &str) -> Failure {
+    if NOT_BUILT.contains(&name) {
+        return Failure::usage("this format is not built into this program yet", hint);
+    }
+    Failure::usage("there is no such format", hint)
+}
+
+#[derive(Serialize)]
+struct Written {
+    file: String,
+    bytes: u64,
+}
+
+/// `export`
+pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failure> {
+    let is_document = match wish.format.as_str() {
+        "json" => true,
+        "jsonl" => false,
+        other => return Err(unknown_format(other, "give json or jsonl")),
+    };
+    program
+        .with_session(&wish.session, async |_, session| {
+            let mut export = if is_document { session.export_json().await? } else { session.export_jsonl().await? };
+            let Some(path) = &wish.output else {
+                while let Some(chunk) = export.next_chunk().await? {
+                    program.out.bytes(&chunk)?;
+                }
+                return Ok(());
+            };
+            let bytes = unless_interrupted(write(export, path)).await?;
+            if program.out.is_json() {
+                return program.out.object(&Written { file: path.display().to_string(), bytes });
+            }
+            program.out.line(&format!("exported {bytes} bytes to {}", path.display()))
+        })
+        .await
+}
+
+/// Writes beside the file and puts it in its place when all of it is on disk, so that there is never half a file. Only its owner reads it.
+async fn write(mut export: sessions_api::Export, path: &Path) -> Result<u64, Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".sessions-export-").tempfile_in(folder)?;
+    let mut bytes = 0;
+    while let Some(chunk) = export.next_chunk().await? {
+        file.write_all(&chunk)?;
+        bytes += chunk.len() as u64;
+    }
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| Failure::from(error.error).about(path))?;
+    File::open(folder)?.sync_all()?;
+    Ok(bytes)
+}

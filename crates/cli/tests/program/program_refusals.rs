@@ -1,0 +1,198 @@
+//! Bad input: each a clear error with a hint, the right exit code, and nothing lost.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use crate::{Desk, bare, finish};
+
+/// All files of a folder with their bytes.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.insert(path.display().to_string(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_url_that_names_no_store() {
+    let desk = Desk::new();
+    for url in [
+        "",
+        "chats",
+        "/tmp/x",
+        "slde:x",
+        "sled:",
+        "memory:x",
+        "file:x",
+        "sqlite:x",
+        "redis://u:secret@h",
+        "postgres://h",
+        "a b:c",
+    ] {
+        let ran = desk.run(&["list", "--json", "--store", url]);
+        ran.refused(2, "usage");
+        assert!(!ran.stderr.contains("secret"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_store_path_that_is_a_file() {
+    let desk = Desk::new();
+    fs::write(desk.path("file"), "mine").unwrap();
+    let url = format!("sled:{}", desk.path("file").display());
+    for command in ["list", "verify", "repair", "doctor"] {
+        let ran = desk.run(&[command, "--json", "--store", &url]);
+        if command != "doctor" {
+            ran.refused(2, "usage");
+        }
+    }
+    let below = format!("sled:{}", desk.path("file").join("store").display());
+    assert!(desk.run(&["list", "--json", "--store", &below]).code > 0);
+    assert_eq!(fs::read_to_string(desk.path("file")).unwrap(), "mine");
+}
+
+#[test]
+fn a_folder_that_is_no_store_is_left_alone() {
+    let desk = Desk::new();
+    fs::create_dir(desk.store()).unwrap();
+    fs::write(desk.store().join("notes.txt"), "mine").unwrap();
+    let before = contents(&desk.store());
+    for command in ["list", "verify", "repair"] {
+        desk.run(&[command, "--json"]).refused(5, "damaged");
+    }
+    assert_eq!(contents(&desk.store()), before);
+}
+
+#[test]
+fn a_foreign_or_newer_format_is_left_alone() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let format = desk.store().join("FORMAT");
+    let ours = fs::read_to_string(&format).unwrap();
+    for foreign in
+        [ours.replace(" 1", " 99"), "something else\n".to_owned(), String::new(), "\u{0}\u{1b}[31m".repeat(99)]
+    {
+        fs::write(&format, &foreign).unwrap();
+        let before = contents(&desk.store().join("log"));
+        for command in ["list", "verify", "repair"] {
+            desk.run(&[command, "--json"]).refused(5, "damaged");
+        }
+        assert_eq!(contents(&desk.store().join("log")), before);
+        assert_eq!(fs::read_to_string(&format).unwrap(), foreign);
+    }
+    fs::write(&format, ours).unwrap();
+    assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn no_permission() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    // Root may do everything, so the program runs as nobody (65534), from a place that nobody can reach.
+    let program = desk.path("sessions");
+    fs::copy(env!("CARGO_BIN_EXE_sessions"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(desk.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mode = fs::metadata(desk.store()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700, "a store is its owner's alone");
+    fs::set_permissions(desk.store(), fs::Permissions::from_mode(0o000)).unwrap();
+    let is_root = fs::read_dir(desk.store()).is_ok();
+    for (command, url) in [("list", desk.url()), ("new", format!("sled:{}", desk.store().join("new").display()))] {
+        let mut as_nobody = bare(&program);
+        as_nobody.args([command, "--json", "--store", &url]).current_dir("/");
+        if is_root {
+            as_nobody.uid(65534).gid(65534);
+        }
+        finish(as_nobody, b"").refused(6, "not_allowed");
+    }
+    fs::set_permissions(desk.store(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+}
+
+#[test]
+fn ids_and_keys_of_every_wrong_form() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let id = desk.one(&["info", "k"])["id"].as_str().unwrap().to_owned();
+    let long = "x".repeat(257);
+    let usage: [&str; 9] =
+        ["", "x", "abcde", &long, "id:", "id:01ARZ", "key:", "id:../../../../../etc/passwd0", "key:a\nb"];
+    for name in usage {
+        desk.run(&["info", name, "--json"]).error();
+        assert_eq!(desk.run(&["info", name, "--json"]).code, 2, "{name:?}");
+    }
+    for name in [
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "unknown-key",
+        "key:unknown",
+        "id:01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "../../etc/passwd",
+        "ZZZZZZZZ",
+    ] {
+        desk.run(&["info", name, "--json"]).refused(3, "not_found");
+    }
+    for name in [id.as_str(), &id.to_lowercase(), &format!("id:{id}"), "k", "key:k", &id[..24]] {
+        assert_eq!(desk.one(&["info", name])["id"].as_str(), Some(id.as_str()), "{name}");
+    }
+    for key in ["", &long, "a\u{7}b"] {
+        assert_eq!(desk.run(&["new", "--key", key, "--json"]).code, 2, "{key:?}");
+    }
+    assert_eq!(desk.json(&["list"]).len(), 1);
+}
+
+#[test]
+fn the_beginning_of_several_ids_is_ambiguous() {
+    let desk = Desk::new();
+    let first = desk.one(&["new"])["id"].as_str().unwrap().to_owned();
+    desk.one(&["new"]);
+    // Made within the same minute or so, they begin alike.
+    desk.run(&["info", &first[..6], "--json"]).refused(2, "usage");
+}
+
+#[test]
+fn messages_that_the_rules_refuse() {
+    let desk = Desk::new();
+    desk.talk(&[]);
+    let ran = desk.run(&["append", "k", "--role", "tool", "text", "--json"]);
+    assert!(ran.code == 0 || ran.error()["kind"] == serde_json::json!("refused"), "{ran:?}");
+    assert_eq!(
+        desk.run(&["append", "k", "--role", "robot", "text", "--json"]).error()["kind"],
+        serde_json::json!("usage")
+    );
+    assert_eq!(desk.run(&["append", "k", "text", "--json"]).code, 2);
+    let ran = desk.run_with(&["append", "k", "--role", "user", "--json"], b"\xff\xfe");
+    ran.refused(2, "usage");
+}
+
+#[test]
+fn more_durability_than_a_store_gives() {
+    let desk = Desk::new();
+    desk.run(&["new", "--json", "--store", "memory:", "--durability", "disk"]).refused(2, "usage");
+    assert_eq!(desk.run(&["new", "--json", "--durability", "eternal"]).error()["kind"], serde_json::json!("usage"));
+}
+
+#[test]
+fn a_command_line_that_means_nothing() {
+    let desk = Desk::new();
+    for arguments in [
+        &["--json"][..],
+        &["frob", "--json"],
+        &["show", "--json"],
+        &["show", "k", "--frob", "--json"],
+        &["list", "--limit", "0", "--json"],
+        &["list", "--since", "yesterday", "--json"],
+        &["show", "k", "--at", "x", "--json"],
+        &["undo", "k", "--steps", "1", "--turns", "1", "--json"],
+    ] {
+        let ran = desk.run(arguments);
+        assert_eq!((ran.code, ran.error()["kind"].as_str()), (2, Some("usage")), "{arguments:?} {ran:?}");
+    }
+}

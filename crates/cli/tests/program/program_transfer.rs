@@ -1,0 +1,176 @@
+//! Import, export, and the demo, which does both.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::{Desk, has_fields};
+
+/// A small transcript of a coding agent: a question, a call with its result, an answer in two lines that share one usage.
+fn transcript(session: &str) -> String {
+    let line = |number: u32, kind: &str, message: Value| {
+        let parent = (number > 1).then(|| format!("u{}", number - 1));
+        json!({"type": kind, "uuid": format!("u{number}"), "parentUuid": parent, "sessionId": session, "cwd": "/home/ana",
+            "timestamp": format!("2026-03-02T09:00:0{number}.000Z"), "message": message})
+        .to_string()
+            + "\n"
+    };
+    let says = |id: &str, content: Value| json!({"id": id, "role": "assistant", "content": [content], "usage": {"input_tokens": 10, "output_tokens": 5}});
+    let call = json!({"type": "tool_use", "id": "c1", "name": "Read", "input": {"file_path": "a"}});
+    let result = json!([{"type": "tool_result", "tool_use_id": "c1", "content": "text of a"}]);
+    line(1, "user", json!({"role": "user", "content": "What is in a?"}))
+        + &line(2, "assistant", says("m1", json!({"type": "text", "text": "I look."})))
+        + &line(3, "assistant", says("m1", call))
+        + &line(4, "user", json!({"role": "user", "content": result}))
+        + &line(5, "assistant", says("m2", json!({"type": "text", "text": "Text of a."})))
+}
+
+fn write(desk: &Desk, name: &str, text: impl AsRef<[u8]>) -> String {
+    let path = desk.path(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn import_tells_a_report_and_happens_once() {
+    let desk = Desk::new();
+    let file = write(&desk, "chat.jsonl", transcript("s1"));
+    let report = desk.one(&["import", &file]);
+    has_fields(&report, &["id", "messages", "tool_calls", "repaired", "set_aside", "usage"]);
+    has_fields(&report["usage"], &["input", "output", "cache_read", "cache_write", "reasoning"]);
+    assert_eq!((&report["messages"], &report["tool_calls"]), (&json!(4), &json!(1)));
+    assert_eq!((&report["usage"]["input"], &report["usage"]["output"]), (&json!(20), &json!(10)));
+    assert_eq!(desk.json(&["show", report["id"].as_str().unwrap()]).len(), 4);
+    assert_eq!(desk.one(&["import", &file])["id"], report["id"]);
+    assert_eq!(desk.json(&["list"]).len(), 1);
+    assert_ne!(desk.one(&["import", &file, "--new-id"])["id"], report["id"]);
+    assert_eq!(desk.json(&["list"]).len(), 2);
+}
+
+#[test]
+fn a_folder_is_searched_and_one_bad_file_does_not_stop_the_rest() {
+    let desk = Desk::new();
+    write(&desk, "in/a.jsonl", transcript("s1"));
+    write(&desk, "in/deep/b.jsonl", transcript("s2"));
+    write(&desk, "in/notes.json", "{\"mine\": true}");
+    write(&desk, "in/readme.txt", transcript("s3"));
+    assert_eq!(desk.json(&["import", "in"]).len(), 2);
+    let bad = write(&desk, "bad.jsonl", [0, 159, 146, 150]);
+    let good = write(&desk, "good.jsonl", transcript("s4"));
+    let ran = desk.run(&["import", &bad, &good, "missing", "--json"]);
+    assert_eq!((ran.code > 0, ran.lines().len(), ran.stderr.lines().count()), (true, 1, 2), "{ran:?}");
+    assert_eq!(desk.json(&["list"]).len(), 3);
+}
+
+#[test]
+fn what_was_exported_comes_back_and_is_exported_again_byte_for_byte() {
+    let desk = Desk::new();
+    let file = write(&desk, "chat.jsonl", transcript("s1"));
+    let id = desk.one(&["import", &file])["id"].as_str().unwrap().to_owned();
+    desk.one(&["undo", &id]);
+    desk.one(&["append", &id, "--role", "assistant", "another answer\u{1b}[31m"]);
+    for format in ["json", "jsonl"] {
+        let first = desk.run(&["export", &id, "--format", format]);
+        assert_eq!(first.code, 0, "{first:?}");
+        let file = write(&desk, &format!("out.{format}"), &first.stdout);
+        let other = format!("sled:{}", desk.path(&format!("other-{format}")).display());
+        for _ in 0..2 {
+            assert_eq!(desk.one(&["import", &file, "--store", &other])["id"].as_str(), Some(id.as_str()));
+        }
+        let again = desk.run(&["export", &id, "--format", format, "--store", &other]);
+        assert!(again.stdout == first.stdout, "{format} differs");
+    }
+}
+
+#[test]
+fn an_export_into_a_file_is_its_owners_alone() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let file = desk.path("out.jsonl").display().to_string();
+    desk.run(&["export", "k", "--format", "jsonl", "-o", &file]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), desk.run(&["export", "k", "--format", "jsonl"]).stdout);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert!(desk.run(&["export", "k", "-o", "no/such/folder/file", "--json"]).code > 0);
+    let left = fs::read_dir(desk.folder.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn files_that_cannot_be_imported_say_why_and_leave_nothing() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let whole = desk.run(&["export", "k", "--format", "jsonl"]).stdout;
+    let cut = &whole[..whole.len() / 2];
+    let nested = format!(
+        "{{\"type\":\"user\",\"uuid\":\"a\",\"sessionId\":\"s\",\"message\":{}{}}}",
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    let files: [(&str, &[u8]); 5] = [
+        ("empty.jsonl", b""),
+        ("binary.jsonl", b"\x7fELF\0\0\xff"),
+        ("cut.jsonl", cut.as_bytes()),
+        ("text.jsonl", b"just some words\n"),
+        ("nested.jsonl", nested.as_bytes()),
+    ];
+    let before = desk.json(&["list"]);
+    for (name, bytes) in files {
+        let file = write(&desk, name, bytes);
+        let fresh = format!("sled:{}", desk.path("fresh").display());
+        let ran = desk.run(&["import", &file, "--json", "--store", &fresh]);
+        assert!(ran.code > 0 && ran.error()["hint"].is_string(), "{name}: {ran:?}");
+        assert_eq!(desk.run(&["list", "--json", "--store", &fresh]).stdout, "", "{name}");
+    }
+    assert_eq!(desk.json(&["list"]), before);
+    desk.run(&["import", "missing.jsonl", "--json"]).refused(3, "not_found");
+}
+
+#[test]
+fn formats_that_are_not_built_are_usage_errors() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    for format in ["markdown", "html", "openai", "anthropic", "claude-code", "codex", "pi", "docx"] {
+        let error = desk.run(&["export", "k", "--format", format, "--json"]).refused(2, "usage");
+        assert!(error["hint"].as_str().unwrap().contains("jsonl"), "{error}");
+    }
+    for format in ["codex", "pi", "docx"] {
+        desk.run(&["import", "x", "--format", format, "--json"]).refused(2, "usage");
+    }
+}
+
+#[test]
+fn the_demo_loses_nothing_and_leaves_nothing() {
+    let desk = Desk::new();
+    let temporary = desk.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut command = desk.command(&["demo"]);
+    command.env("TMPDIR", &temporary);
+    let ran = crate::finish(command, b"");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("Acknowledged: ") && ran.stdout.contains(", lost: 0."), "{ran:?}");
+    assert!(ran.stdout.contains("equal byte for byte") && !ran.stdout.contains('\u{1b}'), "{ran:?}");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    assert!(!desk.store().exists(), "the demo has a store of its own");
+}
+
+#[test]
+fn real_transcripts_come_in_whole() {
+    let Some(data) = std::env::var_os("SESSIONS_TEST_DATA") else {
+        println!("skipped: SESSIONS_TEST_DATA does not name the folder of real transcripts");
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI needs SESSIONS_TEST_DATA");
+        return;
+    };
+    let folder = Path::new(&data).join("claude-code");
+    let desk = Desk::new();
+    let reports = desk.json(&["import", folder.to_str().unwrap()]);
+    let calls: Vec<u64> = reports.iter().map(|report| report["tool_calls"].as_u64().unwrap()).collect();
+    assert!(calls.contains(&186) && calls.contains(&242), "{calls:?}");
+    assert_eq!(desk.json(&["list"]).len(), reports.len());
+}
