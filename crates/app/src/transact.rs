@@ -82,8 +82,10 @@ impl SessionManager {
                 Ok(done) => {
                     return Ok(Some(Through { first, version: done.version, head, durability: done.durability }));
                 }
-                Err(StoreError::Conflict { actual, .. }) => {
+                Err(StoreError::Conflict { expected, actual }) => {
                     self.ports().store.wait(lane.id, actual, Durability::Volatile).await?;
+                    // While commits of this lane are on their way its view cannot be loaded again, and trying with it would only conflict.
+                    lane.moved_on(expected).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -224,8 +226,7 @@ fn applied(view: &View, decided: &[Decided]) -> Result<View, SessionError> {
 
 /// The words of a view's row, as a store keeps them.
 pub(crate) fn words_of(view: &View) -> Bytes {
-    // `SummaryWords` has no map with keys that are not strings, so it always serialises.
-    Bytes::from(serde_json::to_vec(&SummaryWords::of(view)).unwrap_or_default())
+    Bytes::from(SummaryWords::of(view).to_json())
 }
 
 /// Visible messages after an event, for those that change it.
