@@ -237,8 +237,8 @@ impl Session {
 
     /// After a commit that failed: `Ok` when the append is to be decided again, because another was faster.
     async fn may_retry(&self, append: &Append, error: StoreError) -> Result<(), SessionError> {
-        if let StoreError::Conflict { actual, .. } = error {
-            return self.manager().catch_up(self.lane(), actual).await;
+        if let StoreError::Conflict { expected, actual } = error {
+            return self.manager().catch_up(self.lane(), expected, actual).await;
         }
         // Another append with the same key was faster: its receipt is ours.
         if append.idempotency_key.is_some() && self.is_claimed(self.claim_of(append).await?).await? {
@@ -264,10 +264,11 @@ impl Session {
         let now = ports.clock.now();
         let mut events: Vec<Event> = Vec::with_capacity(messages.len());
         let mut ahead: Option<View> = None;
+        let mut on_path = std::borrow::Cow::Borrowed(on_path);
         for (at, message) in messages.iter().enumerate() {
             let id = ports.ids.message(now);
             ids.push(id);
-            let event = decide::append(ahead.as_ref().unwrap_or(view), id, message.clone(), on_path)?;
+            let event = decide::append(ahead.as_ref().unwrap_or(view), id, message.clone(), &on_path)?;
             if at + 1 < messages.len() {
                 // The next message is decided behind this one. Only its place and calls matter, so stamp and commit stay as they are.
                 let mut next = ahead.take().unwrap_or_else(|| view.clone());
@@ -275,6 +276,7 @@ impl Session {
                 next.apply(next.version() + 1, &event, &stamp, next.commit())
                     .map_err(|source| SessionError::InvalidHistory { session: view.session(), source })?;
                 ahead = Some(next);
+                on_path.to_mut().follow(message);
             }
             events.push(event);
         }
@@ -365,24 +367,28 @@ impl Session {
         }
     }
 
-    /// Looks up the whole path for calls that the messages answer.
+    /// Looks up the visible path for calls that the messages answer. An answer counts only for a call that is on the path too.
     async fn calls_on_path(&self, messages: &[Message]) -> Result<CallsOnPath, SessionError> {
         let wanted: Vec<&str> = messages.iter().flat_map(Message::results).map(|r| r.call_id.as_str()).collect();
         self.lane().quiet().await;
         self.manager().refresh(self.lane()).await?;
         let view = self.view()?;
-        let mut walk = BackWalk::whole(self.manager(), view.clone(), view.head());
-        let mut found = CallsOnPath::default();
-        while let Some(page) = walk.next_page(Bounds::records(512)).await? {
+        let mut walk = BackWalk::visible(self.manager(), view.clone(), view.head());
+        let (mut found, mut called) = (CallsOnPath::default(), Vec::new());
+        while called.len() < wanted.len()
+            && let Some(page) = walk.next_page(Bounds::records(512)).await?
+        {
             for element in page.iter().filter_map(|read| read.element()) {
                 let ElementKind::Message { calls, answers, .. } = element.what else { continue };
-                let is_wanted = |id: &String| wanted.contains(&id.as_str());
-                found.answered.extend(answers.into_iter().filter(is_wanted));
-                let made = calls.into_iter().filter(is_wanted);
-                found.unanswered.extend(made.filter(|id| !found.answered.contains(id)));
+                // Of calls with the same id only the last one counts.
+                let is_open = |id: &String| wanted.contains(&id.as_str()) && !called.contains(id);
+                found.answered.extend(answers.into_iter().filter(is_open));
+                let calls: Vec<String> = calls.into_iter().filter(is_open).collect();
+                found.unanswered.extend(calls.iter().filter(|id| !found.answered.contains(id)).cloned());
+                called.extend(calls);
             }
         }
-        // An answer counts only for a call that is on the path too; answered ones were seen first, walking back.
+        found.answered.retain(|id| called.contains(id));
         Ok(found)
     }
 }

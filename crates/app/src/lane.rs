@@ -149,6 +149,24 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Waits until the tail is another than the one of `version`, or nothing is queued, so that it can be loaded again.
+    pub(crate) async fn moved_on(&self, version: u64) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.is_quiet() || state.tail.as_ref().is_none_or(|tail| tail.version() != version) {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use sessions_domain::{Actor, Created, Described, LineageId, Moment, Origin};

@@ -246,7 +246,9 @@ impl Session {
         let durability = new.durability.unwrap_or(self.manager().durability());
         let owner = view.owner_of(place.at);
         self.manager().ports().store.wait(owner, place.at, durability).await?;
-        new.fork = Some(decide::fork_point(&view, place.at, place.commit, place.head, place.depth));
+        let mut point = decide::fork_point(&view, place.at, place.commit, place.head, place.depth);
+        point.last = Some(self.last_element(&view, place.at).await?).filter(|last| *last != place.at);
+        new.fork = Some(point);
         let words = view.described().clone();
         new.described.title = new.described.title.or(words.title);
         new.described.description = new.described.description.or(words.description);
@@ -256,6 +258,25 @@ impl Session {
         }
         let (session, _) = self.manager().begin(new).await?;
         Ok(Forked { session, parent: view.session(), at: place.at })
+    }
+}
+
+impl Session {
+    /// The last place on the tree at or before a record (0: there is none).
+    async fn last_element(&self, view: &View, at: u64) -> Result<u64, SessionError> {
+        if view.tree().last() <= at {
+            return Ok(view.tree().last());
+        }
+        let mut rest = Some(Stretch { first: 1, last: at });
+        while let Some(stretch) = rest {
+            let (order, kinds) = (Order::NewestFirst, KindFilter::Elements);
+            let (reads, more) = self.manager().read_stretch(view, stretch, order, kinds, Bounds::records(1)).await?;
+            if let Some(read) = reads.first() {
+                return Ok(read.record.seq);
+            }
+            rest = more;
+        }
+        Ok(0)
     }
 }
 

@@ -67,7 +67,7 @@ impl SessionManager {
             let Some(placed) = self.place(lane, durability, &mut decide).await? else { return Ok(None) };
             match placed.through().await {
                 Ok(through) => return Ok(Some(through)),
-                Err(StoreError::Conflict { actual, .. }) => self.catch_up(lane, actual).await?,
+                Err(StoreError::Conflict { expected, actual }) => self.catch_up(lane, expected, actual).await?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -92,13 +92,16 @@ impl SessionManager {
         }
     }
 
-    /// Waits until what another writer appended is visible.
-    pub(crate) async fn catch_up(&self, lane: &Arc<Lane>, version: u64) -> Result<(), SessionError> {
-        match self.ports().store.wait(lane.id, version, Durability::Volatile).await {
+    /// Waits until what another writer appended is visible, and the lane's view can be loaded again.
+    pub(crate) async fn catch_up(&self, lane: &Arc<Lane>, expected: u64, actual: u64) -> Result<(), SessionError> {
+        match self.ports().store.wait(lane.id, actual, Durability::Volatile).await {
             // What was in the way may have failed: then the tail is what it was.
-            Ok(_) | Err(StoreError::NoSpace { .. } | StoreError::Backend(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(StoreError::NoSpace { .. } | StoreError::Backend(_)) => {}
+            Err(error) => return Err(error.into()),
         }
+        // While commits of this lane are on their way its view cannot be loaded again, and trying with it would only conflict.
+        lane.moved_on(expected).await;
+        Ok(())
     }
 
     /// Polls the commit once, which gives it its place in the log, and takes its records into the lane.
@@ -258,8 +261,7 @@ fn applied(view: &View, decided: &[Decided]) -> Result<View, SessionError> {
 
 /// The words of a view's row, as a store keeps them.
 pub(crate) fn words_of(view: &View) -> Bytes {
-    // `SummaryWords` has no map with keys that are not strings, so it always serialises.
-    Bytes::from(serde_json::to_vec(&SummaryWords::of(view)).unwrap_or_default())
+    Bytes::from(SummaryWords::of(view).to_json())
 }
 
 /// Visible messages after an event, for those that change it.

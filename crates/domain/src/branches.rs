@@ -138,7 +138,7 @@ impl Tree {
         seq == 0 || self.whole_path(head).any(|stretch| stretch.first <= seq && seq <= stretch.last)
     }
 
-    /// The tree as it was when the log ended at `at`.
+    /// The tree as it was when `at`, a place on it, was the last.
     #[must_use]
     pub fn clipped(&self, at: u64) -> Self {
         let runs = self.runs.iter().filter(|run| run.first <= at).map(|run| Run { last: run.last.min(at), ..*run });

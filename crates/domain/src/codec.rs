@@ -214,6 +214,7 @@ mod tests {
                 head: 6,
                 depth: 4,
                 owners: vec![(SessionId::from_bytes([4; 16]), 7)],
+                last: Some(6),
             }),
             source: None,
         })));

@@ -182,6 +182,20 @@ pub struct CallsOnPath {
     pub answered: Vec<String>,
 }
 
+impl CallsOnPath {
+    /// Takes in a message behind the path, for one that is decided behind it.
+    pub fn follow(&mut self, message: &Message) {
+        for call in message.calls() {
+            self.answered.retain(|id| *id != call.call_id);
+            self.unanswered.push(call.call_id.clone());
+        }
+        for result in message.results() {
+            self.unanswered.retain(|id| *id != result.call_id);
+            self.answered.push(result.call_id.clone());
+        }
+    }
+}
+
 fn shown(call_id: &str) -> String {
     call_id.chars().take(40).flat_map(char::escape_default).collect()
 }
@@ -440,7 +454,7 @@ pub fn clear(view: &View) -> Result<Event, RuleViolation> {
 /// The place for a fork whose head is the element `head` (0: the beginning) with `depth` messages visible; `at` is the last record it
 /// inherits, with its commit.
 pub fn fork_point(view: &View, at: u64, commit: CommitHash, head: u64, depth: u64) -> ForkPoint {
-    ForkPoint { parent: view.session(), at, commit, head, depth, owners: view.owners_up_to(at) }
+    ForkPoint { parent: view.session(), at, commit, head, depth, owners: view.owners_up_to(at), last: None }
 }
 
 /// Changes words about the session; `None` when they are so already.

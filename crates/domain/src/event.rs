@@ -170,6 +170,9 @@ pub struct ForkPoint {
     pub depth: u64,
     /// Who holds the inherited records: (owner, last sequence number of its stretch), ascending.
     pub owners: Vec<(SessionId, u64)>,
+    /// The last place on the tree at or before `at`; `None`: `at` itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
 }
 
 /// The file that a session was imported from.

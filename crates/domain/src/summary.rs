@@ -46,6 +46,12 @@ pub struct SummaryWords {
 }
 
 impl SummaryWords {
+    /// The words as JSON, as a store keeps them.
+    pub fn to_json(&self) -> Vec<u8> {
+        // There is no map with keys that are not strings, so they always serialise.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     /// The words of a view.
     pub fn of(view: &View) -> Self {
         let described = view.described();

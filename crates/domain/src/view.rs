@@ -125,7 +125,7 @@ impl View {
         }
         let (head, depth) = created.fork.as_ref().map_or((0, 0), |fork| (fork.head, fork.depth));
         let tree = match (&created.fork, inherited) {
-            (Some(fork), Some(tree)) => tree.clipped(fork.at),
+            (Some(fork), Some(tree)) => tree.clipped(fork.last.unwrap_or(fork.at)),
             _ => Tree::default(),
         };
         Ok(Self {
@@ -571,7 +571,8 @@ mod tests {
         let (a, b) = (SessionId::from_bytes([8; 16]), SessionId::from_bytes([9; 16]));
         let owners = vec![(a, 10), (b, 20)];
         view.version = 30;
-        view.words.fork = Some(ForkPoint { parent: b, at: 20, commit: CommitHash::ZERO, head: 0, depth: 0, owners });
+        view.words.fork =
+            Some(ForkPoint { parent: b, at: 20, commit: CommitHash::ZERO, head: 0, depth: 0, owners, last: None });
         assert_eq!(view.owners_up_to(5), [(a, 5)]);
         assert_eq!(view.owners_up_to(10), [(a, 10)]);
         assert_eq!(view.owners_up_to(15), [(a, 10), (b, 15)]);

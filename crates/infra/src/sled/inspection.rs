@@ -6,14 +6,14 @@
 //! Must not know: the index, a running store.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt, fs,
     io::Write as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
-use sessions_domain::{Blind, CommitHash, Event, Kind, LineageId, SessionId, View, codec};
+use sessions_domain::{Blind, CommitHash, Event, Kind, LineageId, SessionId, Stamp, View, codec};
 use sessions_ports::StoreError;
 
 use super::{
@@ -127,32 +127,61 @@ struct Damage {
     torn: bool,
 }
 
+/// A record without whole bytes, and none that stands for it.
+struct Missing {
+    session: SessionId,
+    seq: u64,
+    /// The commit of the record before it.
+    before: CommitHash,
+    /// For a session's beginning: what a later record tells of who made it and when.
+    beginning: Option<Stamp>,
+}
+
 struct Inspection {
     report: VerifyReport,
     damage: Vec<Damage>,
-    /// Records that are missing, with the commit before the first of them.
-    missing: Vec<(SessionId, u64, CommitHash)>,
+    /// Segments whose headers are damaged, with the positions they begin at.
+    headers: Vec<(u32, u64)>,
+    missing: Vec<Missing>,
+    /// The last segment, and the position behind its frames.
     last_segment: (u32, u64),
 }
 
 fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
     let numbers = segment::numbers(&folder.log())?;
     let mut check = Check { blobs: folder.blobs(), store: folder.id, ..Check::default() };
-    let (mut damage, mut synced, mut expected, mut base) = (Vec::new(), 0_u64, None, 0_u64);
+    check.repairs = repairs(folder, &numbers)?;
+    let (mut damage, mut headers): (Vec<Damage>, Vec<(u32, u64)>) = (Vec::new(), Vec::new());
+    let (mut synced, mut expected, mut base, mut end) = (0_u64, None, 0_u64, 0_u64);
     let last = numbers.last().copied().unwrap_or(0);
     for number in numbers {
         let name = format!("log/{number:08}.seg");
         if expected.is_some_and(|expected| expected != number) {
             check.report.findings.push(about_file(&name, 0, "the segments before this one are missing"));
         }
-        expected = Some(number + 1);
         let path = segment::path_of(&folder.log(), number);
         let bytes = fs::read(path).map_err(|error| failed("reading the log", error))?;
-        base = segment::base_of(&bytes, number, folder.id).unwrap_or_else(|| {
+        let header = segment::base_of(&bytes, number, folder.id);
+        if header.is_none() {
             check.report.findings.push(about_file(&name, 0, "the segment's header is damaged"));
-            base
-        });
-        let found: Vec<Found<'_>> = Scan::new(&bytes, SEGMENT_HEADER as usize).collect();
+            headers.push((number, end));
+        }
+        // A segment says where the one before it ended.
+        if let Some(cut) = header.filter(|header| *header > end && expected == Some(number)) {
+            let before = format!("log/{:08}.seg", number - 1);
+            let (from, to) = ((end - base) as usize, (cut - base) as usize);
+            let what = format!("{} bytes at the end are missing", to - from);
+            check.report.findings.push(about_file(&before, from, what));
+            match damage.last_mut().filter(|damage| damage.segment + 1 == number && damage.to == from) {
+                Some(damage) => damage.to = to,
+                None => damage.push(Damage { segment: number - 1, from, to, torn: false }),
+            }
+        }
+        expected = Some(number + 1);
+        base = header.unwrap_or(end);
+        let mut scan = Scan::new(&bytes, SEGMENT_HEADER as usize);
+        let found: Vec<Found<'_>> = scan.by_ref().collect();
+        end = base + scan.position() as u64;
         let trailers = found.iter().filter_map(|found| match found {
             Found::Frame(_, frame) => frame.trailer.map(|trailer| trailer.synced),
             Found::Damage(..) => None,
@@ -165,6 +194,7 @@ fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
                     check.damaged(&name, &bytes, from, to, torn);
                     damage.push(Damage { segment: number, from, to, torn });
                     if torn {
+                        end = base + from as u64;
                         break;
                     }
                 }
@@ -173,10 +203,45 @@ fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
         }
         check.report.segments += 1;
         check.report.bytes += bytes.len() as u64;
-        base += bytes.len() as u64;
     }
     let missing = check.finish();
-    Ok(Inspection { report: check.report, damage, missing, last_segment: (last, base) })
+    Ok(Inspection { report: check.report, damage, headers, missing, last_segment: (last, end) })
+}
+
+/// What earlier repairs wrote in the place of lost records. It stands in segments of its own.
+fn repairs(folder: &Folder, numbers: &[u32]) -> Result<HashMap<(SessionId, u64), Repaired>, StoreError> {
+    let mut repairs = HashMap::new();
+    for number in numbers {
+        let path = segment::path_of(&folder.log(), *number);
+        let file = fs::File::open(&path).map_err(|error| failed("reading the log", error))?;
+        let mut start = [0; HEADER];
+        let is_one = file.read_exact_at(&mut start, u64::from(SEGMENT_HEADER)).is_ok()
+            && frame::header(&start).is_some_and(|header| header.flags & REPAIR != 0);
+        if !is_one {
+            continue;
+        }
+        let bytes = fs::read(&path).map_err(|error| failed("reading the log", error))?;
+        for found in Scan::new(&bytes, SEGMENT_HEADER as usize) {
+            let Found::Frame(_, frame) = found else { continue };
+            if frame.header.flags & REPAIR == 0 {
+                continue;
+            }
+            let event = frame.body.get(32..).and_then(|body| codec::decode(frame.header.kind, body).ok());
+            let created = match event {
+                Some((Event::Created(created), stamp)) => Some((created, stamp)),
+                _ => None,
+            };
+            let repaired = Repaired { commit: frame.header.commit, created };
+            repairs.insert((frame.header.session, frame.header.seq), repaired);
+        }
+    }
+    Ok(repairs)
+}
+
+/// What stands for a lost record.
+struct Repaired {
+    commit: CommitHash,
+    created: Option<(Box<sessions_domain::Created>, Stamp)>,
 }
 
 fn about_file(file: &str, offset: usize, what: impl Into<String>) -> Finding {
@@ -198,12 +263,19 @@ struct Checked {
     commits: Vec<CommitHash>,
     /// Numbers without a whole record, until a repair's record stands for them.
     missing: BTreeMap<u64, CommitHash>,
+    /// Numbers whose commits are not known, repaired or not.
+    lost: BTreeSet<u64>,
     repaired: u64,
+    /// The stamp of the first record that could be read.
+    stamp: Option<Stamp>,
 }
 
 struct Check {
     report: VerifyReport,
     sessions: HashMap<SessionId, Checked>,
+    repairs: HashMap<(SessionId, u64), Repaired>,
+    /// Records that damaged headers speak of.
+    hints: Vec<(SessionId, u64)>,
     blobs: PathBuf,
     store: sessions_ports::StoreId,
 }
@@ -211,7 +283,14 @@ struct Check {
 impl Default for Check {
     fn default() -> Self {
         let store = sessions_ports::StoreId([0; 16]);
-        Self { report: VerifyReport::default(), sessions: HashMap::new(), blobs: PathBuf::new(), store }
+        Self {
+            report: VerifyReport::default(),
+            sessions: HashMap::new(),
+            repairs: HashMap::new(),
+            hints: Vec::new(),
+            blobs: PathBuf::new(),
+            store,
+        }
     }
 }
 
@@ -235,12 +314,7 @@ impl Check {
             offset: Some(from as u64),
             what,
         });
-        if let Some(header) = named.filter(|_| !torn)
-            && let Some(checked) = self.sessions.get_mut(&header.session)
-            && header.seq == checked.next()
-        {
-            checked.skip(header.seq);
-        }
+        self.hints.extend(header.filter(|_| !torn).map(|header| (header.session, header.seq)));
     }
 
     fn frame(&mut self, file: &str, at: usize, frame: &Frame<'_>) {
@@ -251,12 +325,13 @@ impl Check {
         self.report.records += 1;
         let checked = self.sessions.entry(header.session).or_insert_with(|| {
             let first = if header.flags & frame::FIRST != 0 { header.seq } else { 1 };
-            let (commits, missing) = (Vec::new(), BTreeMap::new());
-            Checked { lineage: None, view: None, first, commits, missing, repaired: 0 }
+            Checked::from(first)
         });
         if header.flags & REPAIR != 0 {
-            checked.missing.remove(&header.seq);
-            checked.repaired += 1;
+            // It stood for its record when that was missed; behind a log's end it is the first to tell of it.
+            while checked.next() <= header.seq {
+                checked.skip(header.session, checked.next(), &self.repairs);
+            }
             return;
         }
         if header.seq < checked.next() {
@@ -267,7 +342,7 @@ impl Check {
             return;
         }
         while checked.next() < header.seq {
-            checked.skip(checked.next());
+            checked.skip(header.session, checked.next(), &self.repairs);
         }
         if let Err(what) = self.record(frame) {
             let mut finding = about_file(file, at, what);
@@ -280,7 +355,15 @@ impl Check {
     fn record(&mut self, frame: &Frame<'_>) -> Result<(), String> {
         let header = frame.header;
         let payload = self.payload(frame);
-        let inherited = match self.beginning(frame, payload.as_deref()) {
+        let beginning = self.beginning(frame, payload.as_deref());
+        for (owner, last) in beginning.iter().flat_map(|created| &created.fork).flat_map(|fork| &fork.owners) {
+            // What a fork inherits was there before it, also where nothing behind it tells.
+            let checked = self.sessions.entry(*owner).or_insert_with(|| Checked::from(1));
+            while checked.next() <= *last {
+                checked.skip(*owner, checked.next(), &self.repairs);
+            }
+        }
+        let inherited = match beginning {
             Some(created) => match &created.fork {
                 Some(fork) => {
                     let parent = self.sessions.get(&fork.parent);
@@ -297,11 +380,13 @@ impl Check {
         };
         let Some(checked) = self.sessions.get_mut(&header.session) else { return Ok(()) };
         let before = checked.commits.last().copied();
-        let was_missing = checked.missing.contains_key(&(header.seq.wrapping_sub(1)));
+        // The commit of a lost record is not known, so what follows it cannot be checked against it.
+        let was_lost = checked.lost.contains(&(header.seq.wrapping_sub(1)));
         checked.commits.push(header.commit);
         let Some(payload) = payload else { return Err("the large body is missing or damaged".to_owned()) };
         let (blind, body) = payload.split_first_chunk::<32>().ok_or("the record is too short")?;
         let (event, stamp) = codec::decode(header.kind, body).map_err(|error| error.to_string())?;
+        checked.stamp.get_or_insert_with(|| stamp.clone());
         if let Some((created, tree)) = inherited {
             checked.lineage = Some(created.lineage);
             let start = created.fork.as_ref().map_or(CommitHash::ZERO, |fork| fork.commit);
@@ -310,7 +395,7 @@ impl Check {
             checked.view = Some(view.map_err(|error| error.to_string())?);
             return Ok(());
         }
-        if let (Some(lineage), Some(before), false) = (checked.lineage, before, was_missing) {
+        if let (Some(lineage), Some(before), false) = (checked.lineage, before, was_lost) {
             follows(before, lineage, header, blind, body)?;
         }
         match &mut checked.view {
@@ -341,12 +426,20 @@ impl Check {
     }
 
     /// Reports what is still missing at the end.
-    fn finish(&mut self) -> Vec<(SessionId, u64, CommitHash)> {
+    fn finish(&mut self) -> Vec<Missing> {
+        for (session, seq) in std::mem::take(&mut self.hints) {
+            // Behind the end of a log only a damaged header tells of a record; it is heard when everything whole is known.
+            if let Some(checked) = self.sessions.get_mut(&session).filter(|checked| checked.next() == seq) {
+                checked.skip(session, seq, &self.repairs);
+            }
+        }
         self.report.sessions = self.sessions.len() as u64;
         let mut all = Vec::new();
         for (session, checked) in &self.sessions {
             for (seq, before) in &checked.missing {
-                all.push((*session, *seq, *before));
+                let begins = *seq == checked.first && checked.view.is_none();
+                let beginning = begins.then(|| checked.stamp.clone().unwrap_or_else(nobody));
+                all.push(Missing { session: *session, seq: *seq, before: *before, beginning });
                 let what = "the record is missing".to_owned();
                 let (severity, session, seq) = (Severity::Error, Some(*session), Some(*seq));
                 self.report.findings.push(Finding { severity, session, seq, file: None, offset: None, what });
@@ -357,9 +450,14 @@ impl Check {
                 self.report.findings.push(Finding { severity, session, seq, file: None, offset: None, what });
             }
         }
-        all.sort_unstable_by_key(|(session, seq, _)| (*session, *seq));
+        all.sort_unstable_by_key(|missing| (missing.session, missing.seq));
         all
     }
+}
+
+/// The stamp of a record of which nothing is known.
+fn nobody() -> Stamp {
+    Stamp { at: sessions_domain::Moment::default(), actor: sessions_domain::Actor::default() }
 }
 
 fn follows(
@@ -378,29 +476,47 @@ fn follows(
 }
 
 impl Checked {
+    /// A session whose first record has this number.
+    fn from(first: u64) -> Self {
+        let (commits, missing, lost) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+        Self { lineage: None, view: None, first, commits, missing, lost, repaired: 0, stamp: None }
+    }
+
     fn next(&self) -> u64 {
         self.first + self.commits.len() as u64
     }
 
-    /// Goes on behind a record that is missing.
-    fn skip(&mut self, seq: u64) {
+    /// Goes on behind a record that is missing, with what a repair put in its place if one did.
+    fn skip(&mut self, session: SessionId, seq: u64, repairs: &HashMap<(SessionId, u64), Repaired>) {
         let before = self.commits.last().copied().unwrap_or(CommitHash::ZERO);
-        let stands_for = lost_commit(before, seq);
-        self.missing.insert(seq, before);
+        let repaired = repairs.get(&(session, seq));
+        let stands_for = repaired.map_or_else(|| lost_commit(before, seq), |repaired| repaired.commit);
+        match repaired {
+            Some(_) => self.repaired += 1,
+            None => drop(self.missing.insert(seq, before)),
+        }
+        self.lost.insert(seq);
         self.commits.push(stands_for);
-        if let Some(view) = &mut self.view {
-            let stamp = sessions_domain::Stamp { at: view.updated(), actor: sessions_domain::Actor::default() };
+        if let Some((created, stamp)) = repaired.and_then(|repaired| repaired.created.as_ref()) {
+            // The lineage stays unknown: whole records of the session are chained with the one that was lost.
+            self.view = View::begin(seq, created, stamp, stands_for, None).ok();
+        } else if let Some(view) = &mut self.view {
             // A lost record can follow anything.
+            let stamp = Stamp { at: view.updated(), ..nobody() };
             let _ = view.apply(seq, &Event::Lost, &stamp, stands_for);
         }
     }
 
+    /// The commit of a record, where it is known.
     fn commit_at(&self, seq: u64, sessions: &HashMap<SessionId, Checked>) -> Option<CommitHash> {
+        if self.lost.contains(&seq) {
+            return None;
+        }
         if seq >= self.first {
             return self.commits.get(usize::try_from(seq - self.first).ok()?).copied();
         }
         let owner = self.view.as_ref()?.owner_of(seq);
-        let owner = sessions.get(&owner).filter(|owner| owner.first < self.first)?;
+        let owner = sessions.get(&owner).filter(|owner| owner.first < self.first && !owner.lost.contains(&seq))?;
         owner.commits.get(usize::try_from(seq.checked_sub(owner.first)?).ok()?).copied()
     }
 }
@@ -421,7 +537,17 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
     let folder = Folder::existing(path)?;
     let found = inspect(&folder)?;
     let mut report = RepairReport { actions: Vec::new(), dry_run };
-    for damage in found.damage.iter().filter(|damage| !damage.torn) {
+    for (number, base) in &found.headers {
+        if !dry_run {
+            let write = Segment::open(&folder.log(), *number, *base)?.write_header(folder.id);
+            write.map_err(|error| failed("writing a segment's header", error))?;
+        }
+        let what = format!("wrote the header of segment {number} anew");
+        report.actions.push(RepairAction { what, session: None, seq: None, kept_at: None });
+    }
+    // What stands for lost records goes behind the end of the log, so that end has to be clean.
+    let clears_end = !found.missing.is_empty();
+    for damage in found.damage.iter().filter(|damage| clears_end || !damage.torn) {
         let kept_at = if dry_run { None } else { Some(set_aside(&folder, damage)?) };
         let what = format!(
             "set aside {} damaged bytes of segment {} at {}",
@@ -431,15 +557,14 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
         );
         report.actions.push(RepairAction { what, session: None, seq: None, kept_at });
     }
-    for (session, seq, _) in &found.missing {
+    for Missing { session, seq, .. } in &found.missing {
         let what = "marked the record as lost".to_owned();
         report.actions.push(RepairAction { what, session: Some(*session), seq: Some(*seq), kept_at: None });
     }
     if !found.missing.is_empty() && !dry_run {
         write_lost(&folder, &found)?;
     }
-    let torn = found.damage.iter().any(|damage| damage.torn);
-    if torn {
+    if !clears_end && found.damage.iter().any(|damage| damage.torn) {
         let what = "left an unfinished write at the end to the next opening".to_owned();
         report.actions.push(RepairAction { what, session: None, seq: None, kept_at: None });
     }
@@ -456,8 +581,11 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
 
 fn set_aside(folder: &Folder, damage: &Damage) -> Result<PathBuf, StoreError> {
     let segment = Segment::open(&folder.log(), damage.segment, 0)?;
-    let mut bytes = vec![0; damage.to - damage.from];
     let operation = "setting damaged bytes aside";
+    let length = segment.file.metadata().map_err(|error| failed(operation, error))?.len();
+    // Bytes that were cut off cannot be kept, only stood for.
+    let there = usize::try_from(length).unwrap_or(usize::MAX).clamp(damage.from, damage.to) - damage.from;
+    let mut bytes = vec![0; there];
     segment.file.read_exact_at(&mut bytes, damage.from as u64).map_err(|error| failed(operation, error))?;
     let aside = folder.aside(&format!("damaged-{:08}-{}", damage.segment, damage.from));
     let keep = || {
@@ -467,8 +595,14 @@ fn set_aside(folder: &Folder, damage: &Damage) -> Result<PathBuf, StoreError> {
     };
     keep().map_err(|error| failed(operation, error))?;
     folder::sync_dir(&folder.quarantine())?;
+    if damage.torn {
+        let (from, to) = (u32::try_from(damage.from).unwrap_or(u32::MAX), u32::try_from(damage.to).unwrap_or(u32::MAX));
+        let zeros = segment::fill(&segment.file, from, to).and_then(|()| segment.file.sync_all());
+        zeros.map_err(|error| failed(operation, error))?;
+        return Ok(aside);
+    }
     let mut filler = Vec::new();
-    if let Some(length) = bytes.len().checked_sub(HEADER) {
+    if let Some(length) = (damage.to - damage.from).checked_sub(HEADER) {
         let header = FrameHeader {
             kind: FILLER,
             flags: 0,
@@ -479,7 +613,7 @@ fn set_aside(folder: &Folder, damage: &Damage) -> Result<PathBuf, StoreError> {
         };
         frame::write(&mut filler, &header, &vec![0; length], None, &[]);
     }
-    if filler.len() == bytes.len() {
+    if !filler.is_empty() {
         let write = segment.file.write_all_at(&filler, damage.from as u64).and_then(|()| segment.file.sync_all());
         write.map_err(|error| failed(operation, error))?;
     }
@@ -490,16 +624,18 @@ fn set_aside(folder: &Folder, damage: &Damage) -> Result<PathBuf, StoreError> {
 fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
     let (last, base) = found.last_segment;
     let mut frames = Vec::new();
-    for (session, seq, before) in &found.missing {
-        let header = FrameHeader {
-            kind: Kind::LOST,
-            flags: REPAIR,
-            session: *session,
-            seq: *seq,
-            label: 0,
-            commit: lost_commit(*before, *seq),
+    for missing in &found.missing {
+        let Missing { session, seq, before, beginning } = missing;
+        let (kind, commit, payload, words) = match beginning {
+            Some(stamp) => begun_anew(*session, *seq, stamp)?,
+            None => (Kind::LOST, lost_commit(*before, *seq), vec![0; 32], Vec::new()),
         };
-        frame::write(&mut frames, &header, &[0; 32], Some(Trailer::default()), &[]);
+        let header = FrameHeader { kind, flags: REPAIR, session: *session, seq: *seq, label: 0, commit };
+        let mut extra = Vec::new();
+        if !words.is_empty() {
+            frame::write_field(&mut extra, frame::WORDS, &[&words]);
+        }
+        frame::write(&mut frames, &header, &payload, Some(Trailer::default()), &extra);
     }
     let end = base + u64::from(SEGMENT_HEADER) + frames.len() as u64;
     frames.extend(mark_frame(end));
@@ -508,4 +644,26 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
     let segment = Segment::create(&folder.log(), last + 1, base, folder.id, SEGMENT_HEADER + length)?;
     let write = segment.file.write_all_at(&frames, u64::from(SEGMENT_HEADER)).and_then(|()| segment.file.sync_all());
     write.map_err(|error| failed("writing what stands for lost records", error))
+}
+
+type Begun = (Kind, CommitHash, Vec<u8>, Vec<u8>);
+
+/// What stands for a session's beginning, without which nothing of it could be read: kind, commit, payload and words. Its names, its
+/// lineage and what it was forked from are lost; the tenant is the one of its other records.
+fn begun_anew(session: SessionId, seq: u64, stamp: &Stamp) -> Result<Begun, StoreError> {
+    let created = sessions_domain::Created {
+        session,
+        lineage: LineageId::from_bytes(session.to_bytes()),
+        key: None,
+        described: sessions_domain::Described::default(),
+        origin: sessions_domain::Origin::default(),
+        fork: None,
+        source: None,
+    };
+    let words = sessions_domain::SummaryWords { tenant: stamp.actor.tenant.clone(), ..Default::default() };
+    let lineage = created.lineage;
+    let body = codec::encode(&Event::Created(Box::new(created)), stamp)
+        .map_err(|_| StoreError::Malformed { what: "what stands for a session's beginning has no JSON form" })?;
+    let commit = CommitHash::ZERO.next(lineage, seq, Kind::CREATED, &[0; 32], &body);
+    Ok((Kind::CREATED, commit, [&[0; 32], body.as_slice()].concat(), words.to_json()))
 }

@@ -128,7 +128,8 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     let opened = Index::open(&folder.index(), cache_bytes);
     let (mut index, mut ledger, why) = match opened {
         Ok((index, contents)) => {
-            let why = (!existed && !fresh).then(|| "there was none".to_owned());
+            let why = (!fresh && index.position() == 0)
+                .then(|| if existed { "it held nothing" } else { "there was none" }.to_owned());
             (Some(index), loaded(contents), why)
         }
         Err(failure) => {
@@ -271,6 +272,8 @@ struct Replay<'a> {
     synced: u64,
     marked: u64,
     torn: Option<TornTail>,
+    /// Records that damaged headers speak of.
+    hints: Vec<(SessionId, u64)>,
     /// End of the frames of the last segment.
     end: u32,
     /// A running store reads its own log: nothing is set aside, and the end may be half written.
@@ -292,7 +295,7 @@ impl<'a> Replay<'a> {
             files.push(File { number, base, length });
         }
         let (records, damaged, synced, marked, end) = (0, 0, 0, 0, SEGMENT_HEADER);
-        Ok(Self { folder, files, records, damaged, synced, marked, torn: None, end, is_live: false })
+        Ok(Self { folder, files, records, damaged, synced, marked, torn: None, hints: Vec::new(), end, is_live: false })
     }
 
     fn end_of_files(&self) -> u64 {
@@ -320,6 +323,7 @@ impl<'a> Replay<'a> {
             let start = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
             self.segment(&bytes, start, number, base, is_last, ledger)?;
         }
+        self.hint(ledger);
         Ok(())
     }
 
@@ -351,7 +355,8 @@ impl<'a> Replay<'a> {
                     self.damaged += 1;
                     // Whole frames of a broken append were acknowledged: they stay.
                     append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
-                    self.hint(bytes.get(from..).unwrap_or_default(), ledger);
+                    let header = bytes.get(from..).and_then(frame::header);
+                    self.hints.extend(header.map(|header| (header.session, header.seq)));
                 }
                 Found::Frame(at, frame) if frame.header.kind == MARK || frame.header.kind == FILLER => {
                     if frame.header.kind == MARK {
@@ -397,16 +402,17 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// The header of a damaged frame may still tell which record it was. That only ever marks a record as damaged.
-    fn hint(&mut self, bytes: &[u8], ledger: &mut Ledger) {
-        let Some(header) = frame::header(bytes) else { return };
-        if let Some(log) = ledger.sessions.get_mut(&header.session)
-            && header.seq == log.row.version + 1
-        {
+    /// The header of a damaged frame may still tell which record it was. That only ever marks the end of a log as damaged, and only
+    /// once the whole log is read: a header may be damaged too, and must not stand in for a whole record.
+    fn hint(&mut self, ledger: &mut Ledger) {
+        for (session, seq) in std::mem::take(&mut self.hints) {
+            let Some(log) = ledger.sessions.get_mut(&session).filter(|log| log.row.version + 1 == seq) else {
+                continue;
+            };
             log.recent.push_back(Place::Disk(Locator::LOST));
-            advance(log, header.seq);
             ledger.recent_records += 1;
-            ledger.dirty.insert(header.session);
+            ledger.dirty.insert(session);
+            advance(log, seq);
         }
     }
 

@@ -98,6 +98,12 @@ impl Segment {
         }
     }
 
+    /// Writes the header anew where it was damaged.
+    pub(crate) fn write_header(&self, store: StoreId) -> io::Result<()> {
+        self.file.write_all_at(&header(self.number, self.base, store), 0)?;
+        self.file.sync_all()
+    }
+
     /// Opens a segment to write on.
     pub(crate) fn open(log: &Path, number: u32, base: u64) -> Result<Self, StoreError> {
         let file = folder::private()

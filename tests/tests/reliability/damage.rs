@@ -1,0 +1,293 @@
+//! Damage in segment files is never given as data and never a panic; `verify` names it, the other sessions work, and `repair` keeps every
+//! whole record.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    ops::Range,
+    path::Path,
+    sync::Arc,
+};
+
+use sessions_domain::{Kind, Message, SessionId};
+use sessions_infra::sled::{IndexReport, Severity, SledStore, repair, verify};
+use sessions_ports::{Durability, KindFilter, Order, ReadRange, SessionLog, StoreError};
+
+use crate::{
+    folder::{contents, copy, frames, segments},
+    ground::{Dice, Host, folder, open, run, seed},
+    truth::{Asks, Truth, populate, watched},
+    usecase::all_messages,
+};
+
+const WAYS: usize = 1_000;
+
+/// Lays the one segment of a closed store out as three, after `docs/format.md`.
+fn split(store: &Path) {
+    let path = segments(store).remove(0);
+    let bytes = fs::read(&path).unwrap();
+    let frames = frames(&bytes);
+    let third = bytes.len() / 3;
+    let cut_behind =
+        |at: usize| frames.iter().find(|frame| frame.ends_append && frame.bytes.end > at).unwrap().bytes.end;
+    let (first, second) = (cut_behind(third), cut_behind(2 * third));
+    let mut base = 0_u64;
+    for (number, part) in [64..first, first..second, second..bytes.len()].into_iter().enumerate() {
+        let number = number as u32 + 1;
+        let mut segment = b"SESSSEG\x01".to_vec();
+        segment.extend_from_slice(&1_u32.to_le_bytes());
+        segment.extend_from_slice(&number.to_le_bytes());
+        segment.extend_from_slice(&bytes[16..32]);
+        segment.extend_from_slice(&base.to_le_bytes());
+        segment.resize(60, 0);
+        segment.extend_from_slice(&crc32c::crc32c(&segment).to_le_bytes());
+        segment.extend_from_slice(&bytes[part]);
+        base += segment.len() as u64;
+        fs::write(store.join(format!("log/{number:08}.seg")), segment).unwrap();
+    }
+    fs::remove_dir_all(store.join("index")).unwrap();
+}
+
+/// A closed store of three segments.
+async fn prepare(at: &Path, host: &Host, dice: &mut Dice) -> Truth {
+    let mut asks = Asks::default();
+    let (store, watching) = watched(at).await;
+    let manager = host.manager(Arc::<crate::watched::Watched>::clone(&watching), Durability::Process);
+    populate(&manager, dice).await;
+    asks.learn(&watching);
+    store.close().await.unwrap();
+    split(at);
+    let (store, watching) = watched(at).await;
+    let manager = host.manager(Arc::<crate::watched::Watched>::clone(&watching), Durability::Process);
+    for key in ["key 0", "key 3", "key 6"] {
+        let session = manager.open_or_create(key).await.unwrap();
+        session.append(Message::user("in the last segment")).await.unwrap();
+    }
+    let log: Arc<dyn SessionLog> = Arc::new(store.clone());
+    let truth = Truth::of(&log, host, &asks).await;
+    store.close().await.unwrap();
+    assert_eq!((segments(at).len(), verify(at).unwrap().findings), (3, Vec::new()));
+    truth
+}
+
+/// What was damaged.
+#[derive(Debug)]
+struct Damage {
+    what: String,
+    /// Records whose bytes are not as they were.
+    touched: BTreeSet<(SessionId, u64)>,
+    /// The end of the log was taken away with the mark that would tell.
+    end_is_gone: bool,
+}
+
+/// Spoils one place of one segment. `None`: by chance nothing changed.
+fn spoil(dice: &mut Dice, store: &Path) -> Option<Damage> {
+    let paths = segments(store);
+    let at = dice.below(paths.len());
+    let is_last = at + 1 == paths.len();
+    let whole = fs::read(&paths[at]).unwrap();
+    let frames = frames(&whole);
+    let mut bytes = whole.clone();
+    let from = dice.below(bytes.len());
+    let to_of = |length: usize| (from + 1 + length).min(whole.len());
+    let what = match dice.below(20) {
+        0..=9 => {
+            bytes[from] ^= 1 << dice.below(8);
+            "a flipped bit"
+        }
+        10..=12 => {
+            for _ in 0..=dice.below(8) {
+                let at = (from + dice.below(200)).min(bytes.len() - 1);
+                bytes[at] ^= 1 << dice.below(8);
+            }
+            "flipped bits"
+        }
+        13..=14 => {
+            let to = to_of(dice.below(300));
+            bytes[from..to].fill(0);
+            "zeros"
+        }
+        15..=16 => {
+            let to = to_of(dice.below(2_000));
+            let noise = dice.bytes(to - from);
+            bytes[from..to].copy_from_slice(&noise);
+            "noise"
+        }
+        17..=18 => {
+            bytes.truncate(from);
+            "a cut"
+        }
+        _ => {
+            bytes[from..].fill(0);
+            "zeros to the end"
+        }
+    };
+    let first = (0..whole.len()).find(|at| bytes.get(*at) != Some(&whole[*at]))?;
+    let last = (0..whole.len()).rfind(|at| bytes.get(*at) != Some(&whole[*at]))?;
+    let changed: Range<usize> = first..last + 1;
+    let is_touched = |range: &Range<usize>| range.start < changed.end && changed.start < range.end;
+    let end_is_gone = is_last && frames.last().is_some_and(|mark| is_touched(&mark.bytes));
+    let mut gone: Vec<bool> = frames.iter().map(|frame| is_touched(&frame.bytes)).collect();
+    for at in (1..frames.len()).rev().filter(|_| end_is_gone) {
+        // Without its end an append is taken for one that was never finished.
+        gone[at - 1] |= gone[at] && !frames[at - 1].ends_append;
+    }
+    let touched = frames.iter().zip(gone).filter(|(frame, gone)| *gone && frame.seq > 0);
+    let touched = touched.map(|(frame, _)| (frame.session, frame.seq)).collect();
+    fs::write(&paths[at], &bytes).unwrap();
+    let what = format!("{what} at {changed:?} of segment {}", at + 1);
+    Some(Damage { what, touched, end_is_gone })
+}
+
+fn one(seq: u64) -> ReadRange {
+    let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+    ReadRange { from: seq, to: seq, order, kinds, max_records: 1, max_bytes: usize::MAX }
+}
+
+/// Every record reads as it was, or not at all; those that were not touched read as they were.
+async fn check_reads(store: &SledStore, truth: &Truth, damage: &Damage, repaired: bool) -> usize {
+    let mut corrupt = 0;
+    let what = &damage.what;
+    for (id, session) in &truth.sessions {
+        for record in &session.records {
+            let whole = !damage.touched.contains(&(*id, record.seq));
+            match store.read(*id, one(record.seq)).await {
+                Ok(page) => match page.records.as_slice() {
+                    [found] if found == record => {}
+                    [found] if repaired && !whole && [Kind::LOST, Kind::CREATED].contains(&found.kind) => corrupt += 1,
+                    // The end of a log is not known any more.
+                    [] if !whole => corrupt += 1,
+                    found => panic!("{what}: record {} of {id} reads as {} others", record.seq, found.len()),
+                },
+                Err(StoreError::Corrupt { session, seq, .. }) if !whole => {
+                    assert_eq!((session, seq), (*id, record.seq), "{what}");
+                    corrupt += 1;
+                }
+                Err(StoreError::NotFound { .. }) if !whole => corrupt += 1,
+                Err(error) => panic!("{what}: whole record {} of {id}: {error}", record.seq),
+            }
+        }
+        let touched = damage.touched.iter().any(|(session, _)| session == id);
+        if !touched {
+            assert_eq!(store.head(*id).await.unwrap(), Some(session.head), "{what}: {id}");
+        }
+    }
+    corrupt
+}
+
+/// Sessions that neither are touched nor inherit from one that is read as they did.
+async fn check_others(store: &SledStore, host: &Host, truth: &Truth, damage: &Damage, whole: bool) {
+    let manager = host.manager(Arc::new(store.clone()), Durability::Process);
+    for (id, session) in &truth.sessions {
+        let loaded = manager.load(*id).await;
+        let is_concerned = |other: &SessionId| other == id || session.owners.contains(other);
+        if damage.touched.iter().any(|(session, _)| is_concerned(session)) {
+            // Whatever it says, it says it without a panic.
+            if let Ok(loaded) = loaded {
+                let read = all_messages(&loaded).await;
+                assert!(!whole || read.is_ok(), "{}: {id} does not read: {:?}", damage.what, read.err());
+            }
+            continue;
+        }
+        let messages = all_messages(&loaded.unwrap()).await.unwrap();
+        let texts: Vec<(u64, String)> = messages.iter().map(|message| (message.seq, message.text())).collect();
+        assert_eq!(texts, session.texts, "{}: {id}", damage.what);
+    }
+}
+
+/// After a repair every session reads and takes new messages.
+async fn check_writable(store: &SledStore, host: &Host, truth: &Truth, damage: &Damage) {
+    let manager = host.manager(Arc::new(store.clone()), Durability::Process);
+    let touched: BTreeSet<SessionId> = damage.touched.iter().map(|(id, _)| *id).collect();
+    for id in touched {
+        let what = format!("{}: {id} after the repair", damage.what);
+        let left = truth.sessions[&id].records.iter().any(|record| !damage.touched.contains(&(id, record.seq)));
+        if !left && store.head(id).await.unwrap().is_none() {
+            continue;
+        }
+        let session = manager.load(id).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        session.append(Message::user("goes on")).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let messages = all_messages(&session).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(messages.last().unwrap().text(), "goes on", "{what}");
+    }
+}
+
+async fn damage_once(at: &Path, host: &Host, truth: &Truth, damage: &Damage, open_first: bool) -> (bool, usize) {
+    let what = &damage.what;
+    let found = verify(at).unwrap_or_else(|error| panic!("{what}: verify: {error}"));
+    if !damage.end_is_gone {
+        assert!(found.findings.iter().any(|f| f.severity == Severity::Error), "{what}: not named: {found:?}");
+    }
+    let before = contents(at);
+    let dry = repair(at, true).unwrap_or_else(|error| panic!("{what}: repair: {error}"));
+    assert!(dry.dry_run && contents(at) == before, "{what}: a dry run changed something");
+    assert!(found.is_sound() || !dry.actions.is_empty(), "{what}: nothing to repair");
+    let mut corrupt = 0;
+    if open_first {
+        let store = open(at).await;
+        let report = store.report().clone();
+        if damage.end_is_gone && !damage.touched.is_empty() && report.is_quiet() {
+            // The index knows more than what is left of the log: then reading says so.
+            assert!(check_reads(&store, truth, damage, false).await > 0, "{what}: no word of it: {report:?}");
+        }
+        if matches!(report.index, IndexReport::Rebuilt { .. }) {
+            assert!(!report.to_string().is_empty());
+        }
+        corrupt = check_reads(&store, truth, damage, false).await;
+        check_others(&store, host, truth, damage, false).await;
+        store.close().await.unwrap();
+    }
+    repair(at, false).unwrap_or_else(|error| panic!("{what}: repair: {error}"));
+    let left = verify(at).unwrap();
+    assert!(left.is_sound(), "{what}: after the repair: {:?}", left.findings);
+    let store = open(at).await;
+    check_reads(&store, truth, damage, true).await;
+    check_writable(&store, host, truth, damage).await;
+    check_others(&store, host, truth, damage, true).await;
+    store.close().await.unwrap();
+    let left = verify(at).unwrap();
+    assert!(left.is_sound(), "{what}: after writing on: {:?}", left.findings);
+    (found.is_sound(), corrupt)
+}
+
+fn damage(with_index: bool) {
+    let seed = seed("damage");
+    let host = Host::drawing(seed);
+    run(2, async {
+        let ground = folder();
+        let base = ground.path().join("base");
+        let mut dice = Dice::new(seed.wrapping_add(u64::from(with_index)));
+        let truth = prepare(&base, &host, &mut dice).await;
+        println!("{} sessions, {} records", truth.sessions.len(), truth.records());
+        let mut ways: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut way, mut corrupt) = (0, 0);
+        while way < WAYS {
+            let at = ground.path().join("way");
+            copy(&base, &at);
+            if let Some(mut damage) = spoil(&mut dice, &at) {
+                way += 1;
+                damage.what = format!("way {way} of SESSIONS_SEED={seed}: {}", damage.what);
+                if !with_index {
+                    fs::remove_dir_all(at.join("index")).unwrap();
+                }
+                let (quiet, more) = damage_once(&at, &host, &truth, &damage, dice.chance(50)).await;
+                corrupt += more;
+                let sort = if quiet { "the end was gone" } else { "named" };
+                *ways.entry(sort.to_owned()).or_default() += 1;
+            }
+            fs::remove_dir_all(&at).unwrap();
+        }
+        println!("{WAYS} ways, {ways:?}, {corrupt} records refused");
+        assert!(ways["named"] > WAYS / 2 && corrupt > WAYS / 10);
+    });
+}
+
+#[test]
+fn damage_is_named_and_repaired_beside_an_index() {
+    damage(true);
+}
+
+#[test]
+fn damage_is_named_and_repaired_without_an_index() {
+    damage(false);
+}

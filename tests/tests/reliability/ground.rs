@@ -1,0 +1,161 @@
+//! What the proofs stand on: seeds, dice, folders that are fast, and managers that are the same in every run.
+//!
+//! Must not know: what is proved.
+
+use std::{
+    panic,
+    path::Path,
+    sync::{Arc, Once},
+    time::{Duration, SystemTime},
+};
+
+use sessions_app::{Ports, SessionManager, Settings};
+use sessions_domain::Moment;
+use sessions_infra::{
+    MemoryStore,
+    environment::{EstimateCounter, UlidGenerator},
+    sled::{SledOptions, SledStore},
+};
+use sessions_ports::{Durability, Entropy as _, IdGenerator, SessionLog};
+use sessions_testkit::{FixedClock, FixedEntropy, SequentialIds};
+use tempfile::TempDir;
+
+/// The seed of a run, which it prints.
+pub(crate) fn seed(proof: &str) -> u64 {
+    let given = std::env::var("SESSIONS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let drawn = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64);
+    let seed = given.unwrap_or_else(drawn);
+    println!("{proof}: SESSIONS_SEED={seed}");
+    seed
+}
+
+/// Numbers that follow from a seed.
+pub(crate) struct Dice(FixedEntropy);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(FixedEntropy::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes).unwrap();
+        u64::from_le_bytes(bytes)
+    }
+
+    /// From 0 to below `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.number() % end.max(1) as u64) as usize
+    }
+
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        if from.is_empty() { None } else { from.get(self.below(from.len())) }
+    }
+
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.0.fill(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+/// A folder in memory where the system has one: what is proved here is what happens to bytes, and syncs of a disk would only take time.
+pub(crate) fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory).or_else(|_| TempDir::new()).unwrap() } else { TempDir::new().unwrap() }
+}
+
+pub(crate) async fn open(path: &Path) -> SledStore {
+    SledStore::open(path, SledOptions { cache_bytes: 1 << 20 }).await.unwrap()
+}
+
+/// The default store in a folder, or another handle to the one in memory.
+pub(crate) async fn opened(path: Option<&Path>, memory: &MemoryStore) -> Arc<dyn SessionLog> {
+    match path {
+        Some(path) => Arc::new(open(path).await),
+        None => Arc::new(memory.clone()),
+    }
+}
+
+/// Everything of a manager but its store. A clone goes on with the same numbers.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) clock: FixedClock,
+    pub(crate) ids: Arc<dyn IdGenerator>,
+    pub(crate) entropy: FixedEntropy,
+}
+
+impl Host {
+    pub(crate) fn seeded(seed: u64) -> Self {
+        let clock = FixedClock::at(Moment::from_millis(1_700_000_000_000));
+        Self { clock, ids: Arc::new(SequentialIds::new()), entropy: FixedEntropy::seeded(seed) }
+    }
+
+    /// With ids as they are outside of tests: no two are alike but for a bit.
+    pub(crate) fn drawing(seed: u64) -> Self {
+        let ids = UlidGenerator::drawing_from(FixedEntropy::seeded(seed.wrapping_add(1)));
+        Self { ids: Arc::new(ids), ..Self::seeded(seed) }
+    }
+
+    pub(crate) fn manager(&self, store: Arc<dyn SessionLog>, durability: Durability) -> SessionManager {
+        let ports = Ports {
+            store,
+            clock: Arc::new(self.clock.clone()),
+            ids: Arc::clone(&self.ids),
+            entropy: Arc::new(self.entropy.clone()),
+            counter: Arc::new(EstimateCounter),
+        };
+        SessionManager::with(ports, Settings { durability: Some(durability), ..Settings::default() }).unwrap()
+    }
+}
+
+/// Runs a proof in a runtime of its own.
+pub(crate) fn run<T>(threads: usize, proof: impl Future<Output = T>) -> T {
+    quiet();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+    let outcome = runtime.block_on(proof);
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The answer of something that nothing stands in the way of; when it does not come, something is locked.
+pub(crate) async fn due<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(30), future).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("{what} was never answered: something is locked"),
+    }
+}
+
+/// Panics within the index's engine are expected where its files were damaged; they are contained, and would only fill the screen.
+pub(crate) fn quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let is_engine = info.location().is_some_and(|at| at.file().contains("sled-0.34"));
+            if !is_engine {
+                loud(info);
+            }
+        }));
+    });
+}
+
+/// Polls a future at most so many times, waiting for its wakes in between, and drops it. `None`: it had not finished.
+pub(crate) async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut polls = 0;
+    std::future::poll_fn(|context| {
+        use std::task::Poll;
+        polls += 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if polls >= times => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}

@@ -1,0 +1,402 @@
+//! Append, undo, redo, clear, checkout, fork, describe, crash and reopen in any order are what the plain model says.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sessions_app::{Append, At, Query, Session, SessionError, SessionManager};
+use sessions_domain::{Described, Event, Message, MessageId, MessagePart, RuleViolation, SessionId};
+use sessions_infra::MemoryStore;
+use sessions_ports::{Durability, SessionLog};
+use sessions_testkit::model::{By, Model, Refusal};
+use tempfile::TempDir;
+
+use crate::{
+    folder::copy,
+    ground::{Dice, Host, folder, open, run, seed},
+    usecase::{all_messages, check_chain},
+};
+
+const STEPS: usize = 50_000;
+/// A world ends after so many steps, because the model gets slow.
+const WORLD: usize = 250;
+
+/// One session and the model that walks beside it.
+struct Pair {
+    id: SessionId,
+    session: Session,
+    model: Model,
+    /// Where the head stood at each version, from 0.
+    heads: Vec<u64>,
+    calls: u64,
+}
+
+enum Ground {
+    Memory(Arc<dyn SessionLog>),
+    Disk { parent: TempDir, at: PathBuf, store: Arc<dyn SessionLog> },
+}
+
+struct World {
+    dice: Dice,
+    host: Host,
+    ground: Ground,
+    manager: SessionManager,
+    pairs: Vec<Pair>,
+    reopened: u64,
+}
+
+fn refusal(error: &SessionError) -> Option<Refusal> {
+    let SessionError::Rule(rule) = error else { return None };
+    Some(match rule {
+        RuleViolation::NothingToUndo => Refusal::NothingToUndo,
+        RuleViolation::NothingToRedo => Refusal::NothingToRedo,
+        RuleViolation::NothingToClear => Refusal::NothingToClear,
+        RuleViolation::NoSuchBranch { .. } => Refusal::NoSuchBranch,
+        RuleViolation::NotOnPath => Refusal::NotOnPath,
+        RuleViolation::ResultWithoutCall { .. } => Refusal::ResultWithoutCall,
+        RuleViolation::AlreadyAnswered { .. } => Refusal::AlreadyAnswered,
+        RuleViolation::MixedLateness => Refusal::MixedLateness,
+        _ => return None,
+    })
+}
+
+/// Both did it, or both refused for the same reason.
+fn agree<A: std::fmt::Debug, B>(model: Result<A, Refusal>, real: Result<B, SessionError>) -> Option<(A, B)> {
+    match (model, real) {
+        // Of several wrong results in one message either may be named.
+        (Err(Refusal::ResultWithoutCall | Refusal::AlreadyAnswered), Err(SessionError::Rule(rule)))
+            if matches!(rule, RuleViolation::ResultWithoutCall { .. } | RuleViolation::AlreadyAnswered { .. }) =>
+        {
+            None
+        }
+        (Ok(a), Ok(b)) => Some((a, b)),
+        (Err(refused), Err(error)) => {
+            assert_eq!(refusal(&error), Some(refused), "{error}");
+            None
+        }
+        (Ok(a), Err(error)) => panic!("the model does it ({a:?}), the session refuses: {error}"),
+        (Err(refused), Ok(_)) => panic!("the model refuses ({refused:?}), the session does it"),
+    }
+}
+
+impl Pair {
+    async fn new(manager: &SessionManager) -> Self {
+        let session = manager.create(sessions_app::NewSession::default()).await.unwrap();
+        Self { id: session.id(), session, model: Model::new(), heads: vec![0, 0], calls: 0 }
+    }
+
+    /// Notes where the head stood after each version that is new.
+    fn note(&mut self) {
+        while (self.heads.len() as u64) <= self.model.version {
+            self.heads.push(self.model.head);
+        }
+    }
+
+    fn message(&mut self, dice: &mut Dice, ahead: &Model) -> Message {
+        match dice.below(10) {
+            0..=2 => Message::user(format!("user {}", dice.number())),
+            3..=5 => Message::assistant(format!("assistant {}", dice.number())),
+            6 => {
+                let mut message = Message::assistant("calls");
+                for _ in 0..=dice.below(3) {
+                    // Sometimes an id is used again.
+                    self.calls += u64::from(dice.chance(85) || message.calls().count() > 0);
+                    let id = format!("call-{}", self.calls);
+                    message = message.with(MessagePart::tool_call(id, "tool", "{}").unwrap());
+                }
+                message
+            }
+            _ => {
+                let open = ahead.open_calls();
+                let mut ids: Vec<String> = Vec::new();
+                for _ in 0..=usize::from(dice.chance(25)) {
+                    let id = match dice.pick(&open) {
+                        Some(id) if dice.chance(75) => id.clone(),
+                        _ => format!("call-{}", dice.below(self.calls as usize + 2)),
+                    };
+                    if !ids.contains(&id) {
+                        ids.push(id);
+                    }
+                }
+                let mut results = ids.iter().map(|id| Message::tool_result(id.clone(), "result"));
+                let first = results.next().unwrap();
+                results.fold(first, |all, one| one.parts.into_iter().fold(all, Message::with))
+            }
+        }
+    }
+
+    async fn append(&mut self, dice: &mut Dice) {
+        let count = if dice.chance(15) { 2 + dice.below(3) } else { 1 };
+        let (mut messages, mut outcome) = (Vec::new(), Ok(()));
+        let mut ahead = self.model.clone();
+        for _ in 0..count {
+            let message = self.message(dice, &ahead);
+            if outcome.is_ok() {
+                outcome = ahead.append(MessageId::from_parts(0, 0), message.clone());
+            }
+            messages.push(message);
+        }
+        let level = if dice.chance(10) { Durability::Disk } else { Durability::Process };
+        let real = self.session.append(Append::all(messages).durability(level)).await;
+        if let Some(((), receipt)) = agree(outcome, real) {
+            for version in self.model.version + 1..=ahead.version {
+                self.heads.push(version);
+            }
+            self.model = ahead;
+            assert_eq!((receipt.version, receipt.seq), (self.model.version, self.model.head));
+        }
+    }
+
+    /// The id of a place, when it is a message.
+    async fn id_of(&self, seq: u64) -> Option<MessageId> {
+        let entry = self.session.entries(seq).await.unwrap().into_iter().next()?;
+        if let Event::Appended(appended) = entry.event { Some(appended.id) } else { None }
+    }
+
+    async fn move_head(&mut self, dice: &mut Dice) {
+        let some = 1 + dice.below(4) as u64;
+        let kind = dice.below(10);
+        let real = match kind {
+            0..=2 => agree(self.model.undo(By::Steps(some)), self.session.undo(some).await),
+            3 => agree(self.model.undo(By::Turns(some)), self.session.undo_turns(some).await),
+            4 => {
+                let Some(node) = dice.pick(&self.model.nodes).filter(|node| node.said.is_some()) else { return };
+                let seq = node.seq;
+                let Some(id) = self.id_of(seq).await else { return };
+                agree(self.model.undo(By::To(seq)), self.session.undo_to(id).await)
+            }
+            5..=6 => agree(self.model.redo(some), self.session.redo(some).await),
+            7 => {
+                let real = self.session.clear().await;
+                agree(self.model.clear().map(|()| 1), real)
+            }
+            _ => {
+                let branches = self.model.branches();
+                let branch = match dice.pick(&branches) {
+                    Some(branch) if dice.chance(90) => branch.id,
+                    _ => some,
+                };
+                let real = self.session.checkout(branch).await;
+                agree(self.model.checkout(branch).map(|_| 0), real)
+            }
+        };
+        self.note();
+        if let Some((steps, receipt)) = real {
+            assert_eq!((receipt.version, receipt.moved_to), (self.model.version, self.model.head));
+            if kind < 7 {
+                assert_eq!(receipt.steps, steps);
+            }
+        }
+    }
+
+    async fn describe(&mut self, dice: &mut Dice) {
+        let title = dice.chance(60).then(|| format!("title {}", dice.below(3)));
+        let tag = format!("tag-{}", dice.below(3));
+        let tags: Option<Vec<&str>> = dice.chance(50).then(|| vec![tag.as_str(), "all"]);
+        let changed = self.model.describe(title.as_deref(), tags.as_deref());
+        let tags = tags.map(|tags| tags.into_iter().map(str::to_owned).collect());
+        let real = self.session.describe(Described { title, tags, description: None }).await.unwrap();
+        assert_eq!(real, changed);
+        self.note();
+    }
+
+    async fn fork(&self, dice: &mut Dice) -> Option<Self> {
+        let version = self.model.version;
+        let (at, place) = match dice.below(3) {
+            0 => ((version, self.model.head), At::Now),
+            1 => {
+                let at = 1 + dice.below(version as usize) as u64;
+                ((at, self.heads[at as usize]), At::Version(at))
+            }
+            _ => {
+                let seq = dice.pick(&self.model.nodes).filter(|node| node.said.is_some())?.seq;
+                ((seq, seq), At::Message(self.id_of(seq).await?))
+            }
+        };
+        let session = self.session.fork(place).await.unwrap();
+        let mut model = self.model.fork(at.0, at.1);
+        // Words are inherited.
+        (model.title, model.tags) = (self.model.title.clone(), self.model.tags.clone());
+        let mut heads = self.heads[..=at.0 as usize].to_vec();
+        heads.push(at.1);
+        Some(Self { id: session.id(), session, model, heads, calls: self.calls })
+    }
+
+    /// The session is what the model says: its state always, every message and record when `whole`.
+    async fn compare(&self, whole: bool) {
+        let view = self.session.fresh_view().await.unwrap();
+        let visible = self.model.visible();
+        assert_eq!(
+            (view.version(), view.head(), view.depth(), view.redo_tip()),
+            (self.model.version, self.model.head, visible.len() as u64, self.model.redo_tip)
+        );
+        assert_eq!(view.described().title, self.model.title);
+        assert_eq!(view.described().tags.clone().unwrap_or_default(), self.model.tags);
+        let wanted: Vec<_> = visible
+            .iter()
+            .filter_map(|node| node.said.as_ref().map(|said| (node.seq, said.late, said.message.clone())))
+            .collect();
+        let found = if whole { all_messages(&self.session).await } else { self.session.last(3).await }.unwrap();
+        let found: Vec<_> = found.into_iter().map(|found| (found.seq, found.late, found.message)).collect();
+        assert_eq!(found, wanted[if whole { 0 } else { wanted.len().saturating_sub(3) }..]);
+        if whole {
+            let branches: Vec<_> = self.session.branches().await.unwrap();
+            let branches: Vec<_> = branches.iter().map(|branch| (branch.branch, branch.left_at, branch.tip)).collect();
+            let wanted: Vec<_> = self.model.branches().iter().map(|b| (b.id, b.left_at, b.tip)).collect();
+            assert_eq!(branches, wanted);
+        }
+    }
+}
+
+impl World {
+    async fn begin(seed: u64, on_disk: bool) -> Self {
+        let host = Host::seeded(seed);
+        let ground = if on_disk {
+            let parent = folder();
+            let at = parent.path().join("0");
+            let store = Arc::new(open(&at).await);
+            Ground::Disk { parent, at, store }
+        } else {
+            Ground::Memory(Arc::new(MemoryStore::pretending(Durability::Disk)))
+        };
+        let manager = host.manager(ground.store(), Durability::Process);
+        let pairs = vec![Pair::new(&manager).await];
+        Self { dice: Dice::new(seed), host, ground, manager, pairs, reopened: 0 }
+    }
+
+    async fn step(&mut self) {
+        let at = self.dice.below(self.pairs.len());
+        let pair = &mut self.pairs[at];
+        match self.dice.below(1000) {
+            0..550 => pair.append(&mut self.dice).await,
+            550..900 => pair.move_head(&mut self.dice).await,
+            900..960 => pair.describe(&mut self.dice).await,
+            960..985 => {
+                if let Some(child) = pair.fork(&mut self.dice).await {
+                    child.compare(true).await;
+                    if self.pairs.len() < 6 {
+                        self.pairs.push(child);
+                    } else {
+                        self.pairs[at] = child;
+                    }
+                }
+            }
+            985..990 => {
+                let new = Pair::new(&self.manager).await;
+                self.pairs.push(new);
+            }
+            _ => {
+                self.reopen().await;
+                for pair in &self.pairs {
+                    pair.compare(true).await;
+                }
+                self.compare_list().await;
+            }
+        }
+        let whole = self.dice.chance(12);
+        if let Some(pair) = self.pairs.get(at) {
+            pair.compare(whole).await;
+        }
+    }
+
+    /// Everything that was acknowledged comes back, whatever way the store went.
+    async fn reopen(&mut self) {
+        self.reopened += 1;
+        let way = self.dice.below(4);
+        let number = self.reopened;
+        // Nobody may hold the old store when a new one is opened.
+        let pairs = std::mem::take(&mut self.pairs);
+        let kept: Vec<_> = pairs.into_iter().map(|pair| (pair.id, pair.model, pair.heads, pair.calls)).collect();
+        if let Ground::Disk { parent, at, store } = &mut self.ground {
+            let next = parent.path().join(number.to_string());
+            match way {
+                0 => store.close().await.unwrap(),
+                1 => {}
+                // As a kill leaves it: what the system has of the files.
+                _ => copy(at, &next),
+            }
+            let empty: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
+            self.manager = self.host.manager(Arc::clone(&empty), Durability::Volatile);
+            drop(std::mem::replace(store, empty));
+            if way >= 2 {
+                let before = std::mem::replace(at, next);
+                if way == 3 {
+                    let _ = fs::remove_dir_all(at.join("index"));
+                }
+                drop(before);
+            }
+            *store = Arc::new(open(Path::new(at)).await);
+        }
+        self.manager = self.host.manager(self.ground.store(), Durability::Process);
+        for (id, model, heads, calls) in kept {
+            let session = self.manager.load(id).await.unwrap();
+            self.pairs.push(Pair { id, session, model, heads, calls });
+        }
+    }
+
+    async fn compare_list(&self) {
+        let listed = self.manager.list(&Query { limit: 10_000, ..Query::default() }).await.unwrap().sessions;
+        for pair in &self.pairs {
+            let row = listed.iter().find(|row| row.id == pair.id).expect("it is listed");
+            let visible = pair.model.visible().len() as u64;
+            assert_eq!((row.version, row.messages, &row.title), (pair.model.version, visible, &pair.model.title));
+        }
+    }
+}
+
+impl Ground {
+    fn store(&self) -> Arc<dyn SessionLog> {
+        match self {
+            Self::Memory(store) | Self::Disk { store, .. } => Arc::clone(store),
+        }
+    }
+}
+
+/// Says where it was when something fails: the seed to give, so that the failing world is the first, and the step in it.
+struct Whereabouts {
+    seed: u64,
+    step: usize,
+}
+
+impl Drop for Whereabouts {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("failed at step {} of the first world with SESSIONS_SEED={}", self.step, self.seed);
+        }
+    }
+}
+
+fn walk(on_disk: bool) {
+    let seed = seed("history");
+    run(2, async {
+        let mut reopened = 0;
+        for number in 0..(STEPS / WORLD) as u64 {
+            let mut here = Whereabouts { seed: seed.wrapping_add(number), step: 0 };
+            let mut world = World::begin(here.seed, on_disk).await;
+            for step in 1..=WORLD {
+                here.step = step;
+                world.step().await;
+            }
+            for pair in &world.pairs {
+                pair.compare(true).await;
+                check_chain(world.ground.store().as_ref(), pair.id).await;
+            }
+            reopened += world.reopened;
+            world.ground.store().close().await.unwrap();
+        }
+        println!("{STEPS} steps, reopened {reopened} times");
+        assert!(reopened > 100, "{reopened}");
+    });
+}
+
+#[test]
+fn any_order_equals_the_plain_model_in_memory() {
+    walk(false);
+}
+
+#[test]
+fn any_order_equals_the_plain_model_on_the_default_store() {
+    walk(true);
+}

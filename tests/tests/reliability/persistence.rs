@@ -1,0 +1,178 @@
+//! The index may be lost in any way at any time: opening builds it anew unattended, says so, and every answer is the same.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sessions_domain::Message;
+use sessions_infra::sled::IndexReport;
+use sessions_ports::{Durability, SessionLog};
+
+use crate::{
+    folder::copy,
+    ground::{Dice, Host, folder, open, run, seed},
+    truth::{Asks, Truth, populate, watched},
+};
+
+const WAYS: usize = 1_000;
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}
+
+/// Spoils the index in one way. `true`: nothing of it can be of use.
+fn spoil(dice: &mut Dice, index: &Path) -> (String, bool) {
+    let files = files(index);
+    let Some(file) = dice.pick(&files).cloned() else { return ("there is none".to_owned(), true) };
+    let name = file.strip_prefix(index).unwrap().display().to_string();
+    let is_engine = name == "db";
+    let mut bytes = fs::read(&file).unwrap();
+    let length = bytes.len();
+    let (what, hopeless) = match dice.below(12) {
+        0 => {
+            fs::remove_dir_all(index).unwrap();
+            return ("all of it is gone".to_owned(), true);
+        }
+        1 => {
+            fs::remove_file(&file).unwrap();
+            return (format!("{name} is gone"), is_engine);
+        }
+        2 => {
+            fs::remove_file(&file).unwrap();
+            fs::create_dir(&file).unwrap();
+            return (format!("{name} is a folder"), is_engine);
+        }
+        3 => {
+            files.iter().for_each(|file| fs::write(file, b"").unwrap());
+            return ("all files are empty".to_owned(), true);
+        }
+        4 => {
+            bytes = dice.bytes(length);
+            ("is noise", is_engine)
+        }
+        5 => {
+            bytes.truncate(dice.below(length));
+            ("is cut", false)
+        }
+        6 => {
+            let more = 1 + dice.below(9_000);
+            bytes.extend(dice.bytes(more));
+            ("has noise behind it", false)
+        }
+        7 => {
+            let from = dice.below(length);
+            let to = (from + 1 + dice.below(4_096)).min(length);
+            bytes.get_mut(from..to).unwrap_or_default().fill(0);
+            ("has a hole", false)
+        }
+        8 => {
+            let from = dice.below(length);
+            let count = (1 + dice.below(600)).min(length - from);
+            let noise = dice.bytes(count);
+            bytes[from..from + noise.len()].copy_from_slice(&noise);
+            ("has noise in it", false)
+        }
+        _ => {
+            for _ in 0..=dice.below(8) {
+                let at = dice.below(length);
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << dice.below(8);
+                }
+            }
+            ("has flipped bits", false)
+        }
+    };
+    fs::write(&file, bytes).unwrap();
+    (format!("{name} {what}"), hopeless)
+}
+
+/// A closed store in `closed` and a copy of it in the middle of its life in `running`.
+async fn prepare(closed: &Path, running: &Path, host: &Host, dice: &mut Dice) -> (Truth, Truth, Asks) {
+    let mut asks = Asks::default();
+    let (store, watching) = watched(closed).await;
+    let manager = host.manager(Arc::<crate::watched::Watched>::clone(&watching), Durability::Disk);
+    populate(&manager, dice).await;
+    asks.learn(&watching);
+    store.close().await.unwrap();
+    let (store, watching) = watched(closed).await;
+    let manager = host.manager(Arc::<crate::watched::Watched>::clone(&watching), Durability::Disk);
+    // The middle of a life: some of it is in the index, and some only in the log.
+    let before = store.figures().checkpoints;
+    let session = manager.open_or_create("key 3").await.unwrap();
+    session.append(Message::user("on and on")).await.unwrap();
+    while store.figures().checkpoints == before {
+        // Nobody is told of a checkpoint, so it can only be looked for.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    session.append(Message::user("behind the checkpoint")).await.unwrap();
+    copy(closed, running);
+    asks.learn(&watching);
+    let log: Arc<dyn SessionLog> = Arc::new(store.clone());
+    let truth_running = Truth::of(&log, host, &asks).await;
+    session.append(Message::user("the last")).await.unwrap();
+    asks.learn(&watching);
+    let truth_closed = Truth::of(&log, host, &asks).await;
+    store.close().await.unwrap();
+    (truth_closed, truth_running, asks)
+}
+
+fn lose(is_closed: bool) {
+    let seed = seed("persistence");
+    let host = Host::seeded(seed);
+    run(2, async {
+        let ground = folder();
+        let (closed, running) = (ground.path().join("closed"), ground.path().join("running"));
+        let mut dice = Dice::new(seed);
+        let (truth_closed, truth_running, asks) = prepare(&closed, &running, &host, &mut dice).await;
+        let (base, truth) = if is_closed { (&closed, &truth_closed) } else { (&running, &truth_running) };
+        let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+        for way in 0..WAYS {
+            let at = ground.path().join("way");
+            copy(base, &at);
+            let (what, hopeless) =
+                if way == 0 { ("untouched".to_owned(), false) } else { spoil(&mut dice, &at.join("index")) };
+            let what = format!("way {way} of SESSIONS_SEED={seed}: {what}");
+            let store = open(&at).await;
+            let report = store.report().clone();
+            assert!(report.torn_tail.is_none() && report.damaged == 0 && !report.created, "{what}: {report:?}");
+            let used = report.index == IndexReport::Opened;
+            let replayed_all = report.replayed as usize == truth.records();
+            assert!(!(used && (hopeless || replayed_all)), "{what}: no word of it: {report:?}");
+            assert!(used || !report.to_string().is_empty(), "{what}");
+            *outcomes.entry(if used { "used" } else { "built anew" }).or_default() += 1;
+            let log: Arc<dyn SessionLog> = Arc::new(store.clone());
+            truth.assert_same(&Truth::of(&log, &host, &asks).await, &what);
+            drop(log);
+            store.close().await.unwrap();
+            if way % 20 == 0 {
+                let store = open(&at).await;
+                assert_eq!(store.report().index, IndexReport::Opened, "{what}: and again");
+                let log: Arc<dyn SessionLog> = Arc::new(store.clone());
+                truth.assert_same(&Truth::of(&log, &host, &asks).await, &what);
+                store.close().await.unwrap();
+            }
+            fs::remove_dir_all(&at).unwrap();
+        }
+        println!("{WAYS} ways, {outcomes:?}");
+        assert!(outcomes.values().all(|count| *count > 20) && outcomes.len() == 2, "{outcomes:?}");
+    });
+}
+
+#[test]
+fn a_lost_index_is_built_anew_after_a_close() {
+    lose(true);
+}
+
+#[test]
+fn a_lost_index_is_built_anew_after_a_crash() {
+    lose(false);
+}

@@ -1,0 +1,291 @@
+//! Every use case, on a session that has something to undo, to redo, to clear, to check out and to answer late.
+//!
+//! Must not know: what is done to it while it runs.
+
+use std::sync::Arc;
+
+use sessions_app::{Append, At, NewSession, Query, Session, SessionError, SessionManager};
+use sessions_domain::{CommitHash, Event, Message, MessageId, MessagePart, SessionId, SessionKey, context::Budget};
+use sessions_ports::{Durability, KindFilter, Order, ReadRange, Record, SessionLog};
+use sessions_testkit::read_all;
+
+use crate::ground::{Host, due};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UseCase {
+    Create,
+    CreateWithId,
+    OpenNew,
+    OpenKnown,
+    Load,
+    Find,
+    Append,
+    AppendWithKey,
+    AppendAfter,
+    AppendSeveral,
+    AppendLate,
+    Undo,
+    UndoTurns,
+    UndoTo,
+    Redo,
+    Clear,
+    Checkout,
+    ForkNow,
+    ForkAtMessage,
+    ForkAtVersion,
+    Describe,
+    Branches,
+    Last,
+    Messages,
+    Entries,
+    List,
+    Context,
+    Summary,
+    Subscribe,
+    WaitDurable,
+}
+
+impl UseCase {
+    pub(crate) const ALL: [Self; 30] = [
+        Self::Create,
+        Self::CreateWithId,
+        Self::OpenNew,
+        Self::OpenKnown,
+        Self::Load,
+        Self::Find,
+        Self::Append,
+        Self::AppendWithKey,
+        Self::AppendAfter,
+        Self::AppendSeveral,
+        Self::AppendLate,
+        Self::Undo,
+        Self::UndoTurns,
+        Self::UndoTo,
+        Self::Redo,
+        Self::Clear,
+        Self::Checkout,
+        Self::ForkNow,
+        Self::ForkAtMessage,
+        Self::ForkAtVersion,
+        Self::Describe,
+        Self::Branches,
+        Self::Last,
+        Self::Messages,
+        Self::Entries,
+        Self::List,
+        Self::Context,
+        Self::Summary,
+        Self::Subscribe,
+        Self::WaitDurable,
+    ];
+
+    /// Records that it appends to the session.
+    fn records(self) -> u64 {
+        match self {
+            Self::AppendSeveral => 3,
+            Self::Append | Self::AppendWithKey | Self::AppendAfter | Self::AppendLate => 1,
+            Self::Undo | Self::UndoTurns | Self::UndoTo | Self::Redo | Self::Clear | Self::Checkout => 1,
+            Self::Describe => 1,
+            _ => 0,
+        }
+    }
+}
+
+/// A session to try a use case on.
+pub(crate) struct Scene {
+    raw: Arc<dyn SessionLog>,
+    host: Host,
+    name: String,
+    session: SessionId,
+    fresh_id: SessionId,
+    first_user: MessageId,
+    head: MessageId,
+    version: u64,
+}
+
+impl Scene {
+    /// Prepares a session in a store that does what it should.
+    pub(crate) async fn set(raw: &Arc<dyn SessionLog>, host: &Host, number: u64) -> Self {
+        let manager = host.manager(Arc::clone(raw), Durability::Process);
+        let name = format!("scene-{number}");
+        let session = manager.open_or_create(&name).await.unwrap();
+        let call = |id: &str| MessagePart::tool_call(id, "tool", "{}").unwrap();
+        session.append(Message::system("rules")).await.unwrap();
+        let first_user = session.append(Message::user("one")).await.unwrap().message;
+        session.append(Message::assistant("calls").with(call("a")).with(call("b"))).await.unwrap();
+        session.append(Message::tool_result("a", "1")).await.unwrap();
+        session.append(Message::user("never mind")).await.unwrap();
+        session.append(Message::assistant("two")).await.unwrap();
+        session.undo(1).await.unwrap();
+        let head = session.append(Message::assistant("otherwise")).await.unwrap().message;
+        session.append(Message::user("three")).await.unwrap();
+        session.undo(1).await.unwrap();
+        let version = session.version().await.unwrap();
+        let fresh_id = SessionId::from_parts(7, u128::from(number) + 1);
+        let (raw, host, session) = (Arc::clone(raw), host.clone(), session.id());
+        Self { raw, host, name, session, fresh_id, first_user, head, version }
+    }
+
+    /// The use case from a cold start: its first step is to load the session.
+    pub(crate) async fn play(&self, case: UseCase, manager: &SessionManager) -> Result<(), SessionError> {
+        let key = |name: String| SessionKey::new(name).unwrap();
+        match case {
+            UseCase::Create => manager.create(NewSession::titled("made")).await.map(drop),
+            UseCase::CreateWithId => manager.create(NewSession::titled("made").id(self.fresh_id)).await.map(drop),
+            UseCase::OpenNew => {
+                let new = NewSession::titled("made").key(key(format!("{}-new", self.name)));
+                manager.open_or_create_as(new).await.map(drop)
+            }
+            UseCase::OpenKnown => manager.open_or_create(&self.name).await.map(drop),
+            UseCase::Find => manager.find(&self.name).await.map(drop),
+            UseCase::List => manager.list(&Query::default()).await.map(drop),
+            _ => self.on_session(case, manager.load(self.session).await?).await,
+        }
+    }
+
+    async fn on_session(&self, case: UseCase, session: Session) -> Result<(), SessionError> {
+        match case {
+            UseCase::Append => session.append(Message::user("new")).await.map(drop),
+            UseCase::AppendWithKey => {
+                let append = Append::from(Message::user("new")).idempotency_key("once");
+                session.append(append).await.map(drop)
+            }
+            UseCase::AppendAfter => session.append(Append::from(Message::user("new")).after(self.head)).await.map(drop),
+            UseCase::AppendSeveral => {
+                let call = MessagePart::tool_call("c", "tool", "{}").unwrap();
+                let asks = Message::assistant("calls").with(call);
+                let all = [asks, Message::tool_result("c", "3"), Message::assistant("done")];
+                session.append(Append::all(all)).await.map(drop)
+            }
+            UseCase::AppendLate => session.append(Message::tool_result("b", "late")).await.map(drop),
+            UseCase::Undo => session.undo(2).await.map(drop),
+            UseCase::UndoTurns => session.undo_turns(1).await.map(drop),
+            UseCase::UndoTo => session.undo_to(self.first_user).await.map(drop),
+            UseCase::Redo => session.redo(1).await.map(drop),
+            UseCase::Clear => session.clear().await.map(drop),
+            UseCase::Checkout => session.checkout(0).await.map(drop),
+            UseCase::ForkNow => session.fork(At::Now).await.map(drop),
+            UseCase::ForkAtMessage => session.fork(At::Message(self.first_user)).await.map(drop),
+            UseCase::ForkAtVersion => session.fork(At::Version(6)).await.map(drop),
+            UseCase::Describe => session.rename("another title").await.map(drop),
+            UseCase::Branches => session.branches().await.map(drop),
+            UseCase::Last => session.last(3).await.map(drop),
+            UseCase::Messages => all_messages(&session).await.map(drop),
+            UseCase::Entries => session.entries(2).await.map(drop),
+            UseCase::Context => session.context(Budget::tokens(500)).await.map(drop),
+            UseCase::Summary => session.summary().await.map(drop),
+            UseCase::Subscribe => session.subscribe(1).next().await.map(drop),
+            UseCase::WaitDurable => session.wait_durable(self.version, Durability::Disk).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Whatever happened to the use case: it happened whole or not at all, nothing is locked, and the next calls work.
+    pub(crate) async fn check(&self, case: UseCase, manager: &SessionManager, what: &str) {
+        let session = due(what, manager.load(self.session)).await.unwrap_or_else(|e| panic!("{what}: load: {e}"));
+        let next = due(what, session.append(Message::user("next"))).await;
+        let next = next.unwrap_or_else(|error| panic!("{what}: the next append: {error}"));
+        let came = next.version - self.version - 1;
+        assert!(came == 0 || came == case.records(), "{what}: {came} of {} records came", case.records());
+        self.check_making(case, manager, what).await;
+        let other = self.host.manager(Arc::clone(&self.raw), Durability::Process);
+        let other = due(what, other.load(self.session)).await.unwrap();
+        let (mine, fresh) = (session.fresh_view().await.unwrap(), other.fresh_view().await.unwrap());
+        assert_eq!(
+            (mine.version(), mine.commit(), mine.head(), mine.depth(), mine.redo_tip(), mine.described(), mine.tree()),
+            (
+                fresh.version(),
+                fresh.commit(),
+                fresh.head(),
+                fresh.depth(),
+                fresh.redo_tip(),
+                fresh.described(),
+                fresh.tree()
+            ),
+            "{what}: the kept view is not the log's"
+        );
+        assert_eq!(all_messages(&session).await.unwrap(), all_messages(&other).await.unwrap(), "{what}");
+        // And once more, undisturbed: it works, or the rules say that it was done.
+        match due(what, self.play(case, manager)).await {
+            Ok(()) | Err(SessionError::Rule(_) | SessionError::Conflict { .. }) => {}
+            Err(SessionError::Store(sessions_ports::StoreError::AlreadyExists { .. })) => {}
+            Err(error) => panic!("{what}: once more: {error}"),
+        }
+        check_chain(self.raw.as_ref(), self.session).await;
+    }
+
+    /// A session that was to be made is there whole, or its names are free.
+    async fn check_making(&self, case: UseCase, manager: &SessionManager, what: &str) {
+        let made = match case {
+            UseCase::OpenNew => due(what, manager.open_or_create(&format!("{}-new", self.name))).await.unwrap(),
+            UseCase::CreateWithId => {
+                match due(what, manager.create(NewSession::titled("made").id(self.fresh_id))).await {
+                    Ok(made) => made,
+                    Err(SessionError::Store(sessions_ports::StoreError::AlreadyExists { session })) => {
+                        // Made by a future that was dropped, it may still be on its way to be seen.
+                        due(what, self.raw.wait(session, 1, Durability::Volatile)).await.unwrap();
+                        due(what, manager.load(session)).await.unwrap()
+                    }
+                    Err(error) => panic!("{what}: made again: {error}"),
+                }
+            }
+            _ => return,
+        };
+        due(what, made.append(Message::user("first"))).await.unwrap();
+        assert_eq!(made.version().await.unwrap(), 2, "{what}");
+        check_chain(self.raw.as_ref(), made.id()).await;
+    }
+}
+
+/// All visible messages.
+pub(crate) async fn all_messages(session: &Session) -> Result<Vec<sessions_domain::StoredMessage>, SessionError> {
+    let mut pages = session.messages().await?;
+    let mut all = Vec::new();
+    while let Some(page) = pages.next_page().await? {
+        all.extend(page);
+    }
+    Ok(all)
+}
+
+pub(crate) const EVERYTHING: ReadRange = ReadRange {
+    from: 0,
+    to: u64::MAX,
+    order: Order::OldestFirst,
+    kinds: KindFilter::All,
+    max_records: 4096,
+    max_bytes: 8 << 20,
+};
+
+/// Every record of a log, whose numbers have no gaps and whose commits are computed anew.
+pub(crate) async fn check_chain(store: &dyn SessionLog, session: SessionId) -> Vec<Record> {
+    let records = read_all(store, session, EVERYTHING).await.unwrap();
+    let head = store.head(session).await.unwrap().unwrap();
+    let mut chain = None;
+    for (record, seq) in records.iter().zip(head.first..) {
+        assert_eq!(record.seq, seq, "a gap or a double in {session}");
+        let (blind, body) = record.payload.split_first_chunk::<32>().unwrap();
+        let (event, _) = sessions_domain::codec::decode(record.kind, body).unwrap();
+        if let Event::Created(created) = &event {
+            let start = created.fork.as_ref().map_or(CommitHash::ZERO, |fork| fork.commit);
+            chain = Some((created.lineage, start));
+        }
+        let (lineage, before) = chain.unwrap();
+        assert_eq!(record.commit, before.next(lineage, seq, record.kind, blind, body), "{session} at {seq}");
+        chain = Some((lineage, record.commit));
+    }
+    assert_eq!(records.last().map(|record| (record.seq, record.commit)), Some((head.version, head.commit)));
+    records
+}
+
+/// Every session of a store can be loaded and read, and its chain holds.
+pub(crate) async fn check_all(store: &Arc<dyn SessionLog>, host: &Host) -> usize {
+    let manager = host.manager(Arc::clone(store), Durability::Process);
+    let rows = store.rows(0, usize::MAX).await.unwrap().rows;
+    for row in &rows {
+        let session = manager.load(row.session).await.unwrap();
+        let messages = all_messages(&session).await.unwrap();
+        assert_eq!(messages.len() as u64, row.messages, "{}", row.session);
+        check_chain(store.as_ref(), row.session).await;
+    }
+    rows.len()
+}
