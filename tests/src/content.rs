@@ -28,7 +28,7 @@ pub enum Size {
     Small,
     /// As small, and now and then too large to be kept in a segment.
     Mixed,
-    /// 8 KiB.
+    /// Some thousand bytes, so that a disk is soon full.
     Page,
     /// Always too large to be kept in a segment.
     Large,
@@ -56,7 +56,7 @@ impl Size {
             Self::Small | Self::Mixed if rare < 4 => 4096 + length,
             Self::Mixed if rare == 4 => 70_000 + length,
             Self::Small | Self::Mixed => length,
-            Self::Page => 8192,
+            Self::Page => 1024 + 64 * length,
             Self::Large => 66_000 + length,
         }
     }
@@ -67,14 +67,12 @@ impl Content {
     pub fn text(&self) -> String {
         let Self { writer, first, last, seq, length } = *self;
         let mut text = format!("{writer}/{first}/{last}/{seq}/{length}/");
-        let begun = text.len();
+        let whole = text.len() + length;
         let mut chance = Chance::of(writer << 48 ^ seq << 20 ^ first);
-        while text.len() < begun + length {
-            let number = chance.number();
-            let left = begun + length - text.len();
-            text.extend(
-                (0..left.min(12)).map(|at| char::from(b'!' + u8::try_from(number >> (at * 5) & 31).unwrap_or(0))),
-            );
+        while text.len() < whole {
+            // Sixteen of its digits at a time, except at the end.
+            let digits = format!("{:016x}", chance.number());
+            text.push_str(digits.get(..whole - text.len()).unwrap_or(&digits));
         }
         text
     }

@@ -14,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use sessions_app::{Append, NewSession, Ports, Session, SessionError, SessionManager, Settings};
@@ -34,7 +34,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).max_blocking_threads(64).build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_time().worker_threads(4).max_blocking_threads(64).build();
     let outcome = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(&arguments)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -267,7 +268,7 @@ async fn append(path: &Path, plan: &Plan) -> Result<(), Failure> {
     match plan.then.as_str() {
         "insist" => insist(&mut writers).await,
         "resume" => resume(writers, &refused).await?,
-        "recover" => recover(writers, &store).await?,
+        "recover" => recover(writers, &store, &path.join("index/db")).await?,
         _ => {}
     }
     manager.close().await?;
@@ -300,24 +301,30 @@ async fn resume(writers: Vec<Writer>, refused: &AtomicBool) -> Result<(), Failur
     Ok(())
 }
 
-/// Goes on until the index, which had no space, is kept again.
-async fn recover(writers: Vec<Writer>, store: &SledStore) -> Result<(), Failure> {
+/// Waits until the index could not be kept for want of space, and then until it is kept again.
+async fn recover(writers: Vec<Writer>, store: &SledStore, index: &Path) -> Result<(), Failure> {
+    let checkpoints = || store.figures().checkpoints;
+    let mut writers = writers;
+    while index.exists() {
+        let Some(writer) = writers.pop() else { break };
+        // Each append is followed by a checkpoint, once there is a pause. Nothing tells of it but a figure and a file.
+        let before = checkpoints();
+        writers.insert(0, writer.work(1).await);
+        while index.exists() && checkpoints() == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let before = checkpoints();
     for writer in &writers {
         writer.read().await?;
     }
     say(&Line::Still);
     hear();
-    let before = store.figures().checkpoints;
-    let mut writers = writers;
-    while store.figures().checkpoints <= before {
-        let mut tasks = Vec::new();
-        for writer in writers {
-            tasks.push(tokio::spawn(writer.work(1)));
-        }
-        writers = Vec::new();
-        for task in tasks {
-            writers.push(task.await?);
-        }
+    while !index.exists() || checkpoints() == before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for writer in writers {
+        writer.work(1).await.read().await?;
     }
     Ok(())
 }
