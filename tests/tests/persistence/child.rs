@@ -122,3 +122,11 @@ pub(crate) fn time_to_open(path: &Path) -> Duration {
     assert!(child.end());
     time
 }
+
+/// Moves the time within which faults come, so that about half of them come before the store is open, however busy the machine is.
+/// 1: this one did.
+pub(crate) fn aim(child: &Child, time: &mut Duration) -> usize {
+    let early = !child.said.iter().any(|line| matches!(line, Line::Opened(..)));
+    *time = if early { *time * 51 / 50 } else { *time * 48 / 50 };
+    usize::from(early)
+}

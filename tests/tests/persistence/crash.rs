@@ -7,7 +7,7 @@ use std::time::Duration;
 use sessions_tests::line::{Ack, Line};
 
 use crate::{
-    child::{Child, time_to_open},
+    child::{Child, aim, time_to_open},
     equipment::{chance, folder, has, tampered},
     found::{Found, works},
 };
@@ -46,14 +46,14 @@ fn sixteen_writers_lose_nothing_in_500_kills() {
 fn a_store_whose_making_was_killed_opens_200_times_of_200() {
     let mut chance = chance("crash::a_store_whose_making_was_killed_opens_200_times_of_200");
     let folder = folder();
-    let time = time_to_open(&folder.path().join("first")) * 5 / 4;
+    let mut time = time_to_open(&folder.path().join("first"));
     let mut early = 0;
     for kill in 0..200 {
         let path = folder.path().join(format!("store-{kill}"));
         let mut child = Child::append(&path, &["writers=1"]);
         child.kill_after(chance.time(time));
         let mut promised: Vec<Ack> = child.acks().collect();
-        early += usize::from(!child.said.iter().any(|line| matches!(line, Line::Opened(..))));
+        early += aim(&child, &mut time);
         works(&path, &mut promised, &format!("kill {kill}"));
         std::fs::remove_dir_all(&path).unwrap();
     }
@@ -64,7 +64,7 @@ fn a_store_whose_making_was_killed_opens_200_times_of_200() {
 #[test]
 fn a_store_whose_opening_was_killed_opens_200_times_of_200() {
     let mut chance = chance("crash::a_store_whose_opening_was_killed_opens_200_times_of_200");
-    let mut early = 0;
+    let (mut early, mut time) = (0, Duration::from_millis(15));
     for store in 0..10 {
         let folder = folder();
         let path = folder.path().join("store");
@@ -79,9 +79,9 @@ fn a_store_whose_opening_was_killed_opens_200_times_of_200() {
                 std::fs::remove_dir_all(path.join("index")).unwrap();
             }
             let mut child = Child::append(&path, &["writers=1", "level=process"]);
-            child.kill_after(chance.time(Duration::from_millis(14)));
+            child.kill_after(chance.time(time));
             promised.extend(child.acks());
-            early += usize::from(!child.said.iter().any(|line| matches!(line, Line::Opened(..))));
+            early += aim(&child, &mut time);
             works(&path, &mut promised, &format!("store {store}, kill {kill}"));
         }
     }

@@ -11,7 +11,7 @@ use sessions_tests::{
 };
 
 use crate::{
-    child::{Child, time_to_open},
+    child::{Child, aim, time_to_open},
     disk::{Disk, Knife},
     equipment::{chance, folder, tampered, with_own_mounts},
     found::{Found, works},
@@ -103,14 +103,14 @@ fn a_store_whose_making_was_cut_off_opens_200_times_of_200() {
     let mut chance = chance(test);
     let folder = folder();
     let disk = Disk::make(folder.path(), 48);
-    let time = time_to_open(&disk.root.join("first")) * 5 / 4;
+    let mut time = time_to_open(&disk.root.join("first"));
     let mut early = 0;
     for number in 0..200 {
         let path = disk.root.join(format!("store-{number}"));
         let knife = disk.knife();
         let mut child = Child::append(&path, &["writers=1"]);
         let mut promised = cut(&disk, knife, &mut child, chance.time(time));
-        early += usize::from(!child.said.iter().any(|line| matches!(line, Line::Opened(..))));
+        early += aim(&child, &mut time);
         works(&path, &mut promised, &format!("cut {number}"));
         std::fs::remove_dir_all(&path).unwrap();
     }
@@ -125,7 +125,7 @@ fn a_store_whose_opening_was_cut_off_opens_200_times_of_200() {
         return;
     }
     let mut chance = chance(test);
-    let mut early = 0;
+    let (mut early, mut time) = (0, Duration::from_millis(15));
     for store in 0..10 {
         let folder = folder();
         let disk = Disk::make(folder.path(), 96);
@@ -141,8 +141,8 @@ fn a_store_whose_opening_was_cut_off_opens_200_times_of_200() {
             }
             let knife = disk.knife();
             let mut child = Child::append(&path, &["writers=1"]);
-            promised.extend(cut(&disk, knife, &mut child, chance.time(Duration::from_millis(15))));
-            early += usize::from(!child.said.iter().any(|line| matches!(line, Line::Opened(..))));
+            promised.extend(cut(&disk, knife, &mut child, chance.time(time)));
+            early += aim(&child, &mut time);
             works(&path, &mut promised, &format!("store {store}, cut {number}"));
         }
     }
