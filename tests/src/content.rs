@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use crate::chance::Chance;
 
+/// So many characters tell a message from others.
+const LEAST: usize = 16;
+
 /// What a message says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
@@ -17,7 +20,7 @@ pub struct Content {
     pub last: u64,
     /// Its record.
     pub seq: u64,
-    /// Characters that follow.
+    /// Characters that follow, at least 16.
     pub length: usize,
 }
 
@@ -51,7 +54,7 @@ impl FromStr for Size {
 impl Size {
     /// The length of one message.
     pub fn length(self, chance: &mut Chance) -> usize {
-        let (rare, length) = (chance.below(128), usize::try_from(chance.below(400)).unwrap_or(0));
+        let (rare, length) = (chance.below(128), LEAST + usize::try_from(chance.below(400)).unwrap_or(0));
         match self {
             Self::Small | Self::Mixed if rare < 4 => 4096 + length,
             Self::Mixed if rare == 4 => 70_000 + length,
@@ -68,7 +71,9 @@ impl Content {
         let Self { writer, first, last, seq, length } = *self;
         let mut text = format!("{writer}/{first}/{last}/{seq}/{length}/");
         let whole = text.len() + length;
-        let mut chance = Chance::of(writer << 48 ^ seq << 20 ^ first);
+        // What follows depends on all that is said before.
+        let said = [writer, first, last, seq, length as u64];
+        let mut chance = said.iter().fold(Chance::of(0), |mut before, next| Chance::of(before.number() ^ next));
         while text.len() < whole {
             // Sixteen of its digits at a time, except at the end.
             let digits = format!("{:016x}", chance.number());
@@ -83,7 +88,7 @@ impl Content {
         let mut number = || parts.next()?.parse::<u64>().ok();
         let (writer, first, last, seq, length) = (number()?, number()?, number()?, number()?, number()?);
         let content = Self { writer, first, last, seq, length: usize::try_from(length).ok()? };
-        (content.text() == text).then_some(content)
+        (content.length >= LEAST && content.text() == text).then_some(content)
     }
 }
 
@@ -93,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_text_is_known_by_itself_and_any_change_of_it_shows() {
-        for length in [0, 1, 11, 12, 13, 300] {
+        for length in [16, 17, 31, 32, 33, 300] {
             let content = Content { writer: 3, first: 7, last: 9, seq: 8, length };
             let text = content.text();
             assert_eq!(Content::of(&text), Some(content));
