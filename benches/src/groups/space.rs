@@ -2,7 +2,7 @@
 //!
 //! Must not know: files and their formats.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use sessions_app::{Append, NewSession, Session};
 use sessions_ports::Durability;
@@ -15,7 +15,14 @@ use crate::{
 
 const MESSAGES: usize = 100_000;
 
-async fn used(stage: &Stage, name: &str, sessions: usize) -> Outcome<[f64; 2]> {
+/// What the store takes, as a multiple of the messages' texts: all of it, and its log alone.
+fn taken(path: &Path) -> Outcome<[f64; 2]> {
+    let payload = (MESSAGES * 512) as f64;
+    Ok([machine::disk_used(path)? as f64 / payload, machine::disk_used(&path.join("log"))? as f64 / payload])
+}
+
+/// The same after a clean close, and before it.
+async fn used(stage: &Stage, name: &str, sessions: usize) -> Outcome<[[f64; 2]; 2]> {
     let path = stage.path(name);
     let manager = manager(open(&path).await?, Durability::Volatile)?;
     let mut open_sessions: Vec<Session> = Vec::with_capacity(sessions);
@@ -27,12 +34,11 @@ async fn used(stage: &Stage, name: &str, sessions: usize) -> Outcome<[f64; 2]> {
         let level = if at % 10_000 == 0 { Durability::Process } else { Durability::Volatile };
         session.append(Append::from(message(at)).durability(level)).await?;
     }
-    let payload = (MESSAGES * 512) as f64;
     // The background work of a store that rests is over after two seconds.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let while_open = machine::disk_used(&path)? as f64 / payload;
+    let while_open = taken(&path)?;
     manager.close().await?;
-    Ok([machine::disk_used(&path)? as f64 / payload, while_open])
+    Ok([taken(&path)?, while_open])
 }
 
 pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
@@ -40,8 +46,10 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
     let cases = [("one session", "one", 1), ("1 000 sessions interleaved", "many", 1_000)];
     for (case, name, sessions) in cases {
         let [closed, open] = used(stage, name, sessions).await?;
-        let figure = |state: &str, ratio| {
-            Figure::new("P12", format!("disk used to payload, {case}, {state}"), ratio, Unit::Times).at_most(1.5)
+        let figure = |state: &str, [all, log]: [f64; 2]| {
+            Figure::new("P12", format!("disk used to payload, {case}, {state}"), all, Unit::Times)
+                .at_most(1.5)
+                .note(format!("log {log:.3} ×, index {:.3} ×", all - log))
         };
         figures.extend([figure("closed", closed), figure("open and at rest", open)]);
     }
