@@ -123,7 +123,7 @@ fn indexed(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u
         let (first, run) = index.run_with(session, seq)?.ok_or(missing.clone())?;
         let before = places.len();
         let skip = usize::try_from(seq - first).unwrap_or(usize::MAX);
-        let here = (seq..=to).zip(run.into_iter().skip(skip)).map(|(seq, locator)| (seq, Place::Disk(locator)));
+        let here = (seq..=to).zip(run.iter().skip(skip)).map(|(seq, locator)| (seq, Place::Disk(*locator)));
         places.extend(here);
         if places.len() == before {
             return Err(missing);
