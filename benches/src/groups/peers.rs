@@ -307,8 +307,7 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
     Ok(Section {
         title: "Beside others",
         method: "Means, as the others' programs give them: 200 creates, 1 000 appends, 100 loads, 50 reads of the end, 64 writers with 50 \
-                 appends each.\nOurs read with a manager that has nothing cached. An empty cell: it cannot, or was not asked. The disk drifts
-                 between rows, so each has the raw append that was measured just before it.",
+                 appends each.\nOurs read with a manager that has nothing cached. An empty cell: it cannot, or was not asked. The disk drifts between\nrows, so each has the raw append that was measured just before it.",
         figures: Vec::new(),
         appendix: text,
     })
