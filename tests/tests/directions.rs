@@ -123,6 +123,17 @@ const TABLE: &[Row] = &[
         internal_in_tests: &["sessions-api", "sessions-testkit"],
         external: &[("tokio", "the runtime of the process to be killed")],
     },
+    // Measures below the facade, so that a figure is of the use cases and a store and nothing else.
+    Row {
+        name: "sessions-bench",
+        internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra"],
+        internal_in_tests: &[],
+        external: &[
+            ("async-trait", "a store that counts bytes"),
+            ("bytes", "the lengths of what it counts"),
+            ("tokio", "the runtime, and writers side by side"),
+        ],
+    },
     // Compiles within seconds on a fresh machine, because it needs nothing.
     Row { name: "xtask", internal: &[], internal_in_tests: &[], external: &[] },
 ];

@@ -23,6 +23,9 @@ use crate::{
     transact::{Plan, Through},
 };
 
+/// Elements that are read at first to see where a move goes: most steps are a message or two.
+const FIRST_LOOK: usize = 4;
+
 /// What a move did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MoveReceipt {
@@ -93,10 +96,12 @@ impl Session {
         let view = self.quiet_view().await?;
         let mut walk = BackWalk::whole(self.manager(), Arc::clone(&view), view.head());
         let mut elements: Vec<Element> = Vec::new();
-        let mut bounds = 8;
+        let mut bounds = FIRST_LOOK;
         let event = loop {
             let page = walk.next_page(Bounds::records(bounds)).await?;
-            bounds = (bounds * 4).min(4096);
+            let read = page.as_ref().map_or(0, Vec::len);
+            // Where a stretch ended early, the next one is asked for the rest only.
+            bounds = if read < bounds { bounds - read } else { (bounds * 4).min(4096) };
             let complete = page.is_none();
             elements.extend(page.iter().flatten().filter_map(Read::element));
             if let Walk::Done(event) = decide::undo(&view, by, Window { elements: &elements, complete })? {
@@ -114,7 +119,7 @@ impl Session {
         let view = self.quiet_view().await?;
         let mut stretches = ahead(&view);
         let mut elements: Vec<Element> = Vec::new();
-        let mut bounds = 8;
+        let mut bounds = FIRST_LOOK;
         let event = loop {
             let mut complete = true;
             if let Some(stretch) = stretches.pop() {

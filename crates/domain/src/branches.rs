@@ -7,6 +7,8 @@
 //!
 //! Must not know: messages.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// A stretch of elements that follow each other.
@@ -55,9 +57,11 @@ pub struct NotAnElement {
 }
 
 /// All runs of a log. Its size grows with the number of times the conversation took another way, not with its length.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Clones share the runs until one of them takes in an element, so that moves and forks do not copy them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    runs: Vec<Run>,
+    runs: Arc<Vec<Run>>,
 }
 
 impl Tree {
@@ -71,7 +75,7 @@ impl Tree {
 
     /// The tree made of these runs, as a snapshot kept them.
     pub(crate) fn from_runs(runs: Vec<Run>) -> Self {
-        Self { runs }
+        Self { runs: Arc::new(runs) }
     }
 
     /// The last element of the log (0: none).
@@ -94,7 +98,7 @@ impl Tree {
             return Err(NotAnElement { seq, parent });
         }
         let is_last = parent == self.last() && !clears;
-        if let Some(run) = self.runs.last_mut().filter(|_| is_last) {
+        if is_last && let Some(run) = Arc::make_mut(&mut self.runs).last_mut() {
             run.last = seq;
             return Ok(());
         }
@@ -103,7 +107,7 @@ impl Tree {
             Some(run) if run.last == parent && self.tip_of(run.branch) == Some(parent) => run.branch,
             _ => seq,
         };
-        self.runs.push(Run { first: seq, last: seq, parent, branch, cleared: clears });
+        Arc::make_mut(&mut self.runs).push(Run { first: seq, last: seq, parent, branch, cleared: clears });
         Ok(())
     }
 
@@ -114,7 +118,7 @@ impl Tree {
     /// The branches, oldest first.
     pub fn branches(&self) -> Vec<Branch> {
         let mut branches: Vec<Branch> = Vec::new();
-        for run in &self.runs {
+        for run in self.runs() {
             match branches.iter_mut().find(|branch| branch.id == run.branch) {
                 Some(branch) => branch.tip = run.last,
                 None => branches.push(Branch { id: run.branch, left_at: run.parent, tip: run.last }),
@@ -141,8 +145,11 @@ impl Tree {
     /// The tree as it was when `at`, a place on it, was the last.
     #[must_use]
     pub fn clipped(&self, at: u64) -> Self {
+        if self.last() <= at {
+            return self.clone();
+        }
         let runs = self.runs.iter().filter(|run| run.first <= at).map(|run| Run { last: run.last.min(at), ..*run });
-        Self { runs: runs.collect() }
+        Self { runs: Arc::new(runs.collect()) }
     }
 }
 

@@ -7,9 +7,11 @@
 //! Must not know: segments, or what a damaged index means for its owner.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -82,7 +84,18 @@ pub(crate) struct Index {
     /// A descriptor of our own on the engine's file, for the sync that the engine leaves out.
     file: Option<File>,
     mark: Mark,
+    /// Runs that were read lately, the last one first. **Invariant**: a run is written once and never changed.
+    read_runs: Mutex<VecDeque<ReadRun>>,
 }
+
+/// A run that holds a record: its first number, its locators.
+type FoundRun = (u64, Arc<Vec<Locator>>);
+
+/// A run that was read: its session, its first number, its locators.
+type ReadRun = (SessionId, u64, Arc<Vec<Locator>>);
+
+/// So many runs stay in memory; each has at most a few hundred locators.
+const READ_RUNS: usize = 32;
 
 /// Changes that go into the index together.
 #[derive(Default)]
@@ -250,7 +263,7 @@ impl Index {
         let work = move || {
             let db = Self::open_engine(&path, cache_bytes)?;
             let file = File::open(path.join("db")).ok();
-            let mut index = Self { db, file, mark: Mark::default() };
+            let mut index = Self { db, file, mark: Mark::default(), read_runs: Mutex::default() };
             let contents = index.check()?;
             Ok((index, contents))
         };
@@ -355,17 +368,33 @@ impl Index {
         })
     }
 
-    /// The run that holds a record: its first number and its locators.
-    pub(crate) fn run_with(&self, session: SessionId, seq: u64) -> Result<Option<(u64, Vec<Locator>)>, IndexFailure> {
+    /// The run that holds a record, or the last one before it: its first number and its locators.
+    pub(crate) fn run_with(&self, session: SessionId, seq: u64) -> Result<Option<FoundRun>, IndexFailure> {
+        if let Some(run) = self.read_run(session, seq) {
+            return Ok(Some(run));
+        }
         let range = run_key(session, 0)..=run_key(session, seq);
         let found = contained(|| self.db.range(range).next_back().transpose())?;
         let Some((key, value)) = found else { return Ok(None) };
         let first = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
-        let locators = locator::run(unsealed(&value)?);
-        match (first, locators) {
-            (Some(first), Some(locators)) => Ok(Some((first, locators))),
-            _ => Err(IndexFailure::Damaged("a run is not one")),
-        }
+        let (Some(first), Some(locators)) = (first, locator::run(unsealed(&value)?)) else {
+            return Err(IndexFailure::Damaged("a run is not one"));
+        };
+        let locators = Arc::new(locators);
+        let mut runs = self.read_runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.truncate(READ_RUNS - 1);
+        runs.push_front((session, first, Arc::clone(&locators)));
+        Ok(Some((first, locators)))
+    }
+
+    /// The run that holds a record, if it was read lately.
+    fn read_run(&self, session: SessionId, seq: u64) -> Option<FoundRun> {
+        let mut runs = self.read_runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |(of, first, run): &ReadRun| *of == session && *first <= seq && seq - first < run.len() as u64;
+        let at = runs.iter().position(holds)?;
+        let (session, first, run) = runs.remove(at)?;
+        runs.push_front((session, first, Arc::clone(&run)));
+        Some((first, run))
     }
 
     /// First number and head of every run of a session, ascending.

@@ -354,7 +354,7 @@ impl SessionLog for SledStore {
         for (first, head) in runs.iter().filter(|(_, head)| head.min_label <= label && label <= head.max_label) {
             let run = reader::ask(self.core(), |index| index.run_with(session, *first));
             let locators = run.map(|(_, locators)| locators).unwrap_or_default();
-            let hits = (*first..).zip(locators).take(usize::try_from(head.count).unwrap_or(usize::MAX));
+            let hits = (*first..).zip(locators.iter()).take(usize::try_from(head.count).unwrap_or(usize::MAX));
             found.extend(hits.filter(|(_, locator)| locator.label == label).map(|(seq, _)| seq));
         }
         found.extend(recent);

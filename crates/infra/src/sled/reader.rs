@@ -91,7 +91,9 @@ fn places(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u6
             let ledger = core.lock();
             let log = ledger.sessions.get(&session).ok_or(StoreError::NotFound { session })?;
             let skip = usize::try_from(from.saturating_sub(log.flushed + 1)).unwrap_or(usize::MAX);
-            let recent = (log.flushed + 1..).zip(log.recent.iter()).skip(skip);
+            // Skipping goes by position: stepping over what came before would cost as much as it is long.
+            let skip = skip.min(log.recent.len());
+            let recent = (log.flushed + 1 + skip as u64..).zip(log.recent.range(skip..));
             let recent: Vec<(u64, Place)> =
                 recent.take_while(|(seq, _)| *seq <= to).map(|(seq, place)| (seq, place.clone())).collect();
             (log.flushed, recent)
@@ -121,7 +123,7 @@ fn indexed(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u
         let (first, run) = index.run_with(session, seq)?.ok_or(missing.clone())?;
         let before = places.len();
         let skip = usize::try_from(seq - first).unwrap_or(usize::MAX);
-        let here = (seq..=to).zip(run.into_iter().skip(skip)).map(|(seq, locator)| (seq, Place::Disk(locator)));
+        let here = (seq..=to).zip(run.iter().skip(skip)).map(|(seq, locator)| (seq, Place::Disk(*locator)));
         places.extend(here);
         if places.len() == before {
             return Err(missing);

@@ -176,6 +176,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
 fn loaded(contents: Contents) -> Ledger {
     let mut ledger = Ledger::default();
     ledger.keys.extend(contents.keys);
+    ledger.sessions.reserve(contents.sessions.len());
     for Loaded { session, row, words } in contents.sessions {
         ledger.sessions.insert(session, LogState::indexed(row, words));
     }
