@@ -95,7 +95,8 @@ async fn fail_everywhere(raw: Arc<dyn SessionLog>, host: &Host) -> u64 {
                 outcome.unwrap_or_else(|error| panic!("{case:?}, undisturbed: {error}"));
                 break;
             }
-            assert!(outcome.is_err(), "{what}: it went unnoticed");
+            // Only an append with a key can find out by itself that its lost answer was a yes.
+            assert!(outcome.is_err() || case == UseCase::AppendWithKey, "{what}: it went unnoticed");
             struck += 1;
         }
     }
