@@ -66,11 +66,10 @@ fn refusal(error: &SessionError) -> Option<Refusal> {
 fn agree<A: std::fmt::Debug, B>(model: Result<A, Refusal>, real: Result<B, SessionError>) -> Option<(A, B)> {
     match (model, real) {
         // Of several wrong results in one message either may be named.
-        (Err(Refusal::ResultWithoutCall | Refusal::AlreadyAnswered), Err(SessionError::Rule(rule)))
-            if matches!(rule, RuleViolation::ResultWithoutCall { .. } | RuleViolation::AlreadyAnswered { .. }) =>
-        {
-            None
-        }
+        (
+            Err(Refusal::ResultWithoutCall | Refusal::AlreadyAnswered),
+            Err(SessionError::Rule(RuleViolation::ResultWithoutCall { .. } | RuleViolation::AlreadyAnswered { .. })),
+        ) => None,
         (Ok(a), Ok(b)) => Some((a, b)),
         (Err(refused), Err(error)) => {
             assert_eq!(refusal(&error), Some(refused), "{error}");
