@@ -46,7 +46,7 @@ async fn drop_everywhere(
 #[test]
 fn dropped_at_any_await_in_memory() {
     let host = Host::seeded(seed("cancel"));
-    run(2, async {
+    run(0, async {
         let raw: Arc<dyn SessionLog> = Arc::new(MemoryStore::pretending(Durability::Disk));
         let tried = Arc::new(Watched::hesitating(Arc::clone(&raw)));
         let dropped = drop_everywhere(raw, tried, &host, Durability::Process).await;

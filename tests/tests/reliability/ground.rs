@@ -136,10 +136,14 @@ impl IdGenerator for DrawnIds {
     }
 }
 
-/// Runs a proof in a runtime of its own.
+/// Runs a proof in a runtime of its own; without threads, nothing happens beside the proof but where it waits.
 pub(crate) fn run<T>(threads: usize, proof: impl Future<Output = T>) -> T {
     quiet();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+    let mut builder = match threads {
+        0 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.worker_threads(threads.max(1)).enable_all().build().unwrap();
     let outcome = runtime.block_on(proof);
     runtime.shutdown_background();
     outcome
