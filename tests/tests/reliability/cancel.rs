@@ -46,7 +46,7 @@ async fn drop_everywhere(
 #[test]
 fn dropped_at_any_await_in_memory() {
     let host = Host::seeded(seed("cancel"));
-    run(2, async {
+    run(0, async {
         let raw: Arc<dyn SessionLog> = Arc::new(MemoryStore::pretending(Durability::Disk));
         let tried = Arc::new(Watched::hesitating(Arc::clone(&raw)));
         let dropped = drop_everywhere(raw, tried, &host, Durability::Process).await;
@@ -95,7 +95,8 @@ async fn fail_everywhere(raw: Arc<dyn SessionLog>, host: &Host) -> u64 {
                 outcome.unwrap_or_else(|error| panic!("{case:?}, undisturbed: {error}"));
                 break;
             }
-            assert!(outcome.is_err(), "{what}: it went unnoticed");
+            // Only an append with a key can find out by itself that its lost answer was a yes.
+            assert!(outcome.is_err() || case == UseCase::AppendWithKey, "{what}: it went unnoticed");
             struck += 1;
         }
     }

@@ -135,7 +135,8 @@ fn spoil(dice: &mut Dice, store: &Path) -> Option<Damage> {
     let touched = frames.iter().zip(gone).filter(|(frame, gone)| *gone && frame.seq > 0);
     let touched = touched.map(|(frame, _)| (frame.session, frame.seq)).collect();
     fs::write(&paths[at], &bytes).unwrap();
-    let what = format!("{what} at {changed:?} of segment {}", at + 1);
+    let records: &BTreeSet<(SessionId, u64)> = &touched;
+    let what = format!("{what} at {changed:?} of segment {} {:?}", at + 1, records.iter().take(2).collect::<Vec<_>>());
     Some(Damage { what, touched, end_is_gone })
 }
 

@@ -10,10 +10,10 @@ use std::{
 };
 
 use sessions_app::{Ports, SessionManager, Settings};
-use sessions_domain::Moment;
+use sessions_domain::{LineageId, MessageId, Moment, SessionId};
 use sessions_infra::{
     MemoryStore,
-    environment::{EstimateCounter, UlidGenerator},
+    environment::EstimateCounter,
     sled::{SledOptions, SledStore},
 };
 use sessions_ports::{Durability, Entropy as _, IdGenerator, SessionLog};
@@ -95,10 +95,9 @@ impl Host {
         Self { clock, ids: Arc::new(SequentialIds::new()), entropy: FixedEntropy::seeded(seed) }
     }
 
-    /// With ids as they are outside of tests: no two are alike but for a bit.
+    /// With ids of which no two differ by a bit: a damaged header can then not speak of another session by chance.
     pub(crate) fn drawing(seed: u64) -> Self {
-        let ids = UlidGenerator::drawing_from(FixedEntropy::seeded(seed.wrapping_add(1)));
-        Self { ids: Arc::new(ids), ..Self::seeded(seed) }
+        Self { ids: Arc::new(DrawnIds(FixedEntropy::seeded(seed.wrapping_add(1)))), ..Self::seeded(seed) }
     }
 
     pub(crate) fn manager(&self, store: Arc<dyn SessionLog>, durability: Durability) -> SessionManager {
@@ -113,10 +112,38 @@ impl Host {
     }
 }
 
-/// Runs a proof in a runtime of its own.
+struct DrawnIds(FixedEntropy);
+
+impl DrawnIds {
+    fn draw(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.0.fill(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+impl IdGenerator for DrawnIds {
+    fn session(&self, _now: Moment) -> SessionId {
+        SessionId::from_bytes(self.draw())
+    }
+
+    fn message(&self, _now: Moment) -> MessageId {
+        MessageId::from_bytes(self.draw())
+    }
+
+    fn lineage(&self, _now: Moment) -> LineageId {
+        LineageId::from_bytes(self.draw())
+    }
+}
+
+/// Runs a proof in a runtime of its own; without threads, nothing happens beside the proof but where it waits.
 pub(crate) fn run<T>(threads: usize, proof: impl Future<Output = T>) -> T {
     quiet();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+    let mut builder = match threads {
+        0 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.worker_threads(threads.max(1)).enable_all().build().unwrap();
     let outcome = runtime.block_on(proof);
     runtime.shutdown_background();
     outcome
