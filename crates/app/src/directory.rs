@@ -2,7 +2,11 @@
 //!
 //! Must not know: how a store keeps rows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeSet, HashMap},
+    ops::Bound,
+};
 
 use serde::{Deserialize, Serialize};
 use sessions_domain::{Moment, SessionId, SessionStatus, SessionSummary, SummaryWords};
@@ -63,16 +67,65 @@ pub struct ListPage {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Rank(i64, String, SessionId);
 
+/// Of times and counts the largest comes first.
+fn descending(value: i64) -> i64 {
+    value.saturating_neg()
+}
+
 impl Rank {
-    fn of(summary: &SessionSummary, sort: SortBy) -> Self {
-        let descending = |value: i64| value.saturating_neg();
+    fn of(known: &Known, sort: SortBy) -> Self {
         let (number, text) = match sort {
-            SortBy::Updated => (descending(summary.updated.as_millis()), String::new()),
-            SortBy::Created => (descending(summary.created.as_millis()), String::new()),
-            SortBy::Title => (0, summary.title.clone().unwrap_or_default()),
-            SortBy::Messages => (descending(i64::try_from(summary.messages).unwrap_or(i64::MAX)), String::new()),
+            SortBy::Updated => (descending(known.row.updated.as_millis()), String::new()),
+            SortBy::Created => (descending(known.created().as_millis()), String::new()),
+            SortBy::Title => (0, known.words().title.clone().unwrap_or_default()),
+            SortBy::Messages => (descending(i64::try_from(known.row.messages).unwrap_or(i64::MAX)), String::new()),
         };
-        Self(number, text, summary.id)
+        Self(number, text, known.row.session)
+    }
+}
+
+/// A row, whose words are read when somebody looks at them: of many sessions few are ever shown.
+struct Known {
+    row: Row,
+    words: OnceCell<Box<SummaryWords>>,
+}
+
+impl Known {
+    fn words(&self) -> &SummaryWords {
+        // Words of a later version may hold more; what cannot be read at all is shown by id alone.
+        self.words.get_or_init(|| serde_json::from_slice(&self.row.words).unwrap_or_default())
+    }
+
+    fn created(&self) -> Moment {
+        self.words().created.unwrap_or(self.row.created)
+    }
+
+    fn belongs_to(&self, tenant: &str) -> bool {
+        // A quote within a text is escaped, so this is only ever the field.
+        let field = b"\"tenant\":";
+        let is_named = self.row.words.windows(field.len()).any(|window| window == field);
+        if is_named { self.words().tenant == tenant } else { tenant.is_empty() }
+    }
+
+    fn summary(&self) -> SessionSummary {
+        let words = self.words().clone();
+        SessionSummary {
+            id: self.row.session,
+            key: words.key,
+            title: words.title,
+            status: words.status,
+            created: self.created(),
+            updated: self.row.updated,
+            last_accessed: self.row.updated,
+            messages: self.row.messages,
+            tokens: None,
+            cwd: words.cwd,
+            parent: words.parent,
+            tags: words.tags,
+            version: self.row.version,
+            description: words.description,
+            creator: words.creator,
+        }
     }
 }
 
@@ -80,77 +133,71 @@ impl Rank {
 #[derive(Default)]
 pub(crate) struct Directory {
     seen: u64,
-    summaries: HashMap<SessionId, SessionSummary>,
-    by_update: BTreeSet<Rank>,
+    sessions: HashMap<SessionId, Known>,
+    /// The sessions in the order of [`SortBy::Updated`].
+    by_update: BTreeSet<(i64, SessionId)>,
 }
 
 impl Directory {
-    fn take(&mut self, row: &Row, tenant: &str) {
-        // Words of a later version may hold more; what cannot be read at all is shown by id alone.
-        let words: SummaryWords = serde_json::from_slice(&row.words).unwrap_or_default();
-        if words.tenant != tenant {
+    fn take(&mut self, row: Row, tenant: &str) {
+        let known = Known { row, words: OnceCell::new() };
+        if !known.belongs_to(tenant) {
             return;
         }
-        let summary = SessionSummary {
-            id: row.session,
-            key: words.key,
-            title: words.title,
-            status: words.status,
-            created: words.created.unwrap_or(row.created),
-            updated: row.updated,
-            last_accessed: row.updated,
-            messages: row.messages,
-            tokens: None,
-            cwd: words.cwd,
-            parent: words.parent,
-            tags: words.tags,
-            version: row.version,
-            description: words.description,
-            creator: words.creator,
-        };
-        self.by_update.insert(Rank::of(&summary, SortBy::Updated));
-        if let Some(before) = self.summaries.insert(summary.id, summary) {
-            let rank = Rank::of(&before, SortBy::Updated);
-            if self.summaries.get(&before.id).is_some_and(|now| Rank::of(now, SortBy::Updated) != rank) {
-                self.by_update.remove(&rank);
-            }
+        let (id, updated) = (known.row.session, known.row.updated);
+        if let Some(before) = self.sessions.insert(id, known) {
+            self.by_update.remove(&(descending(before.row.updated.as_millis()), id));
         }
+        self.by_update.insert((descending(updated.as_millis()), id));
     }
 
-    fn page(&self, query: &Query) -> ListPage {
+    fn page(&self, query: &Query) -> Result<ListPage, SessionError> {
         let limit = if query.limit == 0 { 50 } else { query.limit };
-        let after: Option<Rank> = query.cursor.as_deref().and_then(|cursor| serde_json::from_str(cursor).ok());
+        let after: Option<Rank> = match &query.cursor {
+            Some(cursor) => Some(serde_json::from_str(cursor).map_err(|_| SessionError::InvalidCursor)?),
+            None => None,
+        };
         let text = query.text.as_ref().map(|text| text.to_lowercase());
-        let fits = |summary: &&SessionSummary| query.holds(summary, text.as_deref());
-        let mut found: Vec<&SessionSummary> = Vec::new();
+        let fits = |known: &&Known| query.holds(known, text.as_deref());
+        let mut found: Vec<&Known> = Vec::new();
         if query.sort == SortBy::Updated {
-            let rest = self.by_update.iter().filter(|rank| after.as_ref().is_none_or(|after| *rank > after));
-            found.extend(rest.filter_map(|rank| self.summaries.get(&rank.2)).filter(fits).take(limit + 1));
+            let from = after.map_or(Bound::Unbounded, |Rank(updated, _, id)| Bound::Excluded((updated, id)));
+            let rest = self.by_update.range((from, Bound::Unbounded));
+            found.extend(rest.filter_map(|(_, id)| self.sessions.get(id)).filter(fits).take(limit + 1));
         } else {
-            let mut ranked: Vec<(Rank, &SessionSummary)> =
-                self.summaries.values().filter(fits).map(|summary| (Rank::of(summary, query.sort), summary)).collect();
+            let mut ranked: Vec<(Rank, &Known)> =
+                self.sessions.values().filter(fits).map(|known| (Rank::of(known, query.sort), known)).collect();
             ranked.retain(|(rank, _)| after.as_ref().is_none_or(|after| rank > after));
             ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
-            found.extend(ranked.into_iter().take(limit + 1).map(|(_, summary)| summary));
+            found.extend(ranked.into_iter().take(limit + 1).map(|(_, known)| known));
         }
         let more = found.len() > limit;
         found.truncate(limit);
-        let last = found.last().filter(|_| more).map(|summary| Rank::of(summary, query.sort));
+        let last = found.last().filter(|_| more).map(|known| Rank::of(known, query.sort));
         let cursor = last.and_then(|rank| serde_json::to_string(&rank).ok());
-        ListPage { sessions: found.into_iter().cloned().collect(), cursor }
+        Ok(ListPage { sessions: found.into_iter().map(Known::summary).collect(), cursor })
     }
 }
 
 impl Query {
-    fn holds(&self, summary: &SessionSummary, text: Option<&str>) -> bool {
+    fn holds(&self, known: &Known, text: Option<&str>) -> bool {
+        let asks_words = self.status.is_some()
+            || !self.tags.is_empty()
+            || self.creator.is_some()
+            || self.parent.is_some()
+            || text.is_some();
+        self.since.is_none_or(|since| known.row.updated >= since)
+            && self.until.is_none_or(|until| known.row.updated < until)
+            && (!asks_words || self.holds_words(known.words(), text))
+    }
+
+    fn holds_words(&self, words: &SummaryWords, text: Option<&str>) -> bool {
         let has = |words: &Option<String>, text: &str| words.as_ref().is_some_and(|w| w.to_lowercase().contains(text));
-        self.status.is_none_or(|status| summary.status == status)
-            && self.tags.iter().all(|tag| summary.tags.contains(tag))
-            && self.creator.as_ref().is_none_or(|creator| summary.creator.as_ref() == Some(creator))
-            && self.parent.is_none_or(|parent| summary.parent == Some(parent))
-            && self.since.is_none_or(|since| summary.updated >= since)
-            && self.until.is_none_or(|until| summary.updated < until)
-            && text.is_none_or(|text| has(&summary.title, text) || has(&summary.description, text))
+        self.status.is_none_or(|status| words.status == status)
+            && self.tags.iter().all(|tag| words.tags.contains(tag))
+            && self.creator.as_ref().is_none_or(|creator| words.creator.as_ref() == Some(creator))
+            && self.parent.is_none_or(|parent| words.parent == Some(parent))
+            && text.is_none_or(|text| has(&words.title, text) || has(&words.description, text))
     }
 }
 
@@ -160,14 +207,14 @@ impl SessionManager {
     /// A session that does not change while pages are read appears exactly once.
     ///
     /// # Errors
-    /// The store's.
+    /// [`SessionError::InvalidCursor`], and the store's.
     pub async fn list(&self, query: &Query) -> Result<ListPage, SessionError> {
-        self.look_up(|directory| directory.page(query)).await
+        self.look_up(|directory| directory.page(query)).await?
     }
 
     pub(crate) async fn ids_with_prefix(&self, prefix: &str) -> Result<Vec<SessionId>, SessionError> {
         self.look_up(|directory| {
-            let ids = directory.summaries.keys().copied();
+            let ids = directory.sessions.keys().copied();
             ids.filter(|id| id.to_string().starts_with(prefix)).collect()
         })
         .await
@@ -175,7 +222,7 @@ impl SessionManager {
 
     /// True when a list can show the session.
     pub(crate) async fn is_listed(&self, id: SessionId) -> Result<bool, SessionError> {
-        self.look_up(|directory| directory.summaries.contains_key(&id)).await
+        self.look_up(|directory| directory.sessions.contains_key(&id)).await
     }
 
     /// Brings the directory up to date and looks into it.
@@ -189,7 +236,7 @@ impl SessionManager {
                 // Somebody else took these rows in meanwhile; they may have seen newer ones.
                 continue;
             }
-            for row in &page.rows {
+            for row in page.rows {
                 directory.take(row, &self.actor().tenant);
             }
             directory.seen = page.next;

@@ -37,6 +37,9 @@ pub enum SessionError {
     /// Not a key.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
+    /// A list's cursor is not one that a list gave.
+    #[error("this is not a cursor of a list; give the one of the page before as it is, or none for the first page")]
+    InvalidCursor,
     /// The session has no such message.
     #[error("the session has no message {message}")]
     UnknownMessage {
@@ -172,6 +175,7 @@ impl SessionError {
             }
             Self::AmbiguousName { .. }
             | Self::NameTooShort
+            | Self::InvalidCursor
             | Self::InvalidId(_)
             | Self::InvalidKey(_)
             | Self::Rule(_)

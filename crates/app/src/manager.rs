@@ -23,7 +23,7 @@ use crate::{
     error::SessionError,
     keyed,
     lane::Lane,
-    reading::decoded,
+    reading::{decoded, outlined},
     session::Session,
     transact::{Chain, words_of},
 };
@@ -70,8 +70,17 @@ struct Inner {
     ports: Ports,
     settings: Settings,
     durability: Durability,
-    lanes: Mutex<HashMap<SessionId, Arc<Lane>>>,
+    lanes: Mutex<Lanes>,
     directory: Mutex<Directory>,
+}
+
+/// The live sessions.
+#[derive(Default)]
+struct Lanes {
+    by_id: HashMap<SessionId, Arc<Lane>>,
+    /// Those that nobody holds are let go of when there are so many. It grows with the number that somebody holds, so that looking
+    /// for the others stays rare.
+    sweep_at: usize,
 }
 
 /// A session to make.
@@ -173,7 +182,7 @@ impl SessionManager {
             ports,
             settings,
             durability,
-            lanes: Mutex::new(HashMap::new()),
+            lanes: Mutex::new(Lanes::default()),
             directory: Mutex::new(Directory::default()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -186,7 +195,7 @@ impl SessionManager {
             ports: self.inner.ports.clone(),
             settings: Settings { actor, ..self.inner.settings.clone() },
             durability: self.inner.durability,
-            lanes: Mutex::new(HashMap::new()),
+            lanes: Mutex::new(Lanes::default()),
             directory: Mutex::new(Directory::default()),
         };
         Self { inner: Arc::new(inner) }
@@ -370,7 +379,7 @@ impl SessionManager {
 
     fn lane(&self, id: SessionId) -> Arc<Lane> {
         let lanes = self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(&id).cloned().unwrap_or_else(|| Arc::new(Lane::new(id, None)))
+        lanes.by_id.get(&id).cloned().unwrap_or_else(|| Arc::new(Lane::new(id, None)))
     }
 
     fn adopt(&self, lane: Lane) -> Arc<Lane> {
@@ -379,20 +388,16 @@ impl SessionManager {
 
     /// Keeps a lane, and lets go of others that nobody holds when there are too many. The one that was kept first wins.
     fn adopt_shared(&self, lane: Arc<Lane>) -> Arc<Lane> {
+        let most = self.inner.settings.live_sessions;
         let mut lanes = self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = lanes.get(&lane.id) {
+        if let Some(kept) = lanes.by_id.get(&lane.id) {
             return Arc::clone(kept);
         }
-        if lanes.len() >= self.inner.settings.live_sessions {
-            let half = self.inner.settings.live_sessions / 2;
-            let mut idle: Vec<SessionId> =
-                lanes.values().filter(|lane| Arc::strong_count(lane) == 1).map(|lane| lane.id).collect();
-            idle.truncate(idle.len().saturating_sub(half.min(idle.len() / 2)));
-            for id in idle {
-                lanes.remove(&id);
-            }
+        if lanes.by_id.len() >= lanes.sweep_at.max(most) {
+            lanes.by_id.retain(|_, lane| Arc::strong_count(lane) > 1);
+            lanes.sweep_at = lanes.by_id.len().saturating_mul(2);
         }
-        lanes.insert(lane.id, Arc::clone(&lane));
+        lanes.by_id.insert(lane.id, Arc::clone(&lane));
         lane
     }
 
@@ -480,7 +485,7 @@ impl SessionManager {
                 return Err(SessionError::InvalidHistory { session, source });
             }
             for record in &page.records {
-                let (event, stamp) = decoded(session, record)?;
+                let (event, stamp) = outlined(session, record)?;
                 view.apply(record.seq, &event, &stamp, record.commit)
                     .map_err(|source| SessionError::InvalidHistory { session, source })?;
             }

@@ -29,6 +29,16 @@ pub(crate) fn decoded(session: SessionId, record: &Record) -> Result<(Event, Sta
     codec::decode(record.kind, body).map_err(|source| SessionError::InvalidRecord { session, seq: record.seq, source })
 }
 
+/// The meaning of a record as far as a view looks at it.
+pub(crate) fn outlined(session: SessionId, record: &Record) -> Result<(Event, Stamp), SessionError> {
+    let body = record.payload.get(32..).unwrap_or_default();
+    codec::decode_outline(record.kind, body).map_err(|source| SessionError::InvalidRecord {
+        session,
+        seq: record.seq,
+        source,
+    })
+}
+
 impl Read {
     pub(crate) fn element(&self) -> Option<Element> {
         Element::of(self.record.seq, &self.event)

@@ -67,6 +67,24 @@ struct MessageBody {
     meta: MessageMetadata,
 }
 
+/// The fields of a message that a view needs: its text is passed over.
+#[derive(Deserialize)]
+struct MessageOutline {
+    #[serde(with = "millis")]
+    at: Moment,
+    #[serde(default)]
+    by: Actor,
+    id: MessageId,
+    n: u64,
+    #[serde(default)]
+    p: Option<u64>,
+    #[serde(default)]
+    late: bool,
+    role: MessageRole,
+    #[serde(default)]
+    parts: Vec<MessagePart>,
+}
+
 #[derive(Serialize)]
 struct BodyRef<'a, T> {
     #[serde(with = "millis")]
@@ -164,6 +182,20 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
     }
 }
 
+/// As [`decode`], but a message's plain text and its metadata are left out: enough for a view, which looks at places and calls only.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_outline(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
+    if kind != Kind::APPENDED {
+        return decode(kind, body);
+    }
+    let body: MessageOutline = serde_json::from_slice(body).map_err(|source| CodecError { kind, source })?;
+    let message = Message { role: body.role, parts: body.parts, metadata: MessageMetadata::default() };
+    let event = Event::Appended(Appended { id: body.id, parent: body.p, depth: body.n, late: body.late, message });
+    Ok((event, Stamp { at: body.at, actor: body.by }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +226,24 @@ mod tests {
             round_trip(appended(Message::user("hi"))),
             r#"{"at":1763690000000,"by":{"id":"ada"},"id":"01040G2081040G2081040G2081","n":3,"role":"user","text":"hi"}"#
         );
+    }
+
+    #[test]
+    fn an_outline_has_what_a_view_looks_at() {
+        let call = MessagePart::tool_call("c", "n", "{}").unwrap();
+        for message in [Message::user("hi"), Message::assistant("x").with(call), Message::tool_result("c", "r")] {
+            let event = appended(message.clone());
+            let body = encode(&event, &stamp()).unwrap();
+            let (outline, outlined) = decode_outline(Kind::APPENDED, &body).unwrap();
+            let Event::Appended(outline) = outline else { panic!("a message") };
+            assert_eq!(
+                (outline.id, outline.depth, outline.message.role),
+                (MessageId::from_bytes([1; 16]), 3, message.role)
+            );
+            assert!(outline.message.calls().eq(message.calls()) && outline.message.results().eq(message.results()));
+            assert_eq!(outlined, stamp());
+        }
+        assert!(decode_outline(Kind::APPENDED, b"{").is_err());
     }
 
     #[test]

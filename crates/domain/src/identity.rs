@@ -32,6 +32,13 @@ pub enum InvalidId {
 }
 
 fn parse_ulid(text: &str) -> Result<Ulid, InvalidId> {
+    // Ids are read with every message, so the usual case comes first, and what is wrong with another is looked for after.
+    if text.len() == ulid::ULID_LEN
+        && text.as_bytes().first().is_some_and(|first| *first <= b'7')
+        && let Ok(id) = Ulid::from_string(text)
+    {
+        return Ok(id);
+    }
     if text.is_empty() {
         return Err(InvalidId::Empty);
     }

@@ -21,6 +21,7 @@ mod ledger;
 mod locator;
 mod reader;
 mod recovery;
+mod repair;
 mod segment;
 mod writer;
 
@@ -52,8 +53,9 @@ use self::{
 };
 pub use self::{
     core::Figures,
-    inspection::{Finding, RepairAction, RepairReport, Severity, VerifyReport, repair, verify},
+    inspection::{Finding, Severity, VerifyReport, verify},
     recovery::{IndexReport, OpenReport, TornTail},
+    repair::{RepairAction, RepairReport, repair},
 };
 
 /// Bodies above this size stand in files of their own.
