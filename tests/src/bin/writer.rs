@@ -163,8 +163,9 @@ struct Writer {
     plan: Plan,
     session: Session,
     chance: Chance,
-    /// Set once any writer was refused.
+    /// Set once any writer was refused, and once one was because a sync had failed.
     refused: Arc<AtomicBool>,
+    poisoned: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -172,13 +173,20 @@ impl Writer {
         manager: &SessionManager,
         number: u64,
         plan: &Plan,
-        refused: &Arc<AtomicBool>,
+        [refused, poisoned]: &[Arc<AtomicBool>; 2],
     ) -> Result<Self, SessionError> {
         let key = SessionKey::new(format!("writer-{number}"))?;
         let new = NewSession::titled("to be killed").key(key).durability(plan.level_of(number).0);
         let session = manager.open_or_create_as(new).await?.session;
         let chance = Chance::of(plan.seed ^ number << 32);
-        Ok(Self { number, plan: plan.clone(), session, chance, refused: Arc::clone(refused) })
+        Ok(Self {
+            number,
+            plan: plan.clone(),
+            session,
+            chance,
+            refused: Arc::clone(refused),
+            poisoned: Arc::clone(poisoned),
+        })
     }
 
     /// Appends behind the last record; what it says is known before it is written.
@@ -192,7 +200,7 @@ impl Writer {
             })
             .collect();
         let (level, waits) = self.plan.level_of(self.number);
-        let after_refusal = self.refused.load(Ordering::SeqCst);
+        let after_poison = self.poisoned.load(Ordering::SeqCst);
         let receipt = self.session.append(Append::all(messages).durability(level)).await?;
         if receipt.seq != last || receipt.durability < level {
             say(&Line::Wrong(format!("{receipt:?} for records {first} to {last} at {level}")));
@@ -203,7 +211,7 @@ impl Writer {
         let level = if waits { Durability::Disk } else { level };
         let last = Entry { seq: receipt.seq, id: receipt.message, commit: receipt.head };
         say(&Line::Acked(Ack { writer: self.number, first, last, level }));
-        if after_refusal && self.plan.then == "insist" {
+        if after_poison {
             say(&Line::Wrong(format!("writer {} was acknowledged after a failed sync", self.number)));
         }
         Ok(())
@@ -211,16 +219,25 @@ impl Writer {
 
     async fn work(mut self, count: u64) -> Self {
         for _ in 0..count {
-            if self.plan.then != "insist" && self.refused.load(Ordering::SeqCst) {
+            // A poisoned store has to refuse everybody, so everybody goes on until then.
+            let goes_on = self.plan.then == "insist" && self.poisoned.load(Ordering::SeqCst);
+            if self.refused.load(Ordering::SeqCst) && !goes_on {
                 break;
             }
-            if let Err(error) = self.append().await {
-                self.refused.store(true, Ordering::SeqCst);
-                say(&Line::Refused(self.number, reason(&error)));
+            if !self.try_once().await {
                 break;
             }
         }
         self
+    }
+
+    async fn try_once(&mut self) -> bool {
+        let Err(error) = self.append().await else { return true };
+        let why = reason(&error);
+        self.poisoned.fetch_or(why == "poisoned", Ordering::SeqCst);
+        self.refused.store(true, Ordering::SeqCst);
+        say(&Line::Refused(self.number, why));
+        false
     }
 
     /// Reads everything back.
@@ -250,11 +267,12 @@ async fn append(path: &Path, plan: &Plan) -> Result<(), Failure> {
     };
     say(&Line::Opened(0, told(store.report())));
     let manager = manager(store.clone())?;
-    let refused = Arc::new(AtomicBool::new(false));
+    let flags: [Arc<AtomicBool>; 2] = Default::default();
+    let [refused, poisoned] = &flags;
     let mut writers = Vec::new();
     let mut tasks = Vec::new();
     for number in 0..plan.writers {
-        match Writer::begin(&manager, number, plan, &refused).await {
+        match Writer::begin(&manager, number, plan, &flags).await {
             Ok(writer) => tasks.push(tokio::spawn(writer.work(plan.count))),
             Err(error) => {
                 refused.store(true, Ordering::SeqCst);
@@ -266,24 +284,22 @@ async fn append(path: &Path, plan: &Plan) -> Result<(), Failure> {
         writers.push(task.await?);
     }
     match plan.then.as_str() {
-        "insist" => insist(&mut writers).await,
-        "resume" => resume(writers, &refused).await?,
+        // Everybody tries once more.
+        "insist" => {
+            for writer in &mut writers {
+                writer.try_once().await;
+            }
+        }
+        "resume" => resume(writers, refused).await?,
         "recover" => recover(writers, &store, &path.join("index/db")).await?,
         _ => {}
     }
-    manager.close().await?;
+    match manager.close().await {
+        Err(error) if poisoned.load(Ordering::SeqCst) && reason(&error) == "poisoned" => {}
+        closed => closed?,
+    }
     say(&Line::Done);
     Ok(())
-}
-
-/// After a refusal everybody tries once more.
-async fn insist(writers: &mut [Writer]) {
-    for writer in writers {
-        match writer.append().await {
-            Ok(()) => say(&Line::Wrong(format!("writer {} was acknowledged later", writer.number))),
-            Err(error) => say(&Line::Refused(writer.number, reason(&error))),
-        }
-    }
 }
 
 /// While there is no space everything can be read; when there is again, everybody can go on.
@@ -423,7 +439,7 @@ async fn race(paths: &[PathBuf]) -> Result<(), Failure> {
     let plan = Plan::of(&[])?;
     for store in stores {
         let manager = manager(store)?;
-        let mut writer = Writer::begin(&manager, u64::from(std::process::id()), &plan, &Arc::default()).await?;
+        let mut writer = Writer::begin(&manager, u64::from(std::process::id()), &plan, &Default::default()).await?;
         writer.append().await?;
         manager.close().await?;
     }

@@ -207,7 +207,10 @@ pub(crate) fn move_index(folder: &Folder) -> Option<()> {
     // Only the last one is kept: it is of use to nobody but a curious person.
     let aside = folder.quarantine().join("index");
     let _ = fs::remove_dir_all(&aside);
-    fs::rename(&index, &aside).or_else(|_| fs::remove_dir_all(&index)).ok()
+    // A folder that is a file system of its own can be neither moved nor removed; emptied, it serves as well.
+    let is_empty = || fs::read_dir(&index).is_ok_and(|mut left| left.next().is_none());
+    let moved = fs::rename(&index, &aside).or_else(|_| fs::remove_dir_all(&index)).is_ok();
+    (moved || is_empty()).then_some(())
 }
 
 /// While the store runs: throws the index away and learns from the log what only the index knew. Who reads waits meanwhile.
