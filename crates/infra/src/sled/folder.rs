@@ -19,7 +19,7 @@ pub(crate) const FORMAT: &str = "sessions-store 1";
 const EXPECTED: &str = "`sessions-store 1`";
 
 /// How long a new owner waits for the last one to let go.
-const LOCK_PATIENCE: Duration = Duration::from_millis(900);
+const LOCK_PATIENCE: Duration = Duration::from_millis(800);
 
 /// A store's folder, locked.
 pub(crate) struct Folder {

@@ -143,7 +143,8 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     let mut why = why;
     if from > replay.end_of_files() {
         why = Some("it knew more than the log holds".to_owned());
-        index = None;
+        // The engine may be beyond closing; what it holds is thrown away all the same.
+        let _ = index.take().map(Index::close);
         let moved = move_index(folder);
         ledger = Ledger::default();
         if moved.is_some() {
@@ -163,6 +164,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     let ids: Vec<SessionId> = ledger.sessions.keys().copied().collect();
     ids.into_iter().for_each(|id| ledger.announce(id));
     let (segment, at, marked) = replay.end()?;
+    rewrite_tail(&segment, replay.synced.max(from), at).map_err(|error| failed("writing the end of the log anew", error))?;
     segment.file.sync_all().map_err(|error| failed("syncing the log", error))?;
     let size = segment.file.metadata().map_err(|error| failed("reading the log", error))?.len();
     ledger.applied = segment.base + u64::from(at);
@@ -171,6 +173,16 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     }
     let ready = u32::try_from(size).unwrap_or(at).max(at);
     Ok(Recovered { ledger, index, segment, at, ready, marked, report })
+}
+
+/// Writes what no sync is known to have reached once more. After a sync that failed the system may hold it in memory and take it for
+/// written, and another sync alone would then promise what is not there.
+fn rewrite_tail(segment: &Segment, synced: u64, at: u32) -> std::io::Result<()> {
+    let from = synced.saturating_sub(segment.base).max(u64::from(SEGMENT_HEADER));
+    let length = usize::try_from(u64::from(at).saturating_sub(from)).unwrap_or(0);
+    let mut bytes = vec![0; length];
+    segment.file.read_exact_at(&mut bytes, from)?;
+    segment.file.write_all_at(&bytes, from)
 }
 
 fn loaded(contents: Contents) -> Ledger {
