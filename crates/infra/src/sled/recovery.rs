@@ -35,6 +35,8 @@ pub struct OpenReport {
     pub replayed: u64,
     /// Places of the log that are damaged; `verify` tells more.
     pub damaged: u64,
+    /// True when the index knew records that were on the disk and are in the log no more.
+    pub shortened: bool,
 }
 
 /// Bytes of a write that was never finished, and never acknowledged.
@@ -71,7 +73,7 @@ pub enum IndexReport {
 impl OpenReport {
     /// True when nothing happened that a person should hear of.
     pub fn is_quiet(&self) -> bool {
-        self.torn_tail.is_none() && self.damaged == 0 && self.index == IndexReport::Opened
+        self.torn_tail.is_none() && self.damaged == 0 && !self.shortened && self.index == IndexReport::Opened
     }
 }
 
@@ -79,10 +81,18 @@ impl fmt::Display for OpenReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();
         if let Some(torn) = &self.torn_tail {
+            let what = if self.shortened { "" } else { "; nothing acknowledged was in it" };
             lines.push(format!(
-                "set aside an unfinished write of {} bytes at the end of segment {}; nothing acknowledged was in it",
+                "set aside an unfinished write of {} bytes at the end of segment {}{what}",
                 torn.bytes, torn.segment
             ));
+        }
+        if self.shortened {
+            lines.push(
+                "the log ends before the index did: records that were on the disk are gone, by damage or because an older \
+                 copy was put back; compare with a backup or with receipts"
+                    .to_owned(),
+            );
         }
         match &self.index {
             IndexReport::Opened => {}
@@ -143,6 +153,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     let mut why = why;
     if from > replay.end_of_files() {
         why = Some("it knew more than the log holds".to_owned());
+        report.shortened = true;
         // The engine may be beyond closing; what it holds is thrown away all the same.
         let _ = index.take().map(Index::close);
         let moved = move_index(folder);
@@ -164,7 +175,8 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     let ids: Vec<SessionId> = ledger.sessions.keys().copied().collect();
     ids.into_iter().for_each(|id| ledger.announce(id));
     let (segment, at, marked) = replay.end()?;
-    rewrite_tail(&segment, replay.synced.max(from), at).map_err(|error| failed("writing the end of the log anew", error))?;
+    rewrite_tail(&segment, replay.synced.max(from), at)
+        .map_err(|error| failed("writing the end of the log anew", error))?;
     segment.file.sync_all().map_err(|error| failed("syncing the log", error))?;
     let size = segment.file.metadata().map_err(|error| failed("reading the log", error))?.len();
     ledger.applied = segment.base + u64::from(at);
