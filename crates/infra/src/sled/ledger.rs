@@ -348,12 +348,14 @@ impl Ledger {
         log.queued = log.row.version;
         let visible = log.row.version;
         log.claims.retain(|(_, claim)| claim.version <= visible);
-        if !log.exists() {
+        let is_gone = !log.exists();
+        if is_gone {
             self.sessions.remove(&job.session);
         }
         let waiters = self.waiters.remove(&job.session).unwrap_or_default();
+        let is_in_vain = |version: u64| is_gone || (version > visible && version <= job.row.version);
         let (in_vain, left): (Vec<Waiter>, Vec<Waiter>) =
-            waiters.into_iter().partition(|waiter| waiter.version > visible && waiter.version <= job.row.version);
+            waiters.into_iter().partition(|waiter| is_in_vain(waiter.version));
         for waiter in in_vain {
             let _ = waiter.heard.send(Err(error()));
         }

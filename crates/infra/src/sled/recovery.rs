@@ -183,8 +183,17 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     if replay.damaged == 0 {
         sweep_blobs(folder, &ledger, index.as_ref());
     }
+    // A log that was closed and not written to since ends with its mark, which the replay begins behind.
+    let marked = if ends_with_mark(&segment, at) { ledger.applied } else { marked };
     let ready = u32::try_from(size).unwrap_or(at).max(at);
     Ok(Recovered { ledger, index, segment, at, ready, marked, report })
+}
+
+fn ends_with_mark(segment: &Segment, at: u32) -> bool {
+    let mut mark = super::writer::mark_frame(0);
+    let from = u64::from(at).saturating_sub(mark.len() as u64);
+    let is_read = from >= u64::from(SEGMENT_HEADER) && segment.file.read_exact_at(&mut mark, from).is_ok();
+    is_read && frame::read(&mark).is_ok_and(|frame| frame.header.kind == MARK)
 }
 
 /// Writes what no sync is known to have reached once more. After a sync that failed the system may hold it in memory and take it for
@@ -527,7 +536,8 @@ fn advance(log: &mut LogState, version: u64) {
     log.synced_row = log.row;
 }
 
-/// Deletes large bodies that no record names: their append was never finished. Only a log without damage can tell.
+/// Sets large bodies aside that no record names: their append was never finished, as far as this log tells. They are not deleted, because
+/// a segment that is missing now may come back. Files that were never renamed into place are.
 fn sweep_blobs(folder: &Folder, ledger: &Ledger, index: Option<&Index>) {
     let recent: HashSet<String> =
         ledger.sessions.values().flat_map(|log| &log.new_blobs).map(|(_, hash)| chain::to_hex(hash)).collect();
@@ -542,8 +552,10 @@ fn sweep_blobs(folder: &Folder, ledger: &Ledger, index: Option<&Index>) {
             (Some(_), None) => false,
             (None, _) => !name.ends_with(".new"),
         };
-        if !is_named {
+        if hash.is_none() && !is_named {
             let _ = fs::remove_file(file.path());
+        } else if !is_named {
+            let _ = fs::rename(file.path(), folder.quarantine().join(&name));
         }
     }
 }

@@ -136,27 +136,33 @@ impl Writer {
             self.poison(batch);
             return false;
         }
+        let mut starving = false;
         while !batch.is_empty() {
-            match self.write_piece(&mut batch) {
-                Ok(()) => {}
-                Err(Trouble::NoSpace(operation)) => {
-                    return self.fail(batch, || StoreError::NoSpace { operation });
-                }
-                Err(Trouble::Refused(why)) => {
-                    let refused = || BackendError::new(BackendErrorKind::Unavailable, "appending", why.clone());
-                    return self.fail(batch, || refused().into());
-                }
+            let outcome = self.write_piece(&mut batch);
+            let left = match outcome {
+                Ok(()) => continue,
                 Err(Trouble::Fatal) => {
                     self.poison(batch);
                     return false;
                 }
-            }
+                Err(trouble) => (std::mem::take(&mut batch), trouble),
+            };
+            starving = match left {
+                (batch, Trouble::NoSpace(operation)) => self.fail(batch, || StoreError::NoSpace { operation }),
+                (batch, Trouble::Refused(why)) => {
+                    let refused = || BackendError::new(BackendErrorKind::Unavailable, "appending", why.clone());
+                    self.fail(batch, || refused().into())
+                }
+                (_, Trouble::Fatal) => false,
+            };
         }
+        // What was written before the disk was full is synced in time all the same.
         let overdue = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_WITHIN);
         if (overdue || self.core.lock().sync_wanted) && self.sync().is_err() {
             self.poison(VecDeque::new());
+            return false;
         }
-        false
+        starving
     }
 
     /// Writes as much of the batch as the segment takes, syncs if somebody waits for it, and answers. What was not written stays in `batch`.
