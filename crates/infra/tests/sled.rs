@@ -2,7 +2,10 @@
 
 #[cfg(test)]
 mod persistence {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        path::Path,
+        sync::{Arc, Mutex},
+    };
 
     use async_trait::async_trait;
     use sessions_infra::{
@@ -10,7 +13,7 @@ mod persistence {
         sled::{SledOptions, SledStore},
     };
     use sessions_ports::SessionLog;
-    use sessions_testkit::{Fixture, LAWS, report, store_suite};
+    use sessions_testkit::{Fixture, LAWS, Script, report, store_suite};
     use tempfile::TempDir;
 
     struct OnDisk {
@@ -64,5 +67,38 @@ mod persistence {
         let report = report(async || OnDisk::new());
         assert_eq!(report.violations, []);
         assert_eq!((report.store, report.kept.len(), report.skipped.len()), ("sled", LAWS.len() - 2, 2));
+    }
+
+    fn log_bytes(store: &Path) -> u64 {
+        std::fs::read_dir(store.join("log")).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    }
+
+    #[tokio::test]
+    async fn opening_and_closing_alone_writes_nothing_to_the_log() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        let mut sizes = Vec::new();
+        for round in 0..4 {
+            let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+            if round == 0 {
+                store.commit(Script::new(1).say("one")).await.unwrap();
+            }
+            store.close().await.unwrap();
+            sizes.push(log_bytes(&path));
+        }
+        assert!(sizes.windows(2).all(|pair| pair[0] == pair[1]), "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn a_large_body_that_no_record_names_is_set_aside_and_not_deleted() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        SledStore::open(&path, SledOptions::default()).await.unwrap().close().await.unwrap();
+        let name = "ab".repeat(32);
+        std::fs::create_dir(path.join("blobs/ab")).unwrap();
+        std::fs::write(path.join("blobs/ab").join(&name), b"body").unwrap();
+        SledStore::open(&path, SledOptions::default()).await.unwrap().close().await.unwrap();
+        assert!(!path.join("blobs/ab").join(&name).exists());
+        assert_eq!(std::fs::read(path.join("quarantine").join(&name)).unwrap(), b"body");
     }
 }
