@@ -112,7 +112,8 @@ impl Serialize for Receipt {
     }
 }
 
-/// An append that has its place in the log and is not yet through. Dropping it changes nothing about the append.
+/// An append that has its place in the log and is not yet through. Dropping it changes nothing about the append, unless another
+/// writer was faster: then it is decided again by whoever waits for it, and a dropped one is not.
 pub struct InFlight(Pin<Box<dyn Future<Output = Result<Receipt, SessionError>> + Send>>);
 
 impl Future for InFlight {
