@@ -1,7 +1,7 @@
 //! The one mapping between events and the bytes of a record's body (compact JSON), with upcasting of old forms on read.
 //!
-//! A message's body is flat, `{"at":…,"by":…,"id":…,"n":…,"p":…,"role":…,"text":…}`, and says `text` for the common case of a
-//! single text part and `parts` otherwise. Every other body is `{"at":…,"by":…,"e":{…}}`. `docs/format.md` lists the fields.
+//! A message's body is flat, `{"at":…,"by":…,"id":…,"n":…,"p":…,"role":…,"text":…}`: `at` only where it is not the moment in `id`, and
+//! `text` for the common case of a single text part, `parts` otherwise. Every other body is `{"at":…,"by":…,"e":{…}}`. `docs/format.md` lists the fields.
 //!
 //! Must not know: headers, chains, sealing, files.
 
@@ -27,8 +27,8 @@ pub struct CodecError {
 
 #[derive(Serialize)]
 struct MessageBodyRef<'a> {
-    #[serde(with = "millis")]
-    at: Moment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'a Actor>,
     id: MessageId,
@@ -48,8 +48,8 @@ struct MessageBodyRef<'a> {
 
 #[derive(Deserialize)]
 struct MessageBody {
-    #[serde(with = "millis")]
-    at: Moment,
+    #[serde(default)]
+    at: Option<i64>,
     #[serde(default)]
     by: Actor,
     id: MessageId,
@@ -70,8 +70,8 @@ struct MessageBody {
 /// The fields of a message that a view needs: its text is passed over.
 #[derive(Deserialize)]
 struct MessageOutline {
-    #[serde(with = "millis")]
-    at: Moment,
+    #[serde(default)]
+    at: Option<i64>,
     #[serde(default)]
     by: Actor,
     id: MessageId,
@@ -119,7 +119,7 @@ pub fn encode(event: &Event, stamp: &Stamp) -> Result<Vec<u8>, CodecError> {
                 _ => None,
             };
             serde_json::to_vec(&MessageBodyRef {
-                at,
+                at: (at != appended.id.moment()).then(|| at.as_millis()),
                 by,
                 id: appended.id,
                 n: appended.depth,
@@ -164,9 +164,10 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
                 (_, parts) => parts.unwrap_or_default(),
             };
             let message = Message { role: body.role, parts, metadata: body.meta };
+            let at = moment_of(body.at, body.id);
             let event =
                 Event::Appended(Appended { id: body.id, parent: body.p, depth: body.n, late: body.late, message });
-            Ok((event, Stamp { at: body.at, actor: body.by }))
+            Ok((event, Stamp { at, actor: body.by }))
         }
         Kind::CREATED => enveloped(body, |e| Event::Created(Box::new(e))).map_err(failed),
         Kind::MOVED => enveloped(body, Event::Moved).map_err(failed),
@@ -192,8 +193,14 @@ pub fn decode_outline(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecEr
     }
     let body: MessageOutline = serde_json::from_slice(body).map_err(|source| CodecError { kind, source })?;
     let message = Message { role: body.role, parts: body.parts, metadata: MessageMetadata::default() };
+    let at = moment_of(body.at, body.id);
     let event = Event::Appended(Appended { id: body.id, parent: body.p, depth: body.n, late: body.late, message });
-    Ok((event, Stamp { at: body.at, actor: body.by }))
+    Ok((event, Stamp { at, actor: body.by }))
+}
+
+/// When a message was appended: what its body says, or else the moment in its id.
+fn moment_of(at: Option<i64>, id: MessageId) -> Moment {
+    at.map_or_else(|| id.moment(), Moment::from_millis)
 }
 
 #[cfg(test)]
@@ -226,6 +233,21 @@ mod tests {
             round_trip(appended(Message::user("hi"))),
             r#"{"at":1763690000000,"by":{"id":"ada"},"id":"01040G2081040G2081040G2081","n":3,"role":"user","text":"hi"}"#
         );
+    }
+
+    #[test]
+    fn the_moment_of_an_id_is_not_said_twice() {
+        let id = MessageId::from_parts(1_763_690_000_000, 7);
+        let event = Event::Appended(Appended { id, parent: None, depth: 1, late: false, message: Message::user("hi") });
+        let body = round_trip(event.clone());
+        assert_eq!(body, format!(r#"{{"by":{{"id":"ada"}},"id":"{id}","n":1,"role":"user","text":"hi"}}"#));
+        assert_eq!(decode_outline(Kind::APPENDED, body.as_bytes()).unwrap().1, stamp());
+        for at in [0, -1, 1_763_690_000_001, i64::MAX] {
+            let stamp = Stamp { at: Moment::from_millis(at), ..stamp() };
+            let body = encode(&event, &stamp).unwrap();
+            assert_eq!(decode(Kind::APPENDED, &body).unwrap(), (event.clone(), stamp.clone()));
+            assert_eq!(decode_outline(Kind::APPENDED, &body).unwrap().1, stamp);
+        }
     }
 
     #[test]

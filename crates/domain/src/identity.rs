@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use ulid::Ulid;
 
+use crate::moment::Moment;
+
 /// Why a text is not an identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -76,6 +78,12 @@ macro_rules! ulid_id {
             /// An identity of a moment (milliseconds since 1970) and 80 random bits.
             pub const fn from_parts(milliseconds: u64, random: u128) -> Self {
                 Self(Ulid::from_parts(milliseconds, random))
+            }
+
+            /// The moment in the identity. A host's own identities may hold any.
+            pub const fn moment(self) -> Moment {
+                // 48 bits, so it fits.
+                Moment::from_millis(self.0.timestamp_ms().cast_signed())
             }
         }
 

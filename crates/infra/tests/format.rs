@@ -108,7 +108,8 @@ mod persistence {
         let flags = bytes[6];
         let mut end = 80 + number(bytes, 40, 4) as usize;
         let body = &bytes[80..end];
-        end += if flags & 1 == 0 { 0 } else { 20 };
+        end += if flags & 1 == 0 { 0 } else { 12 };
+        end += if flags & 32 == 0 { 0 } else { 8 };
         end += if flags & 4 == 0 { 0 } else { 4 + number(bytes, end, 4) as usize };
         let covered = [&bytes[..44], &bytes[48..end]].concat();
         assert_eq!(u64::from(crc32c::crc32c(&covered)), number(bytes, 44, 4));

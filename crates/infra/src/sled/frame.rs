@@ -4,7 +4,7 @@
 //! 0   4  magic "SSN\x01"          44  4  CRC-32C of all other bytes of the frame
 //! 4   1  format                   48 32  commit
 //! 5   1  kind                     80  n  body (or the 40 bytes that name a blob)
-//! 6   1  flags                    with LAST:  8 updated (ms), 4 visible messages, 8 synced position
+//! 6   1  flags                    with LAST:  4 visible messages, 8 synced position; with TIMED: 8 updated (ms)
 //! 7   1  reserved (0)             with EXTRA: 4 length, then fields of tag (1), length (4), bytes
 //! 8  16  session
 //! 24  8  seq
@@ -25,7 +25,8 @@ pub(crate) const MAGIC: [u8; 4] = *b"SSN\x01";
 pub(crate) const FORMAT: u8 = 1;
 /// Bytes before the body.
 pub(crate) const HEADER: usize = 80;
-const TRAILER: usize = 20;
+const TRAILER: usize = 12;
+const TIME: usize = 8;
 const CRC_AT: usize = 44;
 
 /// The last frame of an append.
@@ -38,6 +39,9 @@ pub(crate) const EXTRA: u8 = 4;
 pub(crate) const FIRST: u8 = 8;
 /// Stands for a record that was lost, wherever in the log it is.
 pub(crate) const REPAIR: u8 = 16;
+
+/// The trailer says when; otherwise it was at the milliseconds in the upper 48 bits of the label.
+pub(crate) const TIMED: u8 = 32;
 
 /// A frame that only tells how far the log is synced.
 pub(crate) const MARK: Kind = Kind(0xFE);
@@ -104,14 +108,17 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 /// Appends a frame to `out`.
 pub(crate) fn write(out: &mut Vec<u8>, header: &FrameHeader, body: &[u8], trailer: Option<Trailer>, extra: &[u8]) {
     let start = out.len();
-    let mut flags = header.flags & !(LAST | EXTRA);
-    if trailer.is_some() {
+    let mut flags = header.flags & !(LAST | EXTRA | TIMED);
+    if let Some(trailer) = trailer {
         flags |= LAST;
+        if trailer.updated != moment_in(header.label) {
+            flags |= TIMED;
+        }
     }
     if !extra.is_empty() {
         flags |= EXTRA;
     }
-    out.reserve(HEADER + body.len() + TRAILER + 4 + extra.len());
+    out.reserve(HEADER + body.len() + TRAILER + TIME + 4 + extra.len());
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[FORMAT, header.kind.0, flags, 0]);
     out.extend_from_slice(&header.session.to_bytes());
@@ -123,9 +130,11 @@ pub(crate) fn write(out: &mut Vec<u8>, header: &FrameHeader, body: &[u8], traile
     out.extend_from_slice(header.commit.as_bytes());
     out.extend_from_slice(body);
     if let Some(trailer) = trailer {
-        out.extend_from_slice(&trailer.updated.to_le_bytes());
         out.extend_from_slice(&trailer.messages.to_le_bytes());
         out.extend_from_slice(&trailer.synced.to_le_bytes());
+        if flags & TIMED != 0 {
+            out.extend_from_slice(&trailer.updated.to_le_bytes());
+        }
     }
     if !extra.is_empty() {
         out.extend_from_slice(&u32::try_from(extra.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -135,6 +144,11 @@ pub(crate) fn write(out: &mut Vec<u8>, header: &FrameHeader, body: &[u8], traile
     if let Some(place) = out.get_mut(start + CRC_AT..start + CRC_AT + 4) {
         place.copy_from_slice(&crc.to_le_bytes());
     }
+}
+
+/// The milliseconds that a message's label begins with.
+fn moment_in(label: u64) -> i64 {
+    (label >> 16).cast_signed()
 }
 
 /// Appends a field to the fields of a frame.
@@ -187,12 +201,14 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     let body = bytes.get(HEADER..end)?;
     let mut trailer = None;
     if header.flags & LAST != 0 {
-        trailer = Some(Trailer {
-            updated: i64::from_le_bytes(bytes.get(end..end + 8)?.try_into().ok()?),
-            messages: u32_at(bytes, end + 8)?,
-            synced: u64_at(bytes, end + 12)?,
-        });
+        let (messages, synced) = (u32_at(bytes, end)?, u64_at(bytes, end + 4)?);
         end += TRAILER;
+        let mut updated = moment_in(header.label);
+        if header.flags & TIMED != 0 {
+            updated = u64_at(bytes, end)?.cast_signed();
+            end += TIME;
+        }
+        trailer = Some(Trailer { updated, messages, synced });
     }
     let mut extra: &[u8] = &[];
     if header.flags & EXTRA != 0 {
@@ -319,6 +335,26 @@ pub(crate) mod tests {
         assert_eq!(fields, [(WORDS, b"words".as_slice()), (KEY, [8; 32].as_slice())]);
         assert_eq!(frame.length, bytes.len());
         assert_eq!(read(&[0; 200]).unwrap_err(), NoFrame::Empty);
+    }
+
+    #[test]
+    fn a_moment_that_the_label_tells_is_not_written_again() {
+        let header = FrameHeader {
+            kind: Kind::APPENDED,
+            flags: 0,
+            session: SessionId::from_bytes([3; 16]),
+            seq: 1,
+            label: 1_763_690_000_000 << 16 | 0xabcd,
+            commit: CommitHash::ZERO,
+        };
+        let length = |updated| {
+            let (mut bytes, trailer) = (Vec::new(), Trailer { updated, messages: 1, synced: 2 });
+            write(&mut bytes, &header, b"body", Some(trailer), &[]);
+            assert_eq!(read(&bytes).unwrap().trailer, Some(trailer));
+            bytes.len()
+        };
+        assert_eq!(length(1_763_690_000_000) + TIME, length(1_763_690_000_001));
+        assert_eq!(length(-1), length(0));
     }
 
     #[test]
