@@ -50,9 +50,11 @@ struct Part {
 /// Keeps the index until the store is closed.
 pub(crate) fn run(core: &Arc<Core>) {
     let (mut synced, mut tried) = (Instant::now(), Instant::now());
+    let mut taken = 0;
     loop {
         let has_index = core.index.read().unwrap_or_else(PoisonError::into_inner).is_some();
-        let closing = wait(core, has_index);
+        let closing = wait(core, has_index, taken);
+        taken = core.lock().applied;
         if !has_index && tried.elapsed() >= RETRY {
             tried = Instant::now();
             reopen(core);
@@ -78,8 +80,14 @@ pub(crate) fn run(core: &Arc<Core>) {
     }
 }
 
+/// Whether memory holds so much that the index has to take some of it. `taken`: how far the log was synced when it last did; what is not
+/// synced does not go there, so without a sync since then there is nothing to take.
+fn is_full(ledger: &Ledger, taken: u64) -> bool {
+    ledger.recent_records >= RECORDS && ledger.applied > taken
+}
+
 /// Waits for something to do; `true`: the writer is through and the store closes.
-fn wait(core: &Core, has_index: bool) -> bool {
+fn wait(core: &Core, has_index: bool, taken: u64) -> bool {
     let mut ledger = core.lock();
     let begun = Instant::now();
     let mut seen = ledger.changes_made();
@@ -87,7 +95,7 @@ fn wait(core: &Core, has_index: bool) -> bool {
         if ledger.closed {
             return true;
         }
-        if (has_index && ledger.recent_records >= RECORDS) || (begun.elapsed() >= AGE && !ledger.dirty.is_empty()) {
+        if (has_index && is_full(&ledger, taken)) || (begun.elapsed() >= AGE && !ledger.dirty.is_empty()) {
             return false;
         }
         ledger = core.wait_for_checkpoint(ledger, PAUSE);
@@ -111,8 +119,6 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
         let mut ledger = core.lock();
         (ledger.dirty.drain().collect(), ledger.applied, ledger.generation)
     };
-    // Words of unsynced records may hide words of synced ones: then the position stays, and the log is read again.
-    let mut held_back = false;
     loop {
         let mut changes = Changes::default();
         let mut parts = Vec::new();
@@ -125,14 +131,13 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
             }
             if ledger.sessions.get(&session).is_some_and(|log| log.synced < log.row.version) {
                 ledger.dirty.insert(session);
-                held_back |= ledger.sessions.get(&session).is_some_and(|log| log.words != log.indexed_words);
             }
         }
         let last = left.is_empty();
         let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
         let Some(index) = slot.as_mut() else { return Ok(()) };
         // Only the last batch covers all that the position promises; before it the position stays where it was.
-        let applied = index.apply(changes, if last && !held_back { position } else { index.position() });
+        let applied = index.apply(changes, if last { position } else { index.position() });
         drop(slot);
         if let Err(failure) = applied {
             let mut ledger = core.lock();
@@ -163,7 +168,7 @@ fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
     if synced < log.row.first {
         return None;
     }
-    let words_changed = log.words != log.indexed_words && synced == log.row.version;
+    let words_changed = log.synced_words != log.indexed_words;
     let count = usize::try_from(synced - log.flushed).unwrap_or(0);
     Some(Part {
         session,
@@ -171,7 +176,7 @@ fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
         old_row: log.indexed,
         first: log.flushed + 1,
         locators: log.recent.iter().take(count).map(|place| place.locator()).collect(),
-        words: log.words.clone().filter(|_| words_changed),
+        words: log.synced_words.clone().filter(|_| words_changed),
         old_words: log.indexed_words.clone(),
         snapshot: log.snapshot.clone(),
         claims: log.claims.iter().filter(|(_, claim)| claim.version <= synced).copied().collect(),
@@ -238,4 +243,94 @@ fn reopen(core: &Core) {
     let mut ledger = core.lock();
     let all: Vec<SessionId> = ledger.sessions.keys().copied().collect();
     ledger.dirty.extend(all);
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_domain::CommitHash;
+    use sessions_ports::Durability;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sled::{folder::Folder, ledger::Job, locator::Locator};
+
+    /// A store's parts without its threads.
+    fn core() -> (TempDir, Core) {
+        let ground = TempDir::new().unwrap();
+        let folder = Folder::open(&ground.path().join("store"), || Ok([7; 16])).unwrap();
+        let (index, _) = Index::open(&folder.index(), 1 << 20).unwrap();
+        (ground, Core::new(folder, Ledger::default(), Some(index), 0, 0, 1 << 20))
+    }
+
+    /// An append of `count` records behind `before`, with these words.
+    fn job(before: u64, count: u64, words: Option<&str>) -> Job {
+        let place = Locator { segment: 1, ..Locator::LOST };
+        let version = before + count;
+        Job {
+            session: SessionId::from_parts(1, 1),
+            frames: Bytes::from_static(b"frames"),
+            records: (before + 1..=version).map(|seq| (seq, place)).collect(),
+            blobs: Vec::new(),
+            row: CoreRow { first: 1, version, commit: CommitHash::ZERO, created: 1, updated: 1, messages: version },
+            words: words.map(|words| Bytes::copy_from_slice(words.as_bytes())),
+            snapshot: None,
+            key: None,
+            durability: Durability::Process,
+            begins: before == 0,
+            done: None,
+            visible: false,
+            placed: false,
+        }
+    }
+
+    /// Queues a job and writes it.
+    fn write(core: &Core, job: Job) {
+        let mut ledger = core.lock();
+        ledger.enqueue(job, Vec::new());
+        let mut job = ledger.queue.pop_back().unwrap();
+        ledger.written(&mut job, 1, 0);
+    }
+
+    fn position(core: &Core) -> u64 {
+        core.index.read().unwrap().as_ref().unwrap().position()
+    }
+
+    #[test]
+    fn what_no_sync_has_reached_asks_for_no_checkpoint() {
+        let (_ground, core) = core();
+        write(&core, job(0, RECORDS as u64, None));
+        assert!(!is_full(&core.lock(), 0), "nothing of it could go into the index");
+        flush(&core).unwrap();
+        assert!(!is_full(&core.lock(), 0));
+        core.lock().synced(100);
+        assert!(is_full(&core.lock(), 0));
+        flush(&core).unwrap();
+        assert_eq!(core.lock().recent_records, 0);
+        write(&core, job(RECORDS as u64, RECORDS as u64, None));
+        assert!(!is_full(&core.lock(), 100), "the same position is taken once");
+    }
+
+    #[test]
+    fn words_that_are_not_synced_hold_the_index_back_no_more() {
+        let (_ground, core) = core();
+        let session = SessionId::from_parts(1, 1);
+        let mut version = 0;
+        for round in 1..=20 {
+            write(&core, job(version, 1, Some(&format!("words {round}"))));
+            core.lock().synced(100 * round);
+            // Somebody is always a step ahead of the sync.
+            write(&core, job(version + 1, 1, Some(&format!("more words {round}"))));
+            version += 2;
+            flush(&core).unwrap();
+            assert_eq!(
+                position(&core),
+                100 * round,
+                "the index stays behind, and the next opening reads the log from there"
+            );
+            assert_eq!(
+                core.lock().sessions[&session].indexed_words.as_deref(),
+                Some(format!("words {round}").as_bytes())
+            );
+        }
+    }
 }

@@ -61,6 +61,8 @@ pub(crate) struct LogState {
     /// The records behind it.
     pub(crate) recent: VecDeque<Place>,
     pub(crate) words: Option<Bytes>,
+    /// As the synced log holds them.
+    pub(crate) synced_words: Option<Bytes>,
     pub(crate) snapshot: Option<Bytes>,
     /// Claims that the index does not hold yet, queued ones included.
     pub(crate) claims: Vec<(Digest, StoredClaim)>,
@@ -89,6 +91,7 @@ impl LogState {
             flushed: before,
             recent: VecDeque::new(),
             words: None,
+            synced_words: None,
             snapshot: None,
             claims: Vec::new(),
             indexed: None,
@@ -112,6 +115,7 @@ impl LogState {
             flushed: version,
             indexed: Some(row),
             indexed_words: words.clone(),
+            synced_words: words.clone(),
             words,
             ..Self::new(row.first)
         }
@@ -181,8 +185,8 @@ pub(crate) struct Ledger {
     pub(crate) applied: u64,
     /// Counts the times that the index was thrown away, so that a checkpoint notices one that came between.
     pub(crate) generation: u64,
-    /// Written and not synced: session and the row it has then.
-    unsynced: Vec<(SessionId, CoreRow)>,
+    /// Written and not synced: session, and the row and words it has then.
+    unsynced: Vec<(SessionId, CoreRow, Option<Bytes>)>,
     pub(crate) sync_wanted: bool,
     pub(crate) closing: bool,
     pub(crate) closed: bool,
@@ -279,8 +283,8 @@ impl Ledger {
         if job.begins {
             log.row.created = job.row.created;
         }
-        if let Some(words) = job.words.take() {
-            log.words = Some(words);
+        if job.words.is_some() {
+            log.words.clone_from(&job.words);
         }
         if let Some(snapshot) = job.snapshot.take() {
             log.snapshot = Some(snapshot);
@@ -321,7 +325,8 @@ impl Ledger {
         self.wake(job.session);
         job.placed = true;
         if let Some(log) = self.sessions.get(&job.session) {
-            self.unsynced.push((job.session, CoreRow { first: log.row.first, created: log.row.created, ..job.row }));
+            let row = CoreRow { first: log.row.first, created: log.row.created, ..job.row };
+            self.unsynced.push((job.session, row, job.words.take()));
         }
     }
 
@@ -329,10 +334,13 @@ impl Ledger {
     pub(crate) fn synced(&mut self, position: u64) {
         self.sync_wanted = false;
         self.applied = position;
-        for (session, row) in std::mem::take(&mut self.unsynced) {
+        for (session, row, words) in std::mem::take(&mut self.unsynced) {
             if let Some(log) = self.sessions.get_mut(&session) {
                 log.synced = row.version;
                 log.synced_row = row;
+                if words.is_some() {
+                    log.synced_words = words;
+                }
             }
             self.wake(session);
         }

@@ -466,11 +466,6 @@ impl<'a> Replay<'a> {
         let first = if header.flags & FIRST != 0 { header.seq } else { 1 };
         let log = ledger.sessions.entry(header.session).or_insert_with(|| LogState::new(first));
         if header.seq <= log.row.version {
-            // The index may hold a row without the words that came with it, when newer words were not synced yet.
-            if let Some((_, words)) = frame.fields().find(|(tag, _)| *tag == WORDS) {
-                log.words = Some(Bytes::copy_from_slice(words));
-                ledger.dirty.insert(header.session);
-            }
             // The index holds it already, or it stands for one that was lost.
             if header.flags & REPAIR != 0 {
                 if let Some(place) = log.recent_mut(header.seq) {
@@ -511,7 +506,10 @@ impl<'a> Replay<'a> {
         log.synced_row = log.row;
         for (tag, field) in frame.fields() {
             match tag {
-                WORDS => log.words = Some(Bytes::copy_from_slice(field)),
+                WORDS => {
+                    log.words = Some(Bytes::copy_from_slice(field));
+                    log.synced_words.clone_from(&log.words);
+                }
                 KEY => {
                     let digest: Option<Digest> = field.try_into().ok();
                     log.new_key = digest;
