@@ -134,8 +134,8 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
             }
         }
         let last = left.is_empty();
-        let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(index) = slot.as_mut() else { return Ok(()) };
+        let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(index) = slot.as_ref() else { return Ok(()) };
         // Only the last batch covers all that the position promises; before it the position stays where it was.
         let applied = index.apply(changes, if last { position } else { index.position() });
         drop(slot);

@@ -83,7 +83,7 @@ pub(crate) struct Index {
     db: ::sled::Db,
     /// A descriptor of our own on the engine's file, for the sync that the engine leaves out.
     file: Option<File>,
-    mark: Mark,
+    mark: Mutex<Mark>,
     /// Runs that were read lately, the last one first. **Invariant**: a run is written once and never changed.
     read_runs: Mutex<VecDeque<ReadRun>>,
 }
@@ -263,7 +263,7 @@ impl Index {
         let work = move || {
             let db = Self::open_engine(&path, cache_bytes)?;
             let file = File::open(path.join("db")).ok();
-            let mut index = Self { db, file, mark: Mark::default(), read_runs: Mutex::default() };
+            let mut index = Self { db, file, mark: Mutex::default(), read_runs: Mutex::default() };
             let contents = index.check()?;
             Ok((index, contents))
         };
@@ -329,24 +329,25 @@ impl Index {
         if (entries, digest) != (mark.entries, mark.digest) {
             return Err(IndexFailure::Damaged("entries are missing or not as they were written"));
         }
-        self.mark = mark;
+        *self.mark.get_mut().unwrap_or_else(PoisonError::into_inner) = mark;
         Ok(contents)
     }
 
     pub(crate) fn position(&self) -> u64 {
-        self.mark.position
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner).position
     }
 
-    /// Applies changes and the mark that covers them, all or nothing.
-    pub(crate) fn apply(&mut self, mut changes: Changes, position: u64) -> Result<(), IndexFailure> {
+    /// Applies changes and the mark that covers them, all or nothing. Readers go on meanwhile.
+    pub(crate) fn apply(&self, mut changes: Changes, position: u64) -> Result<(), IndexFailure> {
+        let mut before = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         let mark = Mark {
             position,
-            entries: self.mark.entries.checked_add_signed(changes.entries).unwrap_or(0),
-            digest: self.mark.digest ^ changes.digest,
+            entries: before.entries.checked_add_signed(changes.entries).unwrap_or(0),
+            digest: before.digest ^ changes.digest,
         };
         changes.batch.insert(MARK, sealed(&mark.to_bytes()));
         contained(|| self.db.apply_batch(changes.batch))?;
-        self.mark = mark;
+        *before = mark;
         Ok(())
     }
 
