@@ -91,8 +91,14 @@ pub(crate) fn with_own_mounts(test: &str, programs: &[&str]) -> bool {
 /// Runs a program so that strace, in the kernel's place, does something else for these system calls: the words that come before the
 /// program's own. The program stays our child; strace sets itself beside it.
 pub(crate) fn tampered(calls: &str, how: &str) -> Vec<String> {
+    recorded(calls, how, Path::new("/dev/null"))
+}
+
+/// The same, and keeps what these calls were, with the paths of their files.
+pub(crate) fn recorded(calls: &str, how: &str, record: &Path) -> Vec<String> {
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{how}"));
-    let words = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let record = record.to_str().unwrap();
+    let words = ["strace", "-D", "-f", "-qq", "-y", "-o", record, "-e", &trace, "-e", &inject];
     let mut words = words.map(str::to_owned).to_vec();
     // Stopping at these calls alone is faster, and does not send signals.
     if !how.starts_with("signal") {

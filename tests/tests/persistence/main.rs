@@ -17,6 +17,8 @@ mod equipment;
 #[cfg(test)]
 mod found;
 #[cfg(test)]
+mod large_body;
+#[cfg(test)]
 mod locks;
 #[cfg(test)]
 mod power;

@@ -271,6 +271,8 @@ mod tests {
             frames: Bytes::from_static(b"frames"),
             records: (before + 1..=version).map(|seq| (seq, place)).collect(),
             blobs: Vec::new(),
+            bodies: Vec::new(),
+            files: Vec::new(),
             row: CoreRow { first: 1, version, commit: CommitHash::ZERO, created: 1, updated: 1, messages: version },
             words: words.map(|words| Bytes::copy_from_slice(words.as_bytes())),
             snapshot: None,

@@ -36,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) folder: Folder,
     ledger: Mutex<Ledger>,
     work: Condvar,
+    /// Wakes the thread that writes large bodies.
+    pub(crate) bodies: Condvar,
     /// `None` while there is none that can be used: everything is then known to the ledger.
     pub(crate) index: RwLock<Option<Index>>,
     /// Wakes the thread that keeps the index.
@@ -61,6 +63,7 @@ impl Core {
             folder,
             ledger: Mutex::new(ledger),
             work: Condvar::new(),
+            bodies: Condvar::new(),
             index: RwLock::new(index),
             checkpoint: Condvar::new(),
             synced_position: AtomicU64::new(end),
@@ -92,6 +95,11 @@ impl Core {
     ) -> (MutexGuard<'a, Ledger>, bool) {
         let (ledger, timeout) = self.work.wait_timeout(ledger, patience).unwrap_or_else(PoisonError::into_inner);
         (ledger, timeout.timed_out())
+    }
+
+    /// Waits for a large body.
+    pub(crate) fn wait_for_bodies<'a>(&self, ledger: MutexGuard<'a, Ledger>) -> MutexGuard<'a, Ledger> {
+        self.bodies.wait(ledger).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a reason to look at the index.

@@ -15,10 +15,10 @@ use sessions_domain::{Blind, CommitHash, Event, Kind, LineageId, SessionId, Stam
 use sessions_ports::StoreError;
 
 use super::{
+    bodies,
     folder::{Folder, failed},
     frame::{self, BLOB, FILLER, Found, Frame, FrameHeader, HEADER, MARK, REPAIR, Scan},
     segment::{self, SEGMENT_HEADER},
-    writer::blob_path,
 };
 
 /// How bad a finding is.
@@ -397,7 +397,7 @@ impl Check {
             return Some(frame.body.to_vec());
         }
         let hash = frame.body.first_chunk::<32>()?;
-        let payload = fs::read(blob_path(&self.blobs, hash)).ok()?;
+        let payload = fs::read(bodies::path_of(&self.blobs, hash)).ok()?;
         (super::blob_name(self.store, &payload) == *hash).then_some(payload)
     }
 

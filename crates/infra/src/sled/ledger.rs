@@ -15,6 +15,8 @@ use sessions_ports::{Commit, Committed, Digest, Durability, Expected, Head, Stor
 use tokio::sync::oneshot;
 
 use super::{
+    MAX_QUEUED_BYTES,
+    bodies::{Bodies, BodyName},
     index::CoreRow,
     locator::{Locator, RunHead},
 };
@@ -154,7 +156,12 @@ pub(crate) struct Job {
     pub(crate) frames: Bytes,
     /// For each frame: number, and its place within `frames`.
     pub(crate) records: Vec<(u64, Locator)>,
-    pub(crate) blobs: Vec<(u64, [u8; 32], Bytes)>,
+    /// The records whose bodies stand in files, and the names of these.
+    pub(crate) blobs: Vec<(u64, BodyName)>,
+    /// The bodies, until they are written.
+    pub(crate) bodies: Vec<Bytes>,
+    /// Files that came into being with this append.
+    pub(crate) files: Vec<BodyName>,
     pub(crate) row: CoreRow,
     pub(crate) words: Option<Bytes>,
     pub(crate) snapshot: Option<Bytes>,
@@ -168,6 +175,20 @@ pub(crate) struct Job {
     pub(crate) placed: bool,
 }
 
+impl Job {
+    /// Bytes of its large bodies that are still in memory.
+    pub(crate) fn weight(&self) -> usize {
+        self.bodies.iter().map(Bytes::len).sum()
+    }
+
+    /// Tells whoever waits for it that it will not happen.
+    pub(crate) fn refuse(self, error: StoreError) {
+        if let Some(done) = self.done {
+            let _ = done.send(Err(error));
+        }
+    }
+}
+
 /// All sessions, and the queue of appends.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -177,6 +198,9 @@ pub(crate) struct Ledger {
     changes: BTreeMap<u64, SessionId>,
     tick: u64,
     pub(crate) queue: VecDeque<Job>,
+    /// What cannot be queued yet because of its large bodies.
+    pub(crate) bodies: Bodies,
+    /// Bytes of the frames of both.
     pub(crate) queued_bytes: usize,
     /// Sessions with something that the index does not hold.
     pub(crate) dirty: HashSet<SessionId>,
@@ -242,6 +266,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether a job may be queued: only so much may wait. Large bodies count apart, so that they keep nothing else from being queued.
+    pub(crate) fn has_room(&self, job: &Job) -> bool {
+        self.queued_bytes <= MAX_QUEUED_BYTES && (job.bodies.is_empty() || self.bodies.weight() <= MAX_QUEUED_BYTES)
+    }
+
     /// Takes an admitted job into the queue. With [`Durability::Volatile`] and nothing unsettled before it, it is visible at once.
     pub(crate) fn enqueue(&mut self, mut job: Job, claims: Vec<(Digest, StoredClaim)>) {
         let first = job.records.first().map_or(1, |(seq, _)| *seq);
@@ -261,7 +290,7 @@ impl Ledger {
         } else {
             log.unsettled += 1;
         }
-        self.queue.push_back(job);
+        if self.bodies.keeps(&job) { self.bodies.hold(job) } else { self.queue.push_back(job) }
     }
 
     /// Makes a job visible. `at`: segment and offset where its frames were written, if they were.
@@ -292,7 +321,7 @@ impl Ledger {
         if job.key.is_some() {
             log.new_key = job.key;
         }
-        log.new_blobs.extend(job.blobs.iter().map(|(seq, hash, _)| (*seq, *hash)));
+        log.new_blobs.extend(job.blobs.iter().copied());
         job.visible = true;
         self.dirty.insert(job.session);
         self.changes.remove(&log.tick);
@@ -324,6 +353,7 @@ impl Ledger {
         }
         self.wake(job.session);
         job.placed = true;
+        self.bodies.named(job);
         if let Some(log) = self.sessions.get(&job.session) {
             let row = CoreRow { first: log.row.first, created: log.row.created, ..job.row };
             self.unsynced.push((job.session, row, job.words.take()));
@@ -347,28 +377,34 @@ impl Ledger {
     }
 
     /// Undoes what a job that failed had changed when it was queued. Everything behind it in its log fails too, and so does waiting for it.
-    pub(crate) fn withdraw(&mut self, job: &Job, error: impl Fn() -> StoreError) {
+    pub(crate) fn withdraw(&mut self, job: &mut Job, error: impl Fn() -> StoreError) {
+        // After a failed sync it may be in the log all the same.
+        if !self.poisoned {
+            self.bodies.released(job);
+        }
         if let Some(key) = job.key {
             self.keys.remove(&key);
         }
         let Some(log) = self.sessions.get_mut(&job.session) else { return };
         log.unsettled = log.unsettled.saturating_sub(1);
-        log.queued = log.row.version;
-        let visible = log.row.version;
-        log.claims.retain(|(_, claim)| claim.version <= visible);
-        let is_gone = !log.exists();
+        // What was queued before it stays.
+        let first = job.records.first().map_or(log.queued, |(seq, _)| seq - 1);
+        log.queued = log.queued.min(first);
+        let left = log.queued;
+        log.claims.retain(|(_, claim)| claim.version <= left);
+        let is_gone = left < log.row.first;
         if is_gone {
             self.sessions.remove(&job.session);
         }
         let waiters = self.waiters.remove(&job.session).unwrap_or_default();
-        let is_in_vain = |version: u64| is_gone || (version > visible && version <= job.row.version);
-        let (in_vain, left): (Vec<Waiter>, Vec<Waiter>) =
+        let is_in_vain = |version: u64| is_gone || (version > left && version <= job.row.version);
+        let (in_vain, others): (Vec<Waiter>, Vec<Waiter>) =
             waiters.into_iter().partition(|waiter| is_in_vain(waiter.version));
         for waiter in in_vain {
             let _ = waiter.heard.send(Err(error()));
         }
-        if !left.is_empty() {
-            self.waiters.insert(job.session, left);
+        if !others.is_empty() {
+            self.waiters.insert(job.session, others);
         }
     }
 

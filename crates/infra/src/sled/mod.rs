@@ -9,6 +9,7 @@
 //!
 //! Must not know: what records say.
 
+mod bodies;
 mod checkpoint;
 mod core;
 #[cfg(test)]
@@ -62,7 +63,7 @@ pub use self::{
 const INLINE_BODY: usize = 64 << 10;
 /// The most that one append may hold.
 const MAX_COMMIT_BYTES: u64 = 1 << 30;
-/// The most that may wait to be written.
+/// The most that may wait to be written, in frames and again in large bodies.
 const MAX_QUEUED_BYTES: usize = 256 << 20;
 
 /// How a store is opened.
@@ -95,6 +96,7 @@ struct Inner {
 
 struct Threads {
     writer: JoinHandle<()>,
+    bodies: JoinHandle<()>,
     checkpoint: JoinHandle<()>,
 }
 
@@ -145,8 +147,10 @@ impl SledStore {
         };
         let keeper = Arc::clone(&core);
         let checkpoint = spawn("sessions-index", Box::new(move || checkpoint::run(&keeper)))?;
+        let keeper = Arc::clone(&core);
+        let bodies = spawn("sessions-bodies", Box::new(move || bodies::run(&keeper)))?;
         let writer = spawn("sessions-writer", Box::new(move || writer.run()))?;
-        let threads = Mutex::new(Some(Threads { writer, checkpoint }));
+        let threads = Mutex::new(Some(Threads { writer, bodies, checkpoint }));
         Ok(Self { inner: Arc::new(Inner { core, report: recovered.report, threads }) })
     }
 
@@ -185,7 +189,7 @@ impl SledStore {
         let bytes: usize = commit.records.iter().map(|record| record.payload.len()).sum();
         let mut frames = Vec::with_capacity(bytes.min(1 << 20) + commit.records.len() * 104 + extra.len());
         let mut records = Vec::with_capacity(commit.records.len());
-        let mut blobs = Vec::new();
+        let (mut blobs, mut bodies) = (Vec::new(), Vec::new());
         let trailer = Trailer {
             updated: commit.row.updated.as_millis(),
             messages: u32::try_from(commit.row.messages).unwrap_or(u32::MAX),
@@ -202,7 +206,8 @@ impl SledStore {
                 let name = blob_name(self.core().folder.id, &record.payload);
                 named.extend_from_slice(&name);
                 named.extend_from_slice(&(record.payload.len() as u64).to_le_bytes());
-                blobs.push((record.seq, name, record.payload.clone()));
+                blobs.push((record.seq, name));
+                bodies.push(record.payload.clone());
                 &named
             } else {
                 &record.payload
@@ -228,6 +233,8 @@ impl SledStore {
             frames: Bytes::from(frames),
             records,
             blobs,
+            bodies,
+            files: Vec::new(),
             row,
             words: commit.row.words.take(),
             snapshot: commit.snapshot.take(),
@@ -297,14 +304,18 @@ impl SessionLog for SledStore {
         let (mut job, claims) = self.encode(&mut commit)?;
         let (done, outcome) = oneshot::channel();
         job.done = Some(done);
-        {
+        let waits = {
             let mut ledger = self.core().lock();
             // Others may have come between: the place is taken only when the tail is still where it was.
             ledger.admit(&commit)?;
-            if ledger.queued_bytes > MAX_QUEUED_BYTES {
+            if !ledger.has_room(&job) {
                 return Err(StoreError::NoSpace { operation: "what waits to be written" });
             }
             ledger.enqueue(job, claims);
+            !ledger.bodies.is_empty()
+        };
+        if waits {
+            self.core().bodies.notify_one();
         }
         self.core().wake_writer();
         outcome.await.unwrap_or(Err(StoreError::Closed))
@@ -450,11 +461,13 @@ impl Inner {
         self.begin_closing();
         // Held while the threads end, so that a second caller waits too.
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Threads { writer, checkpoint }) = threads.take() {
+        if let Some(Threads { writer, bodies, checkpoint }) = threads.take() {
             if writer.join().is_err() {
                 self.core.lock().closed = true;
+                self.core.bodies.notify_all();
                 self.core.checkpoint.notify_all();
             }
+            let _ = bodies.join();
             // What the index did not take is read from the log the next time.
             let _ = checkpoint.join();
         }

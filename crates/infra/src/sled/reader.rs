@@ -9,6 +9,7 @@ use sessions_domain::SessionId;
 use sessions_ports::{BackendError, BackendErrorKind, KindFilter, Order, Page, ReadRange, Record, StoreError};
 
 use super::{
+    bodies,
     core::Core,
     folder::failed,
     frame::{self, BLOB},
@@ -16,7 +17,6 @@ use super::{
     ledger::Place,
     locator::Locator,
     recovery,
-    writer::blob_path,
 };
 
 /// Records lying together are read in pieces of at most so many bytes.
@@ -271,6 +271,6 @@ fn record(
 /// A large body, checked against the hash that names it.
 fn read_blob(core: &Core, body: &[u8]) -> Option<Bytes> {
     let hash = body.first_chunk::<32>()?;
-    let payload = std::fs::read(blob_path(&core.folder.blobs(), hash)).ok()?;
+    let payload = std::fs::read(bodies::path_of(&core.folder.blobs(), hash)).ok()?;
     (super::blob_name(core.folder.id, &payload) == *hash).then(|| Bytes::from(payload))
 }

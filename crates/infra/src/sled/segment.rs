@@ -35,6 +35,16 @@ pub(crate) struct Segment {
     pub(crate) file: File,
 }
 
+/// Why a segment was not made. Nothing of it is left.
+pub(crate) enum NotMade {
+    /// There is no room, or the system does not allow it.
+    Refused(StoreError),
+    /// It, or its name, could not be synced.
+    Unsynced(StoreError),
+}
+
+const MAKING: &str = "the next segment of the log";
+
 /// The name of a segment's file.
 pub(crate) fn path_of(log: &Path, number: u32) -> PathBuf {
     log.join(format!("{number:08}.seg"))
@@ -77,25 +87,30 @@ pub(crate) fn base_of(bytes: &[u8], number: u32, store: StoreId) -> Option<u64> 
 impl Segment {
     /// Makes a segment of `bytes` zeros, durable with its name.
     pub(crate) fn create(log: &Path, number: u32, base: u64, store: StoreId, bytes: u32) -> Result<Self, StoreError> {
+        Self::make(log, number, base, store, bytes).map_err(|why| match why {
+            NotMade::Refused(error) | NotMade::Unsynced(error) => error,
+        })
+    }
+
+    /// The same, and tells a sync that failed from what says nothing about the log.
+    pub(crate) fn make(log: &Path, number: u32, base: u64, store: StoreId, bytes: u32) -> Result<Self, NotMade> {
         let path = path_of(log, number);
-        let create = || {
+        let write = || {
             let file = folder::private().read(true).write(true).create(true).truncate(true).open(&path)?;
             fill(&file, SEGMENT_HEADER, bytes.max(SEGMENT_HEADER))?;
             file.write_all_at(&header(number, base, store), 0)?;
-            file.sync_all()?;
             Ok(file)
         };
-        match create() {
-            Ok(file) => {
-                folder::sync_dir(log)?;
-                Ok(Self { number, base, file })
-            }
-            Err(error) => {
-                // Nothing of the log stands in it yet.
-                let _ = fs::remove_file(&path);
-                Err(failed("the next segment of the log", error))
-            }
-        }
+        let sync = |file: File| match file.sync_all() {
+            Ok(()) => folder::sync_dir(log).map(|()| file).map_err(NotMade::Unsynced),
+            Err(error) if error.kind() == ErrorKind::StorageFull => Err(NotMade::Refused(failed(MAKING, error))),
+            Err(error) => Err(NotMade::Unsynced(failed(MAKING, error))),
+        };
+        let made = write().map_err(|error| NotMade::Refused(failed(MAKING, error))).and_then(sync);
+        made.map(|file| Self { number, base, file }).inspect_err(|_| {
+            // Nothing of the log stands in it yet. One whose name may be lost must not be found and written to by the next who opens the store.
+            let _ = fs::remove_file(&path);
+        })
     }
 
     /// Writes the header anew where it was damaged.

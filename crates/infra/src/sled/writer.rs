@@ -6,23 +6,21 @@
 //! Must not know: the index.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::{self, ErrorKind},
     os::unix::fs::FileExt as _,
-    path::Path,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use sessions_domain::{CommitHash, SessionId, chain};
+use sessions_domain::{CommitHash, SessionId};
 use sessions_ports::{BackendError, BackendErrorKind, Committed, Durability, StoreError};
 
 use super::{
     core::Core,
-    folder,
     frame::{self, FrameHeader, MARK, Trailer},
     ledger::Job,
-    segment::{self, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
+    segment::{self, NotMade, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
 };
 
 /// At most so many bytes go out in one write.
@@ -45,12 +43,12 @@ enum Trouble {
     Fatal,
 }
 
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NoSpace { operation } => Self::NoSpace(operation),
-            StoreError::Backend(error) => Self::Refused(error.to_string()),
-            _ => Self::Fatal,
+impl From<NotMade> for Trouble {
+    fn from(why: NotMade) -> Self {
+        match why {
+            NotMade::Refused(StoreError::NoSpace { operation }) => Self::NoSpace(operation),
+            NotMade::Refused(error) => Self::Refused(error.to_string()),
+            NotMade::Unsynced(_) => Self::Fatal,
         }
     }
 }
@@ -86,6 +84,7 @@ impl Writer {
         ledger.closed = true;
         ledger.end_waiting(|| StoreError::Closed);
         drop(ledger);
+        self.core.bodies.notify_all();
         self.core.checkpoint.notify_all();
     }
 
@@ -98,7 +97,7 @@ impl Writer {
             if !ledger.queue.is_empty() && (!starving || fresh || ledger.closing) {
                 break;
             }
-            if ledger.closing || (ledger.sync_wanted && !starving) {
+            if (ledger.closing && ledger.bodies.is_empty()) || (ledger.sync_wanted && !starving) {
                 break;
             }
             let patience = if starving {
@@ -114,7 +113,7 @@ impl Writer {
                 break;
             }
         }
-        if ledger.queue.is_empty() && ledger.closing {
+        if ledger.queue.is_empty() && ledger.bodies.is_empty() && ledger.closing {
             return None;
         }
         let mut batch = VecDeque::new();
@@ -149,10 +148,7 @@ impl Writer {
             };
             starving = match left {
                 (batch, Trouble::NoSpace(operation)) => self.fail(batch, || StoreError::NoSpace { operation }),
-                (batch, Trouble::Refused(why)) => {
-                    let refused = || BackendError::new(BackendErrorKind::Unavailable, "appending", why.clone());
-                    self.fail(batch, || refused().into())
-                }
+                (batch, Trouble::Refused(why)) => self.fail(batch, || refused(&why)),
                 (_, Trouble::Fatal) => false,
             };
         }
@@ -181,9 +177,6 @@ impl Writer {
             count += 1;
         }
         self.extend(end)?;
-        for job in batch.iter().take(count) {
-            write_blobs(&self.core.folder.blobs(), job)?;
-        }
         self.buffer.clear();
         batch.iter().take(count).for_each(|job| self.buffer.extend_from_slice(&job.frames));
         let write = self.segment.file.write_all_at(&self.buffer, u64::from(self.at));
@@ -274,9 +267,9 @@ impl Writer {
         let (number, base) = (self.segment.number + 1, self.segment.base + u64::from(self.at));
         let bytes = (SEGMENT_HEADER + length).max(self.step);
         let log = self.core.folder.log();
-        let next = Segment::create(&log, number, base, self.core.folder.id, bytes).or_else(|error| match error {
-            StoreError::NoSpace { .. } => {
-                Segment::create(&log, number, base, self.core.folder.id, SEGMENT_HEADER + length)
+        let next = Segment::make(&log, number, base, self.core.folder.id, bytes).or_else(|why| match why {
+            NotMade::Refused(StoreError::NoSpace { .. }) => {
+                Segment::make(&log, number, base, self.core.folder.id, SEGMENT_HEADER + length)
             }
             other => Err(other),
         })?;
@@ -323,25 +316,26 @@ impl Writer {
     fn fail(&mut self, batch: VecDeque<Job>, error: impl Fn() -> StoreError) -> bool {
         let mut ledger = self.core.lock();
         let behind = std::mem::take(&mut ledger.queue);
-        ledger.queued_bytes = 0;
-        let mut kept = VecDeque::new();
-        for mut job in batch.into_iter().chain(behind) {
-            if job.visible {
-                kept.push_back(job);
-                continue;
-            }
-            ledger.withdraw(&job, &error);
-            if let Some(done) = job.done.take() {
-                let _ = done.send(Err(error()));
-            }
+        let (kept, mut failed): (VecDeque<Job>, VecDeque<Job>) =
+            batch.into_iter().chain(behind).partition(|job| job.visible);
+        // What waits behind them for its large bodies fails with them.
+        let sessions: HashSet<SessionId> = failed.iter().map(|job| job.session).collect();
+        let is_poisoned = ledger.poisoned;
+        failed.extend(ledger.bodies.give_up(|session| is_poisoned || sessions.contains(&session)));
+        for mut job in failed {
+            ledger.withdraw(&mut job, &error);
+            job.refuse(error());
         }
-        ledger.queued_bytes = kept.iter().map(|job: &Job| job.frames.len()).sum();
+        ledger.queued_bytes = kept.iter().map(|job| job.frames.len()).sum::<usize>() + ledger.bodies.frame_bytes();
         let starving = !kept.is_empty() && !ledger.closing;
         if ledger.closing {
             ledger.lost_at_close |= !kept.is_empty();
         } else {
             ledger.queue = kept;
         }
+        drop(ledger);
+        // Files of theirs may have to go.
+        self.core.bodies.notify_one();
         starving
     }
 
@@ -402,26 +396,13 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
+/// An append that did not happen, for a reason that says nothing about the log.
+pub(crate) fn refused(why: &str) -> StoreError {
+    BackendError::new(BackendErrorKind::Unavailable, "appending", why.to_owned()).into()
+}
+
 fn answer(job: &mut Job, level: Durability) {
     if let Some(done) = job.done.take() {
         let _ = done.send(Ok(Committed { version: job.row.version, durability: level.max(job.durability) }));
     }
-}
-
-/// The file of a blob.
-pub(crate) fn blob_path(blobs: &Path, hash: &[u8; 32]) -> std::path::PathBuf {
-    let name = chain::to_hex(hash);
-    let (folder, _) = name.split_at_checked(2).unwrap_or(("00", ""));
-    blobs.join(folder).join(&name)
-}
-
-fn write_blobs(blobs: &Path, job: &Job) -> Result<(), StoreError> {
-    for (_, hash, payload) in &job.blobs {
-        let path = blob_path(blobs, hash);
-        let Some(parent) = path.parent() else { continue };
-        folder::make(parent)?;
-        folder::write_durably(&path.with_extension("new"), &path, payload, "writing a large message")?;
-        folder::sync_dir(blobs)?;
-    }
-    Ok(())
 }
