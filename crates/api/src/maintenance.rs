@@ -141,7 +141,7 @@ fn format_of(path: &Path) -> Observation {
 
 /// What opening says: the level it gives, who has it open, what had to be mended.
 async fn opened(path: &Path) -> Vec<Observation> {
-    match SledStore::open(path, SledOptions::default()).await {
+    match SledStore::open_existing(path, SledOptions::default()).await {
         Ok(store) => {
             let best = store.strongest();
             let mut seen = vec![

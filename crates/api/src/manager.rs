@@ -85,6 +85,7 @@ pub struct Builder {
     entropy: Option<Arc<dyn Entropy>>,
     counter: Option<Arc<dyn TokenCounter>>,
     settings: Settings,
+    must_exist: bool,
 }
 
 impl Builder {
@@ -97,6 +98,27 @@ impl Builder {
     /// Opens the store that a parsed URL names.
     pub fn at(mut self, url: StoreUrl) -> Self {
         self.source = Source::Url(Ok(url));
+        self
+    }
+
+    /// Opens only a store that is there, and makes none: for a host that was asked to read, and must not take a wrong path for an
+    /// empty store. A store in memory is always there.
+    ///
+    #[cfg_attr(feature = "sled", doc = "```")]
+    #[cfg_attr(not(feature = "sled"), doc = "```ignore")]
+    /// # use sessions_api::{ErrorKind, SessionManager};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let url = format!("sled:{}", folder.path().join("chats").display());
+    /// let missing = SessionManager::builder().url(url).open_existing().build().await;
+    /// assert_eq!(missing.err().map(|error| error.kind()), Some(ErrorKind::NotFound));
+    /// # assert!(!folder.path().join("chats").exists());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_existing(mut self) -> Self {
+        self.must_exist = true;
         self
     }
 
@@ -157,7 +179,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`SessionError::Configuration`] when no store was named or its URL names none; [`sessions_ports::StoreError::TooWeak`] when the
-    /// store cannot give the durability; and the store's.
+    /// store cannot give the durability; [`sessions_ports::StoreError::NoStore`] after [`Self::open_existing`]; and the store's.
     pub async fn build(self) -> Result<SessionManager, SessionError> {
         #[cfg(feature = "sled")]
         let mut sled = None;
@@ -168,7 +190,12 @@ impl Builder {
                 StoreUrl::Memory => Arc::new(MemoryStore::new()),
                 #[cfg(feature = "sled")]
                 StoreUrl::Sled(path) => {
-                    let opened = SledStore::open(path, SledOptions::default()).await?;
+                    let options = SledOptions::default();
+                    let opened = if self.must_exist {
+                        SledStore::open_existing(path, options).await?
+                    } else {
+                        SledStore::open(path, options).await?
+                    };
                     sled = Some(opened.clone());
                     Arc::new(opened)
                 }

@@ -191,7 +191,7 @@ impl SessionError {
                 StoreError::Conflict { .. } | StoreError::AlreadyExists { .. } | StoreError::KeyTaken { .. } => {
                     ErrorKind::Conflict
                 }
-                StoreError::NotFound { .. } => ErrorKind::NotFound,
+                StoreError::NotFound { .. } | StoreError::NoStore => ErrorKind::NotFound,
                 StoreError::Corrupt { .. } | StoreError::ForeignFormat { .. } => ErrorKind::Damaged,
                 StoreError::NoSpace { .. } => ErrorKind::NoSpace,
                 StoreError::Locked { .. } => ErrorKind::Locked,

@@ -79,7 +79,7 @@ async fn on_disk(program: &Program, wish: &Bench, folder: &Path) -> Result<Measu
 }
 
 async fn in_store(program: &Program, wish: &Bench, url: StoreUrl) -> Result<Measured, Failure> {
-    let sessions = program.open(url).await?;
+    let sessions = program.open(url, true).await?;
     let outcome = measure(program, wish, &sessions).await;
     let closed = sessions.close().await;
     let measured = outcome?;

@@ -37,6 +37,9 @@ impl Failure {
     /// As shells say it of a program that Ctrl-C ended: 128 and the signal's number.
     pub(crate) const STOPPED: u8 = 130;
 
+    /// The kind of [`StoreError::NoStore`].
+    const NO_STORE: &str = "store_not_found";
+
     /// A wish that cannot be.
     pub(crate) fn usage(message: &str, hint: &str) -> Self {
         Self::new("usage", message, Some(hint), Self::USAGE)
@@ -92,6 +95,11 @@ impl Failure {
         self.code
     }
 
+    /// True when there is no store.
+    pub(crate) fn is_no_store(&self) -> bool {
+        self.kind == Self::NO_STORE
+    }
+
     pub(crate) fn is_silent(&self) -> bool {
         self.silent
     }
@@ -137,6 +145,7 @@ impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
         let (kind, code) = match &error {
             SessionError::Rule(RuleViolation::NoSuchBranch { .. }) => ("not_found", Self::NOT_FOUND),
+            SessionError::Store(StoreError::NoStore) => (Self::NO_STORE, Self::NOT_FOUND),
             SessionError::Import(import) => (import.kind(), code_of(error.kind())),
             SessionError::Rule(_) | SessionError::OverBudget(_) | SessionError::Unwritable(_) => {
                 ("refused", Self::FAILED)

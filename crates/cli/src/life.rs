@@ -30,7 +30,7 @@ pub(crate) async fn new(program: &Program, wish: New) -> Result<(), Failure> {
         new = new.key(key);
     }
     program
-        .with_sessions(async |sessions| {
+        .with_new_or_old(async |sessions| {
             let opened = sessions.open_or_create_as(new).await?;
             let version = opened.session.version().await?;
             // Of a session that was there already, its last append may have asked for less.
@@ -64,26 +64,38 @@ pub(crate) async fn list(program: &Program, wish: List) -> Result<(), Failure> {
         cursor: wish.cursor,
         ..Query::default()
     };
-    program
+    let listed = program
         .with_sessions(async |sessions| {
             if let Some(parent) = &wish.parent {
                 query.parent = Some(sessions.find(parent).await?.id());
             }
             let page = sessions.list(&query).await?;
-            if program.out.is_json() {
-                page.sessions.iter().try_for_each(|row| program.out.object(row))?;
-                return page.cursor.map_or(Ok(()), |cursor| program.out.object(&More { cursor: &cursor }));
-            }
             print_rows(program, &page.sessions)?;
             if let Some(cursor) = page.cursor {
+                if program.out.is_json() {
+                    return program.out.object(&More { cursor: &cursor });
+                }
                 program.out.notice(&format!("there are more: go on with --cursor '{cursor}'"));
             }
             Ok(())
         })
-        .await
+        .await;
+    match listed {
+        // Nobody typed the default store's path, so it is not spelled wrong: there is nothing yet.
+        Err(failure) if failure.is_no_store() && program.is_default() && wish.parent.is_none() => {
+            if !program.out.is_json() {
+                program.out.notice("no sessions yet; `sessions import FILE` or `sessions new` brings the first");
+            }
+            Ok(())
+        }
+        listed => listed,
+    }
 }
 
 fn print_rows(program: &Program, rows: &[SessionSummary]) -> Result<(), Failure> {
+    if program.out.is_json() {
+        return rows.iter().try_for_each(|row| program.out.object(row));
+    }
     if rows.is_empty() {
         program.out.notice("no sessions");
         return Ok(());

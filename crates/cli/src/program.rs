@@ -30,17 +30,20 @@ impl Program {
         }
     }
 
-    /// Opens the store, does the work, and closes the store whatever came of it.
+    /// Opens the store, or makes it, does the work, and closes the store whatever came of it. For commands that write something first.
+    pub(crate) async fn with_new_or_old<T>(
+        &self,
+        work: impl AsyncFnOnce(&SessionManager) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        within(self.open(self.url()?, true).await?, work).await
+    }
+
+    /// As [`Self::with_new_or_old`], with a store that is there: a wrong path must not pass for an empty store.
     pub(crate) async fn with_sessions<T>(
         &self,
         work: impl AsyncFnOnce(&SessionManager) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let sessions = self.open(self.url()?).await?;
-        let outcome = work(&sessions).await;
-        let closed = sessions.close().await;
-        let value = outcome?;
-        closed?;
-        Ok(value)
+        within(self.open(self.url()?, false).await?, work).await
     }
 
     /// As [`Self::with_sessions`], with the session that a person named.
@@ -56,12 +59,18 @@ impl Program {
         .await
     }
 
+    /// True when no store was named, so that the default one is meant.
+    pub(crate) fn is_default(&self) -> bool {
+        self.store.is_none()
+    }
+
     /// Opens a store, and tells what it had to mend.
-    pub(crate) async fn open(&self, url: StoreUrl) -> Result<SessionManager, Failure> {
-        if let (None, StoreUrl::Sled(folder)) = (&self.store, &url) {
+    pub(crate) async fn open(&self, url: StoreUrl, creates: bool) -> Result<SessionManager, Failure> {
+        if let (true, true, StoreUrl::Sled(folder)) = (creates, self.is_default(), &url) {
             prepare_default(folder)?;
         }
         let builder = SessionManager::builder().at(url);
+        let builder = if creates { builder } else { builder.open_existing() };
         let builder = match self.durability {
             Some(level) => builder.durability(level),
             None => builder,
@@ -73,6 +82,18 @@ impl Program {
         }
         Ok(sessions)
     }
+}
+
+/// Does the work and closes the store, whatever came of it.
+async fn within<T>(
+    sessions: SessionManager,
+    work: impl AsyncFnOnce(&SessionManager) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let outcome = work(&sessions).await;
+    let closed = sessions.close().await;
+    let value = outcome?;
+    closed?;
+    Ok(value)
 }
 
 /// `sessions` under the folder that the system keeps a person's data in.

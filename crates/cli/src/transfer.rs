@@ -43,7 +43,7 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
     if found.passed_over > 0 {
         program.out.notice(&format!("{} files in no known format were passed over", found.passed_over));
     }
-    program.with_sessions(async |sessions| import_all(program, sessions, found, &options, alone).await).await
+    program.with_new_or_old(async |sessions| import_all(program, sessions, found, &options, alone).await).await
 }
 
 /// Every file for itself: one that fails is told, and the rest goes on.

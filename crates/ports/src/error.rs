@@ -82,6 +82,9 @@ pub enum StoreError {
         /// The strongest it gives.
         best: Durability,
     },
+    /// Only a store that is there was to be opened, and there is none.
+    #[error("there is no store at this place; check how it is spelled, or create or import a session to make one")]
+    NoStore,
     /// What lies there is not a store of this format.
     #[error("{found} is not a store that this version can open ({expected}); it was left untouched")]
     ForeignFormat {

@@ -57,6 +57,61 @@ fn a_store_path_that_is_a_file() {
 }
 
 #[test]
+fn commands_that_need_a_store_make_none() {
+    let desk = Desk::new();
+    let id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let commands: [&[&str]; 16] = [
+        &["list"],
+        &["info", "some-key"],
+        &["show", id],
+        &["branches", "some-key"],
+        &["export", id],
+        &["follow", id],
+        &["append", "some-key", "--role", "user", "text"],
+        &["append", "some-key", "--jsonl"],
+        &["undo", "some-key"],
+        &["redo", "some-key"],
+        &["clear", "some-key"],
+        &["checkout", "some-key", "main"],
+        &["fork", "some-key"],
+        &["verify"],
+        &["repair"],
+        &["repair", "--dry-run"],
+    ];
+    let refuses_all = || {
+        for arguments in commands {
+            desk.run(&[arguments, &["--json"]].concat()).refused(3, "store_not_found");
+        }
+        desk.json(&["doctor"]);
+    };
+    refuses_all();
+    assert!(!desk.store().exists(), "nothing was made");
+    fs::create_dir(desk.store()).unwrap();
+    refuses_all();
+    assert!(contents(&desk.store()).is_empty(), "nothing was put into an empty folder");
+    desk.one(&["new"]);
+    assert_eq!(desk.json(&["list"]).len(), 1);
+}
+
+#[test]
+fn without_a_default_store_the_list_is_empty_and_makes_none() {
+    let desk = Desk::new();
+    let run = |arguments: &[&str]| {
+        let mut command = bare(Path::new(env!("CARGO_BIN_EXE_sessions")));
+        command.env("XDG_DATA_HOME", desk.path("data")).args(arguments);
+        finish(command, b"")
+    };
+    let listed = run(&["list", "--json"]);
+    assert_eq!((listed.code, listed.stdout.as_str()), (0, ""), "{listed:?}");
+    let said = run(&["list"]);
+    assert!(said.code == 0 && said.stderr.contains("no sessions yet"), "{said:?}");
+    run(&["info", "some-key", "--json"]).refused(3, "store_not_found");
+    assert!(!desk.path("data").exists());
+    assert_eq!(run(&["new", "--json"]).code, 0);
+    assert_eq!(run(&["list", "--json"]).lines().len(), 1);
+}
+
+#[test]
 fn a_folder_that_is_no_store_is_left_alone() {
     let desk = Desk::new();
     fs::create_dir(desk.store()).unwrap();

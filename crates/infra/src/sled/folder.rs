@@ -72,15 +72,9 @@ impl Folder {
 
     /// Opens the folder of a store that exists, changing nothing in it but who holds its lock.
     pub(crate) fn existing(root: &Path) -> Result<Self, StoreError> {
-        if !root.is_dir() {
-            let kind = if root.exists() { ErrorKind::NotADirectory } else { ErrorKind::NotFound };
-            return Err(failed("opening the store's folder (give the path of a store)", kind.into()));
-        }
-        read_format(root)?;
+        must_exist(root)?;
         let lock = lock(root)?;
-        let Some(id) = read_format(root)? else {
-            return Err(StoreError::ForeignFormat { found: "an empty folder".to_owned(), expected: EXPECTED });
-        };
+        let id = read_format(root)?.ok_or(StoreError::NoStore)?;
         Ok(Self { root: root.to_owned(), id, created: false, lock: Mutex::new(Some(lock)) })
     }
 
@@ -109,6 +103,16 @@ impl Folder {
     pub(crate) fn aside(&self, name: &str) -> PathBuf {
         let free = |n: u32| self.quarantine().join(format!("{name}.{n}"));
         (0..).map(free).find(|path| !path.exists()).unwrap_or_else(|| free(0))
+    }
+}
+
+/// Looks whether a store is there, and makes nothing, not even a lock.
+pub(crate) fn must_exist(root: &Path) -> Result<(), StoreError> {
+    match fs::metadata(root) {
+        Ok(found) if found.is_dir() => read_format(root)?.map(|_| ()).ok_or(StoreError::NoStore),
+        Ok(_) => Err(failed("opening the store's folder (its path is a file)", ErrorKind::NotADirectory.into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::NoStore),
+        Err(error) => Err(failed("reading the store's folder", error)),
     }
 }
 

@@ -121,8 +121,22 @@ impl SledStore {
     /// [`StoreError::Locked`] when another process has it, [`StoreError::ForeignFormat`], [`StoreError::NoSpace`], or what the system says.
     pub async fn open(path: impl AsRef<Path> + Send, options: SledOptions) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
-        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&path, options)).await;
-        opened.unwrap_or_else(|error| {
+        Self::opened(move || Self::open_blocking(&path, options)).await
+    }
+
+    /// Opens the store in a folder, and makes nothing where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::NoStore`] when there is none, and as [`Self::open`].
+    pub async fn open_existing(path: impl AsRef<Path> + Send, options: SledOptions) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        let open = move || folder::must_exist(&path).and_then(|()| Self::open_blocking(&path, options));
+        Self::opened(open).await
+    }
+
+    /// Opens where waiting for a disk holds up nobody.
+    async fn opened(open: impl FnOnce() -> Result<Self, StoreError> + Send + 'static) -> Result<Self, StoreError> {
+        tokio::task::spawn_blocking(open).await.unwrap_or_else(|error| {
             Err(BackendError::new(BackendErrorKind::Internal, "opening the store", error).into())
         })
     }
