@@ -18,7 +18,7 @@ use crate::{
     arguments::Bench,
     failure::Failure,
     program::Program,
-    progress::{Progress, unless_interrupted},
+    progress::{Progress, Stop, told_of_interrupt},
 };
 
 /// Raw appends with a sync, measured before and again after the store.
@@ -43,16 +43,17 @@ struct Measured {
 
 /// `bench`
 pub(crate) async fn bench(program: &Program, wish: Bench) -> Result<(), Failure> {
+    let stop = Stop::default();
     let measured = match program.url()? {
         StoreUrl::Sled(path) => {
             let beside = folder_beside(&path)?;
             let folder = tempfile::Builder::new().prefix(".sessions-bench-").tempdir_in(beside)?;
-            // The folder goes when this ends, also with Ctrl-C.
-            let measured = unless_interrupted(on_disk(program, &wish, folder.path())).await;
+            // The folder goes when this ends, also with Ctrl-C, and the store in it is closed before.
+            let measured = told_of_interrupt(&stop, on_disk(program, &wish, folder.path(), &stop)).await;
             folder.close()?;
             measured?
         }
-        url => unless_interrupted(in_store(program, &wish, url)).await?,
+        url => told_of_interrupt(&stop, in_store(program, &wish, url, &stop)).await?,
     };
     print(program, &measured)
 }
@@ -66,11 +67,11 @@ fn folder_beside(store: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-async fn on_disk(program: &Program, wish: &Bench, folder: &Path) -> Result<Measured, Failure> {
+async fn on_disk(program: &Program, wish: &Bench, folder: &Path, stop: &Stop) -> Result<Measured, Failure> {
     let (raw_before, size) = (folder.to_owned(), wish.size);
     let raw = move |folder: PathBuf| tokio::task::spawn_blocking(move || SyncTimes::measure(&folder, size, RAW_SYNCS));
     let before = raw(raw_before.clone()).await.map_err(std::io::Error::other)??;
-    let mut measured = in_store(program, wish, StoreUrl::sled(folder.join("store"))).await?;
+    let mut measured = in_store(program, wish, StoreUrl::sled(folder.join("store")), stop).await?;
     let after = raw(raw_before).await.map_err(std::io::Error::other)??;
     let mean = |percent| (micros(before.percentile(percent)) + micros(after.percentile(percent))) / 2.0;
     measured.raw_fdatasync_us = Some(rounded(mean(50)));
@@ -78,16 +79,16 @@ async fn on_disk(program: &Program, wish: &Bench, folder: &Path) -> Result<Measu
     Ok(measured)
 }
 
-async fn in_store(program: &Program, wish: &Bench, url: StoreUrl) -> Result<Measured, Failure> {
+async fn in_store(program: &Program, wish: &Bench, url: StoreUrl, stop: &Stop) -> Result<Measured, Failure> {
     let sessions = program.open(url, true).await?;
-    let outcome = measure(program, wish, &sessions).await;
+    let outcome = measure(program, wish, &sessions, stop).await;
     let closed = sessions.close().await;
     let measured = outcome?;
     closed?;
     Ok(measured)
 }
 
-async fn measure(program: &Program, wish: &Bench, sessions: &SessionManager) -> Result<Measured, Failure> {
+async fn measure(program: &Program, wish: &Bench, sessions: &SessionManager, stop: &Stop) -> Result<Measured, Failure> {
     let writers = wish.writers.min(wish.messages);
     let mut handles = Vec::with_capacity(writers);
     for number in 0..writers {
@@ -99,12 +100,13 @@ async fn measure(program: &Program, wish: &Bench, sessions: &SessionManager) -> 
     let mut running = JoinSet::new();
     for (number, session) in handles.into_iter().enumerate() {
         let share = wish.messages / writers + usize::from(number < wish.messages % writers);
-        running.spawn(write(session, share, wish.size, Arc::clone(&progress)));
+        running.spawn(write(session, share, wish.size, Arc::clone(&progress), stop.clone()));
     }
     let mut times: Vec<Duration> = Vec::with_capacity(wish.messages);
     while let Some(done) = running.join_next().await {
         times.extend(done.map_err(std::io::Error::other)??);
     }
+    stop.check()?;
     let (took, after) = (begun.elapsed(), figures());
     times.sort();
     let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
@@ -134,10 +136,12 @@ async fn write(
     messages: usize,
     size: usize,
     progress: Arc<Progress>,
+    stop: Stop,
 ) -> Result<Vec<Duration>, Failure> {
     let text = "x".repeat(size);
     let mut times = Vec::with_capacity(messages);
     for _ in 0..messages {
+        stop.check()?;
         let begun = Instant::now();
         session.append(Message::user(text.as_str())).await?;
         times.push(begun.elapsed());

@@ -2,7 +2,14 @@
 //!
 //! Must not know: what the work is.
 
-use std::time::Duration;
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -72,4 +79,36 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T, F
         outcome = work => outcome,
         () = interrupted() => Err(Failure::stopped()),
     }
+}
+
+/// Tells work that has something to put in order at its end that Ctrl-C was pressed.
+#[derive(Clone, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// True when the work should come to its end.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// An error when the work should come to its end.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.is_asked() { Err(Failure::stopped()) } else { Ok(()) }
+    }
+}
+
+/// As [`unless_interrupted`], for work that must not be broken off: it is told, and waited for.
+pub(crate) async fn told_of_interrupt<T>(
+    stop: &Stop,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    tokio::select! {
+        // From the first moment on, so that nothing is left behind by a Ctrl-C that nobody waits for yet.
+        biased;
+        () = interrupted() => stop.0.store(true, Ordering::Relaxed),
+        outcome = &mut work => return outcome,
+    }
+    // What a command that was stopped complains of is that it was stopped.
+    work.await.map_err(|_| Failure::stopped())
 }

@@ -12,7 +12,12 @@ use std::{
 use sessions_api::{At, ErrorKind, ImportOptions, Message, Session, SessionManager, StoreUrl, maintenance};
 
 use crate::{
-    arguments::Demo, failure::Failure, output::Style, program::Program, progress::unless_interrupted, reading,
+    arguments::Demo,
+    failure::Failure,
+    output::Style,
+    program::Program,
+    progress::{Stop, told_of_interrupt},
+    reading,
     table::cut,
 };
 
@@ -32,25 +37,27 @@ pub(crate) async fn demo(program: &Program, wish: Demo) -> Result<(), Failure> {
     }
     let begun = Instant::now();
     let folder = tempfile::Builder::new().prefix("sessions-demo-").tempdir()?;
-    let told = unless_interrupted(tell(program, folder.path())).await;
+    let stop = Stop::default();
+    let told = told_of_interrupt(&stop, tell(program, folder.path(), &stop)).await;
     folder.close()?;
     told?;
     let took = begun.elapsed().as_secs_f64();
     say(program, &format!("That was all, in {took:.1} seconds; the folder is removed again. Next: sessions --help"))
 }
 
-async fn tell(program: &Program, folder: &Path) -> Result<(), Failure> {
+async fn tell(program: &Program, folder: &Path, stop: &Stop) -> Result<(), Failure> {
     let store = folder.join("store");
     let url = StoreUrl::sled(&store);
     let sessions = SessionManager::builder().at(url.clone()).build().await?;
-    let outcome = history(program, &sessions, folder).await;
+    let outcome = history(program, &sessions, folder, stop).await;
     let closed = sessions.close().await;
     let visible = outcome?;
     closed?;
-    killed(program, &url, &store, visible).await
+    killed(program, &url, &store, visible, stop).await
 }
 
-fn step(program: &Program, number: usize, title: &str) -> Result<(), Failure> {
+fn step(program: &Program, stop: &Stop, number: usize, title: &str) -> Result<(), Failure> {
+    stop.check()?;
     program.out.styled(&[])?;
     program.out.styled(&[(Style::Strong, &format!("{number}. {title}"))])
 }
@@ -61,8 +68,8 @@ fn say(program: &Program, text: &str) -> Result<(), Failure> {
 }
 
 /// Import, show, undo, redo, fork, export. Gives the number of messages of the imported session.
-async fn history(program: &Program, sessions: &SessionManager, folder: &Path) -> Result<usize, Failure> {
-    step(program, 1, "Import")?;
+async fn history(program: &Program, sessions: &SessionManager, folder: &Path, stop: &Stop) -> Result<usize, Failure> {
+    step(program, stop, 1, "Import")?;
     let report = sessions.import(TRANSCRIPT, ImportOptions::default()).await?;
     let (lines, of) = (TRANSCRIPT.split(|byte| *byte == b'\n').count() - 1, &report.report);
     let tokens = of.usage.input + of.usage.output + of.usage.cache_read + of.usage.cache_write;
@@ -76,7 +83,7 @@ async fn history(program: &Program, sessions: &SessionManager, folder: &Path) ->
     )?;
     let chat = sessions.load(report.id).await?;
 
-    step(program, 2, "Show")?;
+    step(program, stop, 2, "Show")?;
     for message in chat.last(50).await? {
         let text: String = first_words(&message);
         program
@@ -84,7 +91,7 @@ async fn history(program: &Program, sessions: &SessionManager, folder: &Path) ->
             .styled(&[(Style::Name, &format!("{:>10} ", reading::role_name(message.role))), (Style::Plain, &text)])?;
     }
 
-    step(program, 3, "Undo and redo")?;
+    step(program, stop, 3, "Undo and redo")?;
     let before = chat.summary().await?.messages;
     let undone = chat.undo(2).await?;
     let redone = chat.redo(2).await?;
@@ -97,7 +104,7 @@ async fn history(program: &Program, sessions: &SessionManager, folder: &Path) ->
         ),
     )?;
 
-    step(program, 4, "Fork")?;
+    step(program, stop, 4, "Fork")?;
     let first = chat.last(50).await?.first().map(|message| message.id);
     let at = first.map_or(At::Now, At::Message);
     let begun = Instant::now();
@@ -114,7 +121,7 @@ async fn history(program: &Program, sessions: &SessionManager, folder: &Path) ->
         ),
     )?;
 
-    step(program, 5, "Export")?;
+    step(program, stop, 5, "Export")?;
     let file = folder.join("chat.jsonl");
     let bytes = export(&chat, &file).await?;
     let copy = SessionManager::open("memory:").await?;
@@ -154,8 +161,8 @@ async fn export(session: &Session, path: &Path) -> Result<u64, Failure> {
 }
 
 /// Kills a process that writes, and counts what it was promised.
-async fn killed(program: &Program, url: &StoreUrl, store: &Path, visible: usize) -> Result<(), Failure> {
-    step(program, 6, "kill -9")?;
+async fn killed(program: &Program, url: &StoreUrl, store: &Path, visible: usize, stop: &Stop) -> Result<(), Failure> {
+    step(program, stop, 6, "kill -9")?;
     let acknowledged = tokio::task::block_in_place(|| kill_a_writer(store))?;
     say(
         program,
@@ -165,7 +172,7 @@ async fn killed(program: &Program, url: &StoreUrl, store: &Path, visible: usize)
         ),
     )?;
 
-    step(program, 7, "Open again")?;
+    step(program, stop, 7, "Open again")?;
     let begun = Instant::now();
     let sessions = open_after_kill(url).await?;
     let took = begun.elapsed().as_secs_f64() * 1e3;

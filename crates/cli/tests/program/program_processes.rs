@@ -137,3 +137,24 @@ fn ctrl_c_ends_a_bench_and_its_folder_goes() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(desk.folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn ctrl_c_ends_a_demo_and_its_folder_goes() {
+    let desk = Desk::new();
+    for title in ["1. Import", "3. Undo", "6. kill -9", "7. Open again"] {
+        let mut command = desk.command(&["demo"]);
+        let mut child = command.env("TMPDIR", desk.folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with(title) {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "{title} did not come");
+        }
+        interrupt(&child);
+        let rest = std::io::read_to_string(stdout).unwrap();
+        // The signal may come when the last step is done.
+        let code = child.wait().unwrap().code();
+        assert!(code == Some(130) || rest.contains("That was all"), "{title}: {code:?} {rest}");
+        assert_eq!(std::fs::read_dir(desk.folder.path()).unwrap().count(), 0, "{title}");
+    }
+}
