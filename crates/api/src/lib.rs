@@ -59,7 +59,8 @@
 //! # }
 //! ```
 //!
-//! One writer may have many appends in flight, in order: [`Session::enqueue`].
+//! One writer may have many appends in flight, in order: [`Session::enqueue`]. With [`Append::behind`] they end at one point when the
+//! store fails in their midst, and leave no hole.
 //!
 //! # Durability
 //!

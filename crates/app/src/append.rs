@@ -36,6 +36,7 @@ pub struct Append {
     durability: Option<Durability>,
     idempotency_key: Option<String>,
     after: Option<MessageId>,
+    behind: Option<u64>,
 }
 
 impl From<Message> for Append {
@@ -47,7 +48,8 @@ impl From<Message> for Append {
 impl Append {
     /// Several messages, all or none of them.
     pub fn all(messages: impl IntoIterator<Item = Message>) -> Self {
-        Self { messages: messages.into_iter().collect(), durability: None, idempotency_key: None, after: None }
+        let messages = messages.into_iter().collect();
+        Self { messages, durability: None, idempotency_key: None, after: None, behind: None }
     }
 
     /// Waits for this level instead of the manager's.
@@ -68,6 +70,14 @@ impl Append {
     #[must_use]
     pub fn after(mut self, message: MessageId) -> Self {
         self.after = Some(message);
+        self
+    }
+
+    /// Only behind an append that has its place: when that one fails, this one is a conflict, and never takes its place. With it a
+    /// sequence of messages that is cut off ends at one point and has no holes.
+    #[must_use]
+    pub fn behind(mut self, before: &InFlight) -> Self {
+        self.behind = before.place.or(self.behind);
         self
     }
 }
@@ -114,13 +124,23 @@ impl Serialize for Receipt {
 
 /// An append that has its place in the log and is not yet through. Dropping it changes nothing about the append, unless another
 /// writer was faster: then it is decided again by whoever waits for it, and a dropped one is not.
-pub struct InFlight(Pin<Box<dyn Future<Output = Result<Receipt, SessionError>> + Send>>);
+pub struct InFlight {
+    receipt: Pin<Box<dyn Future<Output = Result<Receipt, SessionError>> + Send>>,
+    place: Option<u64>,
+}
+
+impl InFlight {
+    /// The number of its (last) record; `None` when it was written before, under the same idempotency key.
+    pub fn place(&self) -> Option<u64> {
+        self.place
+    }
+}
 
 impl Future for InFlight {
     type Output = Result<Receipt, SessionError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        self.receipt.as_mut().poll(context)
     }
 }
 
@@ -141,8 +161,9 @@ impl Session {
     /// When another writer is faster, the append is decided again behind what came between.
     ///
     /// # Errors
-    /// [`SessionError::Rule`] when the conversation does not allow it, [`SessionError::KeyReused`], [`SessionError::Conflict`] when
-    /// [`Append::after`] does not hold, and the store's.
+    /// [`SessionError::Rule`] when the conversation does not allow it, [`SessionError::KeyReused`],
+    /// [`SessionError::EmptyIdempotencyKey`], [`SessionError::Conflict`] when
+    /// [`Append::after`] or [`Append::behind`] does not hold, and the store's.
     pub async fn append(&self, append: impl Into<Append> + Send) -> Result<Receipt, SessionError> {
         self.append_all(&append.into()).await
     }
@@ -168,16 +189,22 @@ impl Session {
     pub async fn enqueue(&self, append: impl Into<Append> + Send) -> Result<InFlight, SessionError> {
         let (append, session) = (append.into(), self.clone());
         match self.placed(&append).await? {
-            Queueing::Replayed(receipt) => Ok(InFlight(Box::pin(std::future::ready(Ok(receipt))))),
-            Queueing::Placed(placed, id) => Ok(InFlight(Box::pin(async move {
-                match placed.through().await {
-                    Ok(done) => Ok(receipt_of(done, id)),
-                    Err(error) => {
-                        session.may_retry(&append, error).await?;
-                        session.append_all(&append).await
+            Queueing::Replayed(receipt) => {
+                Ok(InFlight { receipt: Box::pin(std::future::ready(Ok(receipt))), place: None })
+            }
+            Queueing::Placed(placed, id) => {
+                let place = Some(placed.last());
+                let receipt = Box::pin(async move {
+                    match placed.through().await {
+                        Ok(done) => Ok(receipt_of(done, id)),
+                        Err(error) => {
+                            session.may_retry(&append, error).await?;
+                            session.append_all(&append).await
+                        }
                     }
-                }
-            }))),
+                });
+                Ok(InFlight { receipt, place })
+            }
         }
     }
 
@@ -198,7 +225,10 @@ impl Session {
     async fn placed(&self, append: &Append) -> Result<Queueing, SessionError> {
         let durability = append.durability.unwrap_or(self.manager().durability());
         let claim = self.claim_of(append).await?;
-        let after = self.seq_of(append.after).await?;
+        let after = match append.behind {
+            Some(place) => Some(place),
+            None => self.seq_of(append.after).await?,
+        };
         let mut on_path = CallsOnPath::default();
         loop {
             if let Some(receipt) = self.replayed(claim, durability).await? {
@@ -289,6 +319,9 @@ impl Session {
 
     async fn claim_of(&self, append: &Append) -> Result<Option<(Digest, Digest)>, SessionError> {
         let Some(key) = &append.idempotency_key else { return Ok(None) };
+        if key.is_empty() {
+            return Err(SessionError::EmptyIdempotencyKey);
+        }
         self.manager().refresh(self.lane()).await?;
         let (store, lineage) = (self.manager().ports().store.id(), self.view()?.lineage());
         let payload = keyed::payload(store, lineage, &append.messages);

@@ -69,6 +69,9 @@ pub enum SessionError {
     /// An idempotency key was used before for something else.
     #[error("this idempotency key was used before with another message; take a new key for a new message")]
     KeyReused,
+    /// An idempotency key without a letter, which all that forgot theirs would share.
+    #[error("the idempotency key is empty; give each message one of its own, or none")]
+    EmptyIdempotencyKey,
     /// A rule of the conversation refuses it.
     #[error(transparent)]
     Rule(#[from] RuleViolation),
@@ -178,6 +181,7 @@ impl SessionError {
             | Self::InvalidCursor
             | Self::InvalidId(_)
             | Self::InvalidKey(_)
+            | Self::EmptyIdempotencyKey
             | Self::Rule(_)
             | Self::OverBudget(_)
             | Self::Unwritable(_)

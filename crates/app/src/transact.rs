@@ -138,7 +138,7 @@ impl SessionManager {
                 Started::Queued(outcome)
             }
         };
-        Ok(Placed { started, first, head })
+        Ok(Placed { started, first, last: version, head })
     }
 
     /// Stamps, encodes and chains events behind a view.
@@ -202,10 +202,16 @@ enum Started {
 pub(crate) struct Placed {
     started: Started,
     first: u64,
+    last: u64,
     head: CommitHash,
 }
 
 impl Placed {
+    /// The number of its last record.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Waits until the commit has reached its level.
     pub(crate) async fn through(self) -> Result<Through, StoreError> {
         let outcome = match self.started {

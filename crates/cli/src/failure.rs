@@ -17,6 +17,8 @@ pub(crate) struct Failure {
     code: u8,
     /// True when everything was said before; only the code is left.
     silent: bool,
+    /// True when the store failed, so that what comes next would fail too, or leave a hole.
+    ends_the_input: bool,
 }
 
 /// The JSON of an error.
@@ -40,6 +42,9 @@ impl Failure {
     /// The kind of [`StoreError::NoStore`].
     const NO_STORE: &str = "store_not_found";
 
+    /// The kind of what could not be told.
+    const OUTPUT: &str = "output";
+
     /// A wish that cannot be.
     pub(crate) fn usage(message: &str, hint: &str) -> Self {
         Self::new("usage", message, Some(hint), Self::USAGE)
@@ -60,9 +65,40 @@ impl Failure {
         Self { silent: true, ..Self::new("failed", "", None, code) }
     }
 
-    /// Whoever read the output went away, which is no failure of ours.
-    fn reader_gone() -> Self {
-        Self::told(0)
+    /// Results could not be written. When whoever read them went away, that is no failure of ours.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        let message = format!("the result could not be written: {error}");
+        let failure =
+            Self::new(Self::OUTPUT, &message, Some("what the command did is done: look before you repeat it"), 1);
+        let gone = error.kind() == io::ErrorKind::BrokenPipe;
+        if gone { Self { code: 0, silent: true, ..failure } } else { failure }
+    }
+
+    /// The same, when something was done that nobody heard of.
+    pub(crate) fn though(self, done: &str) -> Self {
+        if self.kind != Self::OUTPUT {
+            return self;
+        }
+        let message = format!("{done}, but {}", self.message);
+        Self { message, code: Self::FAILED, silent: false, ..self }
+    }
+
+    /// True when nothing more should be appended.
+    pub(crate) fn ends_the_input(&self) -> bool {
+        self.ends_the_input
+    }
+
+    /// The same, of a line that was not appended because one before it was not.
+    pub(crate) fn behind_line(&self, line: u64) -> Self {
+        let message = format!("not appended, since line {line} was not");
+        Self { message, hint: self.hint.clone(), ..*self }
+    }
+
+    /// The same, saying where to go on.
+    pub(crate) fn from_line_on(self, line: u64) -> Self {
+        let message = format!("line {line} and those behind it were not appended: {}", self.message);
+        let before = self.hint.as_deref().map(|hint| format!("{hint}; then ")).unwrap_or_default();
+        Self { message, hint: Some(format!("{before}go on with line {line}")), ..self }
     }
 
     /// What clap says about a command line.
@@ -73,7 +109,14 @@ impl Failure {
     }
 
     fn new(kind: &'static str, message: &str, hint: Option<&str>, code: u8) -> Self {
-        Self { kind, message: message.to_owned(), hint: hint.map(str::to_owned), code, silent: false }
+        Self {
+            kind,
+            message: message.to_owned(),
+            hint: hint.map(str::to_owned),
+            code,
+            silent: false,
+            ends_the_input: false,
+        }
     }
 
     /// From a message that says what to do behind its last semicolon, as all of the library's do.
@@ -153,7 +196,12 @@ impl From<SessionError> for Failure {
             error if error.kind() == ErrorKind::Invalid => ("usage", Self::USAGE),
             error => (error.kind().as_str(), code_of(error.kind())),
         };
-        Self::told_by(kind, &error, code)
+        let ends_the_input = match &error {
+            SessionError::Store(StoreError::TooLarge { .. } | StoreError::Malformed { .. }) => false,
+            SessionError::Store(_) | SessionError::Conflict { .. } | SessionError::Entropy(_) => true,
+            _ => false,
+        };
+        Self { ends_the_input, ..Self::told_by(kind, &error, code) }
     }
 }
 
@@ -166,7 +214,6 @@ impl From<StoreError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::reader_gone(),
             io::ErrorKind::PermissionDenied => Self::told_by("not_allowed", &error, Self::NOT_ALLOWED),
             io::ErrorKind::NotFound => Self::told_by("not_found", &error, Self::NOT_FOUND),
             io::ErrorKind::StorageFull => Self::told_by("no_space", &error, Self::FAILED),
@@ -177,9 +224,6 @@ impl From<io::Error> for Failure {
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
-        if error.io_error_kind() == Some(io::ErrorKind::BrokenPipe) {
-            return Self::reader_gone();
-        }
         Self::told_by("failed", &error, Self::FAILED)
     }
 }

@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod failure;
 mod life;
+mod lines;
 mod moves;
 mod output;
 mod program;

@@ -81,12 +81,12 @@ impl Output {
     /// A result as one line of JSON.
     pub(crate) fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(value)?;
-        Ok(writeln!(self.lock(), "{}", visible::json_on_one_line(&json))?)
+        written(writeln!(self.lock(), "{}", visible::json_on_one_line(&json)))
     }
 
     /// A line for people.
     pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
-        Ok(writeln!(self.lock(), "{}", visible::on_one_line(text))?)
+        written(writeln!(self.lock(), "{}", visible::on_one_line(text)))
     }
 
     /// A line of pieces, each with its style.
@@ -95,32 +95,32 @@ impl Output {
         for (style, text) in pieces {
             self.paint(&mut line, *style, &visible::on_one_line(text));
         }
-        Ok(writeln!(self.lock(), "{}", line.trim_end())?)
+        written(writeln!(self.lock(), "{}", line.trim_end()))
     }
 
     /// Text of several lines, indented.
     pub(crate) fn paragraph(&self, text: &str, indent: &str) -> Result<(), Failure> {
         let mut stdout = self.lock();
         for line in visible::with_lines(text).lines() {
-            writeln!(stdout, "{indent}{line}")?;
+            written(writeln!(stdout, "{indent}{line}"))?;
         }
         Ok(())
     }
 
     /// Text of our own, as it is: the help.
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
-        Ok(self.lock().write_all(visible::with_lines(text).as_bytes())?)
+        written(self.lock().write_all(visible::with_lines(text).as_bytes()))
     }
 
     /// Bytes of a file, as they are; on a terminal, JSON that it does not obey.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = self.lock();
         if !io::stdout().is_terminal() {
-            return Ok(stdout.write_all(bytes)?);
+            return written(stdout.write_all(bytes));
         }
         for line in String::from_utf8_lossy(bytes).split_inclusive('\n') {
             let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
-            write!(stdout, "{}{end}", visible::json_on_one_line(text))?;
+            written(write!(stdout, "{}{end}", visible::json_on_one_line(text)))?;
         }
         Ok(())
     }
@@ -136,12 +136,12 @@ impl Output {
 
     /// A line that was painted.
     pub(crate) fn painted(&self, line: &str) -> Result<(), Failure> {
-        Ok(writeln!(self.lock(), "{}", line.trim_end())?)
+        written(writeln!(self.lock(), "{}", line.trim_end()))
     }
 
     /// Hands everything on to whoever reads.
     pub(crate) fn flush(&self) -> Result<(), Failure> {
-        Ok(self.lock().flush()?)
+        written(self.lock().flush())
     }
 
     /// Something that is worth knowing and no result.
@@ -182,4 +182,9 @@ impl Output {
             }
         }
     }
+}
+
+/// What became of something that was printed.
+fn written(printed: io::Result<()>) -> Result<(), Failure> {
+    printed.map_err(|error| Failure::output(&error))
 }

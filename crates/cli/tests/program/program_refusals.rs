@@ -225,6 +225,14 @@ fn messages_that_the_rules_refuse() {
     assert_eq!(desk.run(&["append", "k", "text", "--json"]).code, 2);
     let ran = desk.run_with(&["append", "k", "--role", "user", "--json"], b"\xff\xfe");
     ran.refused(2, "usage");
+    desk.run(&["append", "k", "--role", "user", "", "--json"]).refused(2, "usage");
+    desk.run_with(&["append", "k", "--role", "user", "--json"], b"\n").refused(2, "usage");
+    desk.run(&["append", "k", "--role", "user", "text", "--idempotency-key", "", "--json"]).refused(2, "usage");
+    let lines =
+        b"{\"role\":\"user\",\"content\":\"\"}\n{\"role\":\"user\",\"content\":\"x\",\"idempotency_key\":\"\"}\n";
+    let ran = desk.run_with(&["append", "k", "--jsonl"], lines);
+    let kinds: Vec<serde_json::Value> = ran.lines().iter().map(|line| line["error"]["kind"].clone()).collect();
+    assert_eq!(kinds, ["usage", "usage"], "{ran:?}");
 }
 
 #[test]

@@ -1,0 +1,61 @@
+//! Appends that are in flight together, and one of them that fails.
+
+#[cfg(test)]
+mod in_flight {
+    use std::sync::Arc;
+
+    use sessions_app::{Append, NewSession, Ports, Session, SessionError, SessionManager, Settings};
+    use sessions_domain::Message;
+    use sessions_infra::{
+        MemoryStore,
+        environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+    };
+    use sessions_ports::StoreError;
+    use sessions_testkit::{Call, Fault, FaultyStore, Injected, When};
+
+    async fn chat() -> (Session, FaultyStore) {
+        let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+        let ports = Ports {
+            store: Arc::new(store.clone()),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(UlidGenerator::new()),
+            entropy: Arc::new(SystemEntropy::new()),
+            counter: Arc::new(EstimateCounter),
+        };
+        let sessions = SessionManager::with(ports, Settings::default()).unwrap();
+        (sessions.create(NewSession::titled("t")).await.unwrap(), store)
+    }
+
+    async fn texts(chat: &Session) -> Vec<String> {
+        chat.last(9).await.unwrap().iter().map(|message| message.text()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_an_append_that_failed_does_not_take_its_place() {
+        let (chat, store) = chat().await;
+        let one = chat.enqueue(Message::user("one")).await.unwrap();
+        store.fail(Fault { call: Some(Call::Commit), nth: 1, when: When::Before, answer: Injected::NoSpace });
+        let two = chat.enqueue(Append::from(Message::user("two")).behind(&one)).await.unwrap();
+        assert_eq!((one.place(), two.place()), (Some(2), Some(3)));
+        // Nobody has looked at the failure yet, and there is space again.
+        let three = chat.enqueue(Append::from(Message::user("three")).behind(&two)).await;
+        assert!(matches!(three, Err(SessionError::Conflict { expected: 3, actual: 2 })));
+        one.await.unwrap();
+        assert!(matches!(two.await, Err(SessionError::Store(StoreError::NoSpace { .. }))));
+        assert_eq!(texts(&chat).await, ["one"]);
+        chat.append(Message::user("two")).await.unwrap();
+        assert_eq!(texts(&chat).await, ["one", "two"]);
+    }
+
+    #[tokio::test]
+    async fn behind_one_that_was_written_before_means_behind_the_one_before_it() {
+        let (chat, _) = chat().await;
+        let keyed = || Append::from(Message::user("one")).idempotency_key("k");
+        let one = chat.enqueue(keyed()).await.unwrap();
+        let again = chat.enqueue(keyed().behind(&one)).await.unwrap();
+        assert_eq!(again.place(), None);
+        let two = chat.enqueue(Append::from(Message::user("two")).behind(&one).behind(&again)).await.unwrap();
+        two.await.unwrap();
+        assert_eq!(texts(&chat).await, ["one", "two"]);
+    }
+}
