@@ -169,7 +169,7 @@ impl Session {
     /// [`sessions_domain::RuleViolation::NoSuchBranch`], and as [`Self::undo`].
     pub async fn checkout(&self, branch: u64) -> Result<MoveReceipt, SessionError> {
         let view = self.quiet_view().await?;
-        let tip = view.tree().branches().into_iter().find(|known| known.id == branch).map(|known| known.tip);
+        let tip = view.tree().branch(branch).map(|known| known.tip);
         let tip = match tip {
             Some(tip) => self.manager().read_one(&view, tip).await?.and_then(|read| read.element()),
             None => None,

@@ -170,7 +170,7 @@ impl<'a> Lines<'a> {
             Some(line) => format!("the messages up to line {line} are stored"),
             None => "nothing is stored".to_owned(),
         };
-        match (self.unheard, self.ended.map(|(line, failure)| failure.from_line_on(line)).or(self.unread)) {
+        match (self.unheard, self.ended.map(|(line, failure)| failure.going_on_with(line)).or(self.unread)) {
             (Some(failure), _) => Err(failure.though(&stored)),
             (None, Some(failure)) => Err(failure),
             (None, None) if stopped => Err(Failure::stopped()),

@@ -95,7 +95,7 @@ impl Failure {
     }
 
     /// The same, saying where to go on.
-    pub(crate) fn from_line_on(self, line: u64) -> Self {
+    pub(crate) fn going_on_with(self, line: u64) -> Self {
         let message = format!("line {line} and those behind it were not appended: {}", self.message);
         let before = self.hint.as_deref().map(|hint| format!("{hint}; then ")).unwrap_or_default();
         Self { message, hint: Some(format!("{before}go on with line {line}")), ..self }

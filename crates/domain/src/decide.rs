@@ -431,8 +431,7 @@ pub fn redo(view: &View, steps: u64, window: Window<'_>) -> Result<Walk<Event>, 
 /// # Errors
 /// [`RuleViolation::NoSuchBranch`].
 pub fn checkout(view: &View, branch: u64, tip: Option<&Element>) -> Result<Option<Event>, RuleViolation> {
-    let known = view.tree().branches();
-    let branch = known.iter().find(|known| known.id == branch).ok_or(RuleViolation::NoSuchBranch { branch })?;
+    let branch = view.tree().branch(branch).ok_or(RuleViolation::NoSuchBranch { branch })?;
     if view.head() == branch.tip {
         return Ok(None);
     }

@@ -17,6 +17,7 @@ mod json;
 mod message;
 mod moment;
 pub mod pairing;
+mod shared_list;
 mod stored;
 mod summary;
 mod view;

@@ -383,10 +383,9 @@ impl View {
         out.extend_from_slice(&self.lineage.to_bytes());
         out.extend_from_slice(self.commit.as_bytes());
         put(&mut out, self.version);
-        let runs = self.tree.runs();
-        put(&mut out, runs.len() as u64);
+        put(&mut out, self.tree.run_count() as u64);
         let mut before = 0;
-        for run in runs {
+        for run in self.tree.runs() {
             put(&mut out, run.first - before);
             put(&mut out, (run.last - run.first) << 1 | u64::from(run.cleared));
             put(&mut out, run.first - run.parent);

@@ -184,8 +184,9 @@ fn a_disk_that_fills_up_leaves_no_hole_and_says_where_to_go_on() {
         return;
     }
     let desk = Desk::new();
-    let text_of =
-        |at: usize| if at % 3 == 0 { format!("{at:05} {}", "x".repeat(200_000)) } else { format!("{at:05} small") };
+    let text_of = |at: usize| {
+        if at.is_multiple_of(3) { format!("{at:05} {}", "x".repeat(200_000)) } else { format!("{at:05} small") }
+    };
     let lines: String = (0..120).map(|at| json!({"role": "user", "content": text_of(at)}).to_string() + "\n").collect();
     fs::write(desk.path("lines"), lines).unwrap();
     fs::create_dir(desk.path("disk")).unwrap();
