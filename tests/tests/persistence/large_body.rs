@@ -5,44 +5,26 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use sessions_infra::sled::{SledOptions, SledStore};
-use sessions_ports::{Commit, Committed, Durability, SessionLog as _, StoreError};
+use sessions_ports::{Commit, Durability, SessionLog as _, StoreError};
 use sessions_testkit::Script;
-use tokio::{runtime::Runtime, task::JoinHandle};
 
 use crate::{
     disk::Space,
     equipment::{folder, with_own_mounts},
+    inside::{self, begin, files, open, runtime},
 };
 
 const LARGE: usize = 1 << 20;
 
-/// Runs on one thread, so that what is begun together is queued together.
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-async fn open(path: &Path) -> SledStore {
-    SledStore::open(path, SledOptions { cache_bytes: 8 << 20 }).await.unwrap()
-}
-
 fn say(script: &mut Script, text: &str) -> Commit {
-    Commit { durability: Durability::Disk, ..script.say(text) }
-}
-
-fn begin(store: &SledStore, commit: Commit) -> JoinHandle<Result<Committed, StoreError>> {
-    let store = store.clone();
-    tokio::spawn(async move { store.commit(commit).await })
+    inside::say(script, text, Durability::Disk)
 }
 
 /// All large bodies, finished or not.
 fn bodies(store: &Path) -> Vec<PathBuf> {
-    let folders = fs::read_dir(store.join("blobs")).unwrap().map(|folder| folder.unwrap().path());
-    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
-    files.map(|file| file.unwrap().path()).collect()
+    files(&store.join("blobs"))
 }
 
 #[test]
@@ -100,7 +82,7 @@ fn without_space_for_the_record_its_large_body_goes_too() {
         let log = path.join("log");
         let segment = fs::read_dir(&log).unwrap().next().unwrap().unwrap().path();
         let begun = fs::read(&segment).unwrap();
-        let space = Arc::new(Space::over(&log, 1 << 20));
+        let space = Space::over(&log, 1 << 20);
         fs::write(&segment, begun).unwrap();
         let store = open(&path).await;
         let mut filling = Script::new(1);

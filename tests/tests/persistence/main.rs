@@ -17,6 +17,10 @@ mod equipment;
 #[cfg(test)]
 mod found;
 #[cfg(test)]
+mod full_log;
+#[cfg(test)]
+mod inside;
+#[cfg(test)]
 mod large_body;
 #[cfg(test)]
 mod locks;

@@ -16,6 +16,7 @@ use crate::{
     child::Child,
     equipment::{folder, has, recorded},
     found::Found,
+    inside::files,
 };
 
 /// How often what happened.
@@ -114,11 +115,13 @@ fn fail_each(call: &str, counts: impl IntoIterator<Item = u64>, size: &str) -> F
     figures
 }
 
-/// Large bodies that were begun and not finished.
+/// What was begun and did not come to be: large bodies, and segments without a frame.
 fn unfinished(store: &Path) -> Vec<PathBuf> {
-    let folders = fs::read_dir(store.join("blobs")).unwrap().map(|folder| folder.unwrap().path());
-    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap()).map(|file| file.unwrap().path());
-    files.filter(|file| file.extension().is_some()).collect()
+    let bodies = files(&store.join("blobs")).into_iter().filter(|file| file.extension().is_some());
+    let segments = files(&store.join("log"))
+        .into_iter()
+        .filter(|file| fs::read(file).unwrap().get(64).is_none_or(|byte| *byte == 0));
+    bodies.chain(segments).collect()
 }
 
 #[test]

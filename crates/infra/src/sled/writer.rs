@@ -179,8 +179,10 @@ impl Writer {
         self.extend(end)?;
         self.buffer.clear();
         batch.iter().take(count).for_each(|job| self.buffer.extend_from_slice(&job.frames));
-        let write = self.segment.file.write_all_at(&self.buffer, u64::from(self.at));
-        write.map_err(|error| if is_full(&error) { Trouble::NoSpace("the log") } else { Trouble::Fatal })?;
+        if let Err(error) = self.segment.file.write_all_at(&self.buffer, u64::from(self.at)) {
+            let is_clean = is_full(&error) && self.take_back(end).is_ok();
+            return Err(if is_clean { Trouble::NoSpace("the log") } else { Trouble::Fatal });
+        }
         self.unsynced.get_or_insert_with(Instant::now);
         let mut written: Vec<Job> = batch.drain(..count).collect();
         self.core.count_write(self.buffer.len(), count);
@@ -208,6 +210,18 @@ impl Writer {
             return self.sync_and_answer(written);
         }
         Ok(())
+    }
+
+    /// Lays zeros over what a write that failed left behind the end of the log. It may be whole frames, and what was refused must not be
+    /// found there after a crash.
+    fn take_back(&mut self, end: u32) -> io::Result<()> {
+        self.buffer.clear();
+        self.buffer.resize((end - self.at) as usize, 0);
+        self.segment.file.read_exact_at(&mut self.buffer, u64::from(self.at))?;
+        let Some(last) = self.buffer.iter().rposition(|byte| *byte != 0) else { return Ok(()) };
+        let last = u32::try_from(last).unwrap_or(u32::MAX);
+        segment::fill(&self.segment.file, self.at, self.at.saturating_add(last).saturating_add(1))?;
+        self.segment.file.sync_data()
     }
 
     fn sync_and_answer(&mut self, mut written: Vec<Job>) -> Result<(), Trouble> {
