@@ -12,7 +12,7 @@ mod persistence {
         MAX_COMMIT_BYTES,
         sled::{SledOptions, SledStore},
     };
-    use sessions_ports::SessionLog;
+    use sessions_ports::{Commit, Durability, SessionLog};
     use sessions_testkit::{Fixture, LAWS, Script, report, store_suite};
     use tempfile::TempDir;
 
@@ -100,5 +100,61 @@ mod persistence {
         SledStore::open(&path, SledOptions::default()).await.unwrap().close().await.unwrap();
         assert!(!path.join("blobs/ab").join(&name).exists());
         assert_eq!(std::fs::read(path.join("quarantine").join(&name)).unwrap(), b"body");
+    }
+
+    /// Where marks stand in the first segment: frames of kind 254.
+    fn marks(store: &Path) -> Vec<usize> {
+        let bytes = std::fs::read(store.join("log/00000001.seg")).unwrap();
+        bytes.windows(6).enumerate().filter(|(_, window)| *window == b"SSN\x01\x01\xfe").map(|(at, _)| at).collect()
+    }
+
+    /// Waits for the mark of a pause. Nobody is told of it, so it can only be looked for.
+    async fn pause(store: &Path, count: usize) {
+        for _ in 0..6_000 {
+            if marks(store).len() == count {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("{count} pauses, and marks at {:?}", marks(store));
+    }
+
+    #[tokio::test]
+    async fn each_pause_is_marked_once() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        let mut script = Script::new(1);
+        for count in 1..=2 {
+            store.commit(script.say("and a pause")).await.unwrap();
+            pause(&path, count).await;
+        }
+        // Longer than it takes until a mark.
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        store.close().await.unwrap();
+        assert_eq!(marks(&path).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn damage_before_a_pause_is_no_torn_end_after_a_kill() {
+        let folder = TempDir::new().unwrap();
+        let (path, after) = (folder.path().join("store"), folder.path().join("after"));
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        store.commit(Commit { durability: Durability::Disk, ..Script::new(1).say("acknowledged") }).await.unwrap();
+        pause(&path, 1).await;
+        // What a kill now would leave behind, without its index.
+        std::fs::create_dir_all(after.join("log")).unwrap();
+        for file in ["FORMAT", "log/00000001.seg"] {
+            std::fs::copy(path.join(file), after.join(file)).unwrap();
+        }
+        store.close().await.unwrap();
+        let segment = after.join("log/00000001.seg");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        bytes[64 + 90] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+        let store = SledStore::open(&after, SledOptions::default()).await.unwrap();
+        let report = store.report();
+        assert!(report.torn_tail.is_none() && report.damaged == 1, "{report:?}");
+        store.close().await.unwrap();
     }
 }

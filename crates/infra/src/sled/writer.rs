@@ -30,6 +30,8 @@ const FIRST_STEP: u32 = 256 << 10;
 const LAST_STEP: u32 = 4 << 20;
 /// What was written without a sync is synced after so long at the latest.
 pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(500);
+/// A log that nobody wrote to for so long after a sync gets a mark.
+const MARK_AFTER: Duration = Duration::from_secs(1);
 /// While the disk is full, what is kept in memory is tried again after so long.
 const RETRY_WITHIN: Duration = Duration::from_millis(100);
 
@@ -65,11 +67,16 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
     /// Since when bytes lie behind the last sync.
     unsynced: Option<Instant>,
+    /// When that sync was.
+    synced: Instant,
+    /// Where a mark could not be written; it is not tried there again.
+    unmarked: u32,
 }
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, segment: Segment, at: u32, ready: u32) -> Self {
-        Self { core, segment, at, ready, step: FIRST_STEP, buffer: Vec::new(), unsynced: None }
+        let (buffer, synced) = (Vec::new(), Instant::now());
+        Self { core, segment, at, ready, step: FIRST_STEP, buffer, unsynced: None, synced, unmarked: 0 }
     }
 
     /// Runs until the store is closed and everything is written.
@@ -77,7 +84,11 @@ impl Writer {
         let mut starving = false;
         loop {
             let Some(batch) = self.next_batch(starving) else { break };
+            let is_pause = batch.is_empty() && !starving;
             starving = self.serve(batch);
+            if is_pause && self.lacks_mark() && self.synced.elapsed() >= MARK_AFTER && self.mark().is_err() {
+                self.poison(VecDeque::new());
+            }
         }
         self.finish();
         let mut ledger = self.core.lock();
@@ -104,12 +115,14 @@ impl Writer {
                 RETRY_WITHIN
             } else if let Some(since) = self.unsynced {
                 SYNC_WITHIN.saturating_sub(since.elapsed())
+            } else if self.lacks_mark() {
+                MARK_AFTER.saturating_sub(self.synced.elapsed())
             } else {
                 Duration::from_secs(3600)
             };
             let (back, timeout) = core.wait_for_work(ledger, patience);
             ledger = back;
-            if timeout && (starving || self.unsynced.is_some()) {
+            if timeout && (starving || self.unsynced.is_some() || self.lacks_mark()) {
                 break;
             }
         }
@@ -264,6 +277,7 @@ impl Writer {
     fn sync_file(&mut self) -> io::Result<()> {
         self.segment.file.sync_data()?;
         self.unsynced = None;
+        self.synced = Instant::now();
         self.core.synced_position.store(self.segment.base + u64::from(self.at), Ordering::Release);
         self.core.count_sync();
         Ok(())
@@ -355,6 +369,7 @@ impl Writer {
 
     fn poison(&mut self, batch: VecDeque<Job>) {
         self.unsynced = None;
+        self.unmarked = self.at;
         self.core.lock().poisoned = true;
         self.fail(batch, || StoreError::Poisoned);
         let mut ledger = self.core.lock();
@@ -373,21 +388,43 @@ impl Writer {
             self.core.lock().poisoned = true;
             return;
         }
-        let synced = self.segment.base + u64::from(self.at);
-        let marked = self.core.marked_position.load(Ordering::Acquire);
-        if synced > marked && self.at > SEGMENT_HEADER {
-            let mark = mark_frame(synced);
-            let end = self.at + u32::try_from(mark.len()).unwrap_or(0);
-            let write = self.extend(end).is_ok() && {
-                let file = &self.segment.file;
-                file.write_all_at(&mark, u64::from(self.at)).and_then(|()| file.sync_data()).is_ok()
-            };
-            if write {
-                self.at = end;
-                self.core.lock().applied = self.segment.base + u64::from(end);
-            }
+        if self.lacks_mark() {
+            // Without it the log is whole all the same.
+            let _ = self.mark();
         }
         let _ = self.segment.file.set_len(u64::from(self.at));
+    }
+
+    /// Whether everything is synced and no mark says so.
+    fn lacks_mark(&self) -> bool {
+        let end = self.segment.base + u64::from(self.at);
+        let is_marked = end <= self.core.marked_position.load(Ordering::Acquire) || self.at == SEGMENT_HEADER;
+        self.unsynced.is_none() && !is_marked && self.unmarked != self.at
+    }
+
+    /// Writes and syncs a mark, so that damage to what stands before it is told from a torn write. An error: the log is not known any more.
+    fn mark(&mut self) -> io::Result<()> {
+        let mark = mark_frame(self.segment.base + u64::from(self.at));
+        let end = self.at + u32::try_from(mark.len()).unwrap_or(0);
+        self.unmarked = self.at;
+        match self.extend(end) {
+            Ok(()) => {}
+            Err(Trouble::Fatal) => return Err(ErrorKind::Other.into()),
+            Err(_) => return Ok(()),
+        }
+        match self.segment.file.write_all_at(&mark, u64::from(self.at)) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => return self.take_back(end),
+            Err(error) => return Err(error),
+        }
+        self.segment.file.sync_data()?;
+        self.at = end;
+        self.synced = Instant::now();
+        let position = self.segment.base + u64::from(end);
+        self.core.synced_position.store(position, Ordering::Release);
+        self.core.marked_position.store(position, Ordering::Release);
+        self.core.lock().applied = position;
+        Ok(())
     }
 }
 
