@@ -95,12 +95,12 @@ fn wait(core: &Core, has_index: bool, taken: u64) -> bool {
         if ledger.closed {
             return true;
         }
-        if (has_index && is_full(&ledger, taken)) || (begun.elapsed() >= AGE && !ledger.dirty.is_empty()) {
+        if (has_index && is_full(&ledger, taken)) || (begun.elapsed() >= AGE && !ledger.is_clean()) {
             return false;
         }
         ledger = core.wait_for_checkpoint(ledger, PAUSE);
         let now = ledger.changes_made();
-        if now == std::mem::replace(&mut seen, now) && !ledger.dirty.is_empty() && !ledger.closed {
+        if now == std::mem::replace(&mut seen, now) && !ledger.is_clean() && !ledger.closed {
             return false;
         }
     }
@@ -117,7 +117,7 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
     }
     let (mut left, position, generation): (Vec<SessionId>, u64, u64) = {
         let mut ledger = core.lock();
-        (ledger.dirty.drain().collect(), ledger.applied, ledger.generation)
+        (ledger.marked(), ledger.applied, ledger.generation)
     };
     loop {
         let mut changes = Changes::default();
@@ -125,12 +125,13 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
         while changes.operations < OPERATIONS {
             let Some(session) = left.pop() else { break };
             let mut ledger = core.lock();
+            ledger.unmark(session);
             if let Some(part) = take(&ledger, session) {
                 collect(&mut changes, &part);
                 parts.push(part);
             }
             if ledger.sessions.get(&session).is_some_and(|log| log.synced < log.row.version) {
-                ledger.dirty.insert(session);
+                ledger.mark(session);
             }
         }
         let last = left.is_empty();
@@ -141,7 +142,7 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
         drop(slot);
         if let Err(failure) = applied {
             let mut ledger = core.lock();
-            ledger.dirty.extend(parts.iter().map(|part| part.session).chain(left));
+            ledger.mark_again(parts.iter().map(|part| part.session).chain(left));
             return Err(failure);
         }
         let mut ledger = core.lock();
@@ -172,7 +173,7 @@ fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
     let count = usize::try_from(synced - log.flushed).unwrap_or(0);
     Some(Part {
         session,
-        row: log.synced_row,
+        row: log.synced_row(),
         old_row: log.indexed,
         first: log.flushed + 1,
         locators: log.recent.iter().take(count).map(|place| place.locator()).collect(),
@@ -241,8 +242,7 @@ fn reopen(core: &Core) {
     let Ok((index, _)) = Index::open(&core.folder.index(), core.cache_bytes) else { return };
     *core.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
     let mut ledger = core.lock();
-    let all: Vec<SessionId> = ledger.sessions.keys().copied().collect();
-    ledger.dirty.extend(all);
+    ledger.mark_all();
 }
 
 #[cfg(test)]
@@ -252,7 +252,11 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sled::{folder::Folder, ledger::Job, locator::Locator};
+    use crate::sled::{
+        folder::Folder,
+        ledger::{Job, Spot},
+        locator::Locator,
+    };
 
     /// A store's parts without its threads.
     fn core() -> (TempDir, Core) {
@@ -290,7 +294,7 @@ mod tests {
         let mut ledger = core.lock();
         ledger.enqueue(job, Vec::new());
         let mut job = ledger.queue.pop_back().unwrap();
-        ledger.written(&mut job, 1, 0);
+        ledger.written(&mut job, Spot { segment: 1, offset: 0, is_synced: false });
     }
 
     fn position(core: &Core) -> u64 {
@@ -334,5 +338,49 @@ mod tests {
                 Some(format!("words {round}").as_bytes())
             );
         }
+    }
+
+    #[test]
+    fn the_index_gets_the_row_that_is_synced() {
+        let (_ground, core) = core();
+        let session = SessionId::from_parts(1, 1);
+        let versions = |core: &Core| {
+            let ledger = core.lock();
+            let log = &ledger.sessions[&session];
+            (log.row.version, log.synced_row().version, log.indexed.map(|row| row.version))
+        };
+        write(&core, job(0, 1, None));
+        core.lock().synced(100);
+        write(&core, job(1, 1, None));
+        write(&core, job(2, 1, None));
+        flush(&core).unwrap();
+        assert_eq!(versions(&core), (3, 1, Some(1)));
+        core.lock().synced(200);
+        // Written and synced in one.
+        let mut ledger = core.lock();
+        ledger.enqueue(job(3, 2, None), Vec::new());
+        let mut last = ledger.queue.pop_back().unwrap();
+        ledger.written(&mut last, Spot { segment: 1, offset: 0, is_synced: true });
+        drop(ledger);
+        assert_eq!(versions(&core), (5, 5, Some(1)));
+        flush(&core).unwrap();
+        assert_eq!(versions(&core), (5, 5, Some(5)));
+        assert_eq!(core.lock().recent_records, 0);
+    }
+
+    #[test]
+    fn what_changes_while_a_session_is_taken_marks_it_anew() {
+        let (_ground, core) = core();
+        let session = SessionId::from_parts(1, 1);
+        write(&core, job(0, 1, None));
+        assert_eq!(core.lock().marked(), [session]);
+        write(&core, job(1, 1, None));
+        assert!(core.lock().is_clean(), "it is still to be taken, with what came now");
+        core.lock().unmark(session);
+        write(&core, job(2, 1, None));
+        assert_eq!(core.lock().marked(), [session]);
+        core.lock().mark_again([session]);
+        write(&core, job(3, 1, None));
+        assert_eq!(core.lock().marked(), [session], "once");
     }
 }

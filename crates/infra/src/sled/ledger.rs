@@ -5,7 +5,7 @@
 //! Must not know: files, threads.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::{
     MAX_QUEUED_BYTES,
     bodies::{Bodies, BodyName},
+    hasher::IdHashing,
     index::CoreRow,
     locator::{Locator, RunHead},
 };
@@ -26,8 +27,8 @@ use super::{
 pub(crate) enum Place {
     /// In a segment.
     Disk(Locator),
-    /// Still in memory: its frame, and what a locator would say of it.
-    Memory(Locator, Bytes),
+    /// Still in memory: its frame, and what a locator would say of it. Few places are of this kind, so the frame is not inline.
+    Memory(Locator, Box<Bytes>),
 }
 
 impl Place {
@@ -46,23 +47,29 @@ pub(crate) struct Waiter {
 }
 
 /// One session's log.
+///
+/// What each append touches comes first and lies together: with many sessions every line of it is fetched from far.
+#[repr(C)]
 pub(crate) struct LogState {
-    /// As readers see it.
-    pub(crate) row: CoreRow,
     /// The version behind all queued commits.
     pub(crate) queued: u64,
-    /// As the synced log holds it: behind `row` while the newest records may still be lost.
-    pub(crate) synced_row: CoreRow,
-    /// Queued commits that are not visible yet.
-    pub(crate) unsettled: u32,
     /// The last version that survives the process, and the power cut.
     pub(crate) written: u64,
     pub(crate) synced: u64,
+    tick: u64,
+    /// Queued commits that are not visible yet.
+    pub(crate) unsettled: u32,
+    /// True while it is among [`Ledger::dirty`].
+    is_dirty: bool,
+    /// As readers see it.
+    pub(crate) row: CoreRow,
     /// The last record that the index holds.
     pub(crate) flushed: u64,
     /// The records behind it.
     pub(crate) recent: VecDeque<Place>,
     pub(crate) words: Option<Bytes>,
+    /// The row of the last synced record, while that is not the last one.
+    synced_before: CoreRow,
     /// As the synced log holds them.
     pub(crate) synced_words: Option<Bytes>,
     pub(crate) snapshot: Option<Bytes>,
@@ -74,7 +81,6 @@ pub(crate) struct LogState {
     pub(crate) new_key: Option<Digest>,
     pub(crate) new_blobs: Vec<(u64, [u8; 32])>,
     pub(crate) runs: Option<Arc<Vec<(u64, RunHead)>>>,
-    tick: u64,
 }
 
 impl LogState {
@@ -84,15 +90,17 @@ impl LogState {
         let before = first.saturating_sub(1);
         let row = CoreRow { first, version: before, commit: none, created: 0, updated: 0, messages: 0 };
         Self {
-            row,
-            synced_row: row,
             queued: before,
-            unsettled: 0,
             written: before,
             synced: before,
+            tick: 0,
+            unsettled: 0,
+            is_dirty: false,
+            row,
             flushed: before,
             recent: VecDeque::new(),
             words: None,
+            synced_before: row,
             synced_words: None,
             snapshot: None,
             claims: Vec::new(),
@@ -101,7 +109,6 @@ impl LogState {
             new_key: None,
             new_blobs: Vec::new(),
             runs: None,
-            tick: 0,
         }
     }
 
@@ -110,7 +117,6 @@ impl LogState {
         let version = row.version;
         Self {
             row,
-            synced_row: row,
             queued: version,
             written: version,
             synced: version,
@@ -128,6 +134,35 @@ impl LogState {
         self.row.version >= self.row.first
     }
 
+    /// As the synced log holds it: behind [`Self::row`] while the newest records may still be lost.
+    pub(crate) fn synced_row(&self) -> CoreRow {
+        if self.synced == self.row.version { self.row } else { self.synced_before }
+    }
+
+    /// Takes in a job's last state. `spot`: where it was written, if it was.
+    fn advance(&mut self, job: &Job, spot: Option<Spot>) {
+        let is_synced = spot.is_some_and(|spot| spot.is_synced);
+        if self.synced == self.row.version && !is_synced {
+            self.synced_before = self.row;
+        }
+        let created = if job.begins { job.row.created } else { self.row.created };
+        self.row = CoreRow { first: self.row.first, created, ..job.row };
+        if job.words.is_some() {
+            self.words.clone_from(&job.words);
+        }
+    }
+
+    /// All up to a version is synced, with this row and, if they changed, these words.
+    fn synced(&mut self, row: CoreRow, words: Option<Bytes>) {
+        self.synced = row.version;
+        if self.synced < self.row.version {
+            self.synced_before = row;
+        }
+        if words.is_some() {
+            self.synced_words = words;
+        }
+    }
+
     pub(crate) fn head(&self) -> Head {
         Head { version: self.row.version, commit: self.row.commit, first: self.row.first }
     }
@@ -142,10 +177,31 @@ impl LogState {
         }
     }
 
+    fn mark(&mut self, session: SessionId, dirty: &mut Vec<SessionId>) {
+        if !std::mem::replace(&mut self.is_dirty, true) {
+            dirty.push(session);
+        }
+    }
+
     /// The place of a recent record.
     pub(crate) fn recent_mut(&mut self, seq: u64) -> Option<&mut Place> {
         let at = usize::try_from(seq.checked_sub(self.flushed + 1)?).ok()?;
         self.recent.get_mut(at)
+    }
+}
+
+/// Where a job was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+    /// So is everything before it.
+    pub(crate) is_synced: bool,
+}
+
+impl Spot {
+    fn place(self, within: Locator) -> Place {
+        Place::Disk(Locator { segment: self.segment, offset: self.offset + within.offset, ..within })
     }
 }
 
@@ -192,9 +248,9 @@ impl Job {
 /// All sessions, and the queue of appends.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    pub(crate) sessions: HashMap<SessionId, LogState>,
+    pub(crate) sessions: HashMap<SessionId, LogState, IdHashing>,
     pub(crate) keys: HashMap<Digest, SessionId>,
-    waiters: HashMap<SessionId, Vec<Waiter>>,
+    waiters: HashMap<SessionId, Vec<Waiter>, IdHashing>,
     changes: BTreeMap<u64, SessionId>,
     tick: u64,
     pub(crate) queue: VecDeque<Job>,
@@ -203,7 +259,7 @@ pub(crate) struct Ledger {
     /// Bytes of the frames of both.
     pub(crate) queued_bytes: usize,
     /// Sessions with something that the index does not hold.
-    pub(crate) dirty: HashSet<SessionId>,
+    dirty: Vec<SessionId>,
     pub(crate) recent_records: usize,
     /// Everything before this position of the log is synced, and known here.
     pub(crate) applied: u64,
@@ -276,7 +332,9 @@ impl Ledger {
         let first = job.records.first().map_or(1, |(seq, _)| *seq);
         let log = self.sessions.entry(job.session).or_insert_with(|| LogState::new(first));
         log.queued = job.row.version;
-        log.claims.extend(claims);
+        if !claims.is_empty() {
+            log.claims.extend(claims);
+        }
         if let Some(key) = job.key {
             self.keys.insert(key, job.session);
         }
@@ -293,70 +351,69 @@ impl Ledger {
         if self.bodies.keeps(&job) { self.bodies.hold(job) } else { self.queue.push_back(job) }
     }
 
-    /// Makes a job visible. `at`: segment and offset where its frames were written, if they were.
-    pub(crate) fn show(&mut self, job: &mut Job, at: Option<(u32, u32)>) {
+    /// Makes a job visible. `spot`: where its frames were written, if they were.
+    pub(crate) fn show(&mut self, job: &mut Job, spot: Option<Spot>) {
         self.tick += 1;
         let tick = self.tick;
         let Some(log) = self.sessions.get_mut(&job.session) else { return };
         for (_, within) in &job.records {
-            log.recent.push_back(match at {
-                Some((segment, offset)) => Place::Disk(Locator { segment, offset: offset + within.offset, ..*within }),
+            log.recent.push_back(match spot {
+                Some(spot) => spot.place(*within),
                 None => {
                     let start = within.offset as usize;
-                    Place::Memory(*within, job.frames.slice(start..start + within.length as usize))
+                    Place::Memory(*within, Box::new(job.frames.slice(start..start + within.length as usize)))
                 }
             });
         }
         self.recent_records += job.records.len();
-        log.row = CoreRow { first: log.row.first, created: log.row.created, ..job.row };
-        if job.begins {
-            log.row.created = job.row.created;
-        }
-        if job.words.is_some() {
-            log.words.clone_from(&job.words);
-        }
+        log.advance(job, spot);
+        job.row = log.row;
         if let Some(snapshot) = job.snapshot.take() {
             log.snapshot = Some(snapshot);
         }
         if job.key.is_some() {
             log.new_key = job.key;
         }
-        log.new_blobs.extend(job.blobs.iter().copied());
+        if !job.blobs.is_empty() {
+            log.new_blobs.extend(job.blobs.iter().copied());
+        }
         job.visible = true;
-        self.dirty.insert(job.session);
+        log.mark(job.session, &mut self.dirty);
         self.changes.remove(&log.tick);
         log.tick = tick;
         if log.words.is_some() {
             self.changes.insert(tick, job.session);
         }
+        if let Some(spot) = spot {
+            log.unsettled = log.unsettled.saturating_sub(1);
+            log.written = job.row.version;
+            if spot.is_synced {
+                log.synced(job.row, job.words.take());
+            }
+        }
         self.wake(job.session);
     }
 
     /// A job was written at a place of the log: it is visible now if it was not before.
-    pub(crate) fn written(&mut self, job: &mut Job, segment: u32, offset: u32) {
-        if job.visible {
-            if let Some(log) = self.sessions.get_mut(&job.session) {
-                for (seq, within) in &job.records {
-                    if let Some(place) = log.recent_mut(*seq) {
-                        *place = Place::Disk(Locator { segment, offset: offset + within.offset, ..*within });
-                    }
+    pub(crate) fn written(&mut self, job: &mut Job, spot: Spot) {
+        job.placed = true;
+        if !job.visible {
+            self.show(job, Some(spot));
+        } else if let Some(log) = self.sessions.get_mut(&job.session) {
+            for (seq, within) in &job.records {
+                if let Some(place) = log.recent_mut(*seq) {
+                    *place = spot.place(*within);
                 }
             }
-        } else {
-            if let Some(log) = self.sessions.get_mut(&job.session) {
-                log.unsettled = log.unsettled.saturating_sub(1);
-            }
-            self.show(job, Some((segment, offset)));
-        }
-        if let Some(log) = self.sessions.get_mut(&job.session) {
             log.written = job.row.version;
+            if spot.is_synced {
+                log.synced(job.row, job.words.take());
+            }
+            self.wake(job.session);
         }
-        self.wake(job.session);
-        job.placed = true;
         self.bodies.named(job);
-        if let Some(log) = self.sessions.get(&job.session) {
-            let row = CoreRow { first: log.row.first, created: log.row.created, ..job.row };
-            self.unsynced.push((job.session, row, job.words.take()));
+        if job.visible && !spot.is_synced {
+            self.unsynced.push((job.session, job.row, job.words.take()));
         }
     }
 
@@ -366,13 +423,47 @@ impl Ledger {
         self.applied = position;
         for (session, row, words) in std::mem::take(&mut self.unsynced) {
             if let Some(log) = self.sessions.get_mut(&session) {
-                log.synced = row.version;
-                log.synced_row = row;
-                if words.is_some() {
-                    log.synced_words = words;
-                }
+                log.synced(row, words);
             }
             self.wake(session);
+        }
+    }
+
+    /// A session has something that the index does not hold.
+    pub(crate) fn mark(&mut self, session: SessionId) {
+        if let Some(log) = self.sessions.get_mut(&session) {
+            log.mark(session, &mut self.dirty);
+        }
+    }
+
+    /// The index holds nothing.
+    pub(crate) fn mark_all(&mut self) {
+        self.sessions.values_mut().for_each(|log| log.is_dirty = true);
+        self.dirty = self.sessions.keys().copied().collect();
+    }
+
+    /// Whether the index holds everything.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.dirty.is_empty()
+    }
+
+    /// The sessions that were marked. What becomes of each is said by [`Self::unmark`] or [`Self::mark_again`].
+    pub(crate) fn marked(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// What a session has for the index is taken now; what comes behind that marks it anew.
+    pub(crate) fn unmark(&mut self, session: SessionId) {
+        if let Some(log) = self.sessions.get_mut(&session) {
+            log.is_dirty = false;
+        }
+    }
+
+    /// Nothing was taken of these sessions after all.
+    pub(crate) fn mark_again(&mut self, sessions: impl IntoIterator<Item = SessionId>) {
+        for session in sessions {
+            self.unmark(session);
+            self.mark(session);
         }
     }
 

@@ -172,7 +172,7 @@ pub(crate) fn read(core: &Core, selection: &Selection, large: Large) -> Result<O
     let mut bytes = 0;
     for (seq, place) in places {
         let frame = match place {
-            Place::Memory(_, frame) => frame.clone(),
+            Place::Memory(_, frame) => Bytes::clone(frame),
             Place::Disk(locator) => piece_of(&pieces, *locator).ok_or(StoreError::Corrupt {
                 session,
                 seq: *seq,

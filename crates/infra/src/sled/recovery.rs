@@ -290,8 +290,7 @@ pub(crate) fn set_index_aside(core: &Core) {
         log.indexed_words = None;
     }
     ledger.recent_records = ledger.sessions.values().map(|log| log.recent.len()).sum();
-    let all: Vec<SessionId> = ledger.sessions.keys().copied().collect();
-    ledger.dirty.extend(all);
+    ledger.mark_all();
 }
 
 struct File {
@@ -448,8 +447,8 @@ impl<'a> Replay<'a> {
             };
             log.recent.push_back(Place::Disk(Locator::LOST));
             ledger.recent_records += 1;
-            ledger.dirty.insert(session);
             advance(log, seq);
+            ledger.mark(session);
         }
     }
 
@@ -474,11 +473,12 @@ impl<'a> Replay<'a> {
                 if header.seq == log.row.version {
                     log.row.commit = header.commit;
                 }
-                log.synced_row = log.row;
             }
             return;
         }
         self.records += 1;
+        ledger.mark(header.session);
+        let Some(log) = ledger.sessions.get_mut(&header.session) else { return };
         while log.row.version + 1 < header.seq {
             let lost = log.row.version + 1;
             log.recent.push_back(Place::Disk(Locator::LOST));
@@ -487,7 +487,6 @@ impl<'a> Replay<'a> {
         }
         log.recent.push_back(Place::Disk(locator));
         ledger.recent_records += 1;
-        ledger.dirty.insert(header.session);
         log.row.commit = header.commit;
         advance(log, header.seq);
         if header.flags & BLOB != 0
@@ -503,7 +502,6 @@ impl<'a> Replay<'a> {
                 log.row.created = trailer.updated;
             }
         }
-        log.synced_row = log.row;
         for (tag, field) in frame.fields() {
             match tag {
                 WORDS => {
@@ -531,7 +529,6 @@ fn advance(log: &mut LogState, version: u64) {
     log.queued = version;
     log.written = version;
     log.synced = version;
-    log.synced_row = log.row;
 }
 
 /// Sets large bodies aside that no record names: their append was never finished, as far as this log tells. They are not deleted, because

@@ -19,7 +19,7 @@ use sessions_ports::{BackendError, BackendErrorKind, Committed, Durability, Stor
 use super::{
     core::Core,
     frame::{self, FrameHeader, MARK, Trailer},
-    ledger::Job,
+    ledger::{Job, Spot},
     segment::{self, NotMade, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
 };
 
@@ -104,8 +104,8 @@ impl Writer {
         let core = &self.core;
         let mut ledger = core.lock();
         loop {
-            let fresh = ledger.queue.iter().any(|job| !job.visible);
-            if !ledger.queue.is_empty() && (!starving || fresh || ledger.closing) {
+            let is_fresh = |job: &Job| !job.visible;
+            if !ledger.queue.is_empty() && (!starving || ledger.closing || ledger.queue.iter().any(is_fresh)) {
                 break;
             }
             if (ledger.closing && ledger.bodies.is_empty()) || (ledger.sync_wanted && !starving) {
@@ -128,6 +128,10 @@ impl Writer {
         }
         if ledger.queue.is_empty() && ledger.bodies.is_empty() && ledger.closing {
             return None;
+        }
+        if ledger.queued_bytes <= BATCH_BYTES && ledger.bodies.is_empty() {
+            ledger.queued_bytes = 0;
+            return Some(std::mem::take(&mut ledger.queue));
         }
         let mut batch = VecDeque::new();
         let mut bytes = 0;
@@ -213,7 +217,7 @@ impl Writer {
                 // A record is never visible before one of its log that waits for the sync.
                 in_order = in_order && before_sync(job);
                 if in_order {
-                    ledger.written(job, self.segment.number, place);
+                    ledger.written(job, Spot { segment: self.segment.number, offset: place, is_synced: false });
                     answer(job, Durability::Process);
                     job.done = None;
                 }
@@ -252,13 +256,14 @@ impl Writer {
             return Err(Trouble::Fatal);
         }
         let mut ledger = self.core.lock();
+        // What was written before comes before in its log.
+        ledger.synced(self.segment.base + u64::from(self.at));
         for job in &mut written {
             if !job.placed {
-                ledger.written(job, self.segment.number, offset);
+                ledger.written(job, Spot { segment: self.segment.number, offset, is_synced: true });
             }
             offset += u32::try_from(job.frames.len()).unwrap_or(0);
         }
-        ledger.synced(self.segment.base + u64::from(self.at));
         drop(ledger);
         for job in &mut written {
             answer(job, Durability::Disk);
