@@ -5,6 +5,8 @@
 //!
 //! Must not know: messages beyond the tool calls that wait for an answer, or where the log is kept.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -84,25 +86,32 @@ pub struct View {
     version: u64,
     commit: CommitHash,
     tree: Tree,
-    words: Words,
+    standing: Standing,
+    /// Shared by clones: it is most of a view, and an append neither reads nor changes it.
+    about: Arc<About>,
 }
 
-/// Everything of a view that is not hot: kept as JSON in a snapshot.
+/// What nearly every record changes: kept as JSON in a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Words {
+struct Standing {
     head: u64,
     depth: u64,
     redo: Option<u64>,
     open: OpenCalls,
+    status: SessionStatus,
+    updated: Moment,
+    lost: u64,
+}
+
+/// What is known of a session as a whole: kept as JSON in a snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct About {
     key: Option<SessionKey>,
     described: Described,
     origin: Origin,
-    status: SessionStatus,
     fork: Option<ForkPoint>,
     source: Option<ImportSource>,
     created: Moment,
-    updated: Moment,
-    lost: u64,
     #[serde(default)]
     tenant: String,
 }
@@ -134,22 +143,24 @@ impl View {
             version: seq,
             commit,
             tree,
-            words: Words {
+            standing: Standing {
                 head,
                 depth,
                 redo: None,
                 open: if head == 0 { OpenCalls::Known(Vec::new()) } else { OpenCalls::Unknown },
+                status: SessionStatus::Active,
+                updated: stamp.at,
+                lost: 0,
+            },
+            about: Arc::new(About {
                 key: created.key.clone(),
                 described: created.described.clone(),
                 origin: created.origin.clone(),
-                status: SessionStatus::Active,
                 fork: created.fork.clone(),
                 source: created.source.clone(),
                 created: stamp.at,
-                updated: stamp.at,
-                lost: 0,
                 tenant: stamp.actor.tenant.clone(),
-            },
+            }),
         })
     }
 
@@ -165,32 +176,32 @@ impl View {
             Event::Created(_) => return Err(InvalidHistory::SecondBeginning { seq }),
             Event::Appended(appended) => self.apply_message(seq, appended)?,
             Event::Cleared(_) => {
-                self.tree.add(seq, self.words.head, true)?;
+                self.tree.add(seq, self.standing.head, true)?;
                 self.stand_at(seq, 0, OpenCalls::Known(Vec::new()));
-                self.words.redo = None;
+                self.standing.redo = None;
             }
             Event::Lost => {
                 let parent = self.tree.last();
                 self.tree.add(seq, parent, false)?;
-                if self.words.head == parent {
-                    self.stand_at(seq, self.words.depth, OpenCalls::Unknown);
+                if self.standing.head == parent {
+                    self.stand_at(seq, self.standing.depth, OpenCalls::Unknown);
                 }
-                self.words.lost += 1;
+                self.standing.lost += 1;
             }
             Event::Moved(moved) => {
                 if moved.to != 0 && self.tree.run_of(moved.to).is_none() {
                     return Err(InvalidHistory::MovedNowhere { seq, to: moved.to });
                 }
-                self.words.redo = match moved.cause {
-                    MoveCause::Undo => self.words.redo.or(Some(self.words.head)),
-                    MoveCause::Redo => self.words.redo.filter(|tip| *tip != moved.to),
+                self.standing.redo = match moved.cause {
+                    MoveCause::Undo => self.standing.redo.or(Some(self.standing.head)),
+                    MoveCause::Redo => self.standing.redo.filter(|tip| *tip != moved.to),
                     MoveCause::Checkout => None,
                 };
                 let open = if moved.to == 0 { OpenCalls::Known(Vec::new()) } else { OpenCalls::Unknown };
                 self.stand_at(moved.to, moved.depth, open);
             }
             Event::Described(described) => {
-                let words = &mut self.words.described;
+                let words = &mut Arc::make_mut(&mut self.about).described;
                 let keep = |new: &Option<String>, old: &mut Option<String>| {
                     if new.is_some() {
                         old.clone_from(new);
@@ -207,7 +218,7 @@ impl View {
         self.version = seq;
         self.commit = commit;
         if stamp.at != Moment::default() {
-            self.words.updated = stamp.at;
+            self.standing.updated = stamp.at;
         }
         Ok(())
     }
@@ -215,7 +226,7 @@ impl View {
     fn apply_message(&mut self, seq: u64, appended: &Appended) -> Result<(), InvalidHistory> {
         let parent = appended.parent.unwrap_or_else(|| self.tree.last());
         self.tree.add(seq, parent, false)?;
-        let open = if parent == self.words.head {
+        let open = if parent == self.standing.head {
             self.open_after(&appended.message, appended.late)
         } else if appended.message.role == MessageRole::Tool {
             OpenCalls::Unknown
@@ -223,12 +234,12 @@ impl View {
             OpenCalls::Known(calls_of(&appended.message))
         };
         self.stand_at(seq, appended.depth, open);
-        self.words.redo = None;
+        self.standing.redo = None;
         Ok(())
     }
 
     fn open_after(&self, message: &Message, late: bool) -> OpenCalls {
-        match (&self.words.open, message.role) {
+        match (&self.standing.open, message.role) {
             (open, MessageRole::Tool) if late => open.clone(),
             (OpenCalls::Known(open), MessageRole::Tool) => {
                 let still = open.iter().filter(|id| !message.results().any(|result| result.call_id == **id));
@@ -240,14 +251,14 @@ impl View {
     }
 
     fn stand_at(&mut self, head: u64, depth: u64, open: OpenCalls) {
-        self.words.head = head;
-        self.words.depth = depth;
-        self.words.open = open;
+        self.standing.head = head;
+        self.standing.depth = depth;
+        self.standing.open = open;
     }
 
     /// Fills in the calls that wait for an answer, where the view does not know them (see [`OpenCalls::Unknown`]).
     pub fn set_open_calls(&mut self, calls: Vec<String>) {
-        self.words.open = OpenCalls::Known(calls);
+        self.standing.open = OpenCalls::Known(calls);
     }
 
     /// The session.
@@ -277,12 +288,12 @@ impl View {
 
     /// The element the head stands at (0: before the first).
     pub fn head(&self) -> u64 {
-        self.words.head
+        self.standing.head
     }
 
     /// Messages that are visible.
     pub fn depth(&self) -> u64 {
-        self.words.depth
+        self.standing.depth
     }
 
     /// The tree of messages.
@@ -292,72 +303,72 @@ impl View {
 
     /// Where redo leads in the end, while it can.
     pub fn redo_tip(&self) -> Option<u64> {
-        self.words.redo
+        self.standing.redo
     }
 
     /// Tool calls that wait for an answer.
     pub fn open_calls(&self) -> &OpenCalls {
-        &self.words.open
+        &self.standing.open
     }
 
     /// The host's own key.
     pub fn key(&self) -> Option<&SessionKey> {
-        self.words.key.as_ref()
+        self.about.key.as_ref()
     }
 
     /// Title, description and tags.
     pub fn described(&self) -> &Described {
-        &self.words.described
+        &self.about.described
     }
 
     /// Where the session was made.
     pub fn origin(&self) -> &Origin {
-        &self.words.origin
+        &self.about.origin
     }
 
     /// The state of life.
     pub fn status(&self) -> SessionStatus {
-        self.words.status
+        self.standing.status
     }
 
     /// The place the session was forked from.
     pub fn fork(&self) -> Option<&ForkPoint> {
-        self.words.fork.as_ref()
+        self.about.fork.as_ref()
     }
 
     /// The file the session was imported from.
     pub fn source(&self) -> Option<&ImportSource> {
-        self.words.source.as_ref()
+        self.about.source.as_ref()
     }
 
     /// When the session was made.
     pub fn created(&self) -> Moment {
-        self.words.created
+        self.about.created
     }
 
     /// When the last record was appended.
     pub fn updated(&self) -> Moment {
-        self.words.updated
+        self.standing.updated
     }
 
     /// The tenant it belongs to.
     pub fn tenant(&self) -> &str {
-        &self.words.tenant
+        &self.about.tenant
     }
 
     /// Records that were damaged and set aside by a repair.
     pub fn lost(&self) -> u64 {
-        self.words.lost
+        self.standing.lost
     }
 
     /// The first sequence number that is the session's own and not inherited.
     pub fn first_own(&self) -> u64 {
-        self.words.fork.as_ref().map_or(1, |fork| fork.at + 1)
+        self.about.fork.as_ref().map_or(1, |fork| fork.at + 1)
     }
 
     /// Who holds a record: the session itself, or an owner of what it inherited.
     pub fn owner_of(&self, seq: u64) -> SessionId {
-        let inherited = self.words.fork.iter().flat_map(|fork| &fork.owners).find(|(_, last)| seq <= *last);
+        let inherited = self.about.fork.iter().flat_map(|fork| &fork.owners).find(|(_, last)| seq <= *last);
         inherited.map_or(self.session, |(owner, _)| *owner)
     }
 
@@ -365,7 +376,7 @@ impl View {
     pub fn owners_up_to(&self, at: u64) -> Vec<(SessionId, u64)> {
         let mut owners = Vec::new();
         let mut reached = 0;
-        let inherited = self.words.fork.iter().flat_map(|fork| &fork.owners);
+        let inherited = self.about.fork.iter().flat_map(|fork| &fork.owners);
         for (owner, last) in inherited.copied().chain([(self.session, self.version)]) {
             if reached < at {
                 reached = last.min(at);
@@ -392,8 +403,8 @@ impl View {
             put(&mut out, run.first - run.branch);
             before = run.last;
         }
-        // `Words` has no map with keys that are not strings, so it always serialises.
-        out.extend(serde_json::to_vec(&self.words).unwrap_or_default());
+        // Neither has a map with keys that are not strings, so they always serialise.
+        out.extend(serde_json::to_vec(&(&self.standing, &*self.about)).unwrap_or_default());
         out
     }
 
@@ -419,8 +430,9 @@ impl View {
             runs.push(Run { first, last, parent, branch, cleared: length & 1 == 1 });
             before = last;
         }
-        let words = serde_json::from_slice(rest).ok()?;
-        Some(Self { session, lineage, version, commit, tree: Tree::from_runs(runs), words })
+        let (standing, about): (Standing, About) = serde_json::from_slice(rest).ok()?;
+        let tree = Tree::from_runs(runs);
+        Some(Self { session, lineage, version, commit, tree, standing, about: Arc::new(about) })
     }
 }
 
@@ -428,7 +440,7 @@ fn calls_of(message: &Message) -> Vec<String> {
     message.calls().map(|call| call.call_id.clone()).collect()
 }
 
-const SNAPSHOT_FORMAT: u8 = 1;
+const SNAPSHOT_FORMAT: u8 = 2;
 
 /// LEB128, as in DWARF: seven bits a byte, least significant first.
 fn put(out: &mut Vec<u8>, mut value: u64) {
@@ -570,12 +582,23 @@ mod tests {
         let (a, b) = (SessionId::from_bytes([8; 16]), SessionId::from_bytes([9; 16]));
         let owners = vec![(a, 10), (b, 20)];
         view.version = 30;
-        view.words.fork =
+        Arc::make_mut(&mut view.about).fork =
             Some(ForkPoint { parent: b, at: 20, commit: CommitHash::ZERO, head: 0, depth: 0, owners, last: None });
         assert_eq!(view.owners_up_to(5), [(a, 5)]);
         assert_eq!(view.owners_up_to(10), [(a, 10)]);
         assert_eq!(view.owners_up_to(15), [(a, 10), (b, 15)]);
         assert_eq!(view.owners_up_to(25), [(a, 10), (b, 20), (view.session(), 25)]);
         assert_eq!([view.owner_of(10), view.owner_of(11), view.owner_of(21)], [a, b, view.session()]);
+    }
+
+    #[test]
+    fn only_new_words_copy_what_is_known_of_a_session() {
+        let mut view = begun();
+        let before = view.clone();
+        say(&mut view, None);
+        apply(&mut view, Event::Moved(Moved { to: 0, depth: 0, cause: MoveCause::Undo, steps: 1 }));
+        assert!(Arc::ptr_eq(&view.about, &before.about));
+        apply(&mut view, Event::Described(Described { title: Some("new".to_owned()), ..Described::default() }));
+        assert_eq!((view.described().title.as_deref(), &before.described().title), (Some("new"), &None));
     }
 }
