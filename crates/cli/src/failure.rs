@@ -138,6 +138,11 @@ impl Failure {
         self.code
     }
 
+    /// The same, with another hint when the store is locked.
+    pub(crate) fn when_locked(self, hint: &str) -> Self {
+        if self.kind == ErrorKind::Locked.as_str() { Self { hint: Some(hint.to_owned()), ..self } } else { self }
+    }
+
     /// True when there is no store.
     pub(crate) fn is_no_store(&self) -> bool {
         self.kind == Self::NO_STORE

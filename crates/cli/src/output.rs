@@ -184,6 +184,27 @@ impl Output {
     }
 }
 
+/// Waits until whoever reads the results went away, which is not noticed otherwise while there is nothing to print. For ever where the
+/// system does not tell, or where the results go to a file.
+pub(crate) async fn reader_gone() {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+
+        use tokio::{io::Interest, net::unix::pipe::Sender};
+
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        // Unchecked, since it is watched only: whoever writes to it must still be made to wait.
+        let watched = stdout.and_then(Sender::from_owned_fd_unchecked);
+        if let Ok(watched) = watched
+            && watched.ready(Interest::ERROR).await.is_ok()
+        {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// What became of something that was printed.
 fn written(printed: io::Result<()>) -> Result<(), Failure> {
     printed.map_err(|error| Failure::output(&error))

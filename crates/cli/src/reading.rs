@@ -10,7 +10,7 @@ use crate::{
     arguments::{Follow, Show},
     failure::Failure,
     moves::place,
-    output::Style,
+    output::{Style, reader_gone},
     program::Program,
     progress::interrupted,
 };
@@ -54,30 +54,37 @@ async fn show_all(program: &Program, session: &Session) -> Result<(), Failure> {
 
 /// `follow`
 pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failure> {
-    program
-        .with_session(&wish.session, async |_, session| {
-            let mut updates = session.subscribe(wish.from);
-            let interrupt = interrupted();
-            tokio::pin!(interrupt);
-            loop {
-                let update = tokio::select! {
-                    update = updates.next() => update,
-                    // Its only end, so it is no failure.
-                    () = &mut interrupt => return Ok(()),
-                };
-                let update = match update {
-                    Err(SessionError::Store(StoreError::Closed)) => return Ok(()),
-                    update => update?,
-                };
-                match update.message() {
-                    Some(message) => print(program, &message)?,
-                    None if program.out.is_json() => {}
-                    None => print_event(program, update.seq, &update.event)?,
-                }
-                program.out.flush()?;
+    let followed = program.with_session(&wish.session, async |_, session| {
+        program.out.notice("this process has the store now: nobody else can write to it until Ctrl-C ends this");
+        let mut updates = session.subscribe(wish.from);
+        // These are its only ends, so they are no failures.
+        let end = async {
+            tokio::select! {
+                () = interrupted() => {}
+                () = reader_gone() => {}
             }
-        })
-        .await
+        };
+        tokio::pin!(end);
+        loop {
+            let update = tokio::select! {
+                update = updates.next() => update,
+                () = &mut end => return Ok(()),
+            };
+            let update = match update {
+                Err(SessionError::Store(StoreError::Closed)) => return Ok(()),
+                update => update?,
+            };
+            match update.message() {
+                Some(message) => print(program, &message)?,
+                None if program.out.is_json() => {}
+                None => print_event(program, update.seq, &update.event)?,
+            }
+            program.out.flush()?;
+        }
+    });
+    let hint =
+        "a store belongs to one process at a time, so what another one writes cannot be followed: close it there first";
+    followed.await.map_err(|failure| failure.when_locked(hint))
 }
 
 fn print_all(program: &Program, messages: &[StoredMessage]) -> Result<(), Failure> {

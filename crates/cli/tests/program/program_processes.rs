@@ -41,6 +41,33 @@ fn a_second_process_is_told_who_has_the_store() {
 }
 
 #[test]
+fn follow_says_that_somebody_else_has_the_store() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let (mut owner, _stdout) = follower(&desk);
+    let error = desk.run(&["follow", "k", "--json"]).refused(4, "locked");
+    assert!(error["message"].as_str().unwrap().contains(&owner.id().to_string()), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("cannot be followed"), "{error}");
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+}
+
+#[test]
+fn follow_ends_when_its_reader_goes_away() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let mut child = desk.command(&["follow", "k"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    drop(stdout);
+    // Nothing more is written to it: it must notice by itself.
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(0) && !said.contains("error"), "{said}");
+    assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+}
+
+#[test]
 fn follow_ends_well_with_ctrl_c() {
     let desk = Desk::new();
     desk.talk(&["one"]);
