@@ -20,7 +20,9 @@ pub enum SessionError {
         session: SessionId,
     },
     /// No session answers to this name.
-    #[error("no session has this id, key or beginning of an id; list the sessions to see them")]
+    #[error(
+        "no session has this id or key, or an id that begins so (at least 6 characters); list the sessions to see them"
+    )]
     NoSuchName,
     /// Several sessions answer to this beginning of an id.
     #[error("{matches} sessions have an id that begins so; give more characters")]
@@ -28,8 +30,8 @@ pub enum SessionError {
         /// How many.
         matches: usize,
     },
-    /// The beginning of an id is too short to stand for one.
-    #[error("this names no session; an id has 26 characters, its beginning at least 6, and a key is given whole")]
+    /// What was said to be the beginning of an id is too short to stand for one.
+    #[error("this is too short for the beginning of an id; give at least 6 of its 26 characters")]
     NameTooShort,
     /// Not an id.
     #[error(transparent)]

@@ -13,7 +13,8 @@ impl SessionManager {
     /// Finds by exact id, then exact key, then the beginning of an id (at least 6 characters). `id:` and `key:` force one of them.
     ///
     /// # Errors
-    /// [`SessionError::NoSuchName`], [`SessionError::AmbiguousName`], [`SessionError::NameTooShort`], and the store's.
+    /// [`SessionError::NoSuchName`], [`SessionError::AmbiguousName`], [`SessionError::NameTooShort`] for less than 6 characters behind `id:`,
+    /// what is wrong with an id or a key, and the store's.
     pub async fn find(&self, name: &str) -> Result<Session, SessionError> {
         if let Some(id) = name.strip_prefix("id:") {
             return match id.parse::<SessionId>() {
@@ -35,7 +36,8 @@ impl SessionManager {
         if let Some(session) = self.by_key(Some(&key)).await? {
             return Ok(session);
         }
-        self.by_prefix(name).await
+        // Any word may be a key, so a short one is unknown and not wrong.
+        if name.len() < SHORTEST_PREFIX { Err(SessionError::NoSuchName) } else { self.by_prefix(name).await }
     }
 
     async fn by_prefix(&self, prefix: &str) -> Result<Session, SessionError> {

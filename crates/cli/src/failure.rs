@@ -5,7 +5,7 @@
 use std::io;
 
 use serde::Serialize;
-use sessions_api::{ErrorKind, RuleViolation, SessionError, StoreError};
+use sessions_api::{BackendErrorKind, ErrorKind, RuleViolation, SessionError, StoreError};
 
 /// A failed command.
 #[derive(Debug)]
@@ -140,7 +140,12 @@ impl Failure {
 
     /// The same, with another hint when the store is locked.
     pub(crate) fn when_locked(self, hint: &str) -> Self {
-        if self.kind == ErrorKind::Locked.as_str() { Self { hint: Some(hint.to_owned()), ..self } } else { self }
+        if self.kind == ErrorKind::Locked.as_str() { self.with_hint(hint) } else { self }
+    }
+
+    /// The same, with another hint.
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
+        Self { hint: Some(hint.to_owned()), ..self }
     }
 
     /// True when there is no store.
@@ -165,6 +170,9 @@ impl Failure {
     }
 }
 
+/// What to do about a path that is not what it should be.
+const PATH_HINT: &str = "name the folder of a store, or one that does not exist yet, in a folder that does";
+
 fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Invalid => Failure::USAGE,
@@ -179,7 +187,7 @@ fn code_of(kind: ErrorKind) -> u8 {
 /// What to do about what the system says, which gives no hints.
 fn hint_of(kind: &str) -> Option<&'static str> {
     match kind {
-        "usage" => Some("name the folder of a store, or one that does not exist yet, in a folder that does"),
+        "usage" => Some("see --help"),
         "not_allowed" => Some("use an account that may read and write there, or another path"),
         "no_space" => Some("free some space and retry; nothing acknowledged was lost"),
         "damaged" => Some("run `verify` to see all damage"),
@@ -206,7 +214,11 @@ impl From<SessionError> for Failure {
             SessionError::Store(_) | SessionError::Conflict { .. } | SessionError::Entropy(_) => true,
             _ => false,
         };
-        Self { ends_the_input, ..Self::told_by(kind, &error, code) }
+        let failure = Self::told_by(kind, &error, code);
+        let is_path =
+            matches!(&error, SessionError::Store(StoreError::Backend(error)) if error.kind == BackendErrorKind::Path);
+        let hint = if is_path { Some(PATH_HINT.to_owned()) } else { failure.hint.clone() };
+        Self { ends_the_input, hint, ..failure }
     }
 }
 

@@ -45,7 +45,8 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
     let only: Option<SessionId> = match wish.session.as_deref() {
         Some(name) => {
             let id = name.strip_prefix("id:").unwrap_or(name);
-            Some(id.parse().map_err(SessionError::InvalidId)?)
+            let hint = "give the session's whole id, as `list` shows it: a store that is checked is not opened to look up keys";
+            Some(id.parse().map_err(|error| Failure::from(SessionError::InvalidId(error)).with_hint(hint))?)
         }
         None => None,
     };

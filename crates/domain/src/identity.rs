@@ -23,7 +23,7 @@ pub enum InvalidId {
         length: usize,
     },
     /// A character is outside Crockford's base 32.
-    #[error("character {position} of the id is not one of 0-9 A-Z without I, L, O, U")]
+    #[error("character {position} of the id is not one of 0-9 A-Z without I, L, O, U; copy it as it is shown")]
     BadCharacter {
         /// Place of the first bad character, counted from 1.
         position: usize,

@@ -179,13 +179,17 @@ fn ids_and_keys_of_every_wrong_form() {
     let id = desk.one(&["info", "k"])["id"].as_str().unwrap().to_owned();
     let long = "x".repeat(257);
     let usage: [&str; 9] =
-        ["", "x", "abcde", &long, "id:", "id:01ARZ", "key:", "id:../../../../../etc/passwd0", "key:a\nb"];
+        ["", "a\nb", &long, "id:", "id:01ARZ", "id:x", "key:", "id:../../../../../etc/passwd0", "key:a\nb"];
     for name in usage {
-        desk.run(&["info", name, "--json"]).error();
-        assert_eq!(desk.run(&["info", name, "--json"]).code, 2, "{name:?}");
+        desk.run(&["info", name, "--json"]).refused(2, "usage");
     }
     for name in [
         "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "x",
+        "abcde",
+        &id[..5],
+        "id:ZZZZZZ",
+        "key:x",
         "unknown-key",
         "key:unknown",
         "id:01ARZ3NDEKTSV4RRFFQ69G5FAV",
@@ -194,13 +198,16 @@ fn ids_and_keys_of_every_wrong_form() {
     ] {
         desk.run(&["info", name, "--json"]).refused(3, "not_found");
     }
-    for name in [id.as_str(), &id.to_lowercase(), &format!("id:{id}"), "k", "key:k", &id[..24]] {
+    desk.one(&["new", "--key", &id[..8]]);
+    assert_eq!(desk.one(&["info", &id[..8]])["key"], id[..8], "a key comes before the beginning of an id");
+    let forced = [format!("id:{id}"), format!("id:{}", &id[..24]), format!("id:{}", &id[..24].to_lowercase())];
+    for name in [&id, &id.to_lowercase(), &forced[0], &forced[1], &forced[2], "k", "key:k", &id[..24]] {
         assert_eq!(desk.one(&["info", name])["id"].as_str(), Some(id.as_str()), "{name}");
     }
     for key in ["", &long, "a\u{7}b"] {
         assert_eq!(desk.run(&["new", "--key", key, "--json"]).code, 2, "{key:?}");
     }
-    assert_eq!(desk.json(&["list"]).len(), 1);
+    assert_eq!(desk.json(&["list"]).len(), 2);
 }
 
 #[test]
