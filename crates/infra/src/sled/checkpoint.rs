@@ -47,13 +47,37 @@ struct Part {
     blobs: Vec<(u64, [u8; 32])>,
 }
 
+/// Lets nobody wait for what will not happen any more, however the thread ends.
+struct Ending<'a>(&'a Core);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.mended.send_replace(u64::MAX);
+    }
+}
+
+/// Throws the index away that failed somebody who read, unless that has happened. `true`: there is none now.
+fn answer_failure(core: &Core) -> bool {
+    let Some(failed) = core.lock().failed_index.take() else { return false };
+    let is_this = failed == core.generation.load(Ordering::Acquire);
+    if is_this {
+        super::recovery::set_index_aside(core);
+    }
+    core.mended.send_modify(|count| *count = count.wrapping_add(1));
+    is_this
+}
+
 /// Keeps the index until the store is closed.
 pub(crate) fn run(core: &Arc<Core>) {
+    let _ending = Ending(core);
     let (mut synced, mut tried) = (Instant::now(), Instant::now());
     let mut taken = 0;
     loop {
         let has_index = core.index.read().unwrap_or_else(PoisonError::into_inner).is_some();
         let closing = wait(core, has_index, taken);
+        if answer_failure(core) {
+            tried = Instant::now();
+        }
         taken = core.lock().applied;
         if !has_index && tried.elapsed() >= RETRY {
             tried = Instant::now();
@@ -95,6 +119,9 @@ fn wait(core: &Core, has_index: bool, taken: u64) -> bool {
         if ledger.closed {
             return true;
         }
+        if ledger.failed_index.is_some() {
+            return false;
+        }
         if (has_index && is_full(&ledger, taken)) || (begun.elapsed() >= AGE && !ledger.is_clean()) {
             return false;
         }
@@ -115,9 +142,9 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
     if core.index.read().unwrap_or_else(PoisonError::into_inner).is_none() {
         return Ok(());
     }
-    let (mut left, position, generation): (Vec<SessionId>, u64, u64) = {
+    let (mut left, position): (Vec<SessionId>, u64) = {
         let mut ledger = core.lock();
-        (ledger.marked(), ledger.applied, ledger.generation)
+        (ledger.marked(), ledger.applied)
     };
     loop {
         let mut changes = Changes::default();
@@ -146,10 +173,6 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
             return Err(failure);
         }
         let mut ledger = core.lock();
-        if ledger.generation != generation {
-            // A reader threw the index away meanwhile, and marked everything for the next one.
-            return Ok(());
-        }
         parts.iter().for_each(|part| release(&mut ledger, part));
         if last {
             core.checkpoints.fetch_add(1, Ordering::Relaxed);

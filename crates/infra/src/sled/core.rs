@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use super::{folder::Folder, index::Index, ledger::Ledger};
 
 /// Counters of an open store.
@@ -42,6 +44,10 @@ pub(crate) struct Core {
     pub(crate) index: RwLock<Option<Index>>,
     /// Wakes the thread that keeps the index.
     pub(crate) checkpoint: Condvar,
+    /// Counts the times that the index was thrown away: what was looked up before may be elsewhere since.
+    pub(crate) generation: AtomicU64,
+    /// Counts what was done about an index that failed; [`u64::MAX`] when nothing will be any more.
+    pub(crate) mended: watch::Sender<u64>,
     pub(crate) synced_position: AtomicU64,
     /// Where the last mark of a clean close ends.
     pub(crate) marked_position: AtomicU64,
@@ -66,6 +72,8 @@ impl Core {
             bodies: Condvar::new(),
             index: RwLock::new(index),
             checkpoint: Condvar::new(),
+            generation: AtomicU64::new(0),
+            mended: watch::Sender::new(0),
             synced_position: AtomicU64::new(end),
             marked_position: AtomicU64::new(marked),
             files: Mutex::new(HashMap::new()),
@@ -109,6 +117,17 @@ impl Core {
         patience: Duration,
     ) -> MutexGuard<'a, Ledger> {
         self.checkpoint.wait_timeout(ledger, patience).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Says that the index of a generation failed, and waits until something was done about it. That is not done here, because it reads the
+    /// whole log.
+    pub(crate) async fn mend_index(&self, generation: u64) {
+        let mut mended = self.mended.subscribe();
+        let before = *mended.borrow_and_update();
+        self.lock().failed_index = Some(generation);
+        self.checkpoint.notify_all();
+        // The sender is part of this, so there is no error.
+        let _ = mended.wait_for(|count| *count != before || *count == u64::MAX).await;
     }
 
     pub(crate) fn count_write(&self, bytes: usize, commits: usize) {

@@ -427,6 +427,17 @@ impl Index {
         Ok((!view.is_empty()).then(|| Bytes::from(view)))
     }
 
+    /// Damages all that is read while a store runs.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self) {
+        for prefix in [RUN, CLAIM, VIEW] {
+            for key in self.db.scan_prefix([prefix]).keys() {
+                self.db.insert(key.unwrap(), b"spoilt").unwrap();
+            }
+        }
+        self.read_runs.lock().unwrap().clear();
+    }
+
     pub(crate) fn knows_blob(&self, hash: [u8; 32]) -> Result<bool, IndexFailure> {
         contained(|| self.db.contains_key(key(BLOB, &[&hash])))
     }

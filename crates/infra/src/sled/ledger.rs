@@ -263,8 +263,8 @@ pub(crate) struct Ledger {
     pub(crate) recent_records: usize,
     /// Everything before this position of the log is synced, and known here.
     pub(crate) applied: u64,
-    /// Counts the times that the index was thrown away, so that a checkpoint notices one that came between.
-    pub(crate) generation: u64,
+    /// The generation of an index that failed somebody who read.
+    pub(crate) failed_index: Option<u64>,
     /// Written and not synced: session, and the row and words it has then.
     unsynced: Vec<(SessionId, CoreRow, Option<Bytes>)>,
     pub(crate) sync_wanted: bool,

@@ -263,9 +263,9 @@ impl SledStore {
         Ok((job, claims))
     }
 
-    fn check_claims(&self, commit: &Commit) -> Result<(), StoreError> {
+    async fn check_claims(&self, commit: &Commit) -> Result<(), StoreError> {
         for claim in &commit.claims {
-            let known = reader::ask(self.core(), |index| index.claim(commit.session, claim.key));
+            let known = reader::look_up(self.core(), |core| reader::claim(core, commit.session, claim.key)).await?;
             if known.is_some() {
                 return Err(StoreError::Malformed { what: "an idempotency key is claimed twice" });
             }
@@ -314,7 +314,7 @@ impl SessionLog for SledStore {
         // The ledger is asked before the index: a claim only ever moves from the first to the second.
         if !commit.claims.is_empty() {
             self.core().lock().admit(&commit)?;
-            self.check_claims(&commit)?;
+            self.check_claims(&commit).await?;
         }
         let (mut job, claims) = self.encode(&mut commit)?;
         let (done, outcome) = oneshot::channel();
@@ -343,7 +343,7 @@ impl SessionLog for SledStore {
     }
 
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
-        let selection = reader::select(self.core(), session, &range)?;
+        let selection = reader::look_up(self.core(), |core| reader::select(core, session, &range)).await?;
         if selection.bytes <= reader::INLINE_BYTES
             && let Some(page) = reader::read(self.core(), &selection, reader::Large::Leave)?
         {
@@ -356,48 +356,19 @@ impl SessionLog for SledStore {
     }
 
     async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
-        let (recent, runs, flushed) = {
-            let ledger = self.core().lock();
-            ledger.check_not_closed()?;
-            let Some(log) = ledger.sessions.get(&session).filter(|log| log.exists() && label != 0) else {
-                return Ok(Vec::new());
-            };
-            let hits = (log.flushed + 1..).zip(&log.recent).filter(|(_, place)| place.locator().label == label);
-            let hits: Vec<u64> = hits.map(|(seq, _)| seq).collect();
-            (hits, log.runs.clone(), log.flushed)
-        };
-        let runs = match runs {
-            Some(runs) => runs,
-            None => {
-                let known = reader::ask(self.core(), |index| index.runs(session).map(Some)).unwrap_or_default();
-                let known = Arc::new(known);
-                let mut ledger = self.core().lock();
-                if let Some(log) = ledger.sessions.get_mut(&session).filter(|log| log.flushed == flushed) {
-                    log.runs = Some(Arc::clone(&known));
-                }
-                known
-            }
-        };
-        let mut found = Vec::new();
-        for (first, head) in runs.iter().filter(|(_, head)| head.min_label <= label && label <= head.max_label) {
-            let run = reader::ask(self.core(), |index| index.run_with(session, *first));
-            let locators = run.map(|(_, locators)| locators).unwrap_or_default();
-            let hits = (*first..).zip(locators.iter()).take(usize::try_from(head.count).unwrap_or(usize::MAX));
-            found.extend(hits.filter(|(_, locator)| locator.label == label).map(|(seq, _)| seq));
-        }
-        found.extend(recent);
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
+        reader::look_up(self.core(), |core| reader::find(core, session, label)).await
     }
 
     async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
-        let recent = {
-            let ledger = self.core().lock();
-            ledger.check_not_closed()?;
-            ledger.sessions.get(&session).and_then(|log| log.snapshot.clone())
+        let snapshot = |core: &Core| {
+            let recent = {
+                let ledger = core.lock();
+                ledger.check_not_closed()?;
+                ledger.sessions.get(&session).and_then(|log| log.snapshot.clone())
+            };
+            if recent.is_some() { Ok(recent) } else { reader::ask(core, |index| index.view(session)) }
         };
-        Ok(recent.or_else(|| reader::ask(self.core(), |index| index.view(session))))
+        reader::look_up(self.core(), snapshot).await
     }
 
     async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError> {
@@ -408,13 +379,7 @@ impl SessionLog for SledStore {
     }
 
     async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
-        let recent = {
-            let ledger = self.core().lock();
-            ledger.check_not_closed()?;
-            let claims = ledger.sessions.get(&session).map(|log| log.claims.as_slice()).unwrap_or_default();
-            claims.iter().find(|(claimed, _)| *claimed == key).map(|(_, claim)| *claim)
-        };
-        Ok(recent.or_else(|| reader::ask(self.core(), |index| index.claim(session, key))))
+        reader::look_up(self.core(), |core| reader::claim(core, session, key)).await
     }
 
     async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {

@@ -2,11 +2,17 @@
 //!
 //! Must not know: the writer.
 
-use std::{collections::HashMap, os::unix::fs::FileExt as _, sync::PoisonError};
+use std::{
+    collections::HashMap,
+    os::unix::fs::FileExt as _,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use sessions_domain::SessionId;
-use sessions_ports::{BackendError, BackendErrorKind, KindFilter, Order, Page, ReadRange, Record, StoreError};
+use sessions_ports::{
+    BackendError, BackendErrorKind, Digest, KindFilter, Order, Page, ReadRange, Record, StoreError, StoredClaim,
+};
 
 use super::{
     bodies,
@@ -16,7 +22,6 @@ use super::{
     index::{Index, IndexFailure},
     ledger::Place,
     locator::Locator,
-    recovery,
 };
 
 /// Records lying together are read in pieces of at most so many bytes.
@@ -37,12 +42,10 @@ pub(crate) struct Selection {
 }
 
 /// Chooses the records of a range, within its bounds.
-pub(crate) fn select(core: &Core, session: SessionId, range: &ReadRange) -> Result<Selection, StoreError> {
+pub(crate) fn select(core: &Core, session: SessionId, range: &ReadRange) -> Result<Selection, Unread> {
     let (first, last) = {
         let ledger = core.lock();
-        if ledger.closed {
-            return Err(StoreError::Closed);
-        }
+        ledger.check_not_closed()?;
         let log = ledger.sessions.get(&session).filter(|log| log.exists());
         let log = log.ok_or(StoreError::NotFound { session })?;
         (range.from.max(log.row.first), range.to.min(log.row.version))
@@ -85,32 +88,24 @@ pub(crate) fn select(core: &Core, session: SessionId, range: &ReadRange) -> Resu
 }
 
 /// The places of records, ascending.
-fn places(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u64, Place)>, StoreError> {
-    for _ in 0..3 {
-        let (flushed, mut recent) = {
-            let ledger = core.lock();
-            let log = ledger.sessions.get(&session).ok_or(StoreError::NotFound { session })?;
-            let skip = usize::try_from(from.saturating_sub(log.flushed + 1)).unwrap_or(usize::MAX);
-            // Skipping goes by position: stepping over what came before would cost as much as it is long.
-            let skip = skip.min(log.recent.len());
-            let recent = (log.flushed + 1 + skip as u64..).zip(log.recent.range(skip..));
-            let recent: Vec<(u64, Place)> =
-                recent.take_while(|(seq, _)| *seq <= to).map(|(seq, place)| (seq, place.clone())).collect();
-            (log.flushed, recent)
-        };
-        if from > flushed {
-            return Ok(recent);
-        }
-        match indexed(core, session, from, to.min(flushed)) {
-            Ok(mut places) => {
-                places.append(&mut recent);
-                return Ok(places);
-            }
-            Err(failure) => give_up_index(core, &failure),
-        }
+fn places(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u64, Place)>, Unread> {
+    let (flushed, mut recent) = {
+        let ledger = core.lock();
+        let log = ledger.sessions.get(&session).ok_or(StoreError::NotFound { session })?;
+        let skip = usize::try_from(from.saturating_sub(log.flushed + 1)).unwrap_or(usize::MAX);
+        // Skipping goes by position: stepping over what came before would cost as much as it is long.
+        let skip = skip.min(log.recent.len());
+        let recent = (log.flushed + 1 + skip as u64..).zip(log.recent.range(skip..));
+        let recent: Vec<(u64, Place)> =
+            recent.take_while(|(seq, _)| *seq <= to).map(|(seq, place)| (seq, place.clone())).collect();
+        (log.flushed, recent)
+    };
+    if from > flushed {
+        return Ok(recent);
     }
-    let reason = "the index failed again and again while reading";
-    Err(BackendError::new(BackendErrorKind::Internal, reason, "see the log of the program").into())
+    let mut places = indexed(core, session, from, to.min(flushed))?;
+    places.append(&mut recent);
+    Ok(places)
 }
 
 fn indexed(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u64, Place)>, IndexFailure> {
@@ -133,25 +128,101 @@ fn indexed(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u
     Ok(places)
 }
 
-/// An index that fails is thrown away; what it knew is read from the log.
-pub(crate) fn give_up_index(core: &Core, failure: &IndexFailure) {
-    tracing::warn!(%failure, "the index is set aside while reading; the log goes on without it");
-    recovery::set_index_aside(core);
+/// Why something was not looked up.
+pub(crate) enum Unread {
+    /// The index failed. It will be thrown away, and what it knew is then in memory.
+    Index(IndexFailure),
+    /// For any other reason.
+    Store(StoreError),
 }
 
-/// Asks the index, and throws it away when it fails.
-pub(crate) fn ask<T>(core: &Core, question: impl Fn(&Index) -> Result<Option<T>, IndexFailure>) -> Option<T> {
-    let answer = {
-        let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().map_or(Ok(None), question)
-    };
-    match answer {
-        Ok(found) => found,
-        Err(failure) => {
-            give_up_index(core, &failure);
-            None
+impl From<IndexFailure> for Unread {
+    fn from(failure: IndexFailure) -> Self {
+        Self::Index(failure)
+    }
+}
+
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Asks the index; while there is none, everything is known elsewhere.
+pub(crate) fn ask<T>(
+    core: &Core,
+    question: impl Fn(&Index) -> Result<Option<T>, IndexFailure>,
+) -> Result<Option<T>, Unread> {
+    let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
+    Ok(slot.as_ref().map_or(Ok(None), question)?)
+}
+
+/// Looks something up in the ledger and in the index, in this order. When the index fails, or is thrown away between the two, it is looked
+/// up again, so what is there is never taken for absent. Nobody is kept waiting but who asked.
+pub(crate) async fn look_up<T>(core: &Core, attempt: impl Fn(&Core) -> Result<T, Unread>) -> Result<T, StoreError> {
+    for _ in 0..3 {
+        let generation = core.generation.load(Ordering::Acquire);
+        let outcome = attempt(core);
+        let is_this = core.generation.load(Ordering::Acquire) == generation;
+        match outcome {
+            Ok(found) if is_this => return Ok(found),
+            Err(Unread::Store(error)) => return Err(error),
+            Err(Unread::Index(failure)) if is_this => {
+                tracing::warn!(%failure, "the index is set aside while reading; the log goes on without it");
+                core.mend_index(generation).await;
+            }
+            Ok(_) | Err(Unread::Index(_)) => {}
         }
     }
+    let reason = "the index failed again and again while reading";
+    Err(BackendError::new(BackendErrorKind::Internal, reason, "see the log of the program").into())
+}
+
+/// The numbers of the records with a label.
+pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u64>, Unread> {
+    let (recent, runs, flushed) = {
+        let ledger = core.lock();
+        ledger.check_not_closed()?;
+        let Some(log) = ledger.sessions.get(&session).filter(|log| log.exists() && label != 0) else {
+            return Ok(Vec::new());
+        };
+        let hits = (log.flushed + 1..).zip(&log.recent).filter(|(_, place)| place.locator().label == label);
+        let hits: Vec<u64> = hits.map(|(seq, _)| seq).collect();
+        (hits, log.runs.clone(), log.flushed)
+    };
+    let runs = match runs {
+        Some(runs) => runs,
+        None => {
+            let known = Arc::new(ask(core, |index| index.runs(session).map(Some))?.unwrap_or_default());
+            let mut ledger = core.lock();
+            if let Some(log) = ledger.sessions.get_mut(&session).filter(|log| log.flushed == flushed) {
+                log.runs = Some(Arc::clone(&known));
+            }
+            known
+        }
+    };
+    let mut found = Vec::new();
+    for (first, head) in runs.iter().filter(|(_, head)| head.min_label <= label && label <= head.max_label) {
+        let run = ask(core, |index| index.run_with(session, *first))?;
+        let locators = run.map(|(_, locators)| locators).unwrap_or_default();
+        let hits = (*first..).zip(locators.iter()).take(usize::try_from(head.count).unwrap_or(usize::MAX));
+        found.extend(hits.filter(|(_, locator)| locator.label == label).map(|(seq, _)| seq));
+    }
+    found.extend(recent);
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+/// What an idempotency key was claimed for.
+pub(crate) fn claim(core: &Core, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, Unread> {
+    let recent = {
+        let ledger = core.lock();
+        ledger.check_not_closed()?;
+        let claims = ledger.sessions.get(&session).map(|log| log.claims.as_slice()).unwrap_or_default();
+        claims.iter().find(|(claimed, _)| *claimed == key).map(|(_, claim)| *claim)
+    };
+    if recent.is_some() { Ok(recent) } else { ask(core, |index| index.claim(session, key)) }
 }
 
 /// What to do with bodies that stand in files of their own.
@@ -273,4 +344,105 @@ fn read_blob(core: &Core, body: &[u8]) -> Option<Bytes> {
     let hash = body.first_chunk::<32>()?;
     let payload = std::fs::read(bodies::path_of(&core.folder.blobs(), hash)).ok()?;
     (super::blob_name(core.folder.id, &payload) == *hash).then(|| Bytes::from(payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use bytes::Bytes;
+    use sessions_domain::Kind;
+    use sessions_ports::{Claim, Commit, Durability, SessionLog as _};
+    use sessions_testkit::Script;
+    use tempfile::TempDir;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::sled::{SledOptions, SledStore};
+
+    const LABEL: u64 = 7;
+
+    /// A store whose index knows one session.
+    async fn store() -> (TempDir, SledStore, Script) {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        let mut script = Script::new(1);
+        let mut commit = script.commit(&[(Kind::CREATED, 0, b"one"), (Kind::APPENDED, LABEL, b"two")]);
+        commit.claims.push(Claim { key: [1; 32], payload: [2; 32], offset: 1 });
+        commit.snapshot = Some(Bytes::from_static(b"a view"));
+        store.commit(commit).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        (ground, store, script)
+    }
+
+    fn spoil(store: &SledStore) {
+        store.core().index.read().unwrap().as_ref().unwrap().spoil();
+    }
+
+    fn all() -> ReadRange {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        ReadRange { from: 1, to: 9, order, kinds, max_records: 9, max_bytes: 1 << 20 }
+    }
+
+    #[tokio::test]
+    async fn what_a_failing_index_knew_is_not_taken_for_absent() {
+        // Each question meets the failure first, on a store of its own.
+        for first in 0..5 {
+            let (_ground, store, mut script) = store().await;
+            let session = script.session();
+            spoil(&store);
+            for question in (first..5).chain(0..first) {
+                match question {
+                    0 => assert_eq!(store.read(session, all()).await.unwrap().records, script.written()),
+                    1 => assert_eq!(store.find(session, LABEL).await.unwrap(), [2]),
+                    2 => assert_eq!(store.claim(session, [1; 32]).await.unwrap().unwrap().seq, 2),
+                    3 => {
+                        let mut again = script.clone().say("the same key again");
+                        again.claims.push(Claim { key: [1; 32], payload: [2; 32], offset: 0 });
+                        let refused = store.commit(again).await;
+                        assert!(matches!(refused, Err(StoreError::Malformed { .. })), "{refused:?}");
+                    }
+                    // A snapshot lives in the index alone, and goes with it.
+                    _ => assert_eq!(store.snapshot(session).await.unwrap(), None),
+                }
+            }
+            store.commit(script.say("it goes on")).await.unwrap();
+            store.close().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn while_a_failed_index_is_thrown_away_others_go_on() {
+        let (_ground, store, script) = store().await;
+        spoil(&store);
+        // Whoever uses the index keeps it from being thrown away.
+        let (held, is_held) = mpsc::channel();
+        let (release, is_released) = mpsc::channel::<()>();
+        let core = Arc::clone(store.core());
+        let user = thread::spawn(move || {
+            let slot = core.index.read().unwrap();
+            held.send(()).unwrap();
+            let _ = is_released.recv();
+            drop(slot);
+        });
+        is_held.recv().unwrap();
+        let reading = store.clone();
+        let session = script.session();
+        let reading = tokio::spawn(async move { reading.read(session, all()).await });
+        while store.core().lock().failed_index.is_none() && store.core().mended.receiver_count() == 0 {
+            yield_now().await;
+        }
+        // On the same thread as the one that waits.
+        let other = Commit { durability: Durability::Disk, ..Script::new(2).say("another session") };
+        store.commit(other).await.unwrap();
+        assert!(store.head(session).await.unwrap().is_some());
+        assert!(!reading.is_finished());
+        release.send(()).unwrap();
+        user.join().unwrap();
+        assert_eq!(reading.await.unwrap().unwrap().records, script.written());
+        store.close().await.unwrap();
+    }
 }

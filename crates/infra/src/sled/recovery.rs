@@ -5,7 +5,12 @@
 //! Must not know: how a running store works.
 
 use std::{
-    collections::HashSet, fmt, fs, io::Write as _, os::unix::fs::FileExt as _, path::PathBuf, sync::PoisonError,
+    collections::HashSet,
+    fmt, fs,
+    io::Write as _,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::{PoisonError, atomic::Ordering},
 };
 
 use bytes::Bytes;
@@ -246,10 +251,10 @@ pub(crate) fn move_index(folder: &Folder) -> Option<()> {
     (moved || is_empty()).then_some(())
 }
 
-/// While the store runs: throws the index away and learns from the log what only the index knew. Who reads waits meanwhile.
+/// While the store runs: learns from the log what only the index knows, and throws that away. Only the thread that keeps the index does
+/// this: nothing goes into it meanwhile. The locks are held only to exchange the one for the other.
 pub(crate) fn set_index_aside(core: &Core) {
-    let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
-    if slot.is_none() {
+    if core.index.read().unwrap_or_else(PoisonError::into_inner).is_none() {
         return;
     }
     let learnt = segment::numbers(&core.folder.log()).and_then(|numbers| {
@@ -267,11 +272,9 @@ pub(crate) fn set_index_aside(core: &Core) {
             return;
         }
     };
-    // The engine may be beyond closing; what it holds is thrown away all the same.
-    let _ = slot.take().map(Index::close);
-    let _ = move_index(&core.folder);
+    let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
     let mut ledger = core.lock();
-    ledger.generation += 1;
+    core.generation.fetch_add(1, Ordering::AcqRel);
     for (session, log) in &mut ledger.sessions {
         let Some(mut whole) = learnt.sessions.remove(session) else { continue };
         let known = usize::try_from(log.flushed + 1 - log.row.first).unwrap_or(0);
@@ -291,6 +294,11 @@ pub(crate) fn set_index_aside(core: &Core) {
     }
     ledger.recent_records = ledger.sessions.values().map(|log| log.recent.len()).sum();
     ledger.mark_all();
+    let failed = slot.take();
+    drop((ledger, slot));
+    // The engine may be beyond closing; what it holds is thrown away all the same.
+    let _ = failed.map(Index::close);
+    let _ = move_index(&core.folder);
 }
 
 struct File {
