@@ -325,7 +325,7 @@ mod tests {
     use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
     use super::*;
-    use crate::sled::{MAX_QUEUED_BYTES, SledOptions, SledStore, blob_name};
+    use crate::sled::{IndexReport, MAX_QUEUED_BYTES, SledOptions, SledStore, blob_name};
 
     async fn store() -> (TempDir, SledStore) {
         let ground = TempDir::new().unwrap();
@@ -448,6 +448,24 @@ mod tests {
             max_bytes: 1,
         };
         assert_eq!(store.read(session, all).await.unwrap().records[0].payload, body);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_body_of_two_records_is_one_file_and_the_index_stays_whole() {
+        let (ground, store) = store().await;
+        let body = Bytes::from(vec![b'x'; 1 << 20]);
+        store.commit(large(1, &body)).await.unwrap();
+        // Into the index once by itself, and once together with another.
+        store.close().await.unwrap();
+        let path = ground.path().join("store");
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        store.commit(large(2, &body)).await.unwrap();
+        store.commit(large(3, &body)).await.unwrap();
+        assert_eq!(files(&store).len(), 1);
+        store.close().await.unwrap();
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        assert_eq!(store.report().index, IndexReport::Opened);
         store.close().await.unwrap();
     }
 }

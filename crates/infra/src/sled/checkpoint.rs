@@ -234,7 +234,7 @@ fn collect(changes: &mut Changes, part: &Part) {
     }
     part.claims.iter().for_each(|(digest, claim)| changes.claim(session, *digest, *claim));
     part.key.iter().for_each(|key| changes.host_key(*key, session));
-    part.blobs.iter().for_each(|(_, hash)| changes.blob(*hash));
+    part.blobs.iter().for_each(|(seq, hash)| changes.blob(*hash, session, *seq));
 }
 
 /// Forgets what the index holds now.

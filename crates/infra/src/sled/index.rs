@@ -198,9 +198,9 @@ impl Changes {
         self.put(key(CLAIM, &[&session.to_bytes(), &digest]), &value, None);
     }
 
-    pub(crate) fn blob(&mut self, hash: [u8; 32]) {
-        // A blob that is named twice is one entry: payloads carry random blinds, so it never is.
-        self.put(key(BLOB, &[&hash]), &[], None);
+    /// A large body, with the record that names it: a copy of a session names the same ones.
+    pub(crate) fn blob(&mut self, hash: [u8; 32], session: SessionId, seq: u64) {
+        self.put(key(BLOB, &[&hash, &session.to_bytes(), &seq.to_be_bytes()]), &[], None);
     }
 
     /// The words of a session in parts; `old`: the ones they replace.
@@ -439,7 +439,7 @@ impl Index {
     }
 
     pub(crate) fn knows_blob(&self, hash: [u8; 32]) -> Result<bool, IndexFailure> {
-        contained(|| self.db.contains_key(key(BLOB, &[&hash])))
+        contained(|| self.db.scan_prefix(key(BLOB, &[&hash])).next().transpose()).map(|found| found.is_some())
     }
 }
 
