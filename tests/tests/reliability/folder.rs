@@ -64,7 +64,8 @@ pub(crate) fn frames(segment: &[u8]) -> Vec<Frame> {
         assert_eq!(&segment[at..at + 4], b"SSN\x01");
         let (flags, body) = (segment[at + 6], u32_at(at + 40));
         let mut end = at + 80 + body;
-        end += if flags & 1 != 0 { 20 } else { 0 };
+        end += if flags & 1 != 0 { 12 } else { 0 };
+        end += if flags & 32 != 0 { 8 } else { 0 };
         end += if flags & 4 != 0 { 4 + u32_at(end) } else { 0 };
         let session = SessionId::from_bytes(segment[at + 8..at + 24].try_into().unwrap());
         let seq = u64::from_le_bytes(segment[at + 24..at + 32].try_into().unwrap());
