@@ -2,7 +2,7 @@
 //!
 //! Must not know: what it does.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use sessions_api::{Durability, MessageRole, SessionStatus, SortBy};
@@ -84,7 +84,7 @@ pub(crate) struct One {
 
 #[derive(Debug, Args)]
 pub(crate) struct New {
-    /// A name of your own, 1 to 256 bytes; a session that has it is opened
+    /// A name of your own, 1 to 256 bytes; a session that has it is opened as it is
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// A title
@@ -164,7 +164,7 @@ pub(crate) struct List {
     #[arg(long, value_enum, default_value_t = Sort::Updated)]
     pub(crate) sort: Sort,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one::<usize>)]
     pub(crate) limit: usize,
     /// Go on where the page before ended
     #[arg(long, value_name = "C")]
@@ -195,10 +195,10 @@ pub(crate) struct Undo {
     /// The session
     pub(crate) session: String,
     /// So many steps (1 if nothing else is said)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>)]
     pub(crate) steps: Option<u64>,
     /// To before the user's message, so many times
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "steps")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>, conflicts_with = "steps")]
     pub(crate) turns: Option<u64>,
     /// To this message, which becomes the last
     #[arg(long, value_name = "MESSAGE", conflicts_with_all = ["steps", "turns"])]
@@ -210,7 +210,7 @@ pub(crate) struct Redo {
     /// The session
     pub(crate) session: String,
     /// So many steps
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one::<u64>)]
     pub(crate) steps: u64,
 }
 
@@ -279,13 +279,13 @@ pub(crate) struct Repair {
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// Writers, each on a session of its own
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one::<usize>)]
     pub(crate) writers: usize,
     /// Messages of all writers together
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = at_least_one::<usize>)]
     pub(crate) messages: usize,
     /// Bytes of a message's text
-    #[arg(long, value_name = "B", default_value_t = 512, value_parser = at_least_one)]
+    #[arg(long, value_name = "B", default_value_t = 512, value_parser = at_least_one::<usize>)]
     pub(crate) size: usize,
 }
 
@@ -324,8 +324,8 @@ fn named<T: Copy, const N: usize>(text: &str, names: [(&str, T); N]) -> Result<T
     found.ok_or_else(|| format!("one of {}", names.map(|(name, _)| name).join(", ")))
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number above 0".to_owned())
+fn at_least_one<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    text.parse().ok().filter(|number| *number > T::from(0)).ok_or_else(|| "a whole number above 0".to_owned())
 }
 
 /// Arguments that ask for no command: help, the version, or a mistake.

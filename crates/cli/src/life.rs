@@ -20,12 +20,18 @@ struct Made<'a> {
     key: Option<&'a SessionKey>,
     version: u64,
     durability: Durability,
+    /// False when a session with the key was there already.
+    created: bool,
 }
 
 /// `new`
 pub(crate) async fn new(program: &Program, wish: New) -> Result<(), Failure> {
     let key = wish.key.map(SessionKey::new).transpose().map_err(sessions_api::SessionError::from)?;
-    let mut new = wish.title.map(NewSession::titled).unwrap_or_default().tags(wish.tags);
+    let mut tags = wish.tags;
+    tags.sort();
+    tags.dedup();
+    let title = wish.title;
+    let mut new = title.clone().map(NewSession::titled).unwrap_or_default().tags(tags.clone());
     if let Some(key) = key.clone() {
         new = new.key(key);
     }
@@ -36,10 +42,20 @@ pub(crate) async fn new(program: &Program, wish: New) -> Result<(), Failure> {
             // Of a session that was there already, its last append may have asked for less.
             opened.session.wait_durable(version, opened.durability).await?;
             let (id, durability) = (opened.session.id(), opened.durability);
-            if program.out.is_json() {
-                return program.out.object(&Made { id, key: key.as_ref(), version, durability });
+            let created = opened.outcome == AppendOutcome::Inserted;
+            if !created {
+                let known = opened.session.summary().await?;
+                let differs = (title.is_some() && title != known.title) || (!tags.is_empty() && tags != known.tags);
+                if differs {
+                    program
+                        .out
+                        .notice("a session with this key was there already: its title and tags stay as they are");
+                }
             }
-            let what = if opened.outcome == AppendOutcome::Inserted { "created" } else { "opened" };
+            if program.out.is_json() {
+                return program.out.object(&Made { id, key: key.as_ref(), version, durability, created });
+            }
+            let what = if created { "created" } else { "opened" };
             program.out.line(&format!("{what} {id} (version {version}, {durability})"))
         })
         .await

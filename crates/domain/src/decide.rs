@@ -53,6 +53,9 @@ pub enum RuleViolation {
     /// JSON of the host nests too deep.
     #[error("JSON in the message nests deeper than {MAX_JSON_DEPTH} levels; flatten it, or keep it in a string")]
     TooDeep,
+    /// A move was asked to go nowhere.
+    #[error("no steps were asked for; ask for at least one")]
+    NoSteps,
     /// Nothing is left to undo.
     #[error("nothing is left to undo")]
     NothingToUndo,
@@ -333,8 +336,11 @@ fn step_back(window: Window<'_>) -> Option<usize> {
 /// Fewer steps than asked are taken, and reported, when no more are left.
 ///
 /// # Errors
-/// [`RuleViolation::NothingToUndo`], or [`RuleViolation::NotOnPath`] for a message that is not there.
+/// [`RuleViolation::NoSteps`], [`RuleViolation::NothingToUndo`], or [`RuleViolation::NotOnPath`] for a message that is not there.
 pub fn undo(view: &View, by: UndoBy, window: Window<'_>) -> Result<Walk<Event>, RuleViolation> {
+    if matches!(by, UndoBy::Steps(0) | UndoBy::Turns(0)) {
+        return Err(RuleViolation::NoSteps);
+    }
     let (mut passed, mut steps, mut turns) = (0_usize, 0_u64, 0_u64);
     loop {
         let rest = window.elements.get(passed..).unwrap_or_default();
@@ -391,8 +397,11 @@ fn depth_of(elements: &[Element], at: usize) -> u64 {
 /// Moves the head back towards where undo came from. `window`: the path from behind the head to the redo tip, oldest first.
 ///
 /// # Errors
-/// [`RuleViolation::NothingToRedo`].
+/// [`RuleViolation::NoSteps`] or [`RuleViolation::NothingToRedo`].
 pub fn redo(view: &View, steps: u64, window: Window<'_>) -> Result<Walk<Event>, RuleViolation> {
+    if steps == 0 {
+        return Err(RuleViolation::NoSteps);
+    }
     if view.redo_tip().is_none() {
         return Err(RuleViolation::NothingToRedo);
     }
@@ -601,6 +610,28 @@ mod tests {
         assert_eq!(session.undo(UndoBy::Steps(1)), Err(RuleViolation::NothingToUndo));
         assert_eq!(session.redo(99), Ok(3));
         assert_eq!(session.redo(1), Err(RuleViolation::NothingToRedo));
+    }
+
+    #[test]
+    fn a_move_of_no_steps_says_so() {
+        let mut session = with_calls();
+        assert_eq!(session.undo(UndoBy::Steps(0)), Err(RuleViolation::NoSteps));
+        assert_eq!(session.undo(UndoBy::Turns(0)), Err(RuleViolation::NoSteps));
+        session.undo(UndoBy::Steps(1)).unwrap();
+        assert_eq!(session.redo(0), Err(RuleViolation::NoSteps));
+    }
+
+    #[test]
+    fn redo_leads_to_where_the_row_of_undos_began_also_when_that_was_a_clear() {
+        let mut session = with_calls();
+        session.apply(clear(&session.view).unwrap());
+        let cleared = session.view.head();
+        assert_eq!(session.undo(UndoBy::Steps(3)), Ok(3));
+        assert_eq!(session.view.depth(), 1);
+        assert_eq!(session.redo(2), Ok(2));
+        assert_eq!(session.view.depth(), 5, "all that was undone but the clear");
+        assert_eq!(session.redo(99), Ok(1));
+        assert_eq!((session.view.head(), session.view.depth()), (cleared, 0));
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub enum By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each says itself; the domain's violations of the same names explain them")]
 pub enum Refusal {
+    NoSteps,
     NothingToUndo,
     NothingToRedo,
     NothingToClear,
@@ -218,6 +219,9 @@ impl Model {
     /// # Errors
     /// When nothing is left to undo, or the message is not there.
     pub fn undo(&mut self, by: By) -> Result<u64, Refusal> {
+        if matches!(by, By::Steps(0) | By::Turns(0)) {
+            return Err(Refusal::NoSteps);
+        }
         let mut kept = self.steps_to(self.head);
         let there = |seq: u64| seq == 0 || kept.iter().flatten().any(|node| node.seq == seq);
         if matches!(by, By::To(seq) if !there(seq)) {
@@ -253,6 +257,9 @@ impl Model {
     /// # Errors
     /// When nothing is left to redo.
     pub fn redo(&mut self, steps: u64) -> Result<u64, Refusal> {
+        if steps == 0 {
+            return Err(Refusal::NoSteps);
+        }
         let tip = self.redo_tip.ok_or(Refusal::NothingToRedo)?;
         let ahead: Vec<u64> = self.steps_ahead(tip);
         let wanted = usize::try_from(steps).unwrap_or(usize::MAX);

@@ -50,6 +50,7 @@ struct World {
 fn refusal(error: &SessionError) -> Option<Refusal> {
     let SessionError::Rule(rule) = error else { return None };
     Some(match rule {
+        RuleViolation::NoSteps => Refusal::NoSteps,
         RuleViolation::NothingToUndo => Refusal::NothingToUndo,
         RuleViolation::NothingToRedo => Refusal::NothingToRedo,
         RuleViolation::NothingToClear => Refusal::NothingToClear,

@@ -261,6 +261,9 @@ fn a_command_line_that_means_nothing() {
         &["list", "--since", "yesterday", "--json"],
         &["show", "k", "--at", "x", "--json"],
         &["undo", "k", "--steps", "1", "--turns", "1", "--json"],
+        &["undo", "k", "--steps", "0", "--json"],
+        &["undo", "k", "--turns", "-1", "--json"],
+        &["redo", "k", "--steps", "0", "--json"],
     ] {
         let ran = desk.run(arguments);
         assert_eq!((ran.code, ran.error()["kind"].as_str()), (2, Some("usage")), "{arguments:?} {ran:?}");

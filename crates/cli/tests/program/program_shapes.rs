@@ -12,6 +12,17 @@ fn new_tells_id_key_version_and_durability() {
     assert_eq!((&made["key"], &made["version"], &made["durability"]), (&json!("user-1"), &json!(1), &json!("disk")));
     let again = desk.one(&["new", "--key", "user-1", "--title", "another"]);
     assert_eq!(again["id"], made["id"]);
+    assert_eq!((&made["created"], &again["created"]), (&json!(true), &json!(false)));
+    let warned = |arguments: &[&str]| desk.run(&[&["new", "--key", "user-1"], arguments].concat()).stderr;
+    for (arguments, warns) in [
+        (&[][..], false),
+        (&["--title", "T"], false),
+        (&["--tag", "b", "--tag", "a"], false),
+        (&["--title", "another"], true),
+        (&["--tag", "c"], true),
+    ] {
+        assert_eq!(warned(arguments).contains("stay as they are"), warns, "{arguments:?}");
+    }
     let about = desk.one(&["info", "user-1"]);
     assert_eq!((&about["title"], &about["tags"]), (&json!("T"), &json!(["a", "b"])));
     assert_eq!(desk.one(&["new"])["key"], json!(null));
