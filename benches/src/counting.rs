@@ -77,6 +77,10 @@ impl SessionLog for CountingStore {
         self.inner.wait(session, version, level).await
     }
 
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        self.inner.settled(session).await
+    }
+
     fn strongest(&self) -> Durability {
         self.inner.strongest()
     }

@@ -190,11 +190,17 @@ impl SessionLog for MapStore {
             let committed = self.committed.notified();
             tokio::pin!(committed);
             committed.as_mut().enable();
-            if let Some(head) = self.with(|state| Ok(state.head(session)))?.filter(|head| head.version >= version) {
+            let head = self.with(|state| Ok(state.head(session)))?.ok_or(StoreError::NotFound { session })?;
+            if head.version >= version {
                 return Ok(head);
             }
             committed.await;
         }
+    }
+
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        // A commit here is through or refused before anybody could ask.
+        self.head(session).await
     }
 
     fn strongest(&self) -> Durability {

@@ -195,7 +195,7 @@ impl Session {
             Queueing::Placed(placed, id) => {
                 let place = Some(placed.last());
                 let receipt = Box::pin(async move {
-                    match placed.through().await {
+                    match session.manager().through(session.lane(), placed).await {
                         Ok(done) => Ok(receipt_of(done, id)),
                         Err(error) => {
                             session.may_retry(&append, error).await?;
@@ -212,7 +212,7 @@ impl Session {
         for _ in 0..MAX_ATTEMPTS {
             match self.placed(append).await? {
                 Queueing::Replayed(receipt) => return Ok(receipt),
-                Queueing::Placed(placed, id) => match placed.through().await {
+                Queueing::Placed(placed, id) => match self.manager().through(self.lane(), placed).await {
                     Ok(done) => return Ok(receipt_of(done, id)),
                     Err(error) => self.may_retry(append, error).await?,
                 },
@@ -268,8 +268,8 @@ impl Session {
 
     /// After a commit that failed: `Ok` when the append is to be decided again, because another was faster.
     async fn may_retry(&self, append: &Append, error: StoreError) -> Result<(), SessionError> {
-        if let StoreError::Conflict { expected, actual } = error {
-            return self.manager().catch_up(self.lane(), expected, actual).await;
+        if let StoreError::Conflict { expected, .. } = error {
+            return self.manager().catch_up(self.lane(), expected).await;
         }
         // Another append with the same key was faster: its receipt is ours.
         if append.idempotency_key.is_some() && self.is_claimed(self.claim_of(append).await?).await? {
@@ -322,8 +322,8 @@ impl Session {
         if key.is_empty() {
             return Err(SessionError::EmptyIdempotencyKey);
         }
-        self.manager().refresh(self.lane()).await?;
-        let (store, lineage) = (self.manager().ports().store.id(), self.view()?.lineage());
+        let lineage = self.fresh_view().await?.lineage();
+        let store = self.manager().ports().store.id();
         let payload = keyed::payload(store, lineage, &append.messages);
         Ok(Some((keyed::idempotency_key(store, lineage, key), payload)))
     }
@@ -340,13 +340,13 @@ impl Session {
         if made.payload != payload {
             return Err(SessionError::KeyReused);
         }
-        store.wait(self.id(), made.version, durability).await?;
-        // The claim may have been of a commit that failed, and another commit then took its place.
+        // The claim may be of a commit that is on its way and fails; another commit may then take its place.
+        store.settled(self.id()).await?;
         if store.claim(self.id(), key).await? != Some(made) {
             return Ok(None);
         }
-        self.manager().refresh(self.lane()).await?;
-        let view = self.view()?;
+        store.wait(self.id(), made.version, durability).await?;
+        let view = self.fresh_view().await?;
         let unknown = SessionError::UnknownVersion { version: made.version, first: 1, last: view.version() };
         let Some(last) = self.manager().read_one(&view, made.version).await? else { return Err(unknown) };
         let head = last.record.commit;
@@ -363,8 +363,7 @@ impl Session {
 
     async fn seq_of(&self, message: Option<MessageId>) -> Result<Option<u64>, SessionError> {
         let Some(id) = message else { return Ok(None) };
-        self.manager().refresh(self.lane()).await?;
-        let view = self.view()?;
+        let view = self.fresh_view().await?;
         Ok(Some(self.manager().read_message(&view, id).await?.record.seq))
     }
 
@@ -381,8 +380,7 @@ impl Session {
                 return Ok(());
             }
             self.lane().quiet().await;
-            self.manager().refresh(self.lane()).await?;
-            let view = self.view()?;
+            let view = self.fresh_view().await?;
             let mut walk = BackWalk::whole(self.manager(), view.clone(), view.head());
             let mut elements: Vec<Element> = Vec::new();
             let open = loop {
@@ -405,8 +403,7 @@ impl Session {
     async fn calls_on_path(&self, messages: &[Message]) -> Result<CallsOnPath, SessionError> {
         let wanted: Vec<&str> = messages.iter().flat_map(Message::results).map(|r| r.call_id.as_str()).collect();
         self.lane().quiet().await;
-        self.manager().refresh(self.lane()).await?;
-        let view = self.view()?;
+        let view = self.fresh_view().await?;
         let mut walk = BackWalk::visible(self.manager(), view.clone(), view.head());
         let (mut found, mut called) = (CallsOnPath::default(), Vec::new());
         while called.len() < wanted.len()

@@ -23,10 +23,17 @@ pub(crate) struct Decided {
 
 pub(crate) type Outcome = Result<Committed, StoreError>;
 
+/// How a queued commit ended, as far as its lane knows.
+enum Ending {
+    Heard(Outcome),
+    /// Whoever listened is gone, with its runtime or by a panic. The store does what it was asked all the same.
+    Unheard,
+}
+
 struct Queued {
     version: u64,
     records: Vec<Decided>,
-    outcome: Option<Outcome>,
+    ending: Option<Ending>,
     waiter: Option<oneshot::Sender<Outcome>>,
 }
 
@@ -62,7 +69,8 @@ impl LaneState {
         self.tail.as_mut().map_or(Ok(()), |tail| apply(tail, records))
     }
 
-    /// Takes in a commit that is queued; the receiver hears when it and all before it are through.
+    /// Takes in a commit that is queued; the receiver hears when it and all before it are through. When nobody could tell how it
+    /// ended, the receiver is let go of without an answer.
     pub(crate) fn enqueue(&mut self, records: Vec<Decided>) -> Result<oneshot::Receiver<Outcome>, InvalidHistory> {
         let version = records.last().map_or(0, |record| record.seq);
         if self.queued.is_empty() {
@@ -72,27 +80,27 @@ impl LaneState {
             apply(tail, &records)?;
         }
         let (waiter, outcome) = oneshot::channel();
-        self.queued.push_back(Queued { version, records, outcome: None, waiter: Some(waiter) });
+        self.queued.push_back(Queued { version, records, ending: None, waiter: Some(waiter) });
         Ok(outcome)
     }
 
-    fn settle(&mut self, version: u64, outcome: Outcome) {
+    fn settle(&mut self, version: u64, ending: Ending) {
         if let Some(queued) = self.queued.iter_mut().find(|queued| queued.version == version) {
-            queued.outcome = Some(outcome);
+            queued.ending = Some(ending);
         }
-        while let Some(outcome) = self.queued.front_mut().and_then(|queued| queued.outcome.take()) {
+        while let Some(ending) = self.queued.front_mut().and_then(|queued| queued.ending.take()) {
             let Some(queued) = self.queued.pop_front() else { break };
-            let through = outcome.is_ok();
+            let through = matches!(ending, Ending::Heard(Ok(_)));
             let applied = match self.settled.as_mut() {
                 Some(settled) if through => apply(settled, &queued.records),
                 _ => Ok(()),
             };
-            if let Some(waiter) = queued.waiter {
+            if let (Some(waiter), Ending::Heard(outcome)) = (queued.waiter, ending) {
                 // Nobody has to wait; a caller that went away changes nothing.
                 let _ = waiter.send(outcome);
             }
             if !through || applied.is_err() {
-                // What is queued behind fails too; each waiter hears it from its own commit.
+                // What is queued behind a failure fails too, and behind what nobody heard of the log knows. Each waiter hears of its own.
                 self.tail = None;
                 self.settled = None;
             }
@@ -129,19 +137,29 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hears what became of a queued commit.
-    pub(crate) fn settle(&self, version: u64, outcome: Outcome) {
-        self.lock().settle(version, outcome);
+    fn settle(&self, version: u64, ending: Ending) {
+        self.lock().settle(version, ending);
         self.changed.notify_waiters();
     }
 
     /// Waits until nothing is queued.
     pub(crate) async fn quiet(&self) {
+        self.until(LaneState::is_quiet).await;
+    }
+
+    /// Waits until the tail is another than the one of `version`, or nothing is queued, so that it can be loaded again.
+    pub(crate) async fn moved_on(&self, version: u64) {
+        let is_another = |state: &LaneState| state.tail.as_ref().is_none_or(|tail| tail.version() != version);
+        self.until(|state| state.is_quiet() || is_another(state)).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&LaneState) -> bool) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
+            // It listens before it looks, so no change falls between.
             changed.as_mut().enable();
-            if self.lock().is_quiet() {
+            if holds(&self.lock()) {
                 return;
             }
             changed.await;
@@ -149,21 +167,28 @@ impl Lane {
     }
 }
 
-impl Lane {
-    /// Waits until the tail is another than the one of `version`, or nothing is queued, so that it can be loaded again.
-    pub(crate) async fn moved_on(&self, version: u64) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            {
-                let state = self.lock();
-                if state.is_quiet() || state.tail.as_ref().is_none_or(|tail| tail.version() != version) {
-                    return;
-                }
-            }
-            changed.await;
-        }
+/// A queued commit of which the lane has to hear. However the task that listens for it ends, the lane goes on.
+///
+/// Dropping it takes the lane's lock.
+pub(crate) struct Settling {
+    lane: Arc<Lane>,
+    version: u64,
+    ending: Ending,
+}
+
+impl Settling {
+    pub(crate) fn new(lane: Arc<Lane>, version: u64) -> Self {
+        Self { lane, version, ending: Ending::Unheard }
+    }
+
+    pub(crate) fn heard(mut self, outcome: Outcome) {
+        self.ending = Ending::Heard(outcome);
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.lane.settle(self.version, std::mem::replace(&mut self.ending, Ending::Unheard));
     }
 }
 
@@ -197,8 +222,8 @@ mod tests {
         vec![Decided { seq, event, stamp: stamp(), commit: CommitHash::ZERO }]
     }
 
-    fn through(version: u64) -> Outcome {
-        Ok(Committed { version, durability: Durability::Disk })
+    fn through(version: u64) -> Ending {
+        Ending::Heard(Ok(Committed { version, durability: Durability::Disk }))
     }
 
     #[test]
@@ -225,11 +250,26 @@ mod tests {
             let mut state = lane.lock();
             (state.enqueue(titled(2)).unwrap(), state.enqueue(titled(3)).unwrap())
         };
-        lane.settle(2, Err(StoreError::Poisoned));
+        lane.settle(2, Ending::Heard(Err(StoreError::Poisoned)));
         assert!(first.try_recv().unwrap().is_err());
         assert!(second.try_recv().is_err());
-        lane.settle(3, Err(StoreError::Poisoned));
+        lane.settle(3, Ending::Heard(Err(StoreError::Poisoned)));
         assert!(second.try_recv().unwrap().is_err());
         assert!(lane.lock().tail.is_none());
+    }
+
+    #[test]
+    fn a_commit_that_nobody_hears_of_lets_the_lane_go_on() {
+        let lane = Arc::new(lane());
+        let (mut first, mut second) = {
+            let mut state = lane.lock();
+            (state.enqueue(titled(2)).unwrap(), state.enqueue(titled(3)).unwrap())
+        };
+        drop(Settling::new(Arc::clone(&lane), 2));
+        assert!(matches!(first.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        assert!(lane.lock().tail.is_none(), "what is in the log is not known");
+        lane.settle(3, through(3));
+        assert!(second.try_recv().unwrap().is_ok());
+        assert!(lane.lock().is_quiet() && lane.lock().tail.is_none());
     }
 }

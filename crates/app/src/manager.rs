@@ -25,7 +25,7 @@ use crate::{
     lane::Lane,
     reading::{decoded, outlined},
     session::Session,
-    transact::{Chain, words_of},
+    transact::{Chain, MAX_ATTEMPTS, words_of},
 };
 
 /// What a manager is given from outside.
@@ -242,17 +242,25 @@ impl SessionManager {
     /// # Errors
     /// The store's.
     pub async fn open_or_create_as(&self, new: NewSession) -> Result<Opened, SessionError> {
+        let (outcome, durability) = (AppendOutcome::Replayed, self.durability());
         if let Some(session) = self.by_key(new.key.as_ref()).await? {
-            return Ok(Opened { session, outcome: AppendOutcome::Replayed, durability: self.durability() });
+            return Ok(Opened { session, outcome, durability });
         }
-        match self.begin(new).await {
-            Ok((session, durability)) => Ok(Opened { session, outcome: AppendOutcome::Inserted, durability }),
-            Err(SessionError::Store(StoreError::KeyTaken { session })) => {
-                self.ports().store.wait(session, 1, Durability::Volatile).await?;
-                let session = self.load(session).await?;
-                Ok(Opened { session, outcome: AppendOutcome::Replayed, durability: self.durability() })
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.begin(new.clone()).await {
+                Ok((session, durability)) => {
+                    return Ok(Opened { session, outcome: AppendOutcome::Inserted, durability });
+                }
+                // The holder may be on its way; when it fails, the key is free again.
+                Err(SessionError::Store(StoreError::KeyTaken { session })) if attempt < MAX_ATTEMPTS => {
+                    if self.ports().store.settled(session).await?.is_some() {
+                        return Ok(Opened { session: self.load(session).await?, outcome, durability });
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -437,6 +445,18 @@ impl SessionManager {
         }
     }
 
+    /// The view that readers may see, as the store has it now.
+    pub(crate) async fn fresh_view(&self, lane: &Arc<Lane>) -> Result<Arc<View>, SessionError> {
+        loop {
+            self.refresh(lane).await?;
+            // A commit that failed meanwhile made the lane forget it.
+            let visible = lane.lock().visible();
+            if let Some(view) = visible {
+                return Ok(view);
+            }
+        }
+    }
+
     async fn read_view(&self, id: SessionId, first: u64, version: u64) -> Result<View, SessionError> {
         let kept = self.ports().store.snapshot(id).await?.and_then(|bytes| View::from_snapshot(&bytes));
         let kept = kept.filter(|view| view.session() == id && view.version() <= version);
@@ -498,9 +518,7 @@ impl SessionManager {
         let id = fork.owners.last().map_or(fork.parent, |(owner, _)| *owner);
         let lane = self.lane(id);
         // Parents may be forks themselves, so this recurses as deep as the forks do.
-        Box::pin(self.refresh(&lane)).await?;
-        let view = lane.lock().visible();
-        view.map(|view| view.tree().clone()).ok_or(SessionError::NotFound { session: id })
+        Ok(Box::pin(self.fresh_view(&lane)).await?.tree().clone())
     }
 }
 

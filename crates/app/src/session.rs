@@ -65,22 +65,12 @@ impl Session {
         &self.lane
     }
 
-    /// What is visible now, without asking the store.
-    pub(crate) fn view(&self) -> Result<Arc<View>, SessionError> {
-        self.lane.lock().visible().ok_or(SessionError::NotFound { session: self.id() })
-    }
-
     /// The state of the session as its log makes it.
     ///
     /// # Errors
     /// The store's.
     pub async fn fresh_view(&self) -> Result<Arc<View>, SessionError> {
-        loop {
-            self.manager.refresh(&self.lane).await?;
-            if let Some(view) = self.lane.lock().visible() {
-                return Ok(view);
-            }
-        }
+        self.manager.fresh_view(&self.lane).await
     }
 
     /// The state when none of the session's own commits is on its way.

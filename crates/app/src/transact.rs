@@ -12,13 +12,13 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use sessions_domain::{Blind, CommitHash, Event, LineageId, Stamp, SummaryWords, View, codec};
-use sessions_ports::{Claim, Commit, Digest, Durability, Expected, Record, RowChange, StoreError};
+use sessions_ports::{Claim, Commit, Committed, Digest, Durability, Expected, Record, RowChange, StoreError};
 
 use crate::{
     error::SessionError,
     keyed,
-    lane::{Decided, Lane, LaneState, Outcome},
-    manager::SessionManager,
+    lane::{Decided, Lane, LaneState, Outcome, Settling},
+    manager::{SessionManager, single},
 };
 
 /// What was decided.
@@ -55,6 +55,9 @@ pub(crate) const MAX_ATTEMPTS: usize = 10_000;
 /// The future of a commit, and the records it holds as a view takes them in.
 type Submission = (std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>, Vec<Decided>);
 
+/// What is left of a commit that is on its way.
+type Rest = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl SessionManager {
     /// Decides and commits; decides again when another writer was faster. `None` from `decide`: nothing is to be done.
     pub(crate) async fn transact(
@@ -65,9 +68,9 @@ impl SessionManager {
     ) -> Result<Option<Through>, SessionError> {
         for _ in 0..MAX_ATTEMPTS {
             let Some(placed) = self.place(lane, durability, &mut decide).await? else { return Ok(None) };
-            match placed.through().await {
+            match self.through(lane, placed).await {
                 Ok(through) => return Ok(Some(through)),
-                Err(StoreError::Conflict { expected, actual }) => self.catch_up(lane, expected, actual).await?,
+                Err(StoreError::Conflict { expected, .. }) => self.catch_up(lane, expected).await?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -83,62 +86,101 @@ impl SessionManager {
     ) -> Result<Option<Placed>, SessionError> {
         loop {
             self.refresh(lane).await?;
-            let mut state = lane.lock();
-            let Some(view) = state.tail.clone() else { continue };
-            let Some(plan) = decide(&view)? else { return Ok(None) };
-            let submission = self.submit(&view, plan, durability)?;
-            drop(view);
-            return self.start(lane, &mut state, submission).map(Some);
+            let (placed, rest) = {
+                let mut state = lane.lock();
+                let Some(view) = state.tail.clone() else { continue };
+                let Some(plan) = decide(&view)? else { return Ok(None) };
+                let submission = self.submit(&view, plan, durability)?;
+                drop(view);
+                self.start(lane, &mut state, submission, durability)?
+            };
+            // Not under the lane's lock: a runtime that is ending, or none at all, drops the task at once, and that settles the lane.
+            if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
+                runtime.spawn(rest);
+            }
+            return Ok(Some(placed));
         }
     }
 
-    /// Waits until what another writer appended is visible, and the lane's view can be loaded again.
-    pub(crate) async fn catch_up(&self, lane: &Arc<Lane>, expected: u64, actual: u64) -> Result<(), SessionError> {
-        match self.ports().store.wait(lane.id, actual, Durability::Volatile).await {
-            // What was in the way may have failed: then the tail is what it was.
-            Ok(_) | Err(StoreError::NoSpace { .. } | StoreError::Backend(_)) => {}
-            Err(error) => return Err(error.into()),
+    /// Waits until the commit has reached its level.
+    ///
+    /// When whoever listened for it is gone with its runtime, the log tells: the commit's hash stands there, or it was not written.
+    pub(crate) async fn through(&self, lane: &Lane, placed: Placed) -> Result<Through, StoreError> {
+        let Placed { started, first, version, head, durability } = placed;
+        let outcome = match started {
+            Started::Done(outcome) => outcome,
+            Started::Queued(outcome) => match outcome.await {
+                Ok(outcome) => outcome,
+                Err(_) => self.looked_up(lane, first, version, head, durability).await,
+            },
+        };
+        let done = outcome?;
+        Ok(Through { first, version: done.version, head, durability: done.durability })
+    }
+
+    async fn looked_up(
+        &self,
+        lane: &Lane,
+        first: u64,
+        version: u64,
+        head: CommitHash,
+        durability: Durability,
+    ) -> Outcome {
+        let store = &self.ports().store;
+        let settled = store.settled(lane.id).await?.ok_or(StoreError::NotFound { session: lane.id })?;
+        let page = store.read(lane.id, single(version)).await?;
+        if page.records.first().is_some_and(|record| record.commit == head) {
+            store.wait(lane.id, version, durability).await?;
+            return Ok(Committed { version, durability });
         }
+        Err(StoreError::Conflict { expected: first.saturating_sub(1), actual: settled.version })
+    }
+
+    /// Waits until what another writer appended is visible or has failed, and the lane's view can be loaded again.
+    pub(crate) async fn catch_up(&self, lane: &Lane, expected: u64) -> Result<(), SessionError> {
+        self.ports().store.settled(lane.id).await?;
         // While commits of this lane are on their way its view cannot be loaded again, and trying with it would only conflict.
         lane.moved_on(expected).await;
         Ok(())
     }
 
-    /// Polls the commit once, which gives it its place in the log, and takes its records into the lane.
+    /// Polls the commit once, which gives it its place in the log, and takes its records into the lane. What is left of it is to be
+    /// run to its end.
     fn start(
         &self,
         lane: &Arc<Lane>,
         state: &mut LaneState,
         (mut commit, records): Submission,
-    ) -> Result<Placed, SessionError> {
+        durability: Durability,
+    ) -> Result<(Placed, Option<Rest>), SessionError> {
         let invalid = |source| SessionError::InvalidHistory { session: lane.id, source };
         let first = records.first().map_or(0, |record| record.seq);
         let (version, head) = records.last().map_or((0, CommitHash::ZERO), |record| (record.seq, record.commit));
-        let started = match commit.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let placed = |started| Placed { started, first, version, head, durability };
+        match commit.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(done)) if state.is_quiet() => {
                 state.apply(&records).map_err(invalid)?;
-                Started::Done(Ok(done))
+                Ok((placed(Started::Done(Ok(done))), None))
             }
             Poll::Ready(Err(error)) => {
                 if state.is_quiet() {
                     state.forget();
                 }
-                Started::Done(Err(error))
+                Ok((placed(Started::Done(Err(error))), None))
             }
             polled => {
                 let outcome = state.enqueue(records).map_err(invalid)?;
-                let lane = Arc::clone(lane);
-                tokio::spawn(async move {
+                let settling = Settling::new(Arc::clone(lane), version);
+                let rest = async move {
                     let outcome = match polled {
                         Poll::Ready(outcome) => outcome,
                         Poll::Pending => commit.await,
                     };
-                    lane.settle(version, outcome);
-                });
-                Started::Queued(outcome)
+                    settling.heard(outcome);
+                };
+                Ok((placed(Started::Queued(outcome)), Some(Box::pin(rest))))
             }
-        };
-        Ok(Placed { started, first, last: version, head })
+        }
     }
 
     /// Stamps, encodes and chains events behind a view.
@@ -198,28 +240,19 @@ enum Started {
     Queued(tokio::sync::oneshot::Receiver<Outcome>),
 }
 
-/// A commit that has its place in the log.
+/// A commit that has its place in the log, unless it was refused at once.
 pub(crate) struct Placed {
     started: Started,
     first: u64,
-    last: u64,
+    version: u64,
     head: CommitHash,
+    durability: Durability,
 }
 
 impl Placed {
     /// The number of its last record.
     pub(crate) fn last(&self) -> u64 {
-        self.last
-    }
-
-    /// Waits until the commit has reached its level.
-    pub(crate) async fn through(self) -> Result<Through, StoreError> {
-        let outcome = match self.started {
-            Started::Done(outcome) => outcome,
-            Started::Queued(outcome) => outcome.await.unwrap_or(Err(StoreError::Closed)),
-        };
-        let done = outcome?;
-        Ok(Through { first: self.first, version: done.version, head: self.head, durability: done.durability })
+        self.version
     }
 }
 

@@ -105,7 +105,8 @@ impl MemoryStore {
     /// The head when it is far enough, or else what to wait for.
     fn reached(&self, session: SessionId, version: u64) -> Result<Result<Head, Waiting>, StoreError> {
         let mut state = self.open()?;
-        if let Some(head) = state.logs.get(&session).and_then(Log::head).filter(|head| head.version >= version) {
+        let head = state.logs.get(&session).and_then(Log::head).ok_or(StoreError::NotFound { session })?;
+        if head.version >= version {
             return Ok(Ok(head));
         }
         let waiters = state.waiters.entry(session).or_insert_with(|| Waiters { notify: Arc::default(), count: 0 });
@@ -371,6 +372,11 @@ impl SessionLog for MemoryStore {
                 }
             }
         }
+    }
+
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        // A commit is through or refused when it was polled once.
+        self.head(session).await
     }
 
     fn strongest(&self) -> Durability {

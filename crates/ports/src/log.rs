@@ -270,11 +270,26 @@ pub trait SessionLog: Send + Sync {
 
     /// Waits until `version` is visible and has reached a level.
     ///
-    /// **Contract**: cancel-safe; answers at once when it is so already. Asking for [`Durability::Disk`] makes the store sync.
+    /// **Contract**: cancel-safe; answers at once when it is so already. Asking for [`Durability::Disk`] makes the store sync. A version
+    /// that was queued when this was asked is waited for until it is through or fails. A version beyond the queued tail is waited for
+    /// until it comes, whatever fails on the way: so does one that was queued and has failed before this was asked, which nothing tells
+    /// from one that is to come; who lost a race asks [`Self::settled`].
     ///
     /// # Errors
+    /// [`StoreError::NotFound`] when the session neither exists nor is queued. The commit's error when `version` was queued and failed.
+    /// [`StoreError::NoSpace`] when a level above [`Durability::Volatile`] was waited for and the disk is full.
     /// [`StoreError::Closed`] or [`StoreError::Poisoned`] when it cannot happen any more.
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError>;
+
+    /// Waits until nothing that was queued for the session when this was first polled is on its way any more, and gives the visible head
+    /// then; `None`: there is no such session.
+    ///
+    /// **Contract**: cancel-safe; each of those commits is visible then or will never be. What is queued later is not waited for, so this
+    /// ends however busy the session is. That a commit failed is no error here: it is the answer.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`], also when it is closed meanwhile.
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError>;
 
     /// The strongest level this store gives.
     fn strongest(&self) -> Durability;

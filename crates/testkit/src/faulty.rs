@@ -38,6 +38,8 @@ pub enum Call {
     Rows,
     /// [`SessionLog::wait`].
     Wait,
+    /// [`SessionLog::settled`].
+    Settled,
     /// [`SessionLog::close`].
     Close,
 }
@@ -68,7 +70,7 @@ pub enum Injected {
 }
 
 impl Injected {
-    fn error(self) -> StoreError {
+    pub(crate) fn error(self) -> StoreError {
         let backend =
             |kind| StoreError::Backend(BackendError::new(kind, "a call that was told to fail", "injected fault"));
         match self {
@@ -230,6 +232,11 @@ impl SessionLog for FaultyStore {
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
         let fault = self.enter(Call::Wait)?;
         leave(fault, self.inner.wait(session, version, level).await)
+    }
+
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        let fault = self.enter(Call::Settled)?;
+        leave(fault, self.inner.settled(session).await)
     }
 
     fn strongest(&self) -> Durability {

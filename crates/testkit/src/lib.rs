@@ -42,6 +42,7 @@
 mod environment;
 mod faulty;
 mod fixture;
+mod held;
 pub mod laws;
 pub mod model;
 mod polled;
@@ -51,6 +52,7 @@ mod suite;
 pub use environment::{FixedClock, FixedEntropy, SequentialIds};
 pub use faulty::{Call, Fault, FaultyStore, Injected, When};
 pub use fixture::Fixture;
+pub use held::HeldStore;
 pub use polled::Started;
 pub use script::{Script, read_all};
 pub use suite::{Exception, LAWS, Law, Outcome, Report, Verdict, Violation, check, confirm, report};

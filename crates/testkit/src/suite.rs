@@ -255,13 +255,16 @@ macro_rules! every_law {
             waiting {
                 what_is_there_is_not_waited_for
                 a_wait_ends_when_its_version_comes
-                a_session_can_be_waited_for
+                a_queued_session_can_be_waited_for
                 a_wait_is_for_one_session
                 a_dropped_wait_leaves_no_trace
                 no_wait_is_forgotten
                 two_that_take_turns_never_stall
                 waiting_for_a_level_brings_it
                 waiting_for_too_much_is_refused
+                what_is_queued_is_settled
+                a_busy_session_settles
+                a_lost_race_is_settled
             }
             durability {
                 the_level_that_was_asked_is_reached

@@ -58,7 +58,7 @@ fn nine() -> sessions_ports::ReadRange {
 #[tokio::test]
 async fn any_call_counts_and_each_method_can_fail() {
     let session = Script::new(1).session();
-    for nth in 1..=9 {
+    for nth in 1..=10 {
         let store = faulty();
         store.commit(Script::new(1).say("one")).await.unwrap();
         store.fail(fault(None, nth, When::Before, Injected::Unavailable));
@@ -72,8 +72,9 @@ async fn any_call_counts_and_each_method_can_fail() {
             store.claim(session, [0; 32]).await.is_err(),
             store.rows(0, 1).await.is_err(),
             store.wait(session, 1, Durability::Volatile).await.is_err(),
+            store.settled(session).await.is_err(),
         ];
-        let which: Vec<usize> = (0..9).filter(|at| failed[*at]).collect();
+        let which: Vec<usize> = (0..10).filter(|at| failed[*at]).collect();
         assert_eq!(which, [nth as usize - 1]);
         assert_eq!(store.struck(), 1);
     }

@@ -44,6 +44,8 @@ enum Flaw {
     KeepsHandlesApart,
     GivesAwayLabelZero,
     MixesUpSnapshots,
+    SettlesTooEarly,
+    WaitsForNobody,
 }
 
 /// A memory store with a flaw.
@@ -110,7 +112,7 @@ impl SessionLog for Flawed {
                     return Ok(Committed { version, durability: Durability::Volatile });
                 }
             }
-            Flaw::WritesOnTheSecondPoll => tokio::task::yield_now().await,
+            Flaw::WritesOnTheSecondPoll | Flaw::SettlesTooEarly => tokio::task::yield_now().await,
             Flaw::RetriesConflictsItself => {
                 if let (Expected::Exactly(_), Some(head)) = (commit.expected, self.inner.head(commit.session).await?) {
                     commit.expected = Expected::Exactly(head.version);
@@ -191,8 +193,15 @@ impl SessionLog for Flawed {
             let head = self.inner.head(session).await?.map_or(0, |head| head.version);
             return self.inner.wait(session, version.max(head + 1), level).await;
         }
+        if self.has(Flaw::WaitsForNobody) && self.inner.head(session).await?.is_none() {
+            return std::future::pending().await;
+        }
         let wanted = if self.has(Flaw::WakesTooEarly) { version.saturating_sub(1) } else { version };
         self.inner.wait(session, wanted, level).await
+    }
+
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        self.inner.settled(session).await
     }
 
     fn strongest(&self) -> Durability {
@@ -257,6 +266,8 @@ const CAUGHT: &[(Flaw, &str)] = &[
     (Flaw::KeepsHandlesApart, "handles::two_handles_write_one_log"),
     (Flaw::GivesAwayLabelZero, "reading::label_zero_finds_nothing"),
     (Flaw::MixesUpSnapshots, "order::a_snapshot_is_one_that_was_kept"),
+    (Flaw::SettlesTooEarly, "waiting::what_is_queued_is_settled"),
+    (Flaw::WaitsForNobody, "waiting::a_queued_session_can_be_waited_for"),
 ];
 
 #[test]
@@ -320,7 +331,7 @@ fn the_list_has_every_law() {
         written.extend(laws.map(|law| format!("{group}::{law}")));
     }
     let listed: Vec<&str> = LAWS.iter().map(|law| law.name).collect();
-    assert_eq!(listed.len(), 78);
+    assert_eq!(listed.len(), 81);
     written.sort();
     let mut sorted = listed.clone();
     sorted.sort_unstable();

@@ -223,7 +223,7 @@ impl Scene {
                     Ok(made) => made,
                     Err(SessionError::Store(sessions_ports::StoreError::AlreadyExists { session })) => {
                         // Made by a future that was dropped, it may still be on its way to be seen.
-                        due(what, self.raw.wait(session, 1, Durability::Volatile)).await.unwrap();
+                        due(what, self.raw.settled(session)).await.unwrap();
                         due(what, manager.load(session)).await.unwrap()
                     }
                     Err(error) => panic!("{what}: made again: {error}"),

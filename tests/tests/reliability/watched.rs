@@ -90,6 +90,10 @@ impl SessionLog for Watched {
         self.around(self.inner.wait(session, version, level)).await
     }
 
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        self.around(self.inner.settled(session)).await
+    }
+
     fn strongest(&self) -> Durability {
         self.inner.strongest()
     }

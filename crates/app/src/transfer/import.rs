@@ -19,7 +19,7 @@ use super::{
     report::Repaired,
     transcript::Transcript,
 };
-use crate::{append::AppendOutcome, error::SessionError, manager::SessionManager};
+use crate::{append::AppendOutcome, error::SessionError, manager::SessionManager, transact::MAX_ATTEMPTS};
 
 /// How to import.
 #[derive(Clone, Debug, Default)]
@@ -104,21 +104,28 @@ impl SessionManager {
         let (mut commit, view) =
             off_the_runtime(move || manager.transcript_commit(transcript, key, durability)).await?;
         commit.key = commit.key.or(mark);
-        match self.ports().store.commit(commit).await {
-            Ok(done) => Ok(ImportReport {
-                id: view.session(),
-                outcome: AppendOutcome::Inserted,
-                format,
-                version: done.version,
-                durability: done.durability,
-                report,
-            }),
-            // The same file was imported by somebody else meanwhile.
-            Err(StoreError::KeyTaken { session }) if mark.is_some() => {
-                self.ports().store.wait(session, 1, Durability::Volatile).await?;
-                self.replayed(session, &source.digest, format, report, durability).await
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.ports().store.commit(commit.clone()).await {
+                Ok(done) => {
+                    return Ok(ImportReport {
+                        id: view.session(),
+                        outcome: AppendOutcome::Inserted,
+                        format,
+                        version: done.version,
+                        durability: done.durability,
+                        report,
+                    });
+                }
+                // The same file is imported by somebody else meanwhile, or was about to be: what fails leaves the mark free again.
+                Err(StoreError::KeyTaken { session }) if mark.is_some() && attempt < MAX_ATTEMPTS => {
+                    if self.ports().store.settled(session).await?.is_some() {
+                        return self.replayed(session, &source.digest, format, report, durability).await;
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
         }
     }
 

@@ -42,6 +42,10 @@ impl Place {
 /// Somebody who waits for a version to reach a level.
 pub(crate) struct Waiter {
     version: u64,
+    /// It was queued when it was asked for, so it comes or fails.
+    queued: bool,
+    /// It is for the end of all that was queued, whatever that is.
+    settles: bool,
     level: Durability,
     heard: oneshot::Sender<Result<Head, StoreError>>,
 }
@@ -488,11 +492,18 @@ impl Ledger {
             self.sessions.remove(&job.session);
         }
         let waiters = self.waiters.remove(&job.session).unwrap_or_default();
-        let is_in_vain = |version: u64| is_gone || (version > left && version <= job.row.version);
-        let (in_vain, others): (Vec<Waiter>, Vec<Waiter>) =
-            waiters.into_iter().partition(|waiter| is_in_vain(waiter.version));
-        for waiter in in_vain {
-            let _ = waiter.heard.send(Err(error()));
+        let visible = self.sessions.get(&job.session).map_or(0, |log| log.row.version);
+        let mut others = Vec::new();
+        for mut waiter in waiters {
+            let failed = left < waiter.version && waiter.version <= job.row.version;
+            if failed && waiter.settles && visible < left && !is_gone {
+                // What was queued before it is still on its way.
+                waiter.version = left;
+            } else if is_gone || (failed && waiter.queued) {
+                let _ = waiter.heard.send(Err(error()));
+                continue;
+            }
+            others.push(waiter);
         }
         if !others.is_empty() {
             self.waiters.insert(job.session, others);
@@ -509,21 +520,48 @@ impl Ledger {
         if self.closed {
             return Err(StoreError::Closed);
         }
-        let log = self.sessions.get(&session).filter(|log| log.exists());
-        if let Some(log) = log
-            && log.level_of(version).is_some_and(|reached| reached >= level)
-        {
+        let log = self.sessions.get(&session).ok_or(StoreError::NotFound { session })?;
+        if log.exists() && log.level_of(version).is_some_and(|reached| reached >= level) {
             return Ok(Ok(log.head()));
         }
         if self.poisoned {
             return Err(StoreError::Poisoned);
         }
         let (heard, wait) = oneshot::channel();
-        self.sync_wanted |= level == Durability::Disk && log.is_some_and(|log| version <= log.row.version);
+        let queued = version <= log.queued;
+        self.sync_wanted |= level == Durability::Disk && log.exists() && version <= log.row.version;
         let waiters = self.waiters.entry(session).or_default();
         waiters.retain(|waiter| !waiter.heard.is_closed());
-        waiters.push(Waiter { version, level, heard });
+        waiters.push(Waiter { version, queued, settles: false, level, heard });
         Ok(Err(wait))
+    }
+
+    /// Listens for the end of what is queued for a session now, whatever that is; `None`: nothing is on its way.
+    pub(crate) fn settling(
+        &mut self,
+        session: SessionId,
+    ) -> Result<Option<oneshot::Receiver<Result<Head, StoreError>>>, StoreError> {
+        self.check_not_closed()?;
+        match self.sessions.get(&session) {
+            Some(log) if log.row.version < log.queued && !self.poisoned => {
+                let (heard, settling) = oneshot::channel();
+                let level = Durability::Volatile;
+                let waiter = Waiter { version: log.queued, queued: true, settles: true, level, heard };
+                self.waiters.entry(session).or_default().push(waiter);
+                Ok(Some(settling))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What is visible of a session cannot be written now: whoever waits for more than that hears it.
+    pub(crate) fn refuse_levels(&mut self, session: SessionId, error: impl Fn() -> StoreError) {
+        let Some((visible, written)) = self.sessions.get(&session).map(|log| (log.row.version, log.written)) else {
+            return;
+        };
+        let Some(waiters) = self.waiters.get_mut(&session) else { return };
+        let waits_for_it = |waiter: &mut Waiter| written < waiter.version && waiter.version <= visible;
+        waiters.extract_if(.., waits_for_it).for_each(|waiter| drop(waiter.heard.send(Err(error()))));
     }
 
     /// Answers those whose wish is reached, and asks for a sync when somebody still waits for one.
@@ -571,5 +609,115 @@ impl Ledger {
     pub(crate) fn changed(&self, since: u64) -> impl Iterator<Item = (u64, SessionId, &LogState)> {
         let changes = self.changes.range(since.saturating_add(1)..);
         changes.filter_map(|(tick, id)| self.sessions.get(id).map(|log| (*tick, *id, log)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_domain::CommitHash;
+
+    use super::*;
+
+    fn session() -> SessionId {
+        SessionId::from_bytes([7; 16])
+    }
+
+    fn job(version: u64, durability: Durability) -> Job {
+        let row = CoreRow { first: 1, version, commit: CommitHash::ZERO, created: 1, updated: 1, messages: 1 };
+        Job {
+            session: session(),
+            frames: Bytes::new(),
+            records: vec![(version, Locator { length: 0, offset: 0, ..Locator::LOST })],
+            blobs: Vec::new(),
+            bodies: Vec::new(),
+            files: Vec::new(),
+            row,
+            words: None,
+            snapshot: None,
+            key: None,
+            durability,
+            begins: version == 1,
+            done: None,
+            visible: false,
+            placed: false,
+        }
+    }
+
+    /// A ledger with these versions in its queue.
+    fn queued(jobs: impl IntoIterator<Item = (u64, Durability)>) -> Ledger {
+        let mut ledger = Ledger::default();
+        jobs.into_iter().for_each(|(version, durability)| ledger.enqueue(job(version, durability), Vec::new()));
+        ledger
+    }
+
+    fn no_space() -> StoreError {
+        StoreError::NoSpace { operation: "a test" }
+    }
+
+    #[test]
+    fn what_is_queued_is_settled_when_it_is_through_or_has_failed() {
+        let mut ledger = queued([(1, Durability::Disk), (2, Durability::Disk), (3, Durability::Disk)]);
+        let mut settling = ledger.settling(session()).unwrap().unwrap();
+        let mut first = ledger.queue.pop_front().unwrap();
+        ledger.written(&mut first, Spot { segment: 0, offset: 0, is_synced: false });
+        assert!(settling.try_recv().is_err(), "two are on their way");
+        let (mut second, mut third) = (ledger.queue.pop_front().unwrap(), ledger.queue.pop_front().unwrap());
+        ledger.withdraw(&mut second, no_space);
+        assert!(settling.try_recv().is_err(), "one is on its way");
+        ledger.withdraw(&mut third, no_space);
+        assert!(settling.try_recv().unwrap().is_err(), "it is not on its way any more");
+        assert!(ledger.settling(session()).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_fails_does_not_settle_what_was_queued_before_it() {
+        let mut ledger = queued([(1, Durability::Disk), (2, Durability::Disk)]);
+        let mut settling = ledger.settling(session()).unwrap().unwrap();
+        let (mut first, mut second) = (ledger.queue.pop_front().unwrap(), ledger.queue.pop_front().unwrap());
+        ledger.withdraw(&mut second, no_space);
+        assert!(settling.try_recv().is_err(), "the first is on its way");
+        ledger.written(&mut first, Spot { segment: 0, offset: 0, is_synced: false });
+        assert_eq!(settling.try_recv().unwrap().unwrap().version, 1);
+    }
+
+    #[test]
+    fn who_waits_for_what_is_queued_hears_that_it_failed_and_who_waits_for_more_goes_on() {
+        let mut ledger = queued([(1, Durability::Disk)]);
+        let mut first = ledger.queue.pop_front().unwrap();
+        ledger.written(&mut first, Spot { segment: 0, offset: 0, is_synced: false });
+        let mut follower = ledger.wait(session(), 2, Durability::Volatile).unwrap().unwrap_err();
+        ledger.enqueue(job(2, Durability::Disk), Vec::new());
+        let mut waiter = ledger.wait(session(), 2, Durability::Volatile).unwrap().unwrap_err();
+        let mut second = ledger.queue.pop_front().unwrap();
+        ledger.withdraw(&mut second, no_space);
+        assert!(matches!(waiter.try_recv().unwrap(), Err(StoreError::NoSpace { .. })));
+        assert!(follower.try_recv().is_err(), "another second record may come");
+        ledger.enqueue(job(2, Durability::Disk), Vec::new());
+        let mut second = ledger.queue.pop_front().unwrap();
+        ledger.written(&mut second, Spot { segment: 0, offset: 0, is_synced: false });
+        assert_eq!(follower.try_recv().unwrap().unwrap().version, 2);
+    }
+
+    #[test]
+    fn a_session_that_nobody_makes_is_not_waited_for() {
+        let mut ledger = queued([]);
+        let refused = ledger.wait(session(), 1, Durability::Volatile);
+        assert!(matches!(refused, Err(StoreError::NotFound { .. })));
+        assert!(ledger.settling(session()).unwrap().is_none());
+        ledger.enqueue(job(1, Durability::Disk), Vec::new());
+        let mut waiter = ledger.wait(session(), 9, Durability::Volatile).unwrap().unwrap_err();
+        let mut first = ledger.queue.pop_front().unwrap();
+        ledger.withdraw(&mut first, no_space);
+        assert!(waiter.try_recv().unwrap().is_err(), "its session is gone");
+    }
+
+    #[test]
+    fn who_waits_for_a_level_hears_that_the_disk_is_full() {
+        let mut ledger = queued([(1, Durability::Volatile)]);
+        let mut waiter = ledger.wait(session(), 1, Durability::Disk).unwrap().unwrap_err();
+        let mut follower = ledger.wait(session(), 2, Durability::Volatile).unwrap().unwrap_err();
+        ledger.refuse_levels(session(), no_space);
+        assert!(matches!(waiter.try_recv().unwrap(), Err(StoreError::NoSpace { .. })));
+        assert!(follower.try_recv().is_err());
     }
 }

@@ -415,6 +415,15 @@ impl SessionLog for SledStore {
         }
     }
 
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        let waiting = self.core().lock().settling(session)?;
+        if let Some(heard) = waiting {
+            // That it failed is as good an answer: then it is not on its way any more.
+            let _ = heard.await;
+        }
+        self.head(session).await
+    }
+
     fn strongest(&self) -> Durability {
         Durability::Disk
     }

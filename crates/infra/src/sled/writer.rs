@@ -355,6 +355,9 @@ impl Writer {
         let sessions: HashSet<SessionId> = failed.iter().map(|job| job.session).collect();
         let is_poisoned = ledger.poisoned;
         failed.extend(ledger.bodies.give_up(|session| is_poisoned || sessions.contains(&session)));
+        for job in &kept {
+            ledger.refuse_levels(job.session, &error);
+        }
         for mut job in failed {
             ledger.withdraw(&mut job, &error);
             job.refuse(error());

@@ -48,14 +48,85 @@ pub async fn a_wait_ends_when_its_version_comes(fixture: &dyn Fixture) -> Outcom
     Ok(())
 }
 
-/// A session that does not exist yet can be waited for.
-pub async fn a_session_can_be_waited_for(fixture: &dyn Fixture) -> Outcome {
+/// A session can be waited for as soon as it is queued, and not before.
+pub async fn a_queued_session_can_be_waited_for(fixture: &dyn Fixture) -> Outcome {
     let store = fixture.open().await;
     let mut script = Script::new(1);
+    let early = due(store.wait(script.session(), 1, VOLATILE), "a wait for a session that nobody makes").await?;
+    ensure_refused!(early, StoreError::NotFound { .. }, "a wait for a session that nobody makes");
+    let mut commit = script.say("one");
+    commit.durability = store.strongest();
+    let queued = Started::new(store.commit(commit));
     let wait = Started::new(store.wait(script.session(), 1, VOLATILE));
-    ensure!(!wait.is_done(), "a wait for a session that does not exist ended");
-    store.commit(script.say("one")).await?;
     ensure_eq!(due(wait.finish(), "a wait").await??.commit, script.tip(), "the head of the new session");
+    queued.finish().await?;
+    Ok(())
+}
+
+/// What was queued when it was asked is through, or has failed, when it is answered.
+pub async fn what_is_queued_is_settled(fixture: &dyn Fixture) -> Outcome {
+    let store = fixture.open().await;
+    let mut script = Script::new(1);
+    let commits: Vec<_> = (0..20_u64).map(|n| script.say(&format!("queued {n}"))).collect();
+    let mut queued = Vec::new();
+    for (mut commit, n) in commits.into_iter().zip(1..) {
+        commit.durability = if n % 2 == 0 { VOLATILE } else { store.strongest() };
+        queued.push(Started::new(store.commit(commit)));
+        let settled = due(store.settled(script.session()), "what is queued").await??;
+        ensure_eq!(settled.map(|head| head.version), Some(n), "the version when all that was queued was settled");
+    }
+    for commit in queued {
+        due(commit.finish(), "a commit").await??;
+    }
+    Ok(())
+}
+
+/// What is queued later does not keep what was queued before from being settled.
+pub async fn a_busy_session_settles(fixture: &dyn Fixture) -> Outcome {
+    let store = fixture.open().await;
+    let mut script = Script::new(1);
+    let mut queued = Vec::new();
+    let mut say = |queued: &mut Vec<_>| {
+        let mut commit = script.say("more");
+        commit.durability = store.strongest();
+        let store = Arc::clone(&store);
+        queued.push(Started::new(async move { store.commit(commit).await }));
+        (script.session(), script.version())
+    };
+    for _ in 0..50 {
+        let (session, version) = say(&mut queued);
+        let settled = Started::new(store.settled(session));
+        say(&mut queued);
+        let head = due(settled.finish(), "what is queued").await??;
+        ensure!(head.is_some_and(|head| head.version >= version), "settled at {head:?} with {version} on its way");
+    }
+    for commit in queued {
+        due(commit.finish(), "a commit").await??;
+    }
+    Ok(())
+}
+
+/// Who lost a race finds what won when it is settled; of a session that nobody makes there is nothing.
+pub async fn a_lost_race_is_settled(fixture: &dyn Fixture) -> Outcome {
+    let store = fixture.open().await;
+    let mut script = Script::new(1);
+    ensure_eq!(store.settled(script.session()).await?, None, "a session that nobody makes");
+    for _ in 0..20 {
+        let (before, tip) = (script.version(), script.tip());
+        let mut commit = script.say("first");
+        commit.durability = store.strongest();
+        let winner = Started::new(store.commit(commit));
+        if before > 0 {
+            let rival = script.behind(before, tip, b"second", VOLATILE);
+            ensure_refused!(store.commit(rival).await, StoreError::Conflict { .. }, "a commit that came second");
+        } else {
+            let rival = Script::new(1).say("second");
+            ensure_refused!(store.commit(rival).await, StoreError::AlreadyExists { .. }, "a second beginning");
+        }
+        let settled = due(store.settled(script.session()), "what is queued").await??;
+        ensure_eq!(settled.map(|head| head.commit), Some(script.tip()), "the head when the race is settled");
+        due(winner.finish(), "the winner").await??;
+    }
     Ok(())
 }
 
@@ -63,12 +134,13 @@ pub async fn a_session_can_be_waited_for(fixture: &dyn Fixture) -> Outcome {
 pub async fn a_wait_is_for_one_session(fixture: &dyn Fixture) -> Outcome {
     let store = fixture.open().await;
     let (mut one, mut other) = (Script::new(1), Script::new(2));
-    let wait = Started::new(store.wait(one.session(), 2, VOLATILE));
+    store.commit(one.say("zero")).await?;
+    let wait = Started::new(store.wait(one.session(), 3, VOLATILE));
     for _ in 0..5 {
         store.commit(other.say("elsewhere")).await?;
     }
     store.commit(one.say("one")).await?;
-    let head = Started::new(store.wait(one.session(), 2, VOLATILE));
+    let head = Started::new(store.wait(one.session(), 3, VOLATILE));
     ensure!(!head.is_done(), "a wait ended by another session's commits");
     store.commit(one.say("two")).await?;
     ensure_eq!(due(wait.finish(), "a wait").await??.commit, one.tip(), "the head that was waited for");
@@ -80,7 +152,8 @@ pub async fn a_wait_is_for_one_session(fixture: &dyn Fixture) -> Outcome {
 pub async fn a_dropped_wait_leaves_no_trace(fixture: &dyn Fixture) -> Outcome {
     let store = fixture.open().await;
     let mut script = Script::new(1);
-    for version in 1..=50 {
+    store.commit(script.say("one")).await?;
+    for version in 2..=50 {
         drop(Started::new(store.wait(script.session(), version, VOLATILE)));
         let kept = Started::new(store.wait(script.session(), version, VOLATILE));
         drop(Started::new(store.wait(script.session(), version + 1, VOLATILE)));
@@ -96,10 +169,11 @@ pub async fn no_wait_is_forgotten(fixture: &dyn Fixture) -> Outcome {
     let store = fixture.open().await;
     let mut script = Script::new(1);
     let mut waits = Vec::new();
+    store.commit(script.say("one")).await?;
     for waiter in 0..4 {
         let (store, session) = (Arc::clone(&store), script.session());
         waits.push(tokio::spawn(async move {
-            for version in 1..=VERSIONS {
+            for version in 2..=VERSIONS {
                 if version % 4 <= waiter {
                     let head = store.wait(session, version, VOLATILE).await?;
                     if head.version < version {
@@ -110,7 +184,7 @@ pub async fn no_wait_is_forgotten(fixture: &dyn Fixture) -> Outcome {
             Ok::<_, StoreError>(None)
         }));
     }
-    for n in 0..VERSIONS {
+    for n in 1..VERSIONS {
         store.commit(script.say("more")).await?;
         if n % 3 == 0 {
             tokio::task::yield_now().await;
@@ -127,13 +201,12 @@ pub async fn no_wait_is_forgotten(fixture: &dyn Fixture) -> Outcome {
 pub async fn two_that_take_turns_never_stall(fixture: &dyn Fixture) -> Outcome {
     let store = fixture.open().await;
     let mut script = Script::new(1);
-    let commits: Vec<_> = (0..200).map(|n| script.say(&format!("turn {n}"))).collect();
-    let (even, odd): (Vec<_>, Vec<_>) = commits.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
-    let turn = |store: Arc<dyn SessionLog>, mine: Vec<(usize, sessions_ports::Commit)>| async move {
+    store.commit(script.say("turn 0")).await?;
+    let commits: Vec<_> = (1..200).map(|n| (n, script.say(&format!("turn {n}")))).collect();
+    let (even, odd): (Vec<_>, Vec<_>) = commits.into_iter().partition(|(at, _)| at % 2 == 0);
+    let turn = |store: Arc<dyn SessionLog>, mine: Vec<(u64, sessions_ports::Commit)>| async move {
         for (at, commit) in mine {
-            if at > 0 {
-                store.wait(commit.session, at as u64, VOLATILE).await?;
-            }
+            store.wait(commit.session, at, VOLATILE).await?;
             store.commit(commit).await?;
         }
         Ok::<(), StoreError>(())

@@ -72,7 +72,12 @@ impl SessionManager {
             match self.try_restore(archive, marked, durability).await {
                 // Somebody else wrote one of the logs meanwhile: what is there now decides.
                 Err(SessionError::Conflict { .. } | SessionError::Store(StoreError::AlreadyExists { .. }))
-                    if attempt < MAX_ATTEMPTS => {}
+                    if attempt < MAX_ATTEMPTS =>
+                {
+                    for log in logs.clone() {
+                        self.ports().store.settled(log.session()).await?;
+                    }
+                }
                 done => return done,
             }
         }

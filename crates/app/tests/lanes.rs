@@ -1,0 +1,196 @@
+//! Nobody waits for ever: not for a runtime that is gone, not for a commit that failed, and not for another's.
+
+#[cfg(test)]
+mod lanes {
+    use std::{sync::Arc, time::Duration};
+
+    use sessions_app::{Append, NewSession, Ports, Session, SessionError, SessionManager, Settings};
+    use sessions_domain::Message;
+    use sessions_infra::{
+        MemoryStore,
+        environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+    };
+    use sessions_ports::{SessionLog, StoreError};
+    use sessions_testkit::{HeldStore, Injected};
+    use tokio::runtime::{Builder, Runtime};
+
+    fn manager(store: Arc<dyn SessionLog>) -> SessionManager {
+        let ports = Ports {
+            store,
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(UlidGenerator::new()),
+            entropy: Arc::new(SystemEntropy::new()),
+            counter: Arc::new(EstimateCounter),
+        };
+        SessionManager::with(ports, Settings::default()).unwrap()
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    }
+
+    /// The answer of something that nothing stands in the way of any more.
+    async fn due<T>(what: &str, future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(20), future).await.unwrap_or_else(|_| panic!("{what}: never answered"))
+    }
+
+    async fn texts(session: &Session) -> Vec<String> {
+        session.last(100).await.unwrap().iter().map(|message| message.message.text()).collect()
+    }
+
+    /// A session in a store that holds back what comes from now on.
+    async fn scene() -> (HeldStore, SessionManager, Session) {
+        let store = HeldStore::over(Arc::new(MemoryStore::new()));
+        let manager = manager(Arc::new(store.clone()));
+        let making = {
+            let manager = manager.clone();
+            tokio::spawn(async move { manager.create(NewSession::titled("scene")).await })
+        };
+        store.until_held(1).await;
+        store.write_all();
+        let session = making.await.unwrap().unwrap();
+        (store, manager, session)
+    }
+
+    #[test]
+    fn a_runtime_that_ends_within_a_commit_takes_nobody_along() {
+        let (first, second) = (runtime(), runtime());
+        let (store, manager, session) = first.block_on(scene());
+        let id = session.id();
+        let (one, two) = first.block_on(async {
+            (session.enqueue(Message::user("one")).await.unwrap(), session.enqueue(Message::user("two")).await.unwrap())
+        });
+        assert_eq!(store.held(), 2);
+        drop(first);
+        second.block_on(async {
+            let again = due("loading", manager.load(id)).await.unwrap();
+            assert_eq!(texts(&again).await, Vec::<String>::new(), "nothing is through yet");
+            let three = tokio::spawn(async move { again.append(Message::user("three")).await });
+            let served = store.clone();
+            let serving = tokio::spawn(async move {
+                loop {
+                    served.until_held(1).await;
+                    served.write_one();
+                }
+            });
+            // Who waits on another runtime hears what became of it.
+            let (one, two) = (due("the first", one).await.unwrap(), due("the second", two).await.unwrap());
+            let three = due("the append", three).await.unwrap().unwrap();
+            assert_eq!((one.seq, two.seq, three.seq), (2, 3, 4));
+            serving.abort();
+            assert_eq!(texts(&session).await, ["one", "two", "three"]);
+            let heads = due("what is settled", store.settled(id)).await.unwrap().unwrap();
+            assert_eq!((heads.version, heads.commit), (three.version, three.head));
+        });
+    }
+
+    #[test]
+    fn what_a_dropped_runtime_left_and_the_store_refused_is_appended_by_who_still_waits() {
+        let (first, second) = (runtime(), runtime());
+        let (store, _manager, session) = first.block_on(scene());
+        let one = first.block_on(session.enqueue(Message::user("one"))).unwrap();
+        drop(first);
+        store.fail_all(Injected::NoSpace);
+        second.block_on(async {
+            let one = tokio::spawn(one);
+            due("the second try", store.until_held(1)).await;
+            store.write_all();
+            assert_eq!(due("the append", one).await.unwrap().unwrap().seq, 2);
+            assert_eq!(texts(&session).await, ["one"]);
+        });
+    }
+
+    #[test]
+    fn a_commit_without_any_runtime_is_found_in_the_log() {
+        let runtime = runtime();
+        let (store, _manager, session) = runtime.block_on(scene());
+        let served = {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                futures_block_on(store.until_held(1));
+                store.write_all();
+            })
+        };
+        let receipt = futures_block_on(session.append(Message::user("alone"))).unwrap();
+        served.join().unwrap();
+        assert_eq!(receipt.seq, 2);
+    }
+
+    /// Waits without a runtime.
+    fn futures_block_on<T>(future: impl Future<Output = T>) -> T {
+        use std::task::{Context, Poll, Wake, Waker};
+        struct Unpark(std::thread::Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut future = std::pin::pin!(future);
+        loop {
+            if let Poll::Ready(answer) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return answer;
+            }
+            std::thread::park();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_lost_to_a_commit_that_fails_goes_on() {
+        let (store, _manager, session) = scene().await;
+        let other = manager(Arc::new(store.clone())).load(session.id()).await.unwrap();
+        let winner = session.enqueue(Message::user("wins its place and fails")).await.unwrap();
+        let loser = tokio::spawn(async move { other.append(Message::user("loses its place")).await });
+        store.fail_all(Injected::NoSpace);
+        assert!(matches!(due("the winner", winner).await, Err(SessionError::Store(StoreError::NoSpace { .. }))));
+        due("the loser's second try", store.until_held(1)).await;
+        store.write_all();
+        assert_eq!(due("the loser", loser).await.unwrap().unwrap().seq, 2);
+        assert_eq!(texts(&session).await, ["loses its place"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_key_of_a_session_that_fails_is_free_again() {
+        let store = HeldStore::over(Arc::new(MemoryStore::new()));
+        let managers = [manager(Arc::new(store.clone())), manager(Arc::new(store.clone()))];
+        let open = |manager: SessionManager| tokio::spawn(async move { manager.open_or_create("user-1").await });
+        let [one, other] = managers;
+        let winner = open(one);
+        store.until_held(1).await;
+        let loser = open(other);
+        // Whichever way: lost and waiting for the winner, or not there yet.
+        store.fail_all(Injected::NoSpace);
+        assert!(due("the winner", winner).await.unwrap().is_err());
+        due("the loser's second try", store.until_held(1)).await;
+        store.write_all();
+        assert_eq!(due("the loser", loser).await.unwrap().unwrap().version().await.unwrap(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_claim_of_an_append_that_fails_is_free_again() {
+        let (store, _manager, session) = scene().await;
+        let other = manager(Arc::new(store.clone())).load(session.id()).await.unwrap();
+        let append = || Append::from(Message::user("once")).idempotency_key("key");
+        let winner = session.enqueue(append()).await.unwrap();
+        let loser = tokio::spawn(async move { other.append(append()).await });
+        store.fail_all(Injected::NoSpace);
+        let winner = tokio::spawn(winner);
+        due("the loser's second try", store.until_held(1)).await;
+        store.write_all();
+        // The winner hears of its failure, or finds that the loser's append stands for its own.
+        let winner = due("the winner", winner).await.unwrap();
+        assert!(winner.is_err() || winner.is_ok_and(|receipt| receipt.seq == 2));
+        assert_eq!(due("the loser", loser).await.unwrap().unwrap().seq, 2);
+        assert_eq!(texts(&session).await, ["once"]);
+    }
+
+    #[tokio::test]
+    async fn what_will_never_come_is_not_waited_for() {
+        let (store, manager, session) = scene().await;
+        let queued = session.enqueue(Message::user("fails")).await.unwrap();
+        let wait = due("the wait", session.wait_durable(2, manager.durability()));
+        let (waited, ()) = tokio::join!(biased; wait, async { store.fail_all(Injected::NoSpace) });
+        assert!(matches!(waited, Err(SessionError::Store(StoreError::NoSpace { .. }))));
+        assert!(due("the append", queued).await.is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! A store that holds commits back keeps every law while somebody writes them for it, and shows nothing before.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sessions_infra::MemoryStore;
+use sessions_ports::{Durability, SessionLog, StoreError};
+use sessions_testkit::{Fixture, HeldStore, Injected, Script, Started};
+
+fn held() -> HeldStore {
+    HeldStore::over(Arc::new(MemoryStore::new()))
+}
+
+/// With a task that writes what is held back, one commit at a time.
+struct Served(HeldStore);
+
+impl Served {
+    fn new() -> Self {
+        let store = held();
+        let served = store.clone();
+        tokio::spawn(async move {
+            loop {
+                served.until_held(1).await;
+                tokio::task::yield_now().await;
+                served.write_one();
+            }
+        });
+        Self(store)
+    }
+}
+
+#[async_trait]
+impl Fixture for Served {
+    fn name(&self) -> &'static str {
+        "held"
+    }
+
+    async fn open(&self) -> Arc<dyn SessionLog> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn SessionLog> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
+        None
+    }
+
+    fn largest_commit(&self) -> Option<u64> {
+        None
+    }
+}
+
+mod laws {
+    use super::*;
+
+    sessions_testkit::store_suite!(
+        Served::new(),
+        skips: [
+            "commits::a_commit_that_is_too_large_is_refused",
+            "durability::a_reopened_store_has_all_records",
+            "durability::a_reopened_store_has_all_names",
+            "durability::a_reopened_store_has_all_rows",
+            "durability::a_reopened_store_goes_on",
+            "close::closing_loses_nothing",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_seen_before_it_is_written() {
+    let store = held();
+    let mut script = Script::new(1);
+    let (one, two) = (script.say("one"), script.say("two"));
+    let (one, two) = (Started::new(store.commit(one)), Started::new(store.commit(two)));
+    let settled = Started::new(store.settled(script.session()));
+    assert!(!one.is_done() && !settled.is_done());
+    assert_eq!((store.held(), store.head(script.session()).await.unwrap()), (2, None));
+    assert!(store.write_one());
+    assert_eq!(one.finish().await.unwrap().version, 1);
+    assert!(!two.is_done());
+    store.write_all();
+    assert_eq!(settled.finish().await.unwrap().unwrap().version, 2);
+    assert_eq!(two.finish().await.unwrap().version, 2);
+}
+
+#[tokio::test]
+async fn what_fails_is_gone_and_settled() {
+    let store = held();
+    let mut script = Script::new(1);
+    let (one, two) = (script.say("one"), script.say("two"));
+    let (one, two) = (Started::new(store.commit(one)), Started::new(store.commit(two)));
+    let settled = Started::new(store.settled(script.session()));
+    let wait = Started::new(store.wait(script.session(), 2, Durability::Volatile));
+    store.fail_all(Injected::NoSpace);
+    for answer in [one.finish().await, two.finish().await] {
+        assert!(matches!(answer, Err(StoreError::NoSpace { .. })));
+    }
+    assert!(matches!(wait.finish().await, Err(StoreError::NoSpace { .. })));
+    assert_eq!(settled.finish().await.unwrap(), None);
+}
