@@ -229,14 +229,15 @@ impl Session {
             Some(place) => Some(place),
             None => self.seq_of(append.after).await?,
         };
-        let mut on_path = CallsOnPath::default();
-        loop {
+        // What the path says of calls that are not open, and the version it said so at.
+        let mut looked_up: Option<(u64, CallsOnPath)> = None;
+        for _ in 0..MAX_ATTEMPTS {
             if let Some(receipt) = self.replayed(claim, durability).await? {
                 return Ok(Queueing::Replayed(receipt));
             }
             self.know_open_calls().await?;
             let mut ids: Vec<MessageId> = Vec::new();
-            let mut unknown_open = false;
+            let (mut unknown_open, mut knows_path) = (false, false);
             let mut decide = |view: &View| {
                 if matches!(view.open_calls(), OpenCalls::Unknown) {
                     unknown_open = true;
@@ -246,24 +247,25 @@ impl Session {
                     return Err(SessionError::Conflict { expected: after, actual: view.head() });
                 }
                 ids.clear();
-                self.decide(view, &append.messages, &on_path, claim, &mut ids).map(Some)
+                let on_path = looked_up.as_ref().filter(|(version, _)| *version == view.version());
+                knows_path = on_path.is_some();
+                let on_path = on_path.map(|(_, calls)| calls.clone()).unwrap_or_default();
+                self.decide(view, &append.messages, on_path, claim, &mut ids).map(Some)
             };
             let outcome = self.manager().place(self.lane(), durability, &mut decide).await;
             match (outcome, ids.last()) {
                 (Ok(Some(placed)), Some(id)) => return Ok(Queueing::Placed(placed, *id)),
                 (Ok(_), _) if unknown_open => {}
                 (Ok(_), _) => return Err(RuleViolation::EmptyMessage.into()),
-                (Err(SessionError::Rule(RuleViolation::ResultWithoutCall { call_id })), _) if is_empty(&on_path) => {
-                    on_path = self.calls_on_path(&append.messages).await?;
-                    if is_empty(&on_path) {
-                        return Err(RuleViolation::ResultWithoutCall { call_id }.into());
-                    }
+                (Err(SessionError::Rule(RuleViolation::ResultWithoutCall { .. })), _) if !knows_path => {
+                    looked_up = Some(self.calls_on_path(&append.messages).await?);
                 }
                 // Another append with the same key was faster: its receipt is ours.
                 (Err(error), _) if !self.is_claimed(claim).await? => return Err(error),
                 (Err(_), _) => {}
             }
         }
+        Err(lost_every_race(self.lane()))
     }
 
     /// After a commit that failed: `Ok` when the append is to be decided again, because another was faster.
@@ -287,7 +289,7 @@ impl Session {
         &self,
         view: &View,
         messages: &[Message],
-        on_path: &CallsOnPath,
+        mut on_path: CallsOnPath,
         claim: Option<(Digest, Digest)>,
         ids: &mut Vec<MessageId>,
     ) -> Result<Plan, SessionError> {
@@ -295,7 +297,6 @@ impl Session {
         let now = ports.clock.now();
         let mut events: Vec<Event> = Vec::with_capacity(messages.len());
         let mut ahead: Option<View> = None;
-        let mut on_path = std::borrow::Cow::Borrowed(on_path);
         for (at, message) in messages.iter().enumerate() {
             let id = ports.ids.message(now);
             ids.push(id);
@@ -307,7 +308,7 @@ impl Session {
                 next.apply(next.version() + 1, &event, &stamp, next.commit())
                     .map_err(|source| SessionError::InvalidHistory { session: view.session(), source })?;
                 ahead = Some(next);
-                on_path.to_mut().follow(message);
+                on_path.follow(message);
             }
             events.push(event);
         }
@@ -399,8 +400,8 @@ impl Session {
         }
     }
 
-    /// Looks up the visible path for calls that the messages answer. An answer counts only for a call that is on the path too.
-    async fn calls_on_path(&self, messages: &[Message]) -> Result<CallsOnPath, SessionError> {
+    /// Looks up the visible path for calls that the messages answer, and says at which version. An answer counts only for a call that is on the path too.
+    async fn calls_on_path(&self, messages: &[Message]) -> Result<(u64, CallsOnPath), SessionError> {
         let wanted: Vec<&str> = messages.iter().flat_map(Message::results).map(|r| r.call_id.as_str()).collect();
         self.lane().quiet().await;
         let view = self.fresh_view().await?;
@@ -420,12 +421,8 @@ impl Session {
             }
         }
         found.answered.retain(|id| called.contains(id));
-        Ok(found)
+        Ok((view.version(), found))
     }
-}
-
-fn is_empty(calls: &CallsOnPath) -> bool {
-    calls.answered.is_empty() && calls.unanswered.is_empty()
 }
 
 fn receipt_of(done: Through, message: MessageId) -> Receipt {

@@ -5,7 +5,7 @@ mod in_flight {
     use std::sync::Arc;
 
     use sessions_app::{Append, NewSession, Ports, Session, SessionError, SessionManager, Settings};
-    use sessions_domain::Message;
+    use sessions_domain::{Message, MessagePart, RuleViolation};
     use sessions_infra::{
         MemoryStore,
         environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
@@ -45,6 +45,24 @@ mod in_flight {
         assert_eq!(texts(&chat).await, ["one"]);
         chat.append(Message::user("two")).await.unwrap();
         assert_eq!(texts(&chat).await, ["one", "two"]);
+    }
+
+    #[tokio::test]
+    async fn a_late_result_that_came_while_the_path_was_read_is_not_doubled() {
+        let (chat, store) = chat().await;
+        let call = MessagePart::tool_call("c", "read", "{}").unwrap();
+        chat.append(Message::assistant("one moment").with(call)).await.unwrap();
+        chat.append(Message::user("never mind")).await.unwrap();
+        let (other, late) = (chat.clone(), || Message::tool_result("c", "late"));
+        let (told, hears) = tokio::sync::oneshot::channel();
+        let interlude = async move {
+            told.send(other.append(late()).await.map(|receipt| receipt.seq)).unwrap();
+        };
+        store.meanwhile(Call::Read, 1, interlude);
+        let second = chat.append(late()).await;
+        assert_eq!(hears.await.unwrap().unwrap(), 4);
+        let answered = RuleViolation::AlreadyAnswered { call_id: "c".to_owned() };
+        assert!(matches!(second, Err(SessionError::Rule(rule)) if rule == answered));
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! A store that fails when it is told to, in front of any other.
+//! A store that fails when it is told to, or lets something else happen within a call, in front of any other.
 //!
 //! Must not know: which store it stands before.
 
@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use sessions_domain::SessionId;
 use sessions_ports::{
     BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Page, ReadRange, RowPage, SessionLog,
@@ -103,12 +104,20 @@ pub struct FaultyStore {
     state: Arc<Mutex<State>>,
 }
 
+/// Something that happens within a call, and the calls that are left until then.
+struct Interlude {
+    call: Call,
+    nth: u64,
+    what: BoxFuture<'static, ()>,
+}
+
 #[derive(Default)]
 struct State {
     calls: HashMap<Call, u64>,
     total: u64,
     /// With the calls that are left until it strikes.
     faults: Vec<Fault>,
+    interludes: Vec<Interlude>,
     struck: u64,
 }
 
@@ -121,6 +130,25 @@ impl FaultyStore {
     /// Adds a failure, which happens once.
     pub fn fail(&self, fault: Fault) {
         self.lock().faults.push(fault);
+    }
+
+    /// Lets something happen within the `nth` call from now on: after the store did its part, and before its caller hears of it. So a
+    /// race has one outcome, however the threads run.
+    pub fn meanwhile(&self, call: Call, nth: u64, what: impl Future<Output = ()> + Send + 'static) {
+        self.lock().interludes.push(Interlude { call, nth, what: what.boxed() });
+    }
+
+    async fn interlude(&self, call: Call) {
+        let due = {
+            let mut state = self.lock();
+            let mine = state.interludes.iter_mut().filter(|interlude| interlude.call == call);
+            mine.for_each(|interlude| interlude.nth = interlude.nth.saturating_sub(1));
+            let due = state.interludes.iter().position(|interlude| interlude.call == call && interlude.nth == 0);
+            due.map(|at| state.interludes.swap_remove(at))
+        };
+        if let Some(due) = due {
+            due.what.await;
+        }
     }
 
     /// Takes all failures back that have not happened.
@@ -191,52 +219,72 @@ impl fmt::Debug for FaultyStore {
 impl SessionLog for FaultyStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let fault = self.enter(Call::Commit)?;
-        leave(fault, self.inner.commit(commit).await)
+        let answer = self.inner.commit(commit).await;
+        self.interlude(Call::Commit).await;
+        leave(fault, answer)
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
         let fault = self.enter(Call::Head)?;
-        leave(fault, self.inner.head(session).await)
+        let answer = self.inner.head(session).await;
+        self.interlude(Call::Head).await;
+        leave(fault, answer)
     }
 
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
         let fault = self.enter(Call::Read)?;
-        leave(fault, self.inner.read(session, range).await)
+        let answer = self.inner.read(session, range).await;
+        self.interlude(Call::Read).await;
+        leave(fault, answer)
     }
 
     async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
         let fault = self.enter(Call::Find)?;
-        leave(fault, self.inner.find(session, label).await)
+        let answer = self.inner.find(session, label).await;
+        self.interlude(Call::Find).await;
+        leave(fault, answer)
     }
 
     async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
         let fault = self.enter(Call::Snapshot)?;
-        leave(fault, self.inner.snapshot(session).await)
+        let answer = self.inner.snapshot(session).await;
+        self.interlude(Call::Snapshot).await;
+        leave(fault, answer)
     }
 
     async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError> {
         let fault = self.enter(Call::ByKey)?;
-        leave(fault, self.inner.by_key(key).await)
+        let answer = self.inner.by_key(key).await;
+        self.interlude(Call::ByKey).await;
+        leave(fault, answer)
     }
 
     async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
         let fault = self.enter(Call::Claim)?;
-        leave(fault, self.inner.claim(session, key).await)
+        let answer = self.inner.claim(session, key).await;
+        self.interlude(Call::Claim).await;
+        leave(fault, answer)
     }
 
     async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
         let fault = self.enter(Call::Rows)?;
-        leave(fault, self.inner.rows(since, limit).await)
+        let answer = self.inner.rows(since, limit).await;
+        self.interlude(Call::Rows).await;
+        leave(fault, answer)
     }
 
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
         let fault = self.enter(Call::Wait)?;
-        leave(fault, self.inner.wait(session, version, level).await)
+        let answer = self.inner.wait(session, version, level).await;
+        self.interlude(Call::Wait).await;
+        leave(fault, answer)
     }
 
     async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
         let fault = self.enter(Call::Settled)?;
-        leave(fault, self.inner.settled(session).await)
+        let answer = self.inner.settled(session).await;
+        self.interlude(Call::Settled).await;
+        leave(fault, answer)
     }
 
     fn strongest(&self) -> Durability {
@@ -249,6 +297,8 @@ impl SessionLog for FaultyStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         let fault = self.enter(Call::Close)?;
-        leave(fault, self.inner.close().await)
+        let answer = self.inner.close().await;
+        self.interlude(Call::Close).await;
+        leave(fault, answer)
     }
 }
