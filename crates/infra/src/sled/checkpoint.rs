@@ -5,7 +5,7 @@
 //! Must not know: segments.
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -68,7 +68,7 @@ fn answer_failure(core: &Core) -> bool {
 }
 
 /// Keeps the index until the store is closed.
-pub(crate) fn run(core: &Arc<Core>) {
+pub(crate) fn run(core: &Core) {
     let _ending = Ending(core);
     let (mut synced, mut tried) = (Instant::now(), Instant::now());
     let mut taken = 0;
@@ -98,7 +98,6 @@ pub(crate) fn run(core: &Arc<Core>) {
             if let Some(Err(failure)) = index.map(Index::close) {
                 tracing::warn!(%failure, "the index did not close; it will be checked when it is opened");
             }
-            core.folder.unlock();
             return;
         }
     }

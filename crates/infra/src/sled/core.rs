@@ -7,9 +7,10 @@
 use std::{
     collections::HashMap,
     fs::File,
+    ops::Deref,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -58,6 +59,35 @@ pub(crate) struct Core {
     bytes: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) cache_bytes: u64,
+    /// Threads at work.
+    present: AtomicUsize,
+}
+
+/// A thread that works in the folder. The last one that ends, in whatever way, lets go of the lock, though handles may live on.
+pub(crate) struct Presence(Arc<Core>);
+
+impl Presence {
+    /// Counted where the thread is started, so that none ends as the last before all have begun.
+    pub(crate) fn of(core: &Arc<Core>) -> Self {
+        core.present.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(core))
+    }
+}
+
+impl Deref for Presence {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.0
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if self.0.present.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.folder.unlock();
+        }
+    }
 }
 
 /// Segments that are kept open for reading.
@@ -83,6 +113,7 @@ impl Core {
             bytes: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
             cache_bytes: cache,
+            present: AtomicUsize::new(0),
         }
     }
 
@@ -108,6 +139,13 @@ impl Core {
     /// Waits for a large body.
     pub(crate) fn wait_for_bodies<'a>(&self, ledger: MutexGuard<'a, Ledger>) -> MutexGuard<'a, Ledger> {
         self.bodies.wait(ledger).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the threads that wait for the writer, which is gone.
+    pub(crate) fn end(&self) {
+        self.lock().closed = true;
+        self.bodies.notify_all();
+        self.checkpoint.notify_all();
     }
 
     /// Waits for a reason to look at the index.
@@ -162,5 +200,31 @@ impl Core {
         }
         files.insert(number, Arc::clone(&file));
         Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_ports::StoreError;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn the_last_thread_to_end_lets_go_of_the_folder_also_when_it_panics() {
+        let ground = TempDir::new().unwrap();
+        let root = ground.path().join("store");
+        let folder = Folder::open(&root, || Ok([7; 16])).unwrap();
+        let core = Arc::new(Core::new(folder, Ledger::default(), None, 0, 0, 0));
+        let (first, last) = (Presence::of(&core), Presence::of(&core));
+        drop(first);
+        assert!(matches!(Folder::existing(&root), Err(StoreError::Locked { .. })));
+        let panicking = std::thread::spawn(move || {
+            let _last = last;
+            panic!("for the test");
+        });
+        assert!(panicking.join().is_err());
+        Folder::existing(&root).unwrap();
+        drop(core);
     }
 }

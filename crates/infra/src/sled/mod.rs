@@ -44,20 +44,20 @@ use sessions_ports::{
 };
 use tokio::sync::oneshot;
 
+pub use self::{
+    core::Figures,
+    inspection::{Finding, Severity, VerifyReport, verify},
+    recovery::{IndexReport, OpenReport, TornTail},
+    repair::{RepairAction, RepairReport, repair},
+};
 use self::{
-    core::Core,
+    core::{Core, Presence},
     folder::Folder,
     frame::{FrameHeader, Trailer},
     index::CoreRow,
     ledger::Job,
     locator::Locator,
     writer::Writer,
-};
-pub use self::{
-    core::Figures,
-    inspection::{Finding, Severity, VerifyReport, verify},
-    recovery::{IndexReport, OpenReport, TornTail},
-    repair::{RepairAction, RepairReport, repair},
 };
 
 /// Bodies above this size stand in files of their own.
@@ -160,11 +160,21 @@ impl SledStore {
                 StoreError::from(BackendError::new(BackendErrorKind::Unavailable, "starting a thread", error))
             })
         };
-        let keeper = Arc::clone(&core);
-        let checkpoint = spawn("sessions-index", Box::new(move || checkpoint::run(&keeper)))?;
-        let keeper = Arc::clone(&core);
-        let bodies = spawn("sessions-bodies", Box::new(move || bodies::run(&keeper)))?;
-        let writer = spawn("sessions-writer", Box::new(move || writer.run()))?;
+        let [of_index, of_bodies, of_writer] = [(); 3].map(|()| Presence::of(&core));
+        let begin = || {
+            Ok((
+                spawn("sessions-index", Box::new(move || checkpoint::run(&of_index)))?,
+                spawn("sessions-bodies", Box::new(move || bodies::run(&of_bodies)))?,
+                spawn(
+                    "sessions-writer",
+                    Box::new(move || {
+                        writer.run();
+                        drop(of_writer);
+                    }),
+                )?,
+            ))
+        };
+        let (checkpoint, bodies, writer) = begin().inspect_err(|_: &StoreError| core.end())?;
         let threads = Mutex::new(Some(Threads { writer, bodies, checkpoint }));
         Ok(Self { inner: Arc::new(Inner { core, report: recovered.report, threads }) })
     }
@@ -452,9 +462,7 @@ impl Inner {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Threads { writer, bodies, checkpoint }) = threads.take() {
             if writer.join().is_err() {
-                self.core.lock().closed = true;
-                self.core.bodies.notify_all();
-                self.core.checkpoint.notify_all();
+                self.core.end();
             }
             let _ = bodies.join();
             // What the index did not take is read from the log the next time.
