@@ -468,4 +468,20 @@ mod tests {
         assert_eq!(store.report().index, IndexReport::Opened);
         store.close().await.unwrap();
     }
+
+    #[tokio::test]
+    async fn a_large_body_on_its_way_is_written_before_the_store_closes() {
+        let (ground, store) = store().await;
+        let commit = large(1, &Bytes::from(vec![b'x'; 256 << 10]));
+        let session = commit.session;
+        let pending = begin(&store, commit);
+        yield_now().await;
+        pending.abort();
+        // The last handle: nobody waits for the threads, and the next owner waits for the lock.
+        assert!(pending.await.is_err());
+        drop(store);
+        let store = SledStore::open(ground.path().join("store"), SledOptions::default()).await.unwrap();
+        assert!(store.head(session).await.unwrap().is_some());
+        store.close().await.unwrap();
+    }
 }
