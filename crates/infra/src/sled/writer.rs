@@ -208,18 +208,19 @@ impl Writer {
         // Below `Disk` the write is the promise: answer before the sync.
         let needs_sync = written.iter().any(|job| !job.visible && job.durability == Durability::Disk);
         let before_sync = |job: &Job| !needs_sync || job.durability < Durability::Disk;
-        {
+        if written.iter().any(before_sync) {
             let mut ledger = self.core.lock();
-            let mut in_order = true;
+            // A record is never visible before one of its session that waits for the sync.
+            let mut waiting = HashSet::new();
             for job in &mut written {
                 let place = offset;
                 offset += u32::try_from(job.frames.len()).unwrap_or(0);
-                // A record is never visible before one of its log that waits for the sync.
-                in_order = in_order && before_sync(job);
-                if in_order {
+                if before_sync(job) && !waiting.contains(&job.session) {
                     ledger.written(job, Spot { segment: self.segment.number, offset: place, is_synced: false });
                     answer(job, Durability::Process);
                     job.done = None;
+                } else {
+                    waiting.insert(job.session);
                 }
             }
         }
@@ -463,5 +464,48 @@ pub(crate) fn refused(why: &str) -> StoreError {
 fn answer(job: &mut Job, level: Durability) {
     if let Some(done) = job.done.take() {
         let _ = done.send(Ok(Committed { version: job.row.version, durability: level.max(job.durability) }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_ports::SessionLog as _;
+    use sessions_testkit::Script;
+    use tempfile::TempDir;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::sled::{SledOptions, SledStore, folder::Folder, recovery};
+
+    #[tokio::test]
+    async fn the_sync_of_one_session_keeps_no_other_waiting() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        // Only to encode with: its own threads have ended.
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        store.close().await.unwrap();
+        let opened = Folder::existing(&path).unwrap();
+        let found = recovery::recover(&opened, 1 << 20).unwrap();
+        let core = Arc::new(Core::new(opened, found.ledger, found.index, 0, 0, 1 << 20));
+        let mut writer = Writer::new(Arc::clone(&core), found.segment, found.at, found.ready);
+        let mut scripts = [Script::new(1), Script::new(2)];
+        let mut answers = Vec::new();
+        for (session, durability) in [(0, Durability::Disk), (1, Durability::Process), (0, Durability::Process)] {
+            let mut commit = scripts[session].say("text");
+            commit.durability = durability;
+            let (mut job, claims) = store.encode(&mut commit).unwrap();
+            let (done, answer) = oneshot::channel();
+            job.done = Some(done);
+            core.lock().enqueue(job, claims);
+            answers.push(answer);
+        }
+        let batch = std::mem::take(&mut core.lock().queue);
+        writer.serve(batch);
+        let mut levels = Vec::new();
+        for answer in answers {
+            levels.push(answer.await.unwrap().unwrap().durability);
+        }
+        // What is answered before the sync has not the level of what is answered behind it.
+        assert_eq!(levels, [Durability::Disk, Durability::Process, Durability::Disk]);
     }
 }
