@@ -22,11 +22,17 @@ use super::{
 
 /// So many records in memory are worth a checkpoint. Many at once are cheaper: a busy session's row is written once for all of them.
 const RECORDS: usize = 1 << 17;
+/// So many of each session, because with many sessions it is their rows that cost.
+const EACH: usize = 32;
+/// However many sessions there are, so many records are enough: they are in memory, and are read again when the process is killed.
+const MOST_RECORDS: usize = 1 << 19;
 /// So is a pause of the writers, and so long without one.
 const PAUSE: Duration = Duration::from_millis(500);
 const AGE: Duration = Duration::from_secs(5);
 /// Operations of one batch: the engine holds a lock for as long as it applies one.
 const OPERATIONS: usize = 1_000;
+/// Sessions that are looked after under one hold of the ledger's lock, for which appends wait.
+const AT_ONCE: usize = 16;
 /// Syncs of the index are that far apart: they only bound how much log is read again after a power cut.
 const SYNC_EVERY: Duration = Duration::from_secs(10);
 /// A failed index is tried again after so long.
@@ -106,7 +112,8 @@ pub(crate) fn run(core: &Core) {
 /// Whether memory holds so much that the index has to take some of it. `taken`: how far the log was synced when it last did; what is not
 /// synced does not go there, so without a sync since then there is nothing to take.
 fn is_full(ledger: &Ledger, taken: u64) -> bool {
-    ledger.recent_records >= RECORDS && ledger.applied > taken
+    let enough = (ledger.marked_count() * EACH).clamp(RECORDS, MOST_RECORDS);
+    ledger.recent_records >= enough && ledger.applied > taken
 }
 
 /// Waits for something to do; `true`: the writer is through and the store closes.
@@ -145,19 +152,17 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
         let mut ledger = core.lock();
         (ledger.marked(), ledger.applied)
     };
+    // The last one is taken first. In the order of their keys neighbours lie in one page of the engine.
+    left.sort_unstable_by(|one, other| other.cmp(one));
     loop {
         let mut changes = Changes::default();
         let mut parts = Vec::new();
         while changes.operations < OPERATIONS {
             let Some(session) = left.pop() else { break };
-            let mut ledger = core.lock();
-            ledger.unmark(session);
-            if let Some(part) = take(&ledger, session) {
+            let part = taken(&mut core.lock(), session);
+            if let Some(part) = part {
                 collect(&mut changes, &part);
                 parts.push(part);
-            }
-            if ledger.sessions.get(&session).is_some_and(|log| log.synced < log.row.version) {
-                ledger.mark(session);
             }
         }
         let last = left.is_empty();
@@ -171,13 +176,25 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
             ledger.mark_again(parts.iter().map(|part| part.session).chain(left));
             return Err(failure);
         }
-        let mut ledger = core.lock();
-        parts.iter().for_each(|part| release(&mut ledger, part));
+        for parts in parts.chunks(AT_ONCE) {
+            let mut ledger = core.lock();
+            parts.iter().for_each(|part| release(&mut ledger, part));
+        }
         if last {
             core.checkpoints.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
     }
+}
+
+/// Takes a session's turn: what it has for the index now. What is not synced marks it anew.
+fn taken(ledger: &mut Ledger, session: SessionId) -> Option<Part> {
+    ledger.unmark(session);
+    let part = take(ledger, session);
+    if ledger.sessions.get(&session).is_some_and(|log| log.synced < log.row.version) {
+        ledger.mark(session);
+    }
+    part
 }
 
 /// Copies what a session has for the index. Records that are not in a segment yet wait for the next time.
@@ -404,5 +421,28 @@ mod tests {
         core.lock().mark_again([session]);
         write(&core, job(3, 1, None));
         assert_eq!(core.lock().marked(), [session], "once");
+    }
+
+    #[test]
+    fn with_many_sessions_a_checkpoint_waits_for_more_of_each() {
+        let (_ground, core) = core();
+        let mut ledger = core.lock();
+        let fill = |ledger: &mut Ledger, sessions: u128| {
+            for number in 0..sessions {
+                let mut job = job(0, 8, None);
+                job.session = SessionId::from_parts(2, number);
+                ledger.enqueue(job, Vec::new());
+                let mut job = ledger.queue.pop_back().unwrap();
+                ledger.written(&mut job, Spot { segment: 1, offset: 0, is_synced: true });
+            }
+            ledger.synced(100);
+        };
+        fill(&mut ledger, RECORDS as u128 / 8);
+        assert_eq!(ledger.recent_records, RECORDS);
+        assert!(!is_full(&ledger, 0), "eight of each session");
+        ledger.recent_records = MOST_RECORDS - 1;
+        assert!(!is_full(&ledger, 0));
+        ledger.recent_records = MOST_RECORDS;
+        assert!(is_full(&ledger, 0), "there is an end to it");
     }
 }

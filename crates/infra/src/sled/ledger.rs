@@ -451,6 +451,11 @@ impl Ledger {
         self.dirty.is_empty()
     }
 
+    /// How many sessions are marked.
+    pub(crate) fn marked_count(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// The sessions that were marked. What becomes of each is said by [`Self::unmark`] or [`Self::mark_again`].
     pub(crate) fn marked(&mut self) -> Vec<SessionId> {
         std::mem::take(&mut self.dirty)
