@@ -371,14 +371,17 @@ impl Session {
     /// Fills in the view's open calls after the head was moved, which needs a look at the elements before it.
     async fn know_open_calls(&self) -> Result<(), SessionError> {
         loop {
-            self.manager().refresh(self.lane()).await?;
-            let unknown = {
-                let state = self.lane().lock();
-                let Some(view) = &state.tail else { continue };
-                matches!(view.open_calls(), OpenCalls::Unknown)
+            let known = {
+                let mut state = self.lane().lock();
+                state.tail_mut().map(|view| !matches!(view.open_calls(), OpenCalls::Unknown))
             };
-            if !unknown {
-                return Ok(());
+            match known {
+                Some(true) => return Ok(()),
+                Some(false) => {}
+                None => {
+                    self.manager().refresh(self.lane()).await?;
+                    continue;
+                }
             }
             self.lane().quiet().await;
             let view = self.fresh_view().await?;
@@ -393,7 +396,7 @@ impl Session {
                 }
             };
             let mut state = self.lane().lock();
-            if let Some(tail) = state.tail.as_mut().filter(|tail| tail.version() == view.version()) {
+            if let Some(tail) = state.tail_mut().filter(|tail| tail.version() == view.version()) {
                 std::sync::Arc::make_mut(tail).set_open_calls(open);
                 return Ok(());
             }

@@ -40,10 +40,13 @@ struct Queued {
 /// What a lane holds under its lock.
 #[derive(Default)]
 pub(crate) struct LaneState {
-    /// The view behind all queued commits; `None` until loaded, and after a failure.
-    pub(crate) tail: Option<Arc<View>>,
-    /// The view that readers see, while it differs from `tail`.
+    /// The view that readers see; `None` until loaded, and after a failure.
     settled: Option<Arc<View>>,
+    /// The view behind all queued commits, once somebody decides with it while they are on their way. Most commits are alone, and
+    /// then no view is copied.
+    ahead: Option<Arc<View>>,
+    /// The store refused what was decided with the view: another writer was faster.
+    is_behind: bool,
     queued: VecDeque<Queued>,
 }
 
@@ -52,34 +55,85 @@ impl LaneState {
         self.queued.is_empty()
     }
 
+    /// Whether there is a view to decide with, as far as is known here.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.settled.is_some() && !self.is_behind
+    }
+
     /// The view that readers may see.
     pub(crate) fn visible(&self) -> Option<Arc<View>> {
-        self.settled.clone().or_else(|| self.tail.clone())
+        self.settled.clone()
+    }
+
+    /// The view behind all queued commits.
+    pub(crate) fn tail(&mut self) -> Option<Arc<View>> {
+        self.tail_mut().cloned()
+    }
+
+    /// The version behind all queued commits, while their view is known.
+    pub(crate) fn tail_version(&self) -> Option<u64> {
+        let settled = self.settled.as_ref()?.version();
+        Some(self.queued.back().map_or(settled, |last| last.version))
+    }
+
+    pub(crate) fn tail_mut(&mut self) -> Option<&mut Arc<View>> {
+        if self.queued.is_empty() {
+            return self.settled.as_mut();
+        }
+        if self.ahead.is_none() {
+            let mut ahead = self.settled.clone()?;
+            if self.queued.iter().any(|queued| apply(&mut ahead, &queued.records).is_err()) {
+                self.forget_views();
+                return None;
+            }
+            self.ahead = Some(ahead);
+        }
+        self.ahead.as_mut()
+    }
+
+    /// Takes in the view as the store has it. Nothing may be queued.
+    pub(crate) fn load(&mut self, view: View) {
+        self.settled = Some(Arc::new(view));
+        self.is_behind = false;
+    }
+
+    /// The view is what the store has.
+    pub(crate) fn confirm(&mut self) {
+        self.is_behind = false;
+    }
+
+    /// The view is not what the store has, so that the next use brings it up to date.
+    pub(crate) fn doubt(&mut self) {
+        self.is_behind = true;
     }
 
     /// Forgets everything, so that the next use loads it again.
     pub(crate) fn forget(&mut self) {
-        self.tail = None;
-        self.settled = None;
+        self.forget_views();
         self.queued.clear();
+    }
+
+    fn forget_views(&mut self) {
+        self.settled = None;
+        self.ahead = None;
     }
 
     /// Takes in a commit that is through already.
     pub(crate) fn apply(&mut self, records: &[Decided]) -> Result<(), InvalidHistory> {
-        self.tail.as_mut().map_or(Ok(()), |tail| apply(tail, records))
+        self.settled.as_mut().map_or(Ok(()), |view| apply(view, records))
     }
 
     /// Takes in a commit that is queued; the receiver hears when it and all before it are through. When nobody could tell how it
     /// ended, the receiver is let go of without an answer.
     pub(crate) fn enqueue(&mut self, records: Vec<Decided>) -> Result<oneshot::Receiver<Outcome>, InvalidHistory> {
         let version = records.last().map_or(0, |record| record.seq);
-        if self.queued.is_empty() {
-            self.settled.clone_from(&self.tail);
-        }
-        if let Some(tail) = self.tail.as_mut() {
-            apply(tail, &records)?;
+        if let Some(ahead) = self.ahead.as_mut() {
+            apply(ahead, &records)?;
         }
         let (waiter, outcome) = oneshot::channel();
+        if self.queued.capacity() == 0 {
+            self.queued.reserve_exact(1);
+        }
         self.queued.push_back(Queued { version, records, ending: None, waiter: Some(waiter) });
         Ok(outcome)
     }
@@ -101,12 +155,13 @@ impl LaneState {
             }
             if !through || applied.is_err() {
                 // What is queued behind a failure fails too, and behind what nobody heard of the log knows. Each waiter hears of its own.
-                self.tail = None;
-                self.settled = None;
+                self.forget_views();
             }
         }
         if self.queued.is_empty() {
-            self.settled = None;
+            self.settled = self.ahead.take().or_else(|| self.settled.take());
+            // There may be many lanes, and memory that was just freed is nearer than what each keeps for itself.
+            self.queued = VecDeque::new();
         }
     }
 }
@@ -128,7 +183,7 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub(crate) fn new(id: SessionId, view: Option<View>) -> Self {
-        let state = LaneState { tail: view.map(Arc::new), ..LaneState::default() };
+        let state = LaneState { settled: view.map(Arc::new), ..LaneState::default() };
         Self { id, state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -149,7 +204,7 @@ impl Lane {
 
     /// Waits until the tail is another than the one of `version`, or nothing is queued, so that it can be loaded again.
     pub(crate) async fn moved_on(&self, version: u64) {
-        let is_another = |state: &LaneState| state.tail.as_ref().is_none_or(|tail| tail.version() != version);
+        let is_another = |state: &LaneState| state.tail_version() != Some(version);
         self.until(|state| state.is_quiet() || is_another(state)).await;
     }
 
@@ -240,7 +295,7 @@ mod tests {
         lane.settle(2, through(2));
         assert!(second.try_recv().unwrap().is_ok());
         assert_eq!(lane.lock().visible().unwrap().version(), 3);
-        assert!(lane.lock().settled.is_none());
+        assert!(lane.lock().ahead.is_none());
     }
 
     #[test]
@@ -255,7 +310,7 @@ mod tests {
         assert!(second.try_recv().is_err());
         lane.settle(3, Ending::Heard(Err(StoreError::Poisoned)));
         assert!(second.try_recv().unwrap().is_err());
-        assert!(lane.lock().tail.is_none());
+        assert!(lane.lock().tail().is_none());
     }
 
     #[test]
@@ -267,9 +322,34 @@ mod tests {
         };
         drop(Settling::new(Arc::clone(&lane), 2));
         assert!(matches!(first.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-        assert!(lane.lock().tail.is_none(), "what is in the log is not known");
+        assert!(lane.lock().tail().is_none(), "what is in the log is not known");
         lane.settle(3, through(3));
         assert!(second.try_recv().unwrap().is_ok());
-        assert!(lane.lock().is_quiet() && lane.lock().tail.is_none());
+        assert!(lane.lock().is_quiet() && lane.lock().tail().is_none());
+    }
+
+    #[test]
+    fn a_view_is_copied_only_when_somebody_decides_with_what_is_on_its_way() {
+        let lane = lane();
+        let place = |lane: &Lane| lane.lock().visible().map(|view| Arc::as_ptr(&view));
+        let before = place(&lane);
+        lane.lock().enqueue(titled(2)).unwrap();
+        assert_eq!(lane.lock().tail_version(), Some(2));
+        lane.settle(2, through(2));
+        assert_eq!(place(&lane), before, "alone");
+        lane.lock().enqueue(titled(3)).unwrap();
+        assert_eq!(lane.lock().tail().unwrap().version(), 3);
+        lane.lock().enqueue(titled(4)).unwrap();
+        let mut state = lane.lock();
+        let versions = (state.visible().unwrap().version(), state.tail().unwrap().version(), state.tail_version());
+        assert_eq!(versions, (2, 4, Some(4)));
+        drop(state);
+        lane.settle(3, through(3));
+        lane.settle(4, through(4));
+        let mut state = lane.lock();
+        assert_eq!(
+            (state.visible().unwrap().version(), state.tail().unwrap().described().title.as_deref()),
+            (4, Some("4"))
+        );
     }
 }

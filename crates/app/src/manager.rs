@@ -414,7 +414,7 @@ impl SessionManager {
         loop {
             let (cached, is_quiet) = {
                 let state = lane.lock();
-                (state.tail.clone(), state.is_quiet())
+                (state.visible(), state.is_quiet())
             };
             match (&cached, is_quiet) {
                 (Some(_), false) => return Ok(()),
@@ -425,6 +425,7 @@ impl SessionManager {
             let head = self.ports().store.head(lane.id).await?;
             let head = head.ok_or(SessionError::NotFound { session: lane.id })?;
             if cached.as_ref().is_some_and(|view| view.version() == head.version && view.commit() == head.commit) {
+                lane.lock().confirm();
                 return Ok(());
             }
             let behind = cached.clone().filter(|view| view.version() < head.version);
@@ -433,13 +434,13 @@ impl SessionManager {
                 None => self.read_view(lane.id, head.first, head.version).await?,
             };
             let mut state = lane.lock();
-            let unchanged = match (&state.tail, &cached) {
+            let unchanged = match (&state.visible(), &cached) {
                 (Some(now), Some(then)) => Arc::ptr_eq(now, then),
                 (None, None) => true,
                 _ => false,
             };
             if state.is_quiet() && unchanged {
-                state.tail = Some(Arc::new(view));
+                state.load(view);
                 return Ok(());
             }
         }

@@ -78,18 +78,32 @@ impl SessionManager {
     }
 
     /// Decides and queues: the commit has its place in the log when this answers, and is not through yet.
+    ///
+    /// The store checks the place, so deciding begins with the view that is there. Only when that does not lead to a commit is the
+    /// store asked whether it is the newest.
     pub(crate) async fn place(
         &self,
         lane: &Arc<Lane>,
         durability: Durability,
         decide: &mut (impl FnMut(&View) -> Result<Option<Plan>, SessionError> + Send),
     ) -> Result<Option<Placed>, SessionError> {
+        let mut is_fresh = false;
         loop {
-            self.refresh(lane).await?;
+            is_fresh |= !lane.lock().is_ready();
+            if is_fresh {
+                self.refresh(lane).await?;
+            }
             let (placed, rest) = {
                 let mut state = lane.lock();
-                let Some(view) = state.tail.clone() else { continue };
-                let Some(plan) = decide(&view)? else { return Ok(None) };
+                let Some(view) = state.tail() else { continue };
+                let plan = match decide(&view) {
+                    Ok(Some(plan)) => plan,
+                    outcome if is_fresh => return outcome.map(|_| None),
+                    _ => {
+                        is_fresh = true;
+                        continue;
+                    }
+                };
                 let submission = self.submit(&view, plan, durability)?;
                 drop(view);
                 self.start(lane, &mut state, submission, durability)?
@@ -163,8 +177,10 @@ impl SessionManager {
                 Ok((placed(Started::Done(Ok(done))), None))
             }
             Poll::Ready(Err(error)) => {
-                if state.is_quiet() {
-                    state.forget();
+                match error {
+                    StoreError::Conflict { .. } => state.doubt(),
+                    _ if state.is_quiet() => state.forget(),
+                    _ => {}
                 }
                 Ok((placed(Started::Done(Err(error))), None))
             }
@@ -258,7 +274,7 @@ impl Placed {
 
 /// What is left to say after [`MAX_ATTEMPTS`] conflicts.
 pub(crate) fn lost_every_race(lane: &Lane) -> SessionError {
-    let at = lane.lock().tail.as_ref().map_or(0, |view| view.version());
+    let at = lane.lock().tail_version().unwrap_or(0);
     SessionError::Conflict { expected: at, actual: at }
 }
 
