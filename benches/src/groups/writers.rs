@@ -23,7 +23,7 @@ pub(crate) const WRITERS: usize = 64;
 const MANY: usize = 10_000;
 const ROUNDS: usize = 3;
 /// Long enough that the work in the background is part of it.
-const SPAN: Duration = Duration::from_millis(2_000);
+const SPAN: Duration = Duration::from_millis(4_000);
 /// So that one round's background work is not counted in the next.
 const SETTLE: Duration = Duration::from_millis(1_200);
 
@@ -135,7 +135,7 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
     ];
     Ok(Section {
         title: "64 writers",
-        method: "64 tasks append, each to its own sessions in turns, and wait for `disk`. Median of three rounds of two seconds; the two \
+        method: "64 tasks append, each to its own sessions in turns, and wait for `disk`. Median of three rounds of four seconds; the two \
                  stores and the\nraw file take turns.",
         figures,
         appendix: String::new(),
