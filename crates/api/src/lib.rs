@@ -285,7 +285,7 @@ pub use manager::{Builder, NoStoreNamed, SessionManager};
 pub use sessions_app::{
     Append, AppendOutcome, At, BranchInfo, Entry, ErrorKind, Export, Forked, Format, ImportError, ImportOptions,
     ImportReport, InFlight, ListPage, Messages, MoveReceipt, NewSession, Opened, Ports, Query, Receipt, Session,
-    SessionError, Settings, SortBy, Subscription, Update,
+    SessionError, Settings, SortBy, Subscription, Tally, Update,
     transfer::{DETECT_BYTES, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use sessions_domain::{Event, StoredMessage, View, branches::Stretch};
+use sessions_domain::{Event, Moment, StoredMessage, TokenUsage, View, branches::Stretch};
 use sessions_ports::{KindFilter, Order};
 
 use crate::{
@@ -61,7 +61,52 @@ pub struct Entry {
     pub message: Option<StoredMessage>,
 }
 
+/// What a session's own records hold, whatever is visible of it: all branches, and what was undone, cleared or stands before a summary.
+/// What a fork inherits is its parent's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages.
+    pub messages: u64,
+    /// Tool calls in them.
+    pub tool_calls: u64,
+    /// Tokens, as far as messages say them, once for each call of a model.
+    pub usage: TokenUsage,
+    /// When the first of them was said, by the clock of whoever said it.
+    pub first: Option<Moment>,
+    /// When the last was said.
+    pub last: Option<Moment>,
+}
+
+impl Tally {
+    fn count(&mut self, message: &StoredMessage) {
+        let at = message.said_at();
+        self.messages += 1;
+        self.tool_calls += message.calls().count() as u64;
+        self.usage = self.usage.plus(message.metadata.usage.unwrap_or_default());
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        self.last = Some(self.last.map_or(at, |last| last.max(at)));
+    }
+}
+
 impl Session {
+    /// Counts what the session's own records hold. It reads all of them, so it takes as long as the log is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tally(&self) -> Result<Tally, SessionError> {
+        let view = self.fresh_view().await?;
+        let mut tally = Tally::default();
+        let mut rest = Some(Stretch { first: view.first_own(), last: view.version() });
+        while let Some(stretch) = rest {
+            let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
+            let (reads, more) =
+                self.manager().read_stretch(&view, stretch, order, kinds, Bounds::records(PAGE)).await?;
+            reads.into_iter().filter_map(|read| read.message(true)).for_each(|message| tally.count(&message));
+            rest = more;
+        }
+        Ok(tally)
+    }
+
     /// The newest visible messages, at most so many, oldest of them first. Reads these and nothing else.
     ///
     /// # Errors

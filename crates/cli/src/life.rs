@@ -5,6 +5,7 @@
 use serde::Serialize;
 use sessions_api::{
     AppendOutcome, Clock, Durability, Moment, NewSession, Query, SessionId, SessionKey, SessionSummary, SystemClock,
+    Tally, TokenUsage,
 };
 
 use crate::{
@@ -144,38 +145,94 @@ fn status_of(row: &SessionSummary) -> String {
     serde_json::to_value(row.status).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+#[derive(Serialize)]
+struct About {
+    #[serde(flatten)]
+    summary: SessionSummary,
+    /// Messages that its own records hold, visible or not.
+    recorded: Option<u64>,
+    tool_calls: Option<u64>,
+    usage: Option<TokenUsage>,
+    first_said: Option<Moment>,
+    last_said: Option<Moment>,
+}
+
 /// `info`
 pub(crate) async fn info(program: &Program, name: &str) -> Result<(), Failure> {
     program
         .with_session(name, async |_, session| {
-            let about = session.summary().await?;
-            if program.out.is_json() {
-                return program.out.object(&about);
-            }
-            let status = status_of(&about);
-            let rows: [(&str, Option<String>); 13] = [
-                ("id", Some(about.id.to_string())),
-                ("key", about.key.map(|key| key.as_str().to_owned())),
-                ("title", about.title),
-                ("description", about.description),
-                ("status", Some(status)),
-                ("tags", Some(about.tags.join(", ")).filter(|tags| !tags.is_empty())),
-                ("created", Some(about.created.to_string())),
-                ("updated", Some(about.updated.to_string())),
-                ("version", Some(about.version.to_string())),
-                ("messages", Some(about.messages.to_string())),
-                ("folder", about.cwd),
-                ("creator", about.creator),
-                ("forked from", about.parent.map(|parent| parent.to_string())),
-            ];
-            for (name, value) in rows {
-                if let Some(value) = value {
-                    program.out.line(&format!("{name:<12} {value}"))?;
+            let summary = session.summary().await?;
+            let tally = match session.tally().await {
+                Ok(tally) => Some(tally),
+                // What is damaged does not keep the rest from being told.
+                Err(error) => {
+                    program.out.notice(&format!("its messages could not all be counted: {error}"));
+                    None
                 }
+            };
+            if program.out.is_json() {
+                return program.out.object(&About {
+                    summary,
+                    recorded: tally.map(|tally| tally.messages),
+                    tool_calls: tally.map(|tally| tally.tool_calls),
+                    usage: tally.map(|tally| tally.usage),
+                    first_said: tally.and_then(|tally| tally.first),
+                    last_said: tally.and_then(|tally| tally.last),
+                });
             }
-            Ok(())
+            print_about(program, summary, tally)
         })
         .await
+}
+
+fn print_about(program: &Program, about: SessionSummary, tally: Option<Tally>) -> Result<(), Failure> {
+    let status = status_of(&about);
+    let visible = about.messages;
+    let recorded = tally.map(|tally| tally.messages).filter(|recorded| *recorded != visible);
+    let messages = match (recorded, about.parent) {
+        (None, _) => visible.to_string(),
+        (Some(recorded), None) => {
+            format!("{visible} visible, {recorded} recorded (on all branches, with what is hidden)")
+        }
+        (Some(recorded), Some(_)) => {
+            format!("{visible} visible, {recorded} recorded since the fork (on all its branches)")
+        }
+    };
+    let said = tally.and_then(|tally| tally.first.zip(tally.last));
+    let rows: [(&str, Option<String>); 16] = [
+        ("id", Some(about.id.to_string())),
+        ("key", about.key.map(|key| key.as_str().to_owned())),
+        ("title", about.title),
+        ("description", about.description),
+        ("status", Some(status)),
+        ("tags", Some(about.tags.join(", ")).filter(|tags| !tags.is_empty())),
+        ("created", Some(about.created.to_string())),
+        ("updated", Some(about.updated.to_string())),
+        ("said", said.map(|(first, last)| format!("{first} to {last}"))),
+        ("version", Some(about.version.to_string())),
+        ("messages", Some(messages)),
+        ("tool calls", tally.map(|tally| tally.tool_calls.to_string())),
+        ("usage", tally.map(|tally| tally.usage).filter(|usage| *usage != TokenUsage::default()).map(words_of)),
+        ("folder", about.cwd),
+        ("creator", about.creator),
+        ("forked from", about.parent.map(|parent| parent.to_string())),
+    ];
+    for (name, value) in rows {
+        if let Some(value) = value {
+            program.out.line(&format!("{name:<12} {value}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn words_of(usage: TokenUsage) -> String {
+    let TokenUsage { input, output, cache_read, cache_write, reasoning } = usage;
+    let mut words =
+        format!("{input} tokens in, {output} out, {cache_read} read from a cache, {cache_write} written to it");
+    if reasoning > 0 {
+        words.push_str(&format!(", {reasoning} of reasoning"));
+    }
+    words
 }
 
 /// A time as people write it: a moment, a day, or how long ago.

@@ -100,7 +100,7 @@ pub(crate) fn print(program: &Program, message: &StoredMessage) -> Result<(), Fa
     let hidden = if message.visible { "" } else { " (hidden)" };
     let late = if message.late { " (late)" } else { "" };
     let (seq, role) = (format!("{:>5} ", message.seq), role_name(message.role));
-    let rest = format!("{hidden}{late}  {}  {}", message.at, message.id);
+    let rest = format!("{hidden}{late}  {}  {}", message.said_at(), message.id);
     out.styled(&[(Style::Faint, &seq), (Style::Name, role), (Style::Faint, &rest)])?;
     print_parts(program, message, "      ")
 }

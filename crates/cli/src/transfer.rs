@@ -72,7 +72,7 @@ async fn import_all(
         };
         match imported {
             Ok(report) => {
-                print(program, path, &report)?;
+                print(program, sessions, path, &report).await?;
                 program.out.flush()?;
             }
             Err(failure) if alone || failure.code() == Failure::STOPPED => return Err(failure.about(path)),
@@ -82,15 +82,31 @@ async fn import_all(
     code.map_or(Ok(()), |code| Err(Failure::told(code)))
 }
 
-fn print(program: &Program, path: &Path, report: &ImportReport) -> Result<(), Failure> {
+async fn print(
+    program: &Program,
+    sessions: &SessionManager,
+    path: &Path,
+    report: &ImportReport,
+) -> Result<(), Failure> {
     if program.out.is_json() {
         return program.out.object(report);
     }
     let what = if report.outcome == AppendOutcome::Inserted { "imported" } else { "already here:" };
     let (id, of) = (report.id, &report.report);
+    let visible = sessions.load(id).await?.summary().await?.messages;
+    // A transcript that was compacted goes on from there, and side chains are branches.
+    let visible = if visible == of.messages {
+        String::new()
+    } else {
+        format!(" ({visible} visible, the rest before a compaction or on branches)")
+    };
     let mended = format!("{} repaired, {} set aside", of.repaired.len(), of.set_aside.len());
-    let told =
-        format!("{what} {id}: {} messages, {} tool calls, {mended} ({})", of.messages, of.tool_calls, path.display());
+    let told = format!(
+        "{what} {id}: {} messages{visible}, {} tool calls, {mended} ({})",
+        of.messages,
+        of.tool_calls,
+        path.display()
+    );
     program.out.line(&told)
 }
 

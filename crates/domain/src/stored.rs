@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// A [`Message`] with its place, its id and its stamp. It serialises as the JSON shape of a message:
-/// `{"seq","id","role","parts","at","tokens","visible",…}`.
+/// `{"seq","id","role","parts","at","tokens","visible",…}`, in which `at` is when it was said; when that was elsewhere, `appended_at` is
+/// when it came here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredMessage {
     /// The record's sequence number, which orders messages.
@@ -35,6 +36,14 @@ pub struct StoredMessage {
     pub message: Message,
 }
 
+impl StoredMessage {
+    /// When it was said: when it was made, where that is known and not when it was appended (an imported message), or else when it was
+    /// appended.
+    pub fn said_at(&self) -> Moment {
+        self.message.metadata.made_at.as_deref().and_then(Moment::parse).unwrap_or(self.at)
+    }
+}
+
 impl Deref for StoredMessage {
     type Target = Message;
 
@@ -52,6 +61,8 @@ struct Shape<'a> {
     at: Moment,
     tokens: Option<u64>,
     visible: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appended_at: Option<Moment>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     late: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,15 +73,16 @@ struct Shape<'a> {
 
 impl Serialize for StoredMessage {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let metadata = &self.message.metadata;
+        let (metadata, said_at) = (&self.message.metadata, self.said_at());
         Shape {
             seq: self.seq,
             id: self.id,
             role: self.message.role,
             parts: &self.message.parts,
-            at: self.at,
+            at: said_at,
             tokens: None,
             visible: self.visible,
+            appended_at: Some(self.at).filter(|at| *at != said_at),
             late: self.late,
             actor: (!self.actor.is_anonymous()).then_some(&self.actor),
             metadata: (!metadata.is_empty()).then_some(metadata),

@@ -110,7 +110,9 @@ fn info_and_list_tell_the_same_summary() {
     ];
     has_fields(&about, &fields);
     assert_eq!((&about["status"], &about["messages"]), (&json!("active"), &json!(1)));
-    assert_eq!(desk.json(&["list"]), [about]);
+    let listed = desk.one(&["list"]);
+    assert!(listed.as_object().unwrap().iter().all(|(name, value)| about[name] == *value), "{listed} {about}");
+    has_fields(&about, &["recorded", "tool_calls", "usage", "first_said", "last_said"]);
 }
 
 #[test]

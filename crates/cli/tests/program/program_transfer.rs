@@ -49,6 +49,32 @@ fn import_tells_a_report_and_happens_once() {
 }
 
 #[test]
+fn what_an_import_counted_is_what_info_and_show_tell() {
+    let desk = Desk::new();
+    let file = write(&desk, "chat.jsonl", transcript("s1"));
+    let report = desk.one(&["import", &file]);
+    let id = report["id"].as_str().unwrap();
+    desk.one(&["undo", id, "--turns", "1"]);
+    desk.one(&["append", id, "--role", "user", "Something else."]);
+    let about = desk.one(&["info", id]);
+    assert_eq!((&about["messages"], &about["recorded"], &about["tool_calls"]), (&json!(1), &json!(5), &json!(1)));
+    assert_eq!(about["usage"], report["usage"], "what was undone was paid for");
+    assert_eq!(about["first_said"], json!("2026-03-02T09:00:01.000Z"));
+    let said = desk.run(&["info", id]).stdout;
+    assert!(said.contains("1 visible, 5 recorded") && said.contains("20 tokens in, 10 out"), "{said}");
+    let shown = desk.json(&["show", id, "--all"]);
+    let (imported, own) = (&shown[0], &shown[4]);
+    assert_eq!(imported["at"], json!("2026-03-02T09:00:01.000Z"), "when it was said, and not when it was imported");
+    assert_eq!((&imported["appended_at"], &own["appended_at"]), (&about["created"], &Value::Null));
+    assert_eq!(own["at"], about["updated"]);
+    let said = desk.run(&["show", id, "--all"]).stdout;
+    assert!(said.contains("2026-03-02T09:00:05.000Z"), "{said}");
+    let fork = desk.one(&["fork", id]);
+    let about = desk.one(&["info", fork["id"].as_str().unwrap()]);
+    assert_eq!((&about["messages"], &about["recorded"], &about["usage"]["input"]), (&json!(1), &json!(0), &json!(0)));
+}
+
+#[test]
 fn a_folder_is_searched_and_one_bad_file_does_not_stop_the_rest() {
     let desk = Desk::new();
     write(&desk, "in/a.jsonl", transcript("s1"));
