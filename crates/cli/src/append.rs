@@ -142,16 +142,18 @@ impl<'a> Lines<'a> {
                 break;
             }
             tokio::select! {
+                // In this order, so that it is listened for before anything is answered.
+                biased;
+                () = &mut interrupt, if !stopped => {
+                    (open, stopped) = (false, true);
+                    waiting.clear();
+                }
                 () = lines.next_answer(), if !lines.slots.is_empty() => {}
                 batch = batches.recv(), if open && waiting.is_empty() => match batch {
                     Some(Ok(batch)) => waiting.extend(batch),
                     Some(Err(error)) => lines.unread = Some(error.into()),
                     None => open = false,
                 },
-                () = &mut interrupt, if !stopped => {
-                    (open, stopped) = (false, true);
-                    waiting.clear();
-                }
             }
         }
         lines.outcome(stopped)

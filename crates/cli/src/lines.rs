@@ -120,6 +120,10 @@ pub(crate) fn parse(line: Line) -> Result<Append, Failure> {
         return Err(bad("the line nests too deep", "flatten it, or keep the deep part in a string"));
     }
     let given: Given<'_> = serde_json::from_str(text).map_err(|error| {
+        if has_half_a_pair(text) {
+            let what = "the line has half of a surrogate pair (as \\ud800), which is no letter";
+            return bad(what, "write the whole pair, or the letter itself");
+        }
         let hint = "write {\"role\":\"user\",\"content\":\"…\"} or {\"role\",\"parts\":[…]}";
         // Where it is wrong, without what stands there.
         bad(&format!("the line is no message ({})", place_of(&error)), hint)
@@ -140,6 +144,26 @@ pub(crate) fn parse(line: Line) -> Result<Append, Failure> {
         Some(key) => append.idempotency_key(key),
         None => append,
     })
+}
+
+/// True when a `\u` escape stands for one half of a pair and the other half does not follow (RFC 8259, 8.2).
+fn has_half_a_pair(text: &str) -> bool {
+    let code = |escape: &str| escape.strip_prefix("\\u").and_then(|rest| u16::from_str_radix(rest.get(..4)?, 16).ok());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let escape = rest.get(at..).unwrap_or_default();
+        let after = |bytes: usize| escape.get(bytes..).unwrap_or_default();
+        rest = match code(escape) {
+            Some(0xd800..=0xdbff) => match code(after(6)) {
+                Some(0xdc00..=0xdfff) => after(12),
+                _ => return true,
+            },
+            Some(0xdc00..=0xdfff) => return true,
+            // What stands behind the backslash may be another one, or a letter of several bytes where it is not JSON.
+            _ => escape.char_indices().nth(2).map_or("", |(at, _)| after(at)),
+        };
+    }
+    false
 }
 
 fn place_of(error: &serde_json::Error) -> String {
@@ -172,6 +196,19 @@ mod tests {
         assert!(matches!(read_line(&mut input).unwrap(), Some(Line::TooLong)));
         assert!(matches!(read_line(&mut input).unwrap(), Some(Line::Bytes(line)) if line == b"next"));
         assert!(read_line(&mut input).unwrap().is_none());
+    }
+
+    #[test]
+    fn half_of_a_pair_is_told_from_a_whole_one() {
+        for whole in ["", "\\ud83d\\ude00", "\\\\ud800", "\\n\\u00e9\\", "\\u12", "\\é", "\\ud83d\\ude00\\\\ud800"] {
+            assert!(!has_half_a_pair(whole), "{whole}");
+        }
+        for half in ["\\ud800", "a\\uDBFFb", "\\udc00", "\\ud800\\ud800", "\\ude00\\ud83d", "\\\\\\ud800", "\\ud800\\"]
+        {
+            assert!(has_half_a_pair(half), "{half}");
+        }
+        let failure = parse(Line::Bytes(br#"{"role":"user","content":"a \ud800 b"}"#.to_vec())).unwrap_err();
+        assert!(failure.message().contains("surrogate"), "{}", failure.message());
     }
 
     #[test]

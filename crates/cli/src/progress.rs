@@ -49,6 +49,11 @@ impl Progress {
         Self::drawn(out, ProgressBar::new(bytes), what, template)
     }
 
+    /// Work of bytes whose number is not known.
+    pub(crate) fn of_unknown_bytes(out: &Output, what: &'static str) -> Self {
+        Self::drawn(out, ProgressBar::new_spinner(), what, "{spinner} {msg} {bytes} {bytes_per_sec} {elapsed}")
+    }
+
     /// The reader, whose bytes are counted.
     pub(crate) fn reading<R: std::io::Read>(&self, reader: R) -> impl std::io::Read + use<R> {
         self.0.wrap_read(reader)
@@ -76,8 +81,10 @@ pub(crate) async fn interrupted() {
 /// The work's outcome, or that Ctrl-C came first.
 pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::select! {
-        outcome = work => outcome,
+        // In this order, so that it is listened for before the work begins.
+        biased;
         () = interrupted() => Err(Failure::stopped()),
+        outcome = work => outcome,
     }
 }
 

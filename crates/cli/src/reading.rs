@@ -67,8 +67,10 @@ pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failur
         tokio::pin!(end);
         loop {
             let update = tokio::select! {
-                update = updates.next() => update,
+                // In this order, so that it is listened for before anything is printed.
+                biased;
                 () = &mut end => return Ok(()),
+                update = updates.next() => update,
             };
             let update = match update {
                 Err(SessionError::Store(StoreError::Closed)) => return Ok(()),

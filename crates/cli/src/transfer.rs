@@ -18,6 +18,9 @@ use crate::{
     progress::{Progress, unless_interrupted},
 };
 
+/// So many lines of a file are named that were repaired or set aside.
+const REASONS: usize = 5;
+
 /// Formats that are known and not built yet.
 const NOT_BUILT: [&str; 7] = ["markdown", "html", "openai", "anthropic", "claude-code", "codex", "pi"];
 
@@ -26,8 +29,8 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
     let format = match wish.format.as_str() {
         "auto" => None,
         "claude-code" => Some(Format::ClaudeCode),
-        "json" => Some(Format::SessionsJson),
-        "jsonl" => Some(Format::SessionsJsonl),
+        "json" | "sessions-json" => Some(Format::SessionsJson),
+        "jsonl" | "sessions-jsonl" => Some(Format::SessionsJsonl),
         other => return Err(unknown_format(other, "give auto, claude-code, json or jsonl")),
     };
     let options =
@@ -107,7 +110,18 @@ async fn print(
         of.tool_calls,
         path.display()
     );
-    program.out.line(&told)
+    program.out.line(&told)?;
+    let repaired = of.repaired.iter().map(|one| (one.line, "repaired", &one.what));
+    let set_aside = of.set_aside.iter().map(|one| (one.line, "set aside", &one.why));
+    let mut reasons = repaired.chain(set_aside);
+    for (line, became, why) in reasons.by_ref().take(REASONS) {
+        program.out.notice(&format!("line {line} was {became}: {why}"));
+    }
+    match reasons.count() {
+        0 => {}
+        more => program.out.notice(&format!("and {more} more lines, which --json would name")),
+    }
+    Ok(())
 }
 
 /// Files to import.
@@ -183,8 +197,8 @@ struct Written {
 /// `export`
 pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failure> {
     let is_document = match wish.format.as_str() {
-        "json" => true,
-        "jsonl" => false,
+        "json" | "sessions-json" => true,
+        "jsonl" | "sessions-jsonl" => false,
         other => return Err(unknown_format(other, "give json or jsonl")),
     };
     program
@@ -196,7 +210,10 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
                 }
                 return Ok(());
             };
-            let bytes = unless_interrupted(write(export, path)).await?;
+            let progress = Progress::of_unknown_bytes(&program.out, "exporting");
+            let written = unless_interrupted(write(export, path, &progress)).await;
+            drop(progress);
+            let bytes = written?;
             if program.out.is_json() {
                 return program.out.object(&Written { file: path.display().to_string(), bytes });
             }
@@ -206,13 +223,14 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
 }
 
 /// Writes beside the file and puts it in its place when all of it is on disk, so that there is never half a file. Only its owner reads it.
-async fn write(mut export: sessions_api::Export, path: &Path) -> Result<u64, Failure> {
+async fn write(mut export: sessions_api::Export, path: &Path, progress: &Progress) -> Result<u64, Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".sessions-export-").tempfile_in(folder)?;
     let mut bytes = 0;
     while let Some(chunk) = export.next_chunk().await? {
         file.write_all(&chunk)?;
         bytes += chunk.len() as u64;
+        progress.advance(chunk.len() as u64);
     }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| Failure::from(error.error).about(path))?;
