@@ -9,7 +9,7 @@ use crate::{
     arguments::{Checkout, Fork, Redo, Undo},
     failure::Failure,
     program::Program,
-    table::{Column, Table},
+    table::{Column, Table, counted},
 };
 
 /// `undo`
@@ -43,7 +43,7 @@ fn moved(program: &Program, what: &str, done: &MoveReceipt) -> Result<(), Failur
     if program.out.is_json() {
         return program.out.object(done);
     }
-    let steps = if done.steps == 1 { "1 step".to_owned() } else { format!("{} steps", done.steps) };
+    let steps = counted(done.steps, "step");
     let visible =
         if done.messages == 1 { "1 message is".to_owned() } else { format!("{} messages are", done.messages) };
     program.out.line(&format!("{what}: {steps}; {visible} visible (version {})", done.version))

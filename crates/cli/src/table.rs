@@ -76,6 +76,12 @@ impl Table {
     }
 }
 
+/// A number with its word: `1 message`, `2 messages`.
+pub(crate) fn counted(number: u64, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {word}{plural}")
+}
+
 /// The text, or its beginning and an ellipsis, at most so wide.
 pub(crate) fn cut(text: &str, widest: usize) -> String {
     if text.width() <= widest {

@@ -16,6 +16,7 @@ use crate::{
     failure::Failure,
     program::Program,
     progress::{Progress, unless_interrupted},
+    table::counted,
 };
 
 /// So many lines of a file are named that were repaired or set aside.
@@ -44,7 +45,7 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
         return Err(failure.about(&path));
     }
     if found.passed_over > 0 {
-        program.out.notice(&format!("{} files in no known format were passed over", found.passed_over));
+        program.out.notice(&format!("passed over, in no known format: {}", counted(found.passed_over, "file")));
     }
     program.with_new_or_old(async |sessions| import_all(program, sessions, found, &options, alone).await).await
 }
@@ -105,9 +106,9 @@ async fn print(
     };
     let mended = format!("{} repaired, {} set aside", of.repaired.len(), of.set_aside.len());
     let told = format!(
-        "{what} {id}: {} messages{visible}, {} tool calls, {mended} ({})",
-        of.messages,
-        of.tool_calls,
+        "{what} {id}: {}{visible}, {}, {mended} ({})",
+        counted(of.messages, "message"),
+        counted(of.tool_calls, "tool call"),
         path.display()
     );
     program.out.line(&told)?;
@@ -119,7 +120,7 @@ async fn print(
     }
     match reasons.count() {
         0 => {}
-        more => program.out.notice(&format!("and {more} more lines, which --json would name")),
+        more => program.out.notice(&format!("and {}; --json names them all", counted(more as u64, "more line"))),
     }
     Ok(())
 }

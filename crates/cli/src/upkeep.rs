@@ -11,6 +11,7 @@ use crate::{
     output::Style,
     program::Program,
     progress::{Progress, unless_interrupted},
+    table::counted,
 };
 
 #[derive(Serialize)]
@@ -70,8 +71,9 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
         program.out.object(&Summary { checked })?;
     } else {
         let Checked { segments, records, sessions, bytes, findings } = checked;
-        let read = format!("{sessions} sessions, {records} records, {segments} segments, {bytes} bytes");
-        let said = if findings == 0 { "nothing is wrong".to_owned() } else { format!("{findings} findings") };
+        let read = [(sessions, "session"), (records, "record"), (segments, "segment"), (bytes, "byte")];
+        let read = read.map(|(number, word)| counted(number, word)).join(", ");
+        let said = if findings == 0 { "nothing is wrong".to_owned() } else { counted(findings as u64, "finding") };
         program.out.line(&format!("{said}: {read}"))?;
     }
     let damaged = findings.iter().any(|finding| finding.severity == Severity::Error);
