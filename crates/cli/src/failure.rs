@@ -104,8 +104,11 @@ impl Failure {
     /// What clap says about a command line.
     pub(crate) fn from_clap(text: &str) -> Self {
         let text = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
-        let (message, hint) = text.split_once("\n\n").unwrap_or((text, "see --help"));
-        Self::new("usage", message, Some(hint.trim()), Self::USAGE)
+        let mut paragraphs = text.split("\n\n").map(str::trim);
+        let message = paragraphs.next().unwrap_or(text);
+        // Where it knows what was meant it says so first, and then how the command is used.
+        let hint = paragraphs.next().unwrap_or("see --help");
+        Self::new("usage", message, Some(hint.strip_prefix("tip: ").unwrap_or(hint)), Self::USAGE)
     }
 
     fn new(kind: &'static str, message: &str, hint: Option<&str>, code: u8) -> Self {
@@ -146,6 +149,11 @@ impl Failure {
     /// The same, with another hint.
     pub(crate) fn with_hint(self, hint: &str) -> Self {
         Self { hint: Some(hint.to_owned()), ..self }
+    }
+
+    /// The same, naming the store that is not there.
+    pub(crate) fn where_no_store(self, url: &str) -> Self {
+        if self.is_no_store() { Self { message: format!("there is no store at {url}"), ..self } } else { self }
     }
 
     /// True when there is no store.
@@ -255,6 +263,15 @@ mod tests {
         assert_eq!(failure.message(), "nothing is left to redo");
         assert_eq!(failure.hint(), Some("a new message ends redo, see the branches"));
         assert_eq!(failure.code(), Failure::FAILED);
+    }
+
+    #[test]
+    fn what_is_typed_wrong_has_a_hint_of_one_paragraph() {
+        let failure = Failure::from_clap(
+            "error: no 'x'\n\n  tip: there is 'y'\n\nUsage: z\n\nFor more information, try '--help'.\n",
+        );
+        assert_eq!((failure.message(), failure.hint()), ("no 'x'", Some("there is 'y'")));
+        assert_eq!(Failure::from_clap("error: no").hint(), Some("see --help"));
     }
 
     #[test]

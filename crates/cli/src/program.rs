@@ -69,13 +69,14 @@ impl Program {
         if let (true, true, StoreUrl::Sled(folder)) = (creates, self.is_default(), &url) {
             prepare_default(folder)?;
         }
+        let place = url.to_string();
         let builder = SessionManager::builder().at(url);
         let builder = if creates { builder } else { builder.open_existing() };
         let builder = match self.durability {
             Some(level) => builder.durability(level),
             None => builder,
         };
-        let sessions = builder.build().await?;
+        let sessions = builder.build().await.map_err(|error| Failure::from(error).where_no_store(&place))?;
         if let Some(store) = sessions.sled_store() {
             // Empty when nothing happened that a person should hear of.
             store.report().to_string().lines().for_each(|line| self.out.notice(line));

@@ -54,7 +54,10 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
     let url = program.url()?;
     let report = {
         let _progress = Progress::without_end(&program.out, "reading every record");
-        unless_interrupted(async { Ok(maintenance::verify(&url).await?) }).await?
+        unless_interrupted(async {
+            maintenance::verify(&url).await.map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
+        })
+        .await?
     };
     let concerns = |finding: &&Finding| only.is_none() || finding.session.is_none() || finding.session == only;
     let findings: Vec<&Finding> = report.findings.iter().filter(concerns).collect();
@@ -114,7 +117,11 @@ pub(crate) async fn repair(program: &Program, dry_run: bool) -> Result<(), Failu
     let report = {
         let _progress = Progress::without_end(&program.out, "repairing");
         // Half of a repair is no repair, so Ctrl-C does not end it; a dry run ends at once.
-        let work = async { Ok(maintenance::repair(&url, dry_run).await?) };
+        let work = async {
+            maintenance::repair(&url, dry_run)
+                .await
+                .map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
+        };
         if dry_run { unless_interrupted(work).await? } else { work.await? }
     };
     for action in &report.actions {

@@ -80,7 +80,8 @@ fn commands_that_need_a_store_make_none() {
     ];
     let refuses_all = || {
         for arguments in commands {
-            desk.run(&[arguments, &["--json"]].concat()).refused(3, "store_not_found");
+            let error = desk.run(&[arguments, &["--json"]].concat()).refused(3, "store_not_found");
+            assert!(error["message"].as_str().unwrap().contains(&desk.url()), "{error}");
         }
         desk.json(&["doctor"]);
     };
