@@ -20,7 +20,9 @@ pub enum ImportError {
     #[error("the file is binary, or no text in UTF-8; name a transcript in JSON lines")]
     Binary,
     /// It is text that no known program wrote.
-    #[error("the file is in no known format; importable are transcripts of Claude Code, and json or jsonl that was exported here")]
+    #[error(
+        "the file is in no known format; importable are transcripts of Claude Code, and json or jsonl that was exported here"
+    )]
     UnknownFormat,
     /// It is a transcript, and nobody says anything in it.
     #[error(
