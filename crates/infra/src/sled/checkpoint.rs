@@ -5,6 +5,7 @@
 //! Must not know: segments.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -75,7 +76,34 @@ fn answer_failure(core: &Core) -> bool {
 
 /// Keeps the index until the store is closed.
 pub(crate) fn run(core: &Core) {
-    let _ending = Ending(core);
+    let ending = Ending(core);
+    if contained(|| keep(core)).is_none() {
+        tracing::warn!("the index is set aside until the store is opened again; the log goes on without it");
+        if contained(|| super::recovery::set_index_aside(core)).is_none() {
+            // The index may have taken what the ledger gave up, or not: nothing that is asked of the two can be answered any more.
+            let mut ledger = core.lock();
+            (ledger.poisoned, ledger.sync_wanted) = (true, true);
+            drop(ledger);
+            core.wake_writer();
+        }
+        drop(ending);
+        let mut ledger = core.lock();
+        while !ledger.closed {
+            ledger = core.wait_for_checkpoint(ledger, AGE);
+        }
+    }
+    let index = core.index.write().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Some(Err(failure))) = contained(|| index.map(Index::close)) {
+        tracing::warn!(%failure, "the index did not close; it will be checked when it is opened");
+    }
+}
+
+/// `None`: it panicked.
+fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
+    panic::catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+fn keep(core: &Core) {
     let (mut synced, mut tried) = (Instant::now(), Instant::now());
     let mut taken = 0;
     loop {
@@ -89,6 +117,8 @@ pub(crate) fn run(core: &Core) {
             tried = Instant::now();
             reopen(core);
         }
+        #[cfg(test)]
+        core.pass("keeping the index");
         let mut outcome = flush(core);
         if closing || (outcome.is_ok() && synced.elapsed() > SYNC_EVERY) {
             outcome = outcome.and_then(|()| sync(core));
@@ -100,10 +130,6 @@ pub(crate) fn run(core: &Core) {
             tried = Instant::now();
         }
         if closing {
-            let index = core.index.write().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(Err(failure)) = index.map(Index::close) {
-                tracing::warn!(%failure, "the index did not close; it will be checked when it is opened");
-            }
             return;
         }
     }

@@ -61,6 +61,9 @@ pub(crate) struct Core {
     pub(crate) cache_bytes: u64,
     /// Threads at work.
     present: AtomicUsize,
+    /// What a test does where the code passes.
+    #[cfg(test)]
+    hooks: Mutex<HashMap<&'static str, Hook>>,
 }
 
 /// A thread that works in the folder. The last one that ends, in whatever way, lets go of the lock, though handles may live on.
@@ -90,6 +93,9 @@ impl Drop for Presence {
     }
 }
 
+#[cfg(test)]
+type Hook = Box<dyn FnOnce(&Core) + Send>;
+
 /// Segments that are kept open for reading.
 const OPEN_FILES: usize = 128;
 
@@ -114,6 +120,22 @@ impl Core {
             checkpoints: AtomicU64::new(0),
             cache_bytes: cache,
             present: AtomicUsize::new(0),
+            #[cfg(test)]
+            hooks: Mutex::default(),
+        }
+    }
+
+    /// Does something once where the code passes next.
+    #[cfg(test)]
+    pub(crate) fn hook(&self, point: &'static str, hook: impl FnOnce(&Self) + Send + 'static) {
+        self.hooks.lock().unwrap().insert(point, Box::new(hook));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pass(&self, point: &'static str) {
+        let hook = self.hooks.lock().unwrap().remove(point);
+        if let Some(hook) = hook {
+            hook(self);
         }
     }
 

@@ -25,6 +25,8 @@ mod reader;
 mod recovery;
 mod repair;
 mod segment;
+#[cfg(test)]
+mod torn;
 mod writer;
 
 use std::{
@@ -343,7 +345,8 @@ impl SessionLog for SledStore {
             self.core().bodies.notify_one();
         }
         self.core().wake_writer();
-        outcome.await.unwrap_or(Err(StoreError::Closed))
+        // Only a writer that was torn out of its work does not answer.
+        outcome.await.unwrap_or(Err(StoreError::Poisoned))
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {

@@ -153,6 +153,8 @@ pub(crate) fn ask<T>(
     core: &Core,
     question: impl Fn(&Index) -> Result<Option<T>, IndexFailure>,
 ) -> Result<Option<T>, Unread> {
+    #[cfg(test)]
+    core.pass("asking the index");
     let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
     Ok(slot.as_ref().map_or(Ok(None), question)?)
 }

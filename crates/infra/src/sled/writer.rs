@@ -9,6 +9,7 @@ use std::{
     collections::{HashSet, VecDeque},
     io::{self, ErrorKind},
     os::unix::fs::FileExt as _,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -55,6 +56,21 @@ impl From<NotMade> for Trouble {
     }
 }
 
+/// Tells everybody that the writer is through, however it ends.
+struct Closing<'a>(&'a Core);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut ledger = self.0.lock();
+        ledger.poisoned |= std::thread::panicking();
+        ledger.closed = true;
+        ledger.end_waiting(|| StoreError::Closed);
+        drop(ledger);
+        self.0.bodies.notify_all();
+        self.0.checkpoint.notify_all();
+    }
+}
+
 /// The end of the log.
 pub(crate) struct Writer {
     core: Arc<Core>,
@@ -81,9 +97,21 @@ impl Writer {
 
     /// Runs until the store is closed and everything is written.
     pub(crate) fn run(mut self) {
+        let core = Arc::clone(&self.core);
+        let _closing = Closing(&core);
+        if panic::catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            // What was on its way may be in the log or not, so nothing more is promised until the store is opened again.
+            self.poison(VecDeque::new());
+            let mut ledger = core.lock();
+            while !ledger.closing {
+                ledger = core.wait_for_work(ledger, SYNC_WITHIN).0;
+            }
+        }
+    }
+
+    fn work(&mut self) {
         let mut starving = false;
-        loop {
-            let Some(batch) = self.next_batch(starving) else { break };
+        while let Some(batch) = self.next_batch(starving) {
             let is_pause = batch.is_empty() && !starving;
             starving = self.serve(batch);
             if is_pause && self.lacks_mark() && self.synced.elapsed() >= MARK_AFTER && self.mark().is_err() {
@@ -91,12 +119,6 @@ impl Writer {
             }
         }
         self.finish();
-        let mut ledger = self.core.lock();
-        ledger.closed = true;
-        ledger.end_waiting(|| StoreError::Closed);
-        drop(ledger);
-        self.core.bodies.notify_all();
-        self.core.checkpoint.notify_all();
     }
 
     /// Waits for work; `None` when the store is closing and nothing is left.
@@ -180,6 +202,8 @@ impl Writer {
 
     /// Writes as much of the batch as the segment takes, syncs if somebody waits for it, and answers. What was not written stays in `batch`.
     fn write_piece(&mut self, batch: &mut VecDeque<Job>) -> Result<(), Trouble> {
+        #[cfg(test)]
+        self.core.pass("writing");
         let first = batch.front().map_or(0, |job| job.frames.len());
         self.make_room(first)?;
         let capacity = SEGMENT_BYTES.max(self.at + u32::try_from(first).unwrap_or(u32::MAX));

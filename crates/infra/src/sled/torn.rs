@@ -1,0 +1,142 @@
+//! What holds when a part of an open store fails under it: the index while it is asked, or one of the store's threads.
+//!
+//! Must not know: what records say.
+
+use std::{fs, sync::atomic::Ordering, time::Duration};
+
+use sessions_domain::Kind;
+use sessions_ports::{Claim, Commit, Durability, SessionLog as _, StoreError, StoredClaim};
+use sessions_testkit::{Script, Started};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::{SledOptions, SledStore, core::Core};
+
+const KEY: [u8; 32] = [9; 32];
+const LABEL: u64 = 50;
+const MADE: StoredClaim = StoredClaim { payload: [8; 32], seq: 2, version: 2 };
+
+async fn due<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.unwrap_or_else(|_| panic!("{what}: never answered"))
+}
+
+async fn open(folder: &TempDir) -> SledStore {
+    SledStore::open(folder.path().join("store"), SledOptions::default()).await.unwrap()
+}
+
+fn claiming(mut commit: Commit) -> Commit {
+    commit.claims = vec![Claim { key: KEY, payload: MADE.payload, offset: 1 }];
+    commit.durability = Durability::Disk;
+    commit
+}
+
+/// A store with a claim and a label that only its index knows.
+async fn scene() -> (TempDir, SledStore, Script) {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let mut script = Script::new(1);
+    store.commit(claiming(script.commit(&[(Kind::CREATED, 0, b"a"), (Kind::APPENDED, LABEL, b"b")]))).await.unwrap();
+    store.close().await.unwrap();
+    let store = open(&folder).await;
+    let known = store.core().lock().sessions.values().map(|log| log.claims.len() + log.recent.len()).sum::<usize>();
+    assert_eq!(known, 0, "the ledger handed everything to the index");
+    (folder, store, script)
+}
+
+fn spoil(core: &Core) {
+    core.index.read().unwrap().as_ref().unwrap().spoil();
+}
+
+#[tokio::test]
+async fn a_question_that_the_index_and_the_log_fail_is_not_answered() {
+    let (folder, store, mut script) = scene().await;
+    spoil(store.core());
+    let (log, away) = (folder.path().join("store/log"), folder.path().join("store/away"));
+    fs::rename(&log, &away).unwrap();
+    assert!(matches!(store.claim(script.session(), KEY).await, Err(StoreError::Backend(_))));
+    assert!(matches!(store.commit(claiming(script.clone().say_many(2))).await, Err(StoreError::Backend(_))));
+    fs::rename(&away, &log).unwrap();
+    assert_eq!(store.claim(script.session(), KEY).await.unwrap(), Some(MADE));
+    store.commit(script.say("on")).await.unwrap();
+}
+
+/// Lets the thread that keeps the index throw it away.
+fn lose(core: &Core) {
+    let generation = core.generation.load(Ordering::Acquire);
+    core.lock().failed_index = Some(generation);
+    core.checkpoint.notify_all();
+    while core.generation.load(Ordering::Acquire) == generation {
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_spans_the_loss_of_the_index_is_asked_again() {
+    for question in 0..3 {
+        let (_folder, store, mut script) = scene().await;
+        store.core().hook("asking the index", lose);
+        match question {
+            0 => assert_eq!(store.claim(script.session(), KEY).await.unwrap(), Some(MADE)),
+            1 => assert_eq!(store.find(script.session(), LABEL).await.unwrap(), [2]),
+            _ => {
+                let again = claiming(script.say_many(2));
+                assert!(matches!(store.commit(again).await, Err(StoreError::Malformed { .. })));
+            }
+        }
+        assert_eq!(store.core().generation.load(Ordering::Acquire), 1, "it was lost between the two");
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_keeps_nobody_waiting() {
+    let (folder, store, mut script) = scene().await;
+    store.core().hook("writing", |_| panic!("a test tears the writer out of its work"));
+    let queue = |commit: Commit| Started::new(store.commit(Commit { durability: Durability::Disk, ..commit }));
+    let queued = [queue(script.say("torn")), queue(script.say("behind it"))];
+    let waits = [3, 4, 9].map(|version| Started::new(store.wait(script.session(), version, Durability::Volatile)));
+    let settled = Started::new(store.settled(script.session()));
+    for commit in queued {
+        assert!(matches!(due("a commit", commit.finish()).await, Err(StoreError::Poisoned)));
+    }
+    for wait in waits {
+        assert!(matches!(due("a wait", wait.finish()).await, Err(StoreError::Poisoned)));
+    }
+    assert_eq!(due("what was queued", settled.finish()).await.unwrap().unwrap().version, 2);
+    assert_eq!(store.find(script.session(), LABEL).await.unwrap(), [2], "what is there is read");
+    let refused = store.commit(Script::new(2).say("later")).await;
+    assert!(matches!(refused, Err(StoreError::Poisoned)));
+    assert!(matches!(due("closing", store.close()).await, Err(StoreError::Poisoned)));
+    let store = open(&folder).await;
+    assert_eq!(store.head(script.session()).await.unwrap().unwrap().version, 2);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_whose_writer_panicked_lets_go_of_its_folder_when_it_is_dropped() {
+    let (folder, store, mut script) = scene().await;
+    store.core().hook("writing", |_| panic!("a test tears the writer out of its work"));
+    assert!(store.commit(Commit { durability: Durability::Disk, ..script.say("torn") }).await.is_err());
+    drop(store);
+    let store = open(&folder).await;
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_beside_the_index_costs_the_index_and_nothing_else() {
+    let (folder, store, mut script) = scene().await;
+    let (heard, torn) = oneshot::channel();
+    store.core().hook("keeping the index", |_| {
+        let _ = heard.send(());
+        panic!("a test tears the index's thread out of its work");
+    });
+    store.commit(script.say("a reason to look at the index")).await.unwrap();
+    due("the panic", torn).await.unwrap();
+    store.commit(Commit { durability: Durability::Disk, ..script.say("after it") }).await.unwrap();
+    assert_eq!(store.claim(script.session(), KEY).await.unwrap(), Some(MADE));
+    assert_eq!(store.find(script.session(), LABEL).await.unwrap(), [2]);
+    due("closing", store.close()).await.unwrap();
+    let store = open(&folder).await;
+    assert_eq!(store.head(script.session()).await.unwrap().unwrap().version, 4);
+    assert_eq!(store.claim(script.session(), KEY).await.unwrap(), Some(MADE));
+    store.close().await.unwrap();
+}
