@@ -122,8 +122,10 @@ impl Serialize for Receipt {
     }
 }
 
-/// An append that has its place in the log and is not yet through. Dropping it changes nothing about the append, unless another
-/// writer was faster: then it is decided again by whoever waits for it, and a dropped one is not.
+/// An append that has its place in the log and is not yet through. Dropping it changes nothing about the append.
+///
+/// It fails when an append before it fails, as on a full disk. When the runtime that it was queued on ends and the store then refuses it,
+/// it is appended again by whoever still waits for it.
 pub struct InFlight {
     receipt: Pin<Box<dyn Future<Output = Result<Receipt, SessionError>> + Send>>,
     place: Option<u64>,
@@ -168,7 +170,9 @@ impl Session {
         self.append_all(&append.into()).await
     }
 
-    /// Gives an append its place in the log and answers at once; the [`InFlight`] answers when it is through.
+    /// Gives an append its place in the log and does not wait for more; the [`InFlight`] answers when it is through.
+    ///
+    /// When another writer is faster, the append is decided again behind what came between, before this answers.
     ///
     /// Appends that are queued one after the other take their places in that order, and the store writes them together. So one writer
     /// has many appends in flight and waits for all of them about as long as for one.
@@ -188,7 +192,7 @@ impl Session {
     /// As [`Self::append`], as far as they show before anything is written.
     pub async fn enqueue(&self, append: impl Into<Append> + Send) -> Result<InFlight, SessionError> {
         let (append, session) = (append.into(), self.clone());
-        match self.placed(&append).await? {
+        match self.queued(&append).await? {
             Queueing::Replayed(receipt) => {
                 Ok(InFlight { receipt: Box::pin(std::future::ready(Ok(receipt))), place: None })
             }
@@ -210,12 +214,27 @@ impl Session {
 
     async fn append_all(&self, append: &Append) -> Result<Receipt, SessionError> {
         for _ in 0..MAX_ATTEMPTS {
-            match self.placed(append).await? {
+            match self.queued(append).await? {
                 Queueing::Replayed(receipt) => return Ok(receipt),
                 Queueing::Placed(placed, id) => match self.manager().through(self.lane(), placed).await {
                     Ok(done) => return Ok(receipt_of(done, id)),
                     Err(error) => self.may_retry(append, error).await?,
                 },
+            }
+        }
+        Err(lost_every_race(self.lane()))
+    }
+
+    /// Decides and queues, again when another writer was faster: what this gives has its place in the log.
+    async fn queued(&self, append: &Append) -> Result<Queueing, SessionError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let (placed, id) = match self.placed(append).await? {
+                Queueing::Placed(placed, id) => (placed, id),
+                replayed => return Ok(replayed),
+            };
+            match placed.in_its_place() {
+                Ok(placed) => return Ok(Queueing::Placed(placed, id)),
+                Err(error) => self.may_retry(append, error).await?,
             }
         }
         Err(lost_every_race(self.lane()))

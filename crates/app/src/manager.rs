@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use bytes::Bytes;
@@ -67,11 +67,37 @@ pub struct SessionManager {
 }
 
 struct Inner {
+    shared: Arc<Shared>,
+    actor: Actor,
+    directory: Arc<Mutex<Directory>>,
+}
+
+/// What managers for different actors have in common.
+struct Shared {
     ports: Ports,
-    settings: Settings,
     durability: Durability,
+    live_sessions: usize,
     lanes: Mutex<Lanes>,
-    directory: Mutex<Directory>,
+    /// By tenant, as long as anybody acts for it.
+    directories: Mutex<HashMap<String, Weak<Mutex<Directory>>>>,
+}
+
+impl Shared {
+    fn directory_of(&self, tenant: &str) -> Arc<Mutex<Directory>> {
+        let mut directories = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = directories.get(tenant).and_then(Weak::upgrade) {
+            return known;
+        }
+        directories.retain(|_, directory| directory.strong_count() > 0);
+        let directory = Arc::new(Mutex::new(Directory::default()));
+        directories.insert(tenant.to_owned(), Arc::downgrade(&directory));
+        directory
+    }
+
+    fn acting(self: Arc<Self>, actor: Actor) -> SessionManager {
+        let directory = self.directory_of(&actor.tenant);
+        SessionManager { inner: Arc::new(Inner { shared: self, actor, directory }) }
+    }
 }
 
 /// The live sessions.
@@ -178,42 +204,35 @@ impl SessionManager {
         if durability > best {
             return Err(StoreError::TooWeak { asked: durability, best }.into());
         }
-        let inner = Inner {
+        let shared = Shared {
             ports,
-            settings,
             durability,
+            live_sessions: settings.live_sessions,
             lanes: Mutex::new(Lanes::default()),
-            directory: Mutex::new(Directory::default()),
+            directories: Mutex::new(HashMap::new()),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Arc::new(shared).acting(settings.actor))
     }
 
-    /// The same store for another actor.
+    /// The same manager for another actor. What is in use is shared: appends of several actors to one session queue behind each other.
     #[must_use]
     pub fn acting_for(&self, actor: Actor) -> Self {
-        let inner = Inner {
-            ports: self.inner.ports.clone(),
-            settings: Settings { actor, ..self.inner.settings.clone() },
-            durability: self.inner.durability,
-            lanes: Mutex::new(Lanes::default()),
-            directory: Mutex::new(Directory::default()),
-        };
-        Self { inner: Arc::new(inner) }
+        Arc::clone(&self.inner.shared).acting(actor)
     }
 
     /// What the manager was given.
     pub fn ports(&self) -> &Ports {
-        &self.inner.ports
+        &self.inner.shared.ports
     }
 
     /// Who acts.
     pub fn actor(&self) -> &Actor {
-        &self.inner.settings.actor
+        &self.inner.actor
     }
 
     /// The level of appends that name none.
     pub fn durability(&self) -> Durability {
-        self.inner.durability
+        self.inner.shared.durability
     }
 
     pub(crate) fn directory(&self) -> &Mutex<Directory> {
@@ -369,12 +388,10 @@ impl SessionManager {
     /// [`SessionError::NotFound`] when there is none, or when it belongs to another tenant.
     pub async fn load(&self, id: SessionId) -> Result<Session, SessionError> {
         let lane = self.lane(id);
-        self.refresh(&lane).await?;
-        let session = Session::new(self.clone(), self.adopt_shared(lane));
-        if session.fresh_view().await?.tenant() != self.actor().tenant {
+        if self.fresh_view(&lane).await?.tenant() != self.actor().tenant {
             return Err(SessionError::NotFound { session: id });
         }
-        Ok(session)
+        Ok(Session::new(self.clone(), self.adopt_shared(lane)))
     }
 
     /// Writes out everything and releases the store. Handles answer errors afterwards.
@@ -386,7 +403,7 @@ impl SessionManager {
     }
 
     fn lane(&self, id: SessionId) -> Arc<Lane> {
-        let lanes = self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lanes = self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.by_id.get(&id).cloned().unwrap_or_else(|| Arc::new(Lane::new(id, None)))
     }
 
@@ -396,8 +413,8 @@ impl SessionManager {
 
     /// Keeps a lane, and lets go of others that nobody holds when there are too many. The one that was kept first wins.
     fn adopt_shared(&self, lane: Arc<Lane>) -> Arc<Lane> {
-        let most = self.inner.settings.live_sessions;
-        let mut lanes = self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = self.inner.shared.live_sessions;
+        let mut lanes = self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = lanes.by_id.get(&lane.id) {
             return Arc::clone(kept);
         }

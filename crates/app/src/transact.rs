@@ -266,6 +266,14 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
+    /// Itself, or why it was refused when it asked for its place.
+    pub(crate) fn in_its_place(self) -> Result<Self, StoreError> {
+        match self.started {
+            Started::Done(Err(error)) => Err(error),
+            started => Ok(Self { started, ..self }),
+        }
+    }
+
     /// The number of its last record.
     pub(crate) fn last(&self) -> u64 {
         self.version

@@ -5,13 +5,13 @@ mod lanes {
     use std::{sync::Arc, time::Duration};
 
     use sessions_app::{Append, NewSession, Ports, Session, SessionError, SessionManager, Settings};
-    use sessions_domain::Message;
+    use sessions_domain::{Actor, Message};
     use sessions_infra::{
         MemoryStore,
         environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
     };
     use sessions_ports::{SessionLog, StoreError};
-    use sessions_testkit::{HeldStore, Injected};
+    use sessions_testkit::{HeldStore, Injected, Started};
     use tokio::runtime::{Builder, Runtime};
 
     fn manager(store: Arc<dyn SessionLog>) -> SessionManager {
@@ -192,5 +192,53 @@ mod lanes {
         let (waited, ()) = tokio::join!(biased; wait, async { store.fail_all(Injected::NoSpace) });
         assert!(matches!(waited, Err(SessionError::Store(StoreError::NoSpace { .. }))));
         assert!(due("the append", queued).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_queued_is_appended_though_another_was_faster_and_nobody_waits() {
+        let (store, _manager, session) = scene().await;
+        let other = manager(Arc::new(store.clone())).load(session.id()).await.unwrap();
+        let faster = other.enqueue(Message::user("faster")).await.unwrap();
+        let queueing = Started::new(session.enqueue(Message::user("slower")));
+        assert!(!queueing.is_done(), "it has no place yet");
+        store.write_all();
+        let slower = due("the queueing", queueing.finish()).await.unwrap();
+        assert_eq!((faster.place(), slower.place()), (Some(2), Some(3)));
+        drop(slower);
+        store.write_all();
+        due("the faster one", faster).await.unwrap();
+        assert_eq!(texts(&other).await, ["faster", "slower"]);
+    }
+
+    #[tokio::test]
+    async fn actors_of_one_manager_queue_behind_each_other() {
+        let (store, manager, session) = scene().await;
+        let mut queued = Vec::new();
+        for (name, place) in [("ada", 2), ("bob", 3), ("ada", 4)] {
+            let acting = manager.acting_for(Actor::named(name)).load(session.id()).await.unwrap();
+            let append = due("the queueing", acting.enqueue(Message::user(name))).await.unwrap();
+            assert_eq!(append.place(), Some(place), "{name} waits for nobody");
+            queued.push(append);
+        }
+        assert_eq!(store.held(), 3);
+        store.write_all();
+        for append in queued {
+            due("an append", append).await.unwrap();
+        }
+        let actors: Vec<_> = session.last(9).await.unwrap().into_iter().map(|message| message.actor.id).collect();
+        assert_eq!(actors, ["ada", "bob", "ada"]);
+    }
+
+    #[tokio::test]
+    async fn another_tenant_sees_nothing_of_what_is_in_use() {
+        let (_store, manager, session) = scene().await;
+        let stranger = manager.acting_for(Actor { tenant: "elsewhere".into(), ..Actor::named("ada") });
+        for id in [session.id(), sessions_domain::SessionId::from_bytes([1; 16])] {
+            assert!(matches!(stranger.load(id).await, Err(SessionError::NotFound { .. })));
+        }
+        let all = sessions_app::Query::default();
+        assert_eq!(stranger.list(&all).await.unwrap().sessions.len(), 0);
+        assert_eq!(manager.list(&all).await.unwrap().sessions.len(), 1);
+        assert_eq!(manager.acting_for(Actor::named("bob")).list(&all).await.unwrap().sessions.len(), 1);
     }
 }
