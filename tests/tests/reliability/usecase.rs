@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use sessions_app::{Append, At, NewSession, Query, Session, SessionError, SessionManager};
+use sessions_app::{Append, At, Format, ImportOptions, NewSession, Query, Session, SessionError, SessionManager};
 use sessions_domain::{CommitHash, Event, Message, MessageId, MessagePart, SessionId, SessionKey, context::Budget};
 use sessions_ports::{Durability, KindFilter, Order, ReadRange, Record, SessionLog};
 use sessions_testkit::read_all;
@@ -24,6 +24,9 @@ pub(crate) enum UseCase {
     AppendAfter,
     AppendSeveral,
     AppendLate,
+    Enqueue,
+    EnqueueDropped,
+    Import,
     Undo,
     UndoTurns,
     UndoTo,
@@ -46,7 +49,7 @@ pub(crate) enum UseCase {
 }
 
 impl UseCase {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::Create,
         Self::CreateWithId,
         Self::OpenNew,
@@ -58,6 +61,9 @@ impl UseCase {
         Self::AppendAfter,
         Self::AppendSeveral,
         Self::AppendLate,
+        Self::Enqueue,
+        Self::EnqueueDropped,
+        Self::Import,
         Self::Undo,
         Self::UndoTurns,
         Self::UndoTo,
@@ -83,6 +89,7 @@ impl UseCase {
     fn records(self) -> u64 {
         match self {
             Self::AppendSeveral => 3,
+            Self::Enqueue | Self::EnqueueDropped => 1,
             Self::Append | Self::AppendWithKey | Self::AppendAfter | Self::AppendLate => 1,
             Self::Undo | Self::UndoTurns | Self::UndoTo | Self::Redo | Self::Clear | Self::Checkout => 1,
             Self::Describe => 1,
@@ -138,6 +145,7 @@ impl Scene {
             }
             UseCase::OpenKnown => manager.open_or_create(&self.name).await.map(drop),
             UseCase::Find => manager.find(&self.name).await.map(drop),
+            UseCase::Import => self.import(manager).await.map(drop),
             UseCase::List => manager.list(&Query::default()).await.map(drop),
             _ => self.on_session(case, manager.load(self.session).await?).await,
         }
@@ -158,6 +166,8 @@ impl Scene {
                 session.append(Append::all(all)).await.map(drop)
             }
             UseCase::AppendLate => session.append(Message::tool_result("b", "late")).await.map(drop),
+            UseCase::Enqueue => session.enqueue(Message::user("new")).await?.await.map(drop),
+            UseCase::EnqueueDropped => session.enqueue(Message::user("new")).await.map(drop),
             UseCase::Undo => session.undo(2).await.map(drop),
             UseCase::UndoTurns => session.undo_turns(1).await.map(drop),
             UseCase::UndoTo => session.undo_to(self.first_user).await.map(drop),
@@ -178,6 +188,23 @@ impl Scene {
             UseCase::WaitDurable => session.wait_durable(self.version, Durability::Disk).await,
             _ => Ok(()),
         }
+    }
+
+    /// A transcript of this scene's own: imported again, it is known.
+    async fn import(&self, manager: &SessionManager) -> Result<SessionId, SessionError> {
+        let line = |n: u32, text: &str| {
+            let (id, parent) = (
+                format!("{}-{n}", self.name),
+                if n == 1 { "null".into() } else { format!("\"{}-{}\"", self.name, n - 1) },
+            );
+            format!(
+                r#"{{"type":"user","uuid":"{id}","parentUuid":{parent},"sessionId":"{}","timestamp":"2026-01-02T03:04:0{n}Z","message":{{"role":"user","content":"{text}"}}}}"#,
+                self.name
+            )
+        };
+        let file = format!("{}\n{}\n", line(1, "one"), line(2, "two"));
+        let options = ImportOptions { format: Some(Format::ClaudeCode), ..ImportOptions::default() };
+        manager.import(std::io::Cursor::new(file.into_bytes()), options).await.map(|report| report.id)
     }
 
     /// Whatever happened to the use case: it happened whole or not at all, nothing is locked, and the next calls work.
@@ -211,11 +238,26 @@ impl Scene {
             Err(SessionError::Store(sessions_ports::StoreError::AlreadyExists { .. })) => {}
             Err(error) => panic!("{what}: once more: {error}"),
         }
+        // What was dropped in its place may still be on its way.
+        due(what, self.raw.settled(self.session)).await.unwrap();
         check_chain(self.raw.as_ref(), self.session).await;
+    }
+
+    /// A file is one session, however often it is imported.
+    async fn check_import(&self, manager: &SessionManager, what: &str) {
+        let one =
+            due(what, self.import(manager)).await.unwrap_or_else(|error| panic!("{what}: imported again: {error}"));
+        let other = due(what, self.import(manager)).await.unwrap();
+        assert_eq!(one, other, "{what}: the file came in twice");
+        assert_eq!(due(what, manager.load(one)).await.unwrap().last(9).await.unwrap().len(), 2, "{what}");
+        check_chain(self.raw.as_ref(), one).await;
     }
 
     /// A session that was to be made is there whole, or its names are free.
     async fn check_making(&self, case: UseCase, manager: &SessionManager, what: &str) {
+        if case == UseCase::Import {
+            return self.check_import(manager, what).await;
+        }
         let made = match case {
             UseCase::OpenNew => due(what, manager.open_or_create(&format!("{}-new", self.name))).await.unwrap(),
             UseCase::CreateWithId => {
