@@ -225,16 +225,16 @@ impl Session {
         Err(lost_every_race(self.lane()))
     }
 
-    /// Decides and queues, again when another writer was faster: what this gives has its place in the log.
+    /// Decides and queues, again when another writer was faster: what this gives has its place in the log, or was refused for good.
     async fn queued(&self, append: &Append) -> Result<Queueing, SessionError> {
         for _ in 0..MAX_ATTEMPTS {
             let (placed, id) = match self.placed(append).await? {
                 Queueing::Placed(placed, id) => (placed, id),
                 replayed => return Ok(replayed),
             };
-            match placed.in_its_place() {
-                Ok(placed) => return Ok(Queueing::Placed(placed, id)),
-                Err(error) => self.may_retry(append, error).await?,
+            match placed.lost_its_place() {
+                None => return Ok(Queueing::Placed(placed, id)),
+                Some(expected) => self.manager().catch_up(self.lane(), expected).await?,
             }
         }
         Err(lost_every_race(self.lane()))

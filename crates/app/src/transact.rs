@@ -266,11 +266,11 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// Itself, or why it was refused when it asked for its place.
-    pub(crate) fn in_its_place(self) -> Result<Self, StoreError> {
+    /// The version that it expected, when another writer had that place already.
+    pub(crate) fn lost_its_place(&self) -> Option<u64> {
         match self.started {
-            Started::Done(Err(error)) => Err(error),
-            started => Ok(Self { started, ..self }),
+            Started::Done(Err(StoreError::Conflict { expected, .. })) => Some(expected),
+            _ => None,
         }
     }
 
