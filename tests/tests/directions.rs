@@ -70,6 +70,7 @@ const TABLE: &[Row] = &[
             ("bytes", "payloads are handed on without copies"),
             ("chrono", "the system's clock"),
             ("crc32c", "frames of segments"),
+            ("foldhash", "the ledger is asked for a session several times with each append"),
             ("ring", "digests of frames and blobs, random bytes"),
             ("rustix", "file locks, fallocate and statfs without unsafe code of our own"),
             ("serde", "what the index keeps"),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use sessions_domain::SessionId;
 use sessions_ports::{Commit, Committed, Digest, Durability, Expected, Head, StoreError, StoredClaim};
 use tokio::sync::oneshot;
@@ -17,7 +18,6 @@ use tokio::sync::oneshot;
 use super::{
     MAX_QUEUED_BYTES,
     bodies::{Bodies, BodyName},
-    hasher::IdHashing,
     index::CoreRow,
     locator::{Locator, RunHead},
 };
@@ -252,9 +252,9 @@ impl Job {
 /// All sessions, and the queue of appends.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    pub(crate) sessions: HashMap<SessionId, LogState, IdHashing>,
+    pub(crate) sessions: HashMap<SessionId, LogState, RandomState>,
     pub(crate) keys: HashMap<Digest, SessionId>,
-    waiters: HashMap<SessionId, Vec<Waiter>, IdHashing>,
+    waiters: HashMap<SessionId, Vec<Waiter>, RandomState>,
     changes: BTreeMap<u64, SessionId>,
     tick: u64,
     pub(crate) queue: VecDeque<Job>,

@@ -16,7 +16,6 @@ mod core;
 mod documented;
 mod folder;
 mod frame;
-mod hasher;
 mod index;
 mod inspection;
 mod ledger;
