@@ -33,8 +33,11 @@ pub(crate) fn seed(proof: &str) -> u64 {
 pub(crate) struct Dice(FixedEntropy);
 
 impl Dice {
+    /// Streams of seeds beside each other have nothing in common: the generator's own seeds only say where in its one cycle to begin.
     pub(crate) fn new(seed: u64) -> Self {
-        Self(FixedEntropy::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        let mut begin = [0; 8];
+        FixedEntropy::seeded(seed).fill(&mut begin).unwrap();
+        Self(FixedEntropy::seeded(u64::from_le_bytes(begin)))
     }
 
     pub(crate) fn number(&mut self) -> u64 {
@@ -61,6 +64,16 @@ impl Dice {
         self.0.fill(&mut bytes).unwrap();
         bytes
     }
+}
+
+#[test]
+fn dice_of_neighbouring_seeds_share_nothing() {
+    let throws = |seed| {
+        let mut dice = Dice::new(seed);
+        (0..1_000).map(|_| dice.number()).collect::<Vec<_>>()
+    };
+    let all: std::collections::HashSet<u64> = (0..100).flat_map(throws).collect();
+    assert_eq!(all.len(), 100_000);
 }
 
 /// A folder in memory where the system has one: what is proved here is what happens to bytes, and syncs of a disk would only take time.
