@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sessions_app::SessionError;
+use sessions_app::{ErrorKind, SessionError};
 use sessions_infra::{
     disk::{FileSystem, SyncTimes},
     sled::{self, OpenReport, RepairReport, SledOptions, SledStore, VerifyReport},
@@ -53,15 +53,22 @@ pub struct Observation {
     pub advice: Option<&'static str>,
     /// A figure for programs, where there is one: bytes, microseconds.
     pub value: Option<u64>,
+    /// Where it keeps the store, or a part of it, from being used: what that asks for.
+    pub trouble: Option<ErrorKind>,
 }
 
 impl Observation {
     fn of(check: &'static str, what: impl Into<String>) -> Self {
-        Self { check, what: what.into(), advice: None, value: None }
+        Self { check, what: what.into(), advice: None, value: None, trouble: None }
     }
 
     fn advise(mut self, advice: &'static str) -> Self {
         self.advice = Some(advice);
+        self
+    }
+
+    fn trouble(mut self, kind: ErrorKind) -> Self {
+        self.trouble = Some(kind);
         self
     }
 
@@ -133,8 +140,7 @@ fn format_of(path: &Path) -> Observation {
             let line = String::from_utf8_lossy(head).lines().next().unwrap_or_default().to_owned();
             Observation::of("format", line)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Observation::of("format", "the folder is no store")
-            .advise("name the folder of a store, or one that does not exist yet"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Observation::of("format", "there is no FORMAT file"),
         Err(error) => Observation::of("format", error.to_string()),
     }
 }
@@ -158,8 +164,30 @@ async fn opened(path: &Path) -> Vec<Observation> {
             let owner = format!("process {pid} has the store open since {since}");
             vec![Observation::of("lock", owner).advise("close it there before you verify or repair")]
         }
+        Err(error @ StoreError::NoStore) => {
+            vec![Observation::of("opened", error.to_string()).advise("the first session that you create makes one")]
+        }
         Err(error) => {
-            vec![Observation::of("opened", error.to_string()).advise("run `verify` to see what is wrong with it")]
+            let advice = match &error {
+                StoreError::ForeignFormat { .. } => "name the folder of a store, or one that does not exist yet",
+                StoreError::NewerFormat { .. } => {
+                    "use the version of the program that wrote it, and leave it alone until then"
+                }
+                StoreError::FormatLost { .. } => "run `repair`: it writes the file anew from what the log says",
+                StoreError::NoSpace { .. } => "free some space and look again; nothing acknowledged was lost",
+                StoreError::Backend(error) => match error.kind {
+                    BackendErrorKind::Permission => {
+                        "use an account that may read and write there, or name another path"
+                    }
+                    BackendErrorKind::Path => "name the folder of a store, or one that does not exist yet",
+                    _ => "look at what the system says of this disk, and copy the store's folder to another one",
+                },
+                _ => "run `verify` to see what is wrong with it",
+            };
+            let said = error.to_string();
+            // What to do is said once, in the advice.
+            let said = said.rsplit_once("; ").map_or(said.as_str(), |(what, _)| what);
+            vec![Observation::of("opened", said).advise(advice).trouble(SessionError::from(error).kind())]
         }
     }
 }
@@ -167,6 +195,9 @@ async fn opened(path: &Path) -> Vec<Observation> {
 fn opening(report: &OpenReport) -> Observation {
     if report.is_quiet() {
         Observation::of("opened", format!("cleanly, {} records read from the log", report.replayed))
+    } else if report.damaged > 0 || report.shortened {
+        let damaged = Observation::of("opened", report.to_string()).trouble(ErrorKind::Damaged);
+        damaged.advise("run `verify` to see which sessions it hit, copy the store's folder, then run `repair`")
     } else {
         Observation::of("opened", report.to_string())
     }

@@ -144,6 +144,10 @@ pub enum ErrorKind {
     Locked,
     /// Something stored is damaged.
     Damaged,
+    /// What lies there is not ours to open.
+    ForeignFormat,
+    /// A newer version wrote it, and is needed to open it.
+    NewerFormat,
     /// There is no space left.
     NoSpace,
     /// The system, or a rule about people, does not allow it.
@@ -163,6 +167,8 @@ impl ErrorKind {
             Self::Conflict => "conflict",
             Self::Locked => "locked",
             Self::Damaged => "damaged",
+            Self::ForeignFormat => "foreign_format",
+            Self::NewerFormat => "newer_format",
             Self::NoSpace => "no_space",
             Self::NotAllowed => "not_allowed",
             Self::Limit => "limit",
@@ -198,7 +204,9 @@ impl SessionError {
                     ErrorKind::Conflict
                 }
                 StoreError::NotFound { .. } | StoreError::NoStore => ErrorKind::NotFound,
-                StoreError::Corrupt { .. } | StoreError::ForeignFormat { .. } => ErrorKind::Damaged,
+                StoreError::Corrupt { .. } | StoreError::FormatLost { .. } => ErrorKind::Damaged,
+                StoreError::ForeignFormat { .. } => ErrorKind::ForeignFormat,
+                StoreError::NewerFormat { .. } => ErrorKind::NewerFormat,
                 StoreError::NoSpace { .. } => ErrorKind::NoSpace,
                 StoreError::Locked { .. } => ErrorKind::Locked,
                 StoreError::TooLarge { .. } => ErrorKind::Limit,

@@ -181,7 +181,8 @@ impl Failure {
 /// What to do about a path that is not what it should be.
 const PATH_HINT: &str = "name the folder of a store, or one that does not exist yet, in a folder that does";
 
-fn code_of(kind: ErrorKind) -> u8 {
+/// The exit code of a kind of error.
+pub(crate) fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Invalid => Failure::USAGE,
         ErrorKind::NotFound => Failure::NOT_FOUND,
@@ -201,6 +202,8 @@ fn hint_of(kind: &str) -> Option<&'static str> {
         "damaged" => Some("run `verify` to see all damage"),
         "locked" => Some("close it there first"),
         "not_found" => Some("check how it is spelled"),
+        "foreign_format" => Some("name the folder of a store, or one that does not exist yet"),
+        "newer_format" => Some("open it with the version that wrote it"),
         _ => None,
     }
 }
@@ -282,7 +285,7 @@ mod tests {
         let backend = |kind| StoreError::from(sessions_api::BackendError::new(kind, "opening", denied()));
         let cases: [(Failure, &str, u8); 8] = [
             (locked.into(), "locked", 4),
-            (foreign.into(), "damaged", 5),
+            (foreign.into(), "foreign_format", 1),
             (backend(sessions_api::BackendErrorKind::Permission).into(), "not_allowed", 6),
             (backend(sessions_api::BackendErrorKind::Path).into(), "usage", 2),
             (backend(sessions_api::BackendErrorKind::Io).into(), "failed", 1),

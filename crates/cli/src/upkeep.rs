@@ -3,11 +3,13 @@
 //! Must not know: what a store is made of.
 
 use serde::Serialize;
-use sessions_api::{Finding, RepairAction, SessionError, SessionId, Severity, maintenance};
+use sessions_api::{
+    Finding, IndexLook, RepairAction, SessionError, SessionId, SessionKey, Severity, VerifyReport, maintenance,
+};
 
 use crate::{
     arguments::Verify,
-    failure::Failure,
+    failure::{Failure, code_of},
     output::Style,
     program::Program,
     progress::{Progress, unless_interrupted},
@@ -19,6 +21,8 @@ struct FindingShape<'a> {
     severity: &'static str,
     session: Option<SessionId>,
     seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<u64>,
     file: Option<&'a str>,
     offset: Option<u64>,
     what: &'a str,
@@ -27,8 +31,8 @@ struct FindingShape<'a> {
 impl<'a> FindingShape<'a> {
     fn of(finding: &'a Finding) -> Self {
         let severity = if finding.severity == Severity::Error { "error" } else { "warning" };
-        let Finding { session, seq, file, offset, what, .. } = finding;
-        Self { severity, session: *session, seq: *seq, file: file.as_deref(), offset: *offset, what }
+        let Finding { session, seq, last, file, offset, what, .. } = finding;
+        Self { severity, session: *session, seq: *seq, last: *last, file: file.as_deref(), offset: *offset, what }
     }
 }
 
@@ -39,18 +43,14 @@ struct Checked {
     sessions: u64,
     bytes: u64,
     findings: usize,
+    /// Records that are lost and marked as such.
+    lost: u64,
+    /// Whether the index could tell of an end of the log that was cut off.
+    index: &'static str,
 }
 
 /// `verify`
 pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failure> {
-    let only: Option<SessionId> = match wish.session.as_deref() {
-        Some(name) => {
-            let id = name.strip_prefix("id:").unwrap_or(name);
-            let hint = "give the session's whole id, as `list` shows it: a store that is checked is not opened to look up keys";
-            Some(id.parse().map_err(|error| Failure::from(SessionError::InvalidId(error)).with_hint(hint))?)
-        }
-        None => None,
-    };
     let url = program.url()?;
     let report = {
         let _progress = Progress::without_end(&program.out, "reading every record");
@@ -59,13 +59,25 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
         })
         .await?
     };
+    let only = wish.session.as_deref().map(|name| named(&report, name)).transpose()?;
     let concerns = |finding: &&Finding| only.is_none() || finding.session.is_none() || finding.session == only;
     let findings: Vec<&Finding> = report.findings.iter().filter(concerns).collect();
     for finding in &findings {
         print_finding(program, &FindingShape::of(finding))?;
     }
-    let (segments, records, sessions) = (report.segments as u64, report.records as u64, report.sessions as u64);
-    let checked = Checked { segments, records, sessions, bytes: report.bytes as u64, findings: findings.len() };
+    let checked = Checked {
+        segments: report.segments,
+        records: report.records,
+        sessions: report.sessions,
+        bytes: report.bytes,
+        findings: findings.len(),
+        lost: report.lost,
+        index: match report.index {
+            IndexLook::Compared => "compared",
+            IndexLook::Unreadable => "unreadable",
+            IndexLook::Absent => "absent",
+        },
+    };
     if program.out.is_json() {
         #[derive(Serialize)]
         struct Summary {
@@ -73,14 +85,58 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
         }
         program.out.object(&Summary { checked })?;
     } else {
-        let Checked { segments, records, sessions, bytes, findings } = checked;
+        let Checked { segments, records, sessions, bytes, findings, lost, .. } = checked;
         let read = [(sessions, "session"), (records, "record"), (segments, "segment"), (bytes, "byte")];
         let read = read.map(|(number, word)| counted(number, word)).join(", ");
-        let said = if findings == 0 { "nothing is wrong".to_owned() } else { counted(findings as u64, "finding") };
+        let marked = format!("lost and marked so: {}", counted(lost, "record"));
+        let found = counted(findings as u64, "finding");
+        let said = match (findings, lost) {
+            (0, _) => "nothing is wrong".to_owned(),
+            (_, 0) => found,
+            _ if report.is_sound() => format!("nothing is damaged, {marked}"),
+            _ => format!("{found}, {marked}"),
+        };
         program.out.line(&format!("{said}: {read}"))?;
+        if report.index != IndexLook::Compared {
+            program.out.line("without an index to compare with, an end of the log that was cut off would not show")?;
+        }
     }
     let damaged = findings.iter().any(|finding| finding.severity == Severity::Error);
     if damaged { Err(Failure::told(Failure::DAMAGED)) } else { Ok(()) }
+}
+
+/// The session that a person named, by what the log says of it: id, key, or the beginning of an id. The list is not asked, since it may be
+/// what is damaged.
+fn named(report: &VerifyReport, name: &str) -> Result<SessionId, Failure> {
+    let (is_key, is_id) = (name.strip_prefix("key:"), name.strip_prefix("id:"));
+    let key_text = is_key.unwrap_or(name);
+    let of_key = |key: &SessionKey| key.as_str() == key_text;
+    let id_text = is_id.unwrap_or(name);
+    if let (None, Ok(id)) = (is_key, id_text.parse::<SessionId>())
+        && report.names.iter().any(|named| named.session == id)
+    {
+        return Ok(id);
+    }
+    // The program acts for the tenant without a name.
+    let mut keyed =
+        report.names.iter().filter(|named| named.tenant.is_empty() && named.key.as_ref().is_some_and(of_key));
+    if let (None, Some(named)) = (is_id, keyed.next()) {
+        return Ok(named.session);
+    }
+    if is_key.is_some() || id_text.len() > 26 {
+        return Err(SessionError::NoSuchName.into());
+    }
+    if id_text.len() < 6 {
+        return Err(SessionError::NameTooShort.into());
+    }
+    let prefix = id_text.to_ascii_uppercase();
+    let matches: Vec<SessionId> =
+        report.names.iter().map(|named| named.session).filter(|id| id.to_string().starts_with(&prefix)).collect();
+    match matches.as_slice() {
+        [id] => Ok(*id),
+        [] => Err(SessionError::NoSuchName.into()),
+        several => Err(SessionError::AmbiguousName { matches: several.len() }.into()),
+    }
 }
 
 fn print_finding(program: &Program, finding: &FindingShape<'_>) -> Result<(), Failure> {
@@ -89,7 +145,10 @@ fn print_finding(program: &Program, finding: &FindingShape<'_>) -> Result<(), Fa
     }
     let mut place = Vec::new();
     place.extend(finding.session.map(|session| format!("session {session}")));
-    place.extend(finding.seq.map(|seq| format!("record {seq}")));
+    place.extend(finding.seq.map(|seq| match finding.last {
+        Some(last) => format!("records {seq} to {last}"),
+        None => format!("record {seq}"),
+    }));
     place.extend(finding.file.map(str::to_owned));
     place.extend(finding.offset.map(|offset| format!("at byte {offset}")));
     let style = if finding.severity == "error" { Style::Bad } else { Style::Strong };
@@ -132,15 +191,22 @@ pub(crate) async fn repair(program: &Program, dry_run: bool) -> Result<(), Failu
             program.out.object(&shape)?;
             continue;
         }
-        let session = shape.session.map(|session| format!(" (session {session})")).unwrap_or_default();
+        let place = match (shape.session, shape.seq) {
+            (Some(session), Some(seq)) => format!(": record {seq} of session {session}"),
+            (Some(session), None) => format!(": session {session}"),
+            (None, _) => String::new(),
+        };
         let kept = shape.kept_at.map(|path| format!(", kept at {path}")).unwrap_or_default();
-        program.out.line(&format!("{what}{session}{kept}"))?;
+        program.out.line(&format!("{what}{place}{kept}"))?;
     }
     if !program.out.is_json() {
         let done = if dry_run { "would be done" } else { "done" };
         let count = report.actions.len();
         let said = if count == 0 { "nothing has to be repaired".to_owned() } else { format!("{count} {done}") };
         program.out.line(&said)?;
+        for (path, bytes) in &report.quarantine {
+            program.out.line(&format!("in the quarantine: {}, {bytes} bytes", path.display()))?;
+        }
     }
     Ok(())
 }
@@ -160,8 +226,10 @@ pub(crate) async fn doctor(program: &Program) -> Result<(), Failure> {
         let _progress = Progress::without_end(&program.out, "looking");
         unless_interrupted(async { Ok(maintenance::diagnose(&url).await?) }).await?
     };
+    let mut code = None;
     for observation in &seen {
-        let maintenance::Observation { check, what, advice, value } = observation;
+        let maintenance::Observation { check, what, advice, value, trouble } = observation;
+        code = code.or(trouble.map(code_of));
         if program.out.is_json() {
             program.out.object(&ObservationShape { check, what, value: *value, advice: *advice })?;
             continue;
@@ -171,5 +239,5 @@ pub(crate) async fn doctor(program: &Program) -> Result<(), Failure> {
             program.out.styled(&[(Style::Plain, &" ".repeat(13)), (Style::Good, advice)])?;
         }
     }
-    Ok(())
+    code.map_or(Ok(()), |code| Err(Failure::told(code)))
 }

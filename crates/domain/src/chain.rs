@@ -51,6 +51,14 @@ impl CommitHash {
     }
 }
 
+impl CommitHash {
+    /// The commit that stands for a record behind this one whose own is not known.
+    #[must_use]
+    pub fn after_lost(&self, seq: u64) -> Self {
+        self.next(LineageId::from_bytes([0; 16]), seq, Kind::LOST, &[0; 32], b"")
+    }
+}
+
 impl fmt::Display for CommitHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&to_hex(&self.0))

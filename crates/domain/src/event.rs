@@ -114,6 +114,14 @@ pub struct Created {
     pub source: Option<ImportSource>,
 }
 
+impl Created {
+    /// True for a beginning that a repair wrote for one that was lost: its lineage is made of the session's id, as no other is, and the
+    /// records behind it are chained in another.
+    pub fn stands_for_a_lost_one(&self) -> bool {
+        self.lineage.to_bytes() == self.session.to_bytes()
+    }
+}
+
 /// Words about a session. In a [`Event::Described`] what is absent stays as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {

@@ -52,6 +52,11 @@ impl SummaryWords {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// Reads [`Self::to_json`]; `None` for anything else.
+    pub fn from_json(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
     /// The words of a view.
     pub fn of(view: &View) -> Self {
         let described = view.described();

@@ -86,12 +86,24 @@ pub enum StoreError {
     #[error("there is no store at this place; check how it is spelled, or create or import a session to make one")]
     NoStore,
     /// What lies there is not a store of this format.
-    #[error("{found} is not a store that this version can open ({expected}); it was left untouched")]
+    #[error("{found} is not a store ({expected} was expected); it was left untouched, so name another folder")]
     ForeignFormat {
         /// What was found.
         found: String,
         /// What was expected.
         expected: &'static str,
+    },
+    /// A newer version of the program wrote it.
+    #[error("{found} was written by a newer version and was left untouched; use that version of the program")]
+    NewerFormat {
+        /// What was found.
+        found: String,
+    },
+    /// The file that says what the folder is does not say it any more, and the log is there.
+    #[error("the store's FORMAT file is {what}, and its log is there; run `repair` to write the file anew")]
+    FormatLost {
+        /// What became of it.
+        what: &'static str,
     },
     /// A commit exceeds what a store can hold in one piece.
     #[error("the append has {bytes} bytes and the limit is {max}; split it")]

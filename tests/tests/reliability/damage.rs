@@ -1,4 +1,4 @@
-//! Damage in segment files is never given as data and never a panic; `verify` names it, the other sessions work, and `repair` keeps every
+//! Damage in segment files and large bodies is never given as data and never a panic; `verify` names it, the other sessions work, and `repair` keeps every
 //! whole record.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 
 use sessions_domain::{Kind, Message, SessionId};
-use sessions_infra::sled::{IndexReport, Severity, SledStore, repair, verify};
+use sessions_infra::sled::{Finding, IndexReport, Severity, SledStore, VerifyReport, repair, verify};
 use sessions_ports::{Durability, KindFilter, Order, ReadRange, SessionLog, StoreError};
 
 use crate::{
@@ -81,7 +81,10 @@ struct Damage {
 }
 
 /// Spoils one place of one segment. `None`: by chance nothing changed.
-fn spoil(dice: &mut Dice, store: &Path) -> Option<Damage> {
+fn spoil(dice: &mut Dice, store: &Path, with_index: bool) -> Option<Damage> {
+    if dice.chance(8) {
+        return spoil_body(dice, store);
+    }
     let paths = segments(store);
     let at = dice.below(paths.len());
     let is_last = at + 1 == paths.len();
@@ -128,8 +131,8 @@ fn spoil(dice: &mut Dice, store: &Path) -> Option<Damage> {
     let is_touched = |range: &Range<usize>| range.start < changed.end && changed.start < range.end;
     let end_is_gone = is_last && frames.last().is_some_and(|mark| is_touched(&mark.bytes));
     let mut gone: Vec<bool> = frames.iter().map(|frame| is_touched(&frame.bytes)).collect();
-    for at in (1..frames.len()).rev().filter(|_| end_is_gone) {
-        // Without its end an append is taken for one that was never finished.
+    for at in (1..frames.len()).rev().filter(|_| end_is_gone && !with_index) {
+        // Without its end an append is taken for one that was never finished, unless the index remembers it.
         gone[at - 1] |= gone[at] && !frames[at - 1].ends_append;
     }
     let touched = frames.iter().zip(gone).filter(|(frame, gone)| *gone && frame.seq > 0);
@@ -138,6 +141,45 @@ fn spoil(dice: &mut Dice, store: &Path) -> Option<Damage> {
     let records: &BTreeSet<(SessionId, u64)> = &touched;
     let what = format!("{what} at {changed:?} of segment {} {:?}", at + 1, records.iter().take(2).collect::<Vec<_>>());
     Some(Damage { what, touched, end_is_gone })
+}
+
+/// Spoils the file of one large body: flips a bit of it, cuts it, or takes it away.
+fn spoil_body(dice: &mut Dice, store: &Path) -> Option<Damage> {
+    let frames: Vec<_> = segments(store).iter().flat_map(|path| frames(&fs::read(path).unwrap())).collect();
+    let large: Vec<_> = frames.iter().filter(|frame| frame.large_body.is_some()).collect();
+    let frame = dice.pick(&large)?;
+    let path = store.join(frame.large_body.as_ref()?);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = dice.below(bytes.len());
+    let what = match dice.below(3) {
+        0 => {
+            bytes[at] ^= 1 << dice.below(8);
+            fs::write(&path, bytes).unwrap();
+            "a flipped bit"
+        }
+        1 => {
+            fs::write(&path, &bytes[..at]).unwrap();
+            "a cut"
+        }
+        _ => {
+            fs::remove_file(&path).unwrap();
+            "the loss"
+        }
+    };
+    let what = format!("{what} of the large body of record {} of {}", frame.seq, frame.session);
+    Some(Damage { what, touched: BTreeSet::from([(frame.session, frame.seq)]), end_is_gone: false })
+}
+
+/// Every record that was touched is told of: named alone, or in a row of missing ones.
+fn assert_named(found: &VerifyReport, damage: &Damage) {
+    for (session, seq) in &damage.touched {
+        let names = |finding: &Finding| {
+            let first =
+                finding.seq.filter(|_| finding.session == Some(*session) && finding.severity == Severity::Error);
+            first.is_some_and(|first| (first..=finding.last.unwrap_or(first)).contains(seq))
+        };
+        assert!(found.findings.iter().any(names), "{}: {seq} of {session} is not named: {found:?}", damage.what);
+    }
 }
 
 fn one(seq: u64) -> ReadRange {
@@ -213,11 +255,20 @@ async fn check_writable(store: &SledStore, host: &Host, truth: &Truth, damage: &
     }
 }
 
-async fn damage_once(at: &Path, host: &Host, truth: &Truth, damage: &Damage, open_first: bool) -> (bool, usize) {
+async fn damage_once(
+    at: &Path,
+    host: &Host,
+    truth: &Truth,
+    damage: &Damage,
+    (with_index, open_first): (bool, bool),
+) -> (bool, usize) {
     let what = &damage.what;
     let found = verify(at).unwrap_or_else(|error| panic!("{what}: verify: {error}"));
-    if !damage.end_is_gone {
+    if with_index || !damage.end_is_gone {
         assert!(found.findings.iter().any(|f| f.severity == Severity::Error), "{what}: not named: {found:?}");
+    }
+    if with_index {
+        assert_named(&found, damage);
     }
     let before = contents(at);
     let dry = repair(at, true).unwrap_or_else(|error| panic!("{what}: repair: {error}"));
@@ -227,8 +278,14 @@ async fn damage_once(at: &Path, host: &Host, truth: &Truth, damage: &Damage, ope
     if open_first {
         let store = open(at).await;
         let report = store.report().clone();
+        if with_index {
+            // What the index remembers is not forgotten, and no number is given twice.
+            for (id, session) in &truth.sessions {
+                assert_eq!(store.head(*id).await.unwrap(), Some(session.head), "{what}: {id}");
+            }
+        }
         if damage.end_is_gone && !damage.touched.is_empty() && report.is_quiet() {
-            // The index knows more than what is left of the log: then reading says so.
+            // The index knows where they should be: then reading says so.
             assert!(check_reads(&store, truth, damage, false).await > 0, "{what}: no word of it: {report:?}");
         }
         if matches!(report.index, IndexReport::Rebuilt { .. }) {
@@ -237,6 +294,11 @@ async fn damage_once(at: &Path, host: &Host, truth: &Truth, damage: &Damage, ope
         corrupt = check_reads(&store, truth, damage, false).await;
         check_others(&store, host, truth, damage, false).await;
         store.close().await.unwrap();
+        let again = verify(at).unwrap();
+        if with_index {
+            assert!(!again.is_sound(), "{what}: forgotten by opening it: {again:?}");
+            assert_named(&again, damage);
+        }
     }
     repair(at, false).unwrap_or_else(|error| panic!("{what}: repair: {error}"));
     let left = verify(at).unwrap();
@@ -265,13 +327,13 @@ fn damage(with_index: bool) {
         while way < WAYS {
             let at = ground.path().join("way");
             copy(&base, &at);
-            if let Some(mut damage) = spoil(&mut dice, &at) {
+            if let Some(mut damage) = spoil(&mut dice, &at, with_index) {
                 way += 1;
                 damage.what = format!("way {way} of SESSIONS_SEED={seed}: {}", damage.what);
                 if !with_index {
                     fs::remove_dir_all(at.join("index")).unwrap();
                 }
-                let (quiet, more) = damage_once(&at, &host, &truth, &damage, dice.chance(50)).await;
+                let (quiet, more) = damage_once(&at, &host, &truth, &damage, (with_index, dice.chance(50))).await;
                 corrupt += more;
                 let sort = if quiet { "the end was gone" } else { "named" };
                 *ways.entry(sort.to_owned()).or_default() += 1;
@@ -291,4 +353,55 @@ fn damage_is_named_and_repaired_beside_an_index() {
 #[test]
 fn damage_is_named_and_repaired_without_an_index() {
     damage(false);
+}
+
+/// Lays the checksum of a frame anew.
+fn lay_checksum(bytes: &mut [u8], frame: Range<usize>) {
+    let (at, end) = (frame.start, frame.end);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[at..at + 44]), &bytes[at + 48..end]);
+    bytes[at + 44..at + 48].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[test]
+fn damage_is_not_what_a_newer_version_wrote() {
+    let host = Host::seeded(1);
+    run(2, async {
+        let ground = folder();
+        let at = ground.path().join("store");
+        let store = open(&at).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Process);
+        let session = manager.create(sessions_app::NewSession::titled("one")).await.unwrap();
+        session.append(Message::user("two")).await.unwrap();
+        store.close().await.unwrap();
+        let path = segments(&at).remove(0);
+        let ours = fs::read(&path).unwrap();
+        let mut spoilt = ours.clone();
+        let second = frames(&ours)[1].bytes.clone();
+        spoilt[second.start + 4] = 2;
+        lay_checksum(&mut spoilt, second.clone());
+        let newer_frame = spoilt.clone();
+        // Damage before it does not hide it.
+        spoilt[frames(&ours)[0].bytes.start + 90] ^= 1;
+        let mut newer_header = ours.clone();
+        newer_header[8] = 2;
+        let crc = crc32c::crc32c(&newer_header[..60]).to_le_bytes();
+        newer_header[60..64].copy_from_slice(&crc);
+        for newer in [newer_frame, spoilt, newer_header] {
+            fs::write(&path, &newer).unwrap();
+            let _ = fs::remove_dir_all(at.join("index"));
+            let refused = [
+                verify(&at).err(),
+                repair(&at, true).err(),
+                repair(&at, false).err(),
+                SledStore::open(&at, sessions_infra::sled::SledOptions::default()).await.err(),
+            ];
+            for error in refused {
+                assert!(matches!(error, Some(StoreError::NewerFormat { .. })), "{error:?}");
+            }
+            assert_eq!(fs::read(&path).unwrap(), newer);
+            assert_eq!(fs::read_dir(at.join("quarantine")).unwrap().count(), 0);
+        }
+        fs::write(&path, &ours).unwrap();
+        assert!(verify(&at).unwrap().findings.is_empty());
+    });
 }

@@ -54,6 +54,8 @@ pub(crate) struct Frame {
     pub(crate) session: SessionId,
     pub(crate) seq: u64,
     pub(crate) ends_append: bool,
+    /// The file that its body stands in, within the store's folder.
+    pub(crate) large_body: Option<String>,
 }
 
 /// The frames of a whole segment.
@@ -69,7 +71,9 @@ pub(crate) fn frames(segment: &[u8]) -> Vec<Frame> {
         end += if flags & 4 != 0 { 4 + u32_at(end) } else { 0 };
         let session = SessionId::from_bytes(segment[at + 8..at + 24].try_into().unwrap());
         let seq = u64::from_le_bytes(segment[at + 24..at + 32].try_into().unwrap());
-        frames.push(Frame { bytes: at..end, session, seq, ends_append: flags & 1 != 0 });
+        let name: String = segment[at + 80..end.min(at + 112)].iter().map(|byte| format!("{byte:02x}")).collect();
+        let large_body = (flags & 2 != 0).then(|| format!("blobs/{}/{name}", &name[..2]));
+        frames.push(Frame { bytes: at..end, session, seq, ends_append: flags & 1 != 0, large_body });
         at = end;
     }
     frames

@@ -50,6 +50,128 @@ fn damage_is_told_and_contained_and_repaired() {
     assert_eq!(desk.texts(&["show", "other"]), ["unharmed"]);
 }
 
+/// The sessions and records that an error of `verify` names.
+fn named(desk: &Desk) -> Vec<(String, u64, u64)> {
+    let ran = desk.run(&["verify", "--json"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    let lines = ran.lines();
+    let errors = lines.iter().filter(|line| line["severity"] == json!("error") && line["file"].is_null());
+    let records = errors.filter_map(|error| {
+        let first = error["seq"].as_u64()?;
+        Some((error["session"].as_str()?.to_owned(), first, error["last"].as_u64().unwrap_or(first)))
+    });
+    let mut named: Vec<_> = records.collect();
+    named.sort();
+    named.dedup();
+    named
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_named_until_a_repair_marks_what_is_gone() {
+    for taken in ["some", "all", "the folder"] {
+        let desk = Desk::new();
+        desk.talk(&["one", "two", "three"]);
+        desk.one(&["new", "--key", "other", "--title", "Another"]);
+        desk.one(&["append", "other", "--role", "user", "gone too"]);
+        let id = |key: &str| desk.one(&["info", key])["id"].as_str().unwrap().to_owned();
+        let (k, other) = (id("k"), id("other"));
+        let segment = desk.store().join("log/00000001.seg");
+        let whole = fs::read(&segment).unwrap();
+        let kept = match taken {
+            "some" => {
+                let cut = whole.windows(3).position(|window| window == b"two").unwrap();
+                fs::write(&segment, &whole[..cut]).unwrap();
+                2
+            }
+            "all" => {
+                fs::remove_file(&segment).unwrap();
+                0
+            }
+            _ => {
+                fs::remove_dir_all(desk.store().join("log")).unwrap();
+                0
+            }
+        };
+        let mut gone = vec![(k.clone(), kept + 1, 4), (other.clone(), 1, 2)];
+        gone.sort();
+        for _ in 0..2 {
+            assert_eq!(named(&desk), gone, "{taken}");
+            // Opening tells of it as well, again and again, and no number is given twice.
+            let ran = desk.run(&["list", "--json"]);
+            assert!(ran.code == 0 && ran.stderr.contains("a part of the log is missing"), "{taken}: {ran:?}");
+        }
+        let lost: Vec<(String, u64)> = desk
+            .json(&["repair"])
+            .iter()
+            .filter_map(|action| Some((action["session"].as_str()?.to_owned(), action["seq"].as_u64()?)))
+            .collect();
+        assert_eq!(lost.len() as u64, 4 - kept + 2, "{taken}: {lost:?}");
+        for _ in 0..2 {
+            let ran = desk.run(&["verify", "--json"]);
+            let checked = &ran.lines().pop().unwrap()["checked"];
+            assert_eq!((ran.code, checked["lost"].as_u64()), (0, Some(6 - kept)), "{taken}: {ran:?}");
+            assert_eq!(desk.one(&["info", "other"])["title"], json!("Another"), "{taken}");
+            assert_eq!(desk.one(&["info", "other"])["id"], json!(other), "{taken}: found by its key");
+            desk.one(&["append", "k", "--role", "user", "goes on"]);
+        }
+        assert_eq!(desk.texts(&["show", "k", "--last", "2"]), ["goes on", "goes on"]);
+    }
+}
+
+#[test]
+fn a_missing_segment_is_damage_until_a_repair_and_healthy_after_it() {
+    for missing in [1, 2] {
+        let desk = Desk::new();
+        desk.talk(&["one"]);
+        // A body of some size, so that the log has three segments.
+        let large = format!("{{\"role\":\"user\",\"content\":\"{}\"}}\n", "x".repeat(60_000));
+        let ran = desk.run_with(&["append", "k", "--jsonl", "--json"], large.repeat(600).as_bytes());
+        assert_eq!(ran.code, 0);
+        desk.one(&["append", "k", "--role", "user", "last"]);
+        assert!(desk.store().join("log/00000003.seg").exists());
+        fs::remove_file(desk.store().join(format!("log/0000000{missing}.seg"))).unwrap();
+        // The log alone tells of it.
+        fs::remove_dir_all(desk.store().join("index")).unwrap();
+        for _ in 0..2 {
+            assert!(!named(&desk).is_empty(), "{missing}");
+            let ran = desk.run(&["list", "--json"]);
+            assert!(ran.stderr.contains("a part of the log is missing"), "{missing}: {ran:?}");
+        }
+        desk.json(&["repair"]);
+        for _ in 0..2 {
+            let ran = desk.run(&["verify", "--json"]);
+            assert_eq!(ran.code, 0, "{missing}: {}", ran.stdout.lines().next().unwrap());
+            assert_eq!(desk.run(&["list", "--json"]).code, 0);
+        }
+        assert_eq!(desk.run(&["list", "--json"]).stderr, "", "{missing}");
+        let id = desk.json(&["list"])[0]["id"].as_str().unwrap().to_owned();
+        assert_eq!(desk.texts(&["show", &id, "--last", "1"]), ["last"]);
+    }
+}
+
+#[test]
+fn a_lost_format_file_is_made_anew_from_the_log() {
+    for how in ["missing", "empty", "damaged"] {
+        let desk = Desk::new();
+        desk.talk(&["one"]);
+        let format = desk.store().join("FORMAT");
+        let ours = fs::read(&format).unwrap();
+        match how {
+            "missing" => fs::remove_file(&format).unwrap(),
+            "empty" => fs::write(&format, "").unwrap(),
+            _ => fs::write(&format, [&[ours[0] ^ 1], &ours[1..]].concat()).unwrap(),
+        }
+        let error = desk.run(&["show", "k", "--json"]).refused(5, "damaged");
+        assert!(error["hint"].as_str().unwrap().contains("repair"), "{error}");
+        assert_eq!(desk.run(&["verify", "--json"]).code, 5, "{how}");
+        assert_eq!(desk.run(&["doctor", "--json"]).code, 5, "{how}");
+        desk.json(&["repair"]);
+        assert_eq!(fs::read(&format).unwrap(), ours, "{how}");
+        assert_eq!(desk.run(&["verify", "--json"]).code, 0);
+        assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+    }
+}
+
 #[test]
 fn an_index_that_is_gone_is_built_anew_and_told() {
     let desk = Desk::new();

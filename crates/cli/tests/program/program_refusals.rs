@@ -119,8 +119,9 @@ fn a_folder_that_is_no_store_is_left_alone() {
     fs::write(desk.store().join("notes.txt"), "mine").unwrap();
     let before = contents(&desk.store());
     for command in ["list", "verify", "repair"] {
-        desk.run(&[command, "--json"]).refused(5, "damaged");
+        desk.run(&[command, "--json"]).refused(1, "foreign_format");
     }
+    assert_eq!(desk.run(&["doctor", "--json"]).code, 1);
     assert_eq!(contents(&desk.store()), before);
 }
 
@@ -130,19 +131,30 @@ fn a_foreign_or_newer_format_is_left_alone() {
     desk.talk(&["one"]);
     let format = desk.store().join("FORMAT");
     let ours = fs::read_to_string(&format).unwrap();
-    for foreign in
-        [ours.replace(" 1", " 99"), "something else\n".to_owned(), String::new(), "\u{0}\u{1b}[31m".repeat(99)]
-    {
-        fs::write(&format, &foreign).unwrap();
-        let before = contents(&desk.store().join("log"));
-        for command in ["list", "verify", "repair"] {
-            desk.run(&[command, "--json"]).refused(5, "damaged");
-        }
-        assert_eq!(contents(&desk.store().join("log")), before);
-        assert_eq!(fs::read_to_string(&format).unwrap(), foreign);
+    fs::write(&format, ours.replace(" 1", " 99")).unwrap();
+    let before = contents(&desk.store());
+    for command in ["list", "verify", "repair"] {
+        let error = desk.run(&[command, "--json"]).refused(1, "newer_format");
+        assert!(error["hint"].as_str().unwrap().contains("version"), "{error}");
     }
+    let ran = desk.run(&["doctor", "--json"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(contents(&desk.store()), before);
     fs::write(&format, ours).unwrap();
     assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+
+    for name in ["FORMAT", "notes.txt"] {
+        let foreign = desk.path("foreign");
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join(name), "something else\n").unwrap();
+        let before = contents(&foreign);
+        let store = format!("sled:{}", foreign.display());
+        for command in ["list", "verify", "repair"] {
+            desk.run(&["--store", &store, command, "--json"]).refused(1, "foreign_format");
+        }
+        assert_eq!(contents(&foreign), before);
+        fs::remove_dir_all(foreign).unwrap();
+    }
 }
 
 #[cfg(unix)]

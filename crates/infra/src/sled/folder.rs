@@ -1,11 +1,11 @@
 //! The folder of a store: its parts, its format, its lock, and who may read it.
 //!
-//! Must not know: what segments or the index hold.
+//! Must not know: what the index holds, or of segments more than that each begins with the store's id.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -13,6 +13,8 @@ use std::{
 
 use sessions_domain::{Moment, chain};
 use sessions_ports::{BackendError, BackendErrorKind, StoreError, StoreId};
+
+use super::segment::{self, Head, SEGMENT_HEADER};
 
 /// The format this version reads and writes.
 pub(crate) const FORMAT: &str = "sessions-store 1";
@@ -26,6 +28,8 @@ pub(crate) struct Folder {
     pub(crate) root: PathBuf,
     pub(crate) id: StoreId,
     pub(crate) created: bool,
+    /// What became of a `FORMAT` file that does not say the id any more; the log said it.
+    pub(crate) lost_format: Option<&'static str>,
     /// Held for as long as the folder is ours; the system lets go of it when the process dies.
     lock: Mutex<Option<File>>,
 }
@@ -53,29 +57,48 @@ impl Folder {
     ) -> Result<Self, StoreError> {
         make(root)?;
         // A folder that is not ours is left as it is, without so much as a lock in it.
-        read_format(root)?;
+        read_format(root)?.whole()?;
         let lock = lock(root)?;
-        let (id, created) = match read_format(root)? {
+        let (id, created) = match read_format(root)?.whole()? {
             Some(id) => (id, false),
             None => (write_format(root, entropy()?)?, true),
         };
         for part in ["log", "blobs", "quarantine"] {
             make(&root.join(part))?;
         }
+        // Left by a check that was broken off.
+        let _ = fs::remove_dir_all(root.join("index.look"));
         sync_dir(root)?;
         if created && let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             // The folder's own name is part of what has to survive; where its parent may not be read, the system decides.
             let _ = sync_dir(parent);
         }
-        Ok(Self { root: root.to_owned(), id, created, lock: Mutex::new(Some(lock)) })
+        Ok(Self { root: root.to_owned(), id, created, lost_format: None, lock: Mutex::new(Some(lock)) })
     }
 
     /// Opens the folder of a store that exists, changing nothing in it but who holds its lock.
     pub(crate) fn existing(root: &Path) -> Result<Self, StoreError> {
         must_exist(root)?;
         let lock = lock(root)?;
-        let id = read_format(root)?.ok_or(StoreError::NoStore)?;
-        Ok(Self { root: root.to_owned(), id, created: false, lock: Mutex::new(Some(lock)) })
+        let (id, lost_format) = match read_format(root)? {
+            Format::Whole(id) => (id, None),
+            Format::Lost { id, what } => (id, Some(what)),
+            Format::Nothing => return Err(StoreError::NoStore),
+        };
+        Ok(Self { root: root.to_owned(), id, created: false, lost_format, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Writes the `FORMAT` file anew, with the id that the log says. What stood there is kept in the quarantine, and its place told.
+    pub(crate) fn write_format_anew(&self) -> Result<Option<PathBuf>, StoreError> {
+        make(&self.quarantine())?;
+        let format = self.root.join("FORMAT");
+        let kept = format.exists().then(|| self.aside("FORMAT"));
+        if let Some(kept) = &kept {
+            fs::rename(&format, kept).map_err(|error| failed("setting the damaged FORMAT file aside", error))?;
+            sync_dir(&self.quarantine())?;
+        }
+        write_format(&self.root, self.id.0)?;
+        Ok(kept)
     }
 
     /// Lets go of the lock before the folder is dropped.
@@ -91,12 +114,25 @@ impl Folder {
         self.root.join("index")
     }
 
+    /// Where a check puts a copy of the index to look into.
+    pub(crate) fn index_copy(&self) -> PathBuf {
+        self.root.join("index.look")
+    }
+
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }
 
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
+    }
+
+    /// What stands in the quarantine, with its bytes, in the order of the names.
+    pub(crate) fn in_quarantine(&self) -> Vec<(PathBuf, u64)> {
+        let entries = fs::read_dir(self.quarantine()).into_iter().flatten().flatten();
+        let mut found: Vec<(PathBuf, u64)> = entries.map(|entry| (entry.path(), bytes_of(&entry.path()))).collect();
+        found.sort();
+        found
     }
 
     /// A name in the quarantine that is not taken.
@@ -109,10 +145,21 @@ impl Folder {
 /// Looks whether a store is there, and makes nothing, not even a lock.
 pub(crate) fn must_exist(root: &Path) -> Result<(), StoreError> {
     match fs::metadata(root) {
-        Ok(found) if found.is_dir() => read_format(root)?.map(|_| ()).ok_or(StoreError::NoStore),
+        Ok(found) if found.is_dir() => match read_format(root)? {
+            Format::Nothing => Err(StoreError::NoStore),
+            Format::Whole(_) | Format::Lost { .. } => Ok(()),
+        },
         Ok(_) => Err(failed("opening the store's folder (its path is a file)", ErrorKind::NotADirectory.into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::NoStore),
         Err(error) => Err(failed("reading the store's folder", error)),
+    }
+}
+
+/// Bytes at and below a path.
+fn bytes_of(path: &Path) -> u64 {
+    match fs::read_dir(path) {
+        Ok(entries) => entries.flatten().map(|entry| bytes_of(&entry.path())).sum(),
+        Err(_) => fs::symlink_metadata(path).map_or(0, |about| about.len()),
     }
 }
 
@@ -183,35 +230,79 @@ fn locked_by(file: &mut File) -> StoreError {
     StoreError::Locked { pid, since: lines.next().unwrap_or("an unknown time").to_owned() }
 }
 
-/// The id of the store whose format stands here; `None` where nothing stands yet.
-fn read_format(root: &Path) -> Result<Option<StoreId>, StoreError> {
+/// What says of a folder whether it is a store.
+enum Format {
+    /// Nothing stands there yet.
+    Nothing,
+    /// The store with this id.
+    Whole(StoreId),
+    /// `FORMAT` does not say it any more, and every segment of the log says this id.
+    Lost { id: StoreId, what: &'static str },
+}
+
+impl Format {
+    /// The id of a store that can be opened; `None` where nothing stands yet.
+    fn whole(self) -> Result<Option<StoreId>, StoreError> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Whole(id) => Ok(Some(id)),
+            Self::Lost { what, .. } => Err(StoreError::FormatLost { what }),
+        }
+    }
+}
+
+fn read_format(root: &Path) -> Result<Format, StoreError> {
     let text = match fs::read(root.join("FORMAT")) {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return match empty(root) {
                 // Somebody made a store here between the two looks. The format is the first thing of a store, and is never taken away.
                 Err(StoreError::ForeignFormat { .. }) if root.join("FORMAT").exists() => read_format(root),
-                looked => looked.map(|()| None),
+                Err(foreign @ StoreError::ForeignFormat { .. }) => match id_in_log(root)? {
+                    Some(id) => Ok(Format::Lost { id, what: "missing" }),
+                    None => Err(foreign),
+                },
+                looked => looked.map(|()| Format::Nothing),
             };
         }
         Err(error) => return Err(failed("reading the store's format", error)),
     };
     let mut lines = text.lines();
     let format = lines.next().unwrap_or_default();
-    if format != FORMAT {
-        let found = if format.starts_with("sessions-store ") {
-            format!("a store of format {:?}", format.chars().skip(15).take(12).collect::<String>())
-        } else {
-            "a folder with a foreign FORMAT file".to_owned()
-        };
-        return Err(StoreError::ForeignFormat { found, expected: EXPECTED });
+    if let Some(version) = format.strip_prefix("sessions-store ").and_then(|version| version.parse::<u64>().ok())
+        && version > 1
+    {
+        return Err(StoreError::NewerFormat { found: format!("the store (format {version})") });
     }
     let id = lines.next().and_then(|line| line.strip_prefix("id ")).and_then(chain::from_hex);
     let id: Option<[u8; 16]> = id.and_then(|bytes| bytes.try_into().ok());
-    match id {
-        Some(id) => Ok(Some(StoreId(id))),
-        None => Err(StoreError::ForeignFormat { found: "a damaged FORMAT file".to_owned(), expected: EXPECTED }),
+    if let (FORMAT, Some(id)) = (format, id) {
+        return Ok(Format::Whole(StoreId(id)));
     }
+    if let Some(id) = id_in_log(root)? {
+        let what = if text.trim_matches(['\0', '\n', ' ']).is_empty() { "empty" } else { "damaged" };
+        return Ok(Format::Lost { id, what });
+    }
+    let found = if format == FORMAT { "a damaged FORMAT file" } else { "a folder with a foreign FORMAT file" };
+    Err(StoreError::ForeignFormat { found: found.to_owned(), expected: EXPECTED })
+}
+
+/// The id that every whole segment of a log says; `None` when there are none, or they do not agree.
+fn id_in_log(root: &Path) -> Result<Option<StoreId>, StoreError> {
+    let log = root.join("log");
+    let mut said = None;
+    for number in segment::numbers(&log)? {
+        let mut head = [0; SEGMENT_HEADER as usize];
+        let read = File::open(segment::path_of(&log, number)).and_then(|file| file.read_exact_at(&mut head, 0));
+        let head = if read.is_ok() { segment::head_of(&head, number) } else { Head::Damaged };
+        match head {
+            Head::Whole(id, _) if said.is_none_or(|said| said == id) => said = Some(id),
+            Head::Whole(..) => return Ok(None),
+            Head::Newer(format) => return Err(segment::newer(format)),
+            Head::Damaged => {}
+        }
+    }
+    Ok(said)
 }
 
 /// A folder is taken for a new store only when nothing but what an interrupted creation leaves stands in it.

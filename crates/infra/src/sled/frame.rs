@@ -246,6 +246,15 @@ pub(crate) enum Found<'a> {
     Frame(usize, Frame<'a>),
     /// Bytes that are no frame, up to the next whole one or the end.
     Damage(usize, usize),
+    /// A frame of a later format. What follows it is not looked at.
+    Newer(u8),
+}
+
+impl Found<'_> {
+    /// The later format among what was found, if there is one: then nothing of it may be judged.
+    pub(crate) fn newer(found: &[Self]) -> Option<u8> {
+        found.iter().find_map(|found| if let Self::Newer(format) = found { Some(*format) } else { None })
+    }
 }
 
 /// Walks the frames of a segment from `at` on. Behind the last one only zeros are passed over in silence.
@@ -271,7 +280,7 @@ impl<'a> Scan<'a> {
             let rest = self.bytes.get(at..)?;
             let hit = rest.windows(MAGIC.len()).position(|window| window == MAGIC)?;
             at += hit;
-            if self.bytes.get(at..).is_some_and(|bytes| read(bytes).is_ok()) {
+            if self.bytes.get(at..).is_some_and(|bytes| matches!(read(bytes), Ok(_) | Err(NoFrame::Newer(_)))) {
                 return Some(at);
             }
             at += 1;
@@ -284,10 +293,17 @@ impl<'a> Iterator for Scan<'a> {
 
     fn next(&mut self) -> Option<Found<'a>> {
         let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
-        if let Ok(frame) = read(rest) {
-            let at = self.at;
-            self.at += frame.length;
-            return Some(Found::Frame(at, frame));
+        match read(rest) {
+            Ok(frame) => {
+                let at = self.at;
+                self.at += frame.length;
+                return Some(Found::Frame(at, frame));
+            }
+            Err(NoFrame::Newer(format)) => {
+                self.at = self.bytes.len();
+                return Some(Found::Newer(format));
+            }
+            Err(NoFrame::Empty | NoFrame::Damaged) => {}
         }
         if rest.iter().all(|byte| *byte == 0) {
             return None;
@@ -364,6 +380,9 @@ pub(crate) mod tests {
         let crc = checksum(&bytes);
         bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(read(&bytes).unwrap_err(), NoFrame::Newer(2));
+        let log = [sample(1, b"ours", true, &[]), vec![7; 9], bytes, sample(2, b"behind", true, &[])].concat();
+        let found: Vec<Found<'_>> = Scan::new(&log, 0).collect();
+        assert!(matches!(found.as_slice(), [Found::Frame(..), Found::Damage(..), Found::Newer(2)]), "{found:?}");
     }
 
     /// Every bit of a log of 200 records: a flipped one never reads as data, and never hides another frame.
@@ -395,7 +414,7 @@ pub(crate) mod tests {
         Scan::new(log, 0)
             .filter_map(|found| match found {
                 Found::Frame(at, frame) => Some((at, frame.header.seq)),
-                Found::Damage(..) => None,
+                Found::Damage(..) | Found::Newer(_) => None,
             })
             .collect()
     }

@@ -410,6 +410,17 @@ impl Index {
         Ok(runs)
     }
 
+    /// The highest segment that any locator names (0: none).
+    pub(crate) fn highest_segment(&self) -> Result<u32, IndexFailure> {
+        let mut highest = 0;
+        let mut entries = self.db.scan_prefix([RUN]);
+        while let Some((_, value)) = contained(|| entries.next().transpose())? {
+            let run = locator::run(unsealed(&value)?).ok_or(IndexFailure::Damaged("a run is not one"))?;
+            highest = run.iter().map(|locator| locator.segment).fold(highest, u32::max);
+        }
+        Ok(highest)
+    }
+
     pub(crate) fn claim(&self, session: SessionId, digest: Digest) -> Result<Option<StoredClaim>, IndexFailure> {
         let found = contained(|| self.db.get(key(CLAIM, &[&session.to_bytes(), &digest])))?;
         let Some(value) = found else { return Ok(None) };

@@ -10,6 +10,7 @@
 //! Must not know: what records say.
 
 mod bodies;
+mod checking;
 mod checkpoint;
 mod core;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod ledger;
 mod locator;
 mod reader;
 mod recovery;
+mod remembered;
 mod repair;
 mod segment;
 #[cfg(test)]
@@ -47,7 +49,7 @@ use tokio::sync::oneshot;
 
 pub use self::{
     core::Figures,
-    inspection::{Finding, Severity, VerifyReport, verify},
+    inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify},
     recovery::{IndexReport, OpenReport, TornTail},
     repair::{RepairAction, RepairReport, repair},
 };

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sessions_domain::{SessionId, chain};
+use sessions_domain::{Kind, SessionId, chain};
 use sessions_ports::{Digest, StoreError};
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     index::{Contents, Index, Loaded, parse_claim},
     ledger::{Ledger, LogState, Place},
     locator::Locator,
-    segment::{self, SEGMENT_HEADER, Segment},
+    segment::{self, Head, SEGMENT_HEADER, Segment},
 };
 
 /// What was found and done when a store was opened.
@@ -40,7 +40,8 @@ pub struct OpenReport {
     pub replayed: u64,
     /// Places of the log that are damaged; `verify` tells more.
     pub damaged: u64,
-    /// True when the index knew records that were on the disk and are in the log no more.
+    /// True when a part of the log is missing that was on the disk: its end, as far as the index remembers it, or whole segments. What the
+    /// index remembers is kept until a repair marks it as lost.
     pub shortened: bool,
 }
 
@@ -94,8 +95,8 @@ impl fmt::Display for OpenReport {
         }
         if self.shortened {
             lines.push(
-                "the log ends before the index did: records that were on the disk are gone, by damage or because an older \
-                 copy was put back; compare with a backup or with receipts"
+                "a part of the log is missing that was on the disk, by damage or because an older copy was put back; `verify` \
+                 names the records, a backup may have them, and `repair` marks them as lost"
                     .to_owned(),
             );
         }
@@ -124,24 +125,20 @@ pub(crate) struct Recovered {
     pub(crate) report: OpenReport,
 }
 
+/// Zeros of a segment that is made at opening.
+const FIRST_ZEROS: u32 = 64 << 10;
+
 /// Opens what stands in a folder.
 pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, StoreError> {
     let mut report = OpenReport { created: folder.created, ..OpenReport::default() };
     let log = folder.log();
-    let fresh = folder.created || segment::numbers(&log)?.is_empty();
     let mut numbers = segment::numbers(&log)?;
-    if let Some(last) = numbers.last().copied()
-        && drop_unborn(folder, last)?
-    {
-        numbers.pop();
-    }
-    if numbers.is_empty() {
-        Segment::create(&log, 1, 0, folder.id, 64 << 10)?;
-        numbers.push(1);
-    }
+    // What a newer version wrote is refused before anything is moved.
+    Replay::new(folder, numbers.clone())?;
+    let fresh = folder.created || numbers.is_empty();
     let existed = folder.index().exists();
     let opened = Index::open(&folder.index(), cache_bytes);
-    let (mut index, mut ledger, why) = match opened {
+    let (mut index, mut ledger, mut why) = match opened {
         Ok((index, contents)) => {
             let why = (!fresh && index.position() == 0)
                 .then(|| if existed { "it held nothing" } else { "there was none" }.to_owned());
@@ -153,24 +150,48 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
             (anew, Ledger::default(), Some(failure.to_string()))
         }
     };
-    let mut replay = Replay::new(folder, numbers)?;
+    if let Some(last) = numbers.last().copied()
+        && drop_unborn(folder, last)?
+    {
+        numbers.pop();
+    }
     let from = index.as_ref().map_or(0, Index::position);
-    let mut why = why;
+    if numbers.is_empty() && from == 0 {
+        Segment::create(&log, 1, 0, folder.id, FIRST_ZEROS)?;
+        numbers.push(1);
+    }
+    let mut replay = Replay::new(folder, numbers.clone())?;
     if from > replay.end_of_files() {
-        why = Some("it knew more than the log holds".to_owned());
-        report.shortened = true;
-        // The engine may be beyond closing; what it holds is thrown away all the same.
-        let _ = index.take().map(Index::close);
-        let moved = move_index(folder);
-        ledger = Ledger::default();
-        if moved.is_some() {
-            index = Index::open(&folder.index(), cache_bytes).ok().map(|(index, _)| index);
+        let last = numbers.last().copied().unwrap_or(0);
+        let beyond = index.as_ref().map_or(Ok(0), Index::highest_segment);
+        match beyond.ok().and_then(|highest| highest.max(last).checked_add(1)) {
+            // What the index remembers is kept, and no place of it is used again: then what is gone answers that it is damaged.
+            Some(number) => {
+                Segment::create(&log, number, from, folder.id, FIRST_ZEROS)?;
+                numbers.push(number);
+            }
+            None => {
+                why = Some("it knew more than the log holds".to_owned());
+                // The engine may be beyond closing; what it holds is thrown away all the same.
+                let _ = index.take().map(Index::close);
+                ledger = Ledger::default();
+                if move_index(folder).is_some() {
+                    index = Index::open(&folder.index(), cache_bytes).ok().map(|(index, _)| index);
+                }
+                if numbers.is_empty() {
+                    Segment::create(&log, 1, 0, folder.id, FIRST_ZEROS)?;
+                    numbers.push(1);
+                }
+            }
         }
+        replay = Replay::new(folder, numbers)?;
+        report.shortened = true;
     }
     let from = index.as_ref().map_or(0, Index::position);
     replay.run(from, &mut ledger)?;
     report.replayed = replay.records;
     report.damaged = replay.damaged;
+    report.shortened |= replay.is_shortened;
     report.torn_tail = replay.torn.take();
     report.index = match (why, &index) {
         (Some(why), Some(_)) => IndexReport::Rebuilt { why },
@@ -180,6 +201,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     let ids: Vec<SessionId> = ledger.sessions.keys().copied().collect();
     ids.into_iter().for_each(|id| ledger.announce(id));
     let (segment, at, marked) = replay.end()?;
+    report.shortened |= is_blank_before(&segment, from);
     rewrite_tail(&segment, replay.synced.max(from), at)
         .map_err(|error| failed("writing the end of the log anew", error))?;
     segment.file.sync_all().map_err(|error| failed("syncing the log", error))?;
@@ -199,6 +221,16 @@ fn ends_with_mark(segment: &Segment, at: u32) -> bool {
     let from = u64::from(at).saturating_sub(mark.len() as u64);
     let is_read = from >= u64::from(SEGMENT_HEADER) && segment.file.read_exact_at(&mut mark, from).is_ok();
     is_read && frame::read(&mark).is_ok_and(|frame| frame.header.kind == MARK)
+}
+
+/// Whether zeros stand where the last frame that the index knows would end.
+fn is_blank_before(segment: &Segment, position: u64) -> bool {
+    // No frame is so short, and none has so many zeros in it.
+    let mut before = [0; frame::HEADER + 4];
+    let within = position.checked_sub(segment.base + before.len() as u64);
+    let read =
+        within.filter(|at| *at >= u64::from(SEGMENT_HEADER)).map(|at| segment.file.read_exact_at(&mut before, at));
+    matches!(read, Some(Ok(()))) && before.iter().all(|byte| *byte == 0)
 }
 
 /// Writes what no sync is known to have reached once more. After a sync that failed the system may hold it in memory and take it for
@@ -225,6 +257,9 @@ fn loaded(contents: Contents) -> Ledger {
 fn drop_unborn(folder: &Folder, number: u32) -> Result<bool, StoreError> {
     let path = segment::path_of(&folder.log(), number);
     let bytes = fs::read(&path).map_err(|error| failed("reading the log", error))?;
+    if let Head::Newer(format) = segment::head_of(&bytes, number) {
+        return Err(segment::newer(format));
+    }
     let unborn = segment::base_of(&bytes, number, folder.id).is_none()
         && Scan::new(&bytes, 0).all(|found| matches!(found, Found::Damage(..)))
         && bytes.get(SEGMENT_HEADER as usize..).unwrap_or_default().iter().all(|byte| *byte == 0);
@@ -305,6 +340,16 @@ struct File {
     number: u32,
     base: u64,
     length: u64,
+    /// A repair says in it that what followed is lost.
+    is_marked: bool,
+}
+
+/// Whether a segment is one that a repair put in the place of a missing one: it holds one frame that says so, and nothing else.
+fn ends_with_loss(file: &fs::File, length: u64) -> bool {
+    let mut frame = [0; frame::HEADER];
+    length == u64::from(SEGMENT_HEADER) + frame.len() as u64
+        && file.read_exact_at(&mut frame, u64::from(SEGMENT_HEADER)).is_ok()
+        && frame::read(&frame).is_ok_and(|frame| frame.header.kind == FILLER && frame.header.flags & REPAIR != 0)
 }
 
 /// Reads the log into a ledger.
@@ -313,6 +358,8 @@ struct Replay<'a> {
     files: Vec<File>,
     records: u64,
     damaged: u64,
+    /// Segments or ends of segments are missing.
+    is_shortened: bool,
     synced: u64,
     marked: u64,
     torn: Option<TornTail>,
@@ -327,19 +374,28 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     fn new(folder: &'a Folder, numbers: Vec<u32>) -> Result<Self, StoreError> {
         let mut files: Vec<File> = Vec::new();
+        let mut damaged = 0;
         for number in numbers {
             let path = segment::path_of(&folder.log(), number);
             let file = fs::File::open(path).map_err(|error| failed("opening a segment of the log", error))?;
             let length = file.metadata().map_err(|error| failed("reading the log", error))?.len();
             let mut head = [0; SEGMENT_HEADER as usize];
             let read = file.read_exact_at(&mut head, 0).is_ok();
+            if let (true, Head::Newer(format)) = (read, segment::head_of(&head, number)) {
+                return Err(segment::newer(format));
+            }
             // A damaged header costs nothing: the segment begins where the one before it ends.
-            let before = files.last().map_or(0, |file: &File| file.base + file.length);
+            let (last, before) = files.last().map_or((0, 0), |file: &File| (file.number, file.base + file.length));
             let base = segment::base_of(&head, number, folder.id).filter(|_| read).unwrap_or(before);
-            files.push(File { number, base, length });
+            // A repair puts segments in the place of missing ones, which say that what followed them is lost.
+            let is_marked = files.last().is_some_and(|file| file.is_marked);
+            damaged += u64::from(number > last + 1 || (base > before && !is_marked));
+            let is_marked = ends_with_loss(&file, length);
+            files.push(File { number, base, length, is_marked });
         }
-        let (records, damaged, synced, marked, end) = (0, 0, 0, 0, SEGMENT_HEADER);
-        Ok(Self { folder, files, records, damaged, synced, marked, torn: None, hints: Vec::new(), end, is_live: false })
+        let (records, synced, marked, end, is_shortened) = (0, 0, 0, SEGMENT_HEADER, damaged > 0);
+        let (torn, hints) = (None, Vec::new());
+        Ok(Self { folder, files, records, damaged, is_shortened, synced, marked, torn, hints, end, is_live: false })
     }
 
     fn end_of_files(&self) -> u64 {
@@ -382,15 +438,19 @@ impl<'a> Replay<'a> {
     ) -> Result<(), StoreError> {
         let mut scan = Scan::new(bytes, start);
         let found: Vec<Found<'_>> = scan.by_ref().collect();
+        if let Some(format) = Found::newer(&found) {
+            return Err(segment::newer(u32::from(format)));
+        }
         let synced = found.iter().filter_map(|found| match found {
             Found::Frame(_, frame) => frame.trailer.map(|trailer| trailer.synced),
-            Found::Damage(..) => None,
+            Found::Damage(..) | Found::Newer(_) => None,
         });
         self.synced = synced.max().unwrap_or(0).max(self.synced);
         self.end = u32::try_from(scan.position()).unwrap_or(u32::MAX);
         let mut append: Vec<(usize, Frame<'_>)> = Vec::new();
         for found in found {
             match found {
+                Found::Newer(_) => {}
                 Found::Damage(from, _) if is_last && base + from as u64 >= self.synced => {
                     let from = append.first().map_or(from, |(at, _)| *at);
                     return self.tear(bytes, from, number);
@@ -417,7 +477,7 @@ impl<'a> Replay<'a> {
             }
         }
         match append.first().map(|(at, _)| *at) {
-            Some(from) if is_last => self.tear(bytes, from, number),
+            Some(from) if is_last && base + from as u64 >= self.synced => self.tear(bytes, from, number),
             _ => {
                 append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
                 Ok(())
@@ -435,8 +495,14 @@ impl<'a> Replay<'a> {
         let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         let torn = rest.get(..written).unwrap_or_default();
         let aside = self.folder.aside(&format!("torn-{number:08}-{from}"));
-        let keep = || folder::private().write(true).create_new(true).open(&aside)?.write_all(torn);
-        let kept_at = keep().is_ok().then_some(aside);
+        // The copy is on the disk, with its name, before anything is laid over what it is a copy of.
+        let keep = || {
+            let mut file = folder::private().write(true).create_new(true).open(&aside)?;
+            file.write_all(torn)?;
+            file.sync_all()
+        };
+        let kept = keep().is_ok() && folder::sync_dir(&self.folder.quarantine()).is_ok();
+        let kept_at = kept.then_some(aside);
         let segment = Segment::open(&self.folder.log(), number, 0)?;
         let (from32, to) = (self.end, u32::try_from(from + written).unwrap_or(u32::MAX));
         segment::fill(&segment.file, from32, to)
@@ -460,6 +526,34 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// A record takes the place of one before it in the log that was lost.
+    fn stand_in(&mut self, ledger: &mut Ledger, frame: &Frame<'_>, locator: Locator) {
+        let header = frame.header;
+        ledger.mark(header.session);
+        let Some(log) = ledger.sessions.get_mut(&header.session) else { return };
+        if let Some(place) = log.recent_mut(header.seq) {
+            *place = Place::Disk(locator);
+        }
+        if header.seq == log.row.version {
+            log.row.commit = header.commit;
+        }
+        for (tag, field) in frame.fields() {
+            match tag {
+                // What stands for an older record does not know of newer words.
+                WORDS if log.words.is_none() || header.seq == log.row.version => {
+                    log.words = Some(Bytes::copy_from_slice(field));
+                    log.synced_words.clone_from(&log.words);
+                }
+                KEY => {
+                    let digest: Option<Digest> = field.try_into().ok();
+                    log.new_key = digest.or(log.new_key);
+                    ledger.keys.extend(digest.map(|digest| (digest, header.session)));
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn record(&mut self, ledger: &mut Ledger, segment: u32, at: usize, frame: &Frame<'_>) {
         let header = frame.header;
         let locator = Locator {
@@ -475,12 +569,7 @@ impl<'a> Replay<'a> {
         if header.seq <= log.row.version {
             // The index holds it already, or it stands for one that was lost.
             if header.flags & REPAIR != 0 {
-                if let Some(place) = log.recent_mut(header.seq) {
-                    *place = Place::Disk(locator);
-                }
-                if header.seq == log.row.version {
-                    log.row.commit = header.commit;
-                }
+                self.stand_in(ledger, frame, locator);
             }
             return;
         }
@@ -502,8 +591,11 @@ impl<'a> Replay<'a> {
         {
             log.new_blobs.push((header.seq, *hash));
         }
-        // What a repair wrote does not know how the session stood.
-        if let Some(trailer) = frame.trailer.filter(|_| header.flags & REPAIR == 0) {
+        // What a repair wrote does not know how the session stood, but where nothing of it was left.
+        let knows = header.flags & REPAIR == 0 || header.kind == Kind::CREATED;
+        if let Some(trailer) =
+            frame.trailer.filter(|trailer| knows && (trailer.updated != 0 || header.flags & REPAIR == 0))
+        {
             log.row.updated = trailer.updated;
             log.row.messages = u64::from(trailer.messages);
             if log.row.created == 0 {

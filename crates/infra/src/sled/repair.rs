@@ -11,13 +11,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sessions_domain::{CommitHash, Event, Kind, LineageId, SessionId, Stamp, codec};
+use sessions_domain::{
+    CommitHash, Created, Described, Event, Kind, LineageId, Origin, SessionId, Stamp, SummaryWords, codec,
+};
 use sessions_ports::StoreError;
 
 use super::{
+    checking::Missing,
     folder::{self, Folder, failed},
     frame::{self, FILLER, FrameHeader, HEADER, REPAIR, Trailer},
-    inspection::{Damage, Inspection, Missing, inspect, lost_commit},
+    inspection::{Damage, Inspection, inspect},
     segment::{self, SEGMENT_HEADER, Segment},
     writer::mark_frame,
 };
@@ -42,59 +45,129 @@ pub struct RepairReport {
     pub actions: Vec<RepairAction>,
     /// True when nothing was changed.
     pub dry_run: bool,
+    /// Everything that stands in the quarantine afterwards, with its bytes: files, and folders as a whole.
+    pub quarantine: Vec<(PathBuf, u64)>,
+}
+
+impl RepairReport {
+    fn did(&mut self, what: impl Into<String>, kept_at: Option<PathBuf>) {
+        self.actions.push(RepairAction { what: what.into(), session: None, seq: None, kept_at });
+    }
 }
 
 /// Sets damage aside, so that every session can be read and written again. With `dry_run` it only says what it would do.
 ///
 /// Damaged bytes are copied into the quarantine before a filler takes their place; a record that is missing is stood for by one that says
-/// that it was lost. The index is thrown away, and built anew when the store is opened.
+/// that it was lost. What the index remembers of a log that lost its end goes into these, and then the index is set aside, to be built
+/// anew when the store is opened.
 ///
 /// # Errors
-/// When the store cannot be read or written; what was done until then stays.
+/// When the store cannot be read or written; what was done until then stays. [`StoreError::NewerFormat`]: nothing was changed.
 pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
     let folder = Folder::existing(path)?;
     let found = inspect(&folder)?;
-    let mut report = RepairReport { actions: Vec::new(), dry_run };
-    for (number, base) in &found.headers {
-        if !dry_run {
-            let write = Segment::open(&folder.log(), *number, *base)?.write_header(folder.id);
-            write.map_err(|error| failed("writing a segment's header", error))?;
-        }
-        let what = format!("wrote the header of segment {number} anew");
-        report.actions.push(RepairAction { what, session: None, seq: None, kept_at: None });
+    let mut report = RepairReport { dry_run, ..RepairReport::default() };
+    if !dry_run {
+        ["log", "quarantine"].iter().try_for_each(|part| folder::make(&folder.root.join(part)))?;
     }
-    // What stands for lost records goes behind the end of the log, so that end has to be clean.
-    let clears_end = !found.missing.is_empty();
-    for damage in found.damage.iter().filter(|damage| clears_end || !damage.torn) {
-        let kept_at = if dry_run { None } else { Some(set_aside(&folder, damage)?) };
-        let what = format!(
-            "set aside {} damaged bytes of segment {} at {}",
-            damage.to - damage.from,
-            damage.segment,
-            damage.from
-        );
-        report.actions.push(RepairAction { what, session: None, seq: None, kept_at });
+    if let Some(what) = folder.lost_format {
+        let kept_at = if dry_run { None } else { folder.write_format_anew()? };
+        report.did(format!("wrote the FORMAT file anew, which was {what}"), kept_at);
     }
-    for Missing { session, seq, .. } in &found.missing {
-        let what = "marked the record as lost".to_owned();
+    let before = report.actions.len();
+    repair_segments(&folder, &found, &mut report)?;
+    for body in &found.spoilt_bodies {
+        let kept_at = if dry_run { None } else { Some(set_body_aside(&folder, body)?) };
+        report.did("set a damaged large body aside", kept_at);
+    }
+    for Missing { session, seq, kind, .. } in &found.missing {
+        let what = format!("marked the record as lost ({})", kind.map_or("its kind is not known", name_of));
         report.actions.push(RepairAction { what, session: Some(*session), seq: Some(*seq), kept_at: None });
     }
     if !found.missing.is_empty() && !dry_run {
         write_lost(&folder, &found)?;
     }
-    if !clears_end && found.damage.iter().any(|damage| damage.torn) {
-        let what = "left an unfinished write at the end to the next opening".to_owned();
-        report.actions.push(RepairAction { what, session: None, seq: None, kept_at: None });
+    if found.missing.is_empty() && found.damage.iter().any(|damage| damage.torn) {
+        report.did("left an unfinished write at the end to the next opening", None);
     }
-    if !report.actions.is_empty() && folder.index().exists() {
+    if found.cut > 0 && report.actions.is_empty() {
+        report.did(
+            format!("took notice that the log lost {} bytes of its end, and no record with them", found.cut),
+            None,
+        );
+    }
+    if report.actions.len() > before && folder.index().exists() {
         let aside = folder.aside("index-before-repair");
         if !dry_run {
             fs::rename(folder.index(), &aside).map_err(|error| failed("setting the index aside", error))?;
         }
-        let (what, kept_at) = ("set the index aside; opening builds it anew".to_owned(), (!dry_run).then_some(aside));
-        report.actions.push(RepairAction { what, session: None, seq: None, kept_at });
+        report.did("set the index aside; opening builds it anew", (!dry_run).then_some(aside));
     }
+    report.quarantine = folder.in_quarantine();
     Ok(report)
+}
+
+/// Headers, segments that are missing, and bytes that are no frames.
+fn repair_segments(folder: &Folder, found: &Inspection, report: &mut RepairReport) -> Result<(), StoreError> {
+    let dry_run = report.dry_run;
+    for (number, base) in &found.headers {
+        if !dry_run {
+            let write = Segment::open(&folder.log(), *number, *base)?.write_header(folder.id);
+            write.map_err(|error| failed("writing a segment's header", error))?;
+        }
+        report.did(format!("wrote the header of segment {number} anew"), None);
+    }
+    // What stands for lost records goes behind the end of the log, so that end has to be clean.
+    let clears_end = !found.missing.is_empty();
+    for damage in found.damage.iter().filter(|damage| clears_end || !damage.torn) {
+        let kept_at = if dry_run { None } else { Some(set_aside(folder, damage)?) };
+        let Damage { segment, from, to, .. } = damage;
+        report.did(format!("set aside {} damaged bytes of segment {segment} at {from}", to - from), kept_at);
+    }
+    for (number, base) in &found.absent {
+        if !dry_run {
+            stand_in(folder, *number, *base)?;
+        }
+        report.did(format!("marked segment {number} as lost"), None);
+    }
+    Ok(())
+}
+
+/// Puts a segment in the place of one that is missing. All it says is that what it held is lost.
+fn stand_in(folder: &Folder, number: u32, base: u64) -> Result<(), StoreError> {
+    let mut filler = Vec::new();
+    frame::write(&mut filler, &FrameHeader { flags: REPAIR, ..filler_header() }, &[], None, &[]);
+    let length = u32::try_from(filler.len()).unwrap_or(u32::MAX);
+    let segment = Segment::create(&folder.log(), number, base, folder.id, SEGMENT_HEADER + length)?;
+    let write = segment.file.write_all_at(&filler, u64::from(SEGMENT_HEADER)).and_then(|()| segment.file.sync_all());
+    write.map_err(|error| failed("writing what stands for a lost segment", error))
+}
+
+fn filler_header() -> FrameHeader {
+    let session = SessionId::from_bytes([0; 16]);
+    FrameHeader { kind: FILLER, flags: 0, session, seq: 0, label: 0, commit: CommitHash::ZERO }
+}
+
+fn set_body_aside(folder: &Folder, body: &Path) -> Result<PathBuf, StoreError> {
+    let name = body.file_name().map_or_else(|| "body".to_owned(), |name| name.to_string_lossy().into_owned());
+    let aside = folder.aside(&format!("body-{name}"));
+    fs::rename(body, &aside).map_err(|error| failed("setting a damaged large body aside", error))?;
+    folder::sync_dir(&folder.quarantine())?;
+    Ok(aside)
+}
+
+/// What a record of a kind is, for people.
+fn name_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::CREATED => "the session's beginning",
+        Kind::APPENDED => "a message",
+        Kind::MOVED => "a move of the head",
+        Kind::CLEARED => "a clear",
+        Kind::DESCRIBED => "words about the session",
+        Kind::RESIDUE => "lines of an imported file",
+        Kind::LOST => "lost before",
+        _ => "of a kind that this version does not know",
+    }
 }
 
 fn set_aside(folder: &Folder, damage: &Damage) -> Result<PathBuf, StoreError> {
@@ -119,41 +192,48 @@ fn set_aside(folder: &Folder, damage: &Damage) -> Result<PathBuf, StoreError> {
         zeros.map_err(|error| failed(operation, error))?;
         return Ok(aside);
     }
-    let mut filler = Vec::new();
-    if let Some(length) = (damage.to - damage.from).checked_sub(HEADER) {
-        let header = FrameHeader {
-            kind: FILLER,
-            flags: 0,
-            session: SessionId::from_bytes([0; 16]),
-            seq: 0,
-            label: 0,
-            commit: CommitHash::ZERO,
-        };
-        frame::write(&mut filler, &header, &vec![0; length], None, &[]);
-    }
-    if !filler.is_empty() {
-        let write = segment.file.write_all_at(&filler, damage.from as u64).and_then(|()| segment.file.sync_all());
-        write.map_err(|error| failed(operation, error))?;
-    }
+    let write = match (damage.to - damage.from).checked_sub(HEADER) {
+        Some(length) => {
+            let mut filler = Vec::new();
+            frame::write(&mut filler, &filler_header(), &vec![0; length], None, &[]);
+            segment.file.write_all_at(&filler, damage.from as u64)
+        }
+        // Shorter than any frame: it stands behind the last one, where only zeros belong.
+        None => segment.file.write_all_at(&vec![0; there], damage.from as u64),
+    };
+    write.and_then(|()| segment.file.sync_all()).map_err(|error| failed(operation, error))?;
     Ok(aside)
 }
 
 /// Writes, into a segment of their own, the records that stand for missing ones.
 fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
     let (last, base) = found.last_segment;
-    let mut frames = Vec::new();
+    let now = chrono::Utc::now().timestamp_millis();
+    let (mut frames, mut written) = (Vec::new(), None);
     for missing in &found.missing {
-        let Missing { session, seq, before, beginning } = missing;
-        let (kind, commit, payload, words) = match beginning {
-            Some(stamp) => begun_anew(*session, *seq, stamp)?,
-            None => (Kind::LOST, lost_commit(*before, *seq), vec![0; 32], Vec::new()),
+        let Missing { session, seq, beginning, words, .. } = missing;
+        // What was written in the place of the one before decides, where that is lost too.
+        let before = match written {
+            Some((of, at, commit)) if (of, at) == (*session, *seq - 1) => commit,
+            _ => missing.before,
+        };
+        let (kind, commit, payload, words, updated) = match beginning {
+            Some(stamp) => begun_anew(missing, stamp)?,
+            None => {
+                let commit = missing.commit.unwrap_or(before.after_lost(*seq));
+                (Kind::LOST, commit, vec![0; 32], words.as_deref().unwrap_or_default().to_vec(), now)
+            }
         };
         let header = FrameHeader { kind, flags: REPAIR, session: *session, seq: *seq, label: 0, commit };
+        written = Some((*session, *seq, commit));
         let mut extra = Vec::new();
         if !words.is_empty() {
             frame::write_field(&mut extra, frame::WORDS, &[&words]);
         }
-        frame::write(&mut frames, &header, &payload, Some(Trailer::default()), &extra);
+        if let Some(key) = &missing.key {
+            frame::write_field(&mut extra, frame::KEY, &[key]);
+        }
+        frame::write(&mut frames, &header, &payload, Some(Trailer { updated, ..Trailer::default() }), &extra);
     }
     let end = base + u64::from(SEGMENT_HEADER) + frames.len() as u64;
     frames.extend(mark_frame(end));
@@ -164,24 +244,29 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
     write.map_err(|error| failed("writing what stands for lost records", error))
 }
 
-type Begun = (Kind, CommitHash, Vec<u8>, Vec<u8>);
+type Begun = (Kind, CommitHash, Vec<u8>, Vec<u8>, i64);
 
-/// What stands for a session's beginning, without which nothing of it could be read: kind, commit, payload and words. Its names, its
-/// lineage and what it was forked from are lost; the tenant is the one of its other records.
-fn begun_anew(session: SessionId, seq: u64, stamp: &Stamp) -> Result<Begun, StoreError> {
-    let created = sessions_domain::Created {
-        session,
-        lineage: LineageId::from_bytes(session.to_bytes()),
-        key: None,
-        described: sessions_domain::Described::default(),
-        origin: sessions_domain::Origin::default(),
-        fork: None,
-        source: None,
+/// What stands for a session's beginning, without which nothing of it could be read: kind, commit, payload, words, and when it was
+/// changed. Its lineage and what it was forked from are lost; its names are what the index remembers, its tenant the one of its other
+/// records.
+fn begun_anew(missing: &Missing, stamp: &Stamp) -> Result<Begun, StoreError> {
+    let known = missing.words.as_deref().and_then(SummaryWords::from_json);
+    let words = known.unwrap_or_else(|| SummaryWords { tenant: stamp.actor.tenant.clone(), ..SummaryWords::default() });
+    // Without its digest the key would find nothing.
+    let key = words.key.clone().filter(|_| missing.key.is_some());
+    let mut stamp = stamp.clone();
+    stamp.actor.tenant.clone_from(&words.tenant);
+    let described = Described {
+        title: words.title.clone(),
+        description: words.description.clone(),
+        tags: (!words.tags.is_empty()).then(|| words.tags.clone()),
     };
-    let words = sessions_domain::SummaryWords { tenant: stamp.actor.tenant.clone(), ..Default::default() };
-    let lineage = created.lineage;
-    let body = codec::encode(&Event::Created(Box::new(created)), stamp)
+    let origin = Origin { creator: words.creator.clone(), cwd: words.cwd.clone(), ..Origin::default() };
+    let session = missing.session;
+    let lineage = LineageId::from_bytes(session.to_bytes());
+    let created = Created { session, lineage, key, described, origin, fork: None, source: None };
+    let body = codec::encode(&Event::Created(Box::new(created)), &stamp)
         .map_err(|_| StoreError::Malformed { what: "what stands for a session's beginning has no JSON form" })?;
-    let commit = CommitHash::ZERO.next(lineage, seq, Kind::CREATED, &[0; 32], &body);
-    Ok((Kind::CREATED, commit, [&[0; 32], body.as_slice()].concat(), words.to_json()))
+    let commit = CommitHash::ZERO.next(lineage, missing.seq, Kind::CREATED, &[0; 32], &body);
+    Ok((Kind::CREATED, commit, [&[0; 32], body.as_slice()].concat(), words.to_json(), missing.updated))
 }

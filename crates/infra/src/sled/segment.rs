@@ -25,6 +25,8 @@ pub(crate) const SEGMENT_HEADER: u32 = 64;
 /// A segment takes appends up to this size; a larger append has a segment of its own.
 pub(crate) const SEGMENT_BYTES: u32 = 16 << 20;
 const MAGIC: [u8; 8] = *b"SESSSEG\x01";
+/// The version of the segment format.
+const FORMAT: u32 = 1;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// An open segment.
@@ -54,7 +56,12 @@ pub(crate) fn path_of(log: &Path, number: u32) -> PathBuf {
 pub(crate) fn numbers(log: &Path) -> Result<Vec<u32>, StoreError> {
     let failed = |error| failed("reading the log's folder", error);
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(log).map_err(failed)? {
+    let entries = match fs::read_dir(log) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(numbers),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
         let name = entry.map_err(failed)?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(".seg")).and_then(|stem| stem.parse::<u32>().ok());
         numbers.extend(number.filter(|number| *number > 0));
@@ -63,10 +70,45 @@ pub(crate) fn numbers(log: &Path) -> Result<Vec<u32>, StoreError> {
     Ok(numbers)
 }
 
+/// What the first bytes of a segment say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// As it was written: the store, and the base.
+    Whole(StoreId, u64),
+    /// A format of later versions.
+    Newer(u32),
+    /// Not as it was written.
+    Damaged,
+}
+
+/// The refusal of a log that a newer version wrote.
+pub(crate) fn newer(format: u32) -> StoreError {
+    StoreError::NewerFormat { found: format!("a part of the log (format {format})") }
+}
+
+/// Reads the header of a segment, whichever store it is of.
+pub(crate) fn head_of(bytes: &[u8], number: u32) -> Head {
+    let read = || {
+        let head = bytes.get(..SEGMENT_HEADER as usize)?;
+        let u32_at = |at: usize| head.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let format = u32_at(8)?;
+        if head.get(..8)? != MAGIC || crc32c::crc32c(head.get(..60)?) != u32_at(60)? {
+            return None;
+        }
+        if format != FORMAT {
+            return Some(Head::Newer(format));
+        }
+        let store = StoreId(head.get(16..32)?.try_into().ok()?);
+        let base = u64::from_le_bytes(head.get(32..40)?.try_into().ok()?);
+        (head == header(number, base, store)).then_some(Head::Whole(store, base))
+    };
+    read().unwrap_or(Head::Damaged)
+}
+
 fn header(number: u32, base: u64, store: StoreId) -> [u8; SEGMENT_HEADER as usize] {
     let mut bytes = Vec::with_capacity(SEGMENT_HEADER as usize);
     bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&1_u32.to_le_bytes());
+    bytes.extend_from_slice(&FORMAT.to_le_bytes());
     bytes.extend_from_slice(&number.to_le_bytes());
     bytes.extend_from_slice(&store.0);
     bytes.extend_from_slice(&base.to_le_bytes());
@@ -79,9 +121,10 @@ fn header(number: u32, base: u64, store: StoreId) -> [u8; SEGMENT_HEADER as usiz
 
 /// The base of a segment whose header is as it was written.
 pub(crate) fn base_of(bytes: &[u8], number: u32, store: StoreId) -> Option<u64> {
-    let head = bytes.get(..SEGMENT_HEADER as usize)?;
-    let base = u64::from_le_bytes(head.get(32..40)?.try_into().ok()?);
-    (head == header(number, base, store)).then_some(base)
+    match head_of(bytes, number) {
+        Head::Whole(of, base) if of == store => Some(base),
+        _ => None,
+    }
 }
 
 impl Segment {

@@ -1,0 +1,459 @@
+//! The sessions of a log, checked record by record: numbers, the chain of commits, and whether each record can follow the ones before.
+//!
+//! Must not know: segments, the index, or what is done about what is found.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    path::PathBuf,
+};
+
+use bytes::Bytes;
+use sessions_domain::{Blind, CommitHash, Created, Event, Kind, LineageId, Moment, SessionId, Stamp, View, codec};
+use sessions_ports::{Digest, StoreId};
+
+use super::{
+    bodies,
+    frame::{self, BLOB, FILLER, Frame, FrameHeader, MARK, REPAIR},
+    index::CoreRow,
+    inspection::{Finding, Named, Severity, VerifyReport},
+};
+
+/// A record without whole bytes, and none that stands for it.
+pub(super) struct Missing {
+    pub(super) session: SessionId,
+    pub(super) seq: u64,
+    /// The commit of the record before it.
+    pub(super) before: CommitHash,
+    /// Its own, where that is still known.
+    pub(super) commit: Option<CommitHash>,
+    /// Its kind, as far as anything tells.
+    pub(super) kind: Option<Kind>,
+    /// For a session's beginning: what a later record tells of who made it and when.
+    pub(super) beginning: Option<Stamp>,
+    /// What the index remembers, and would be lost with it.
+    pub(super) words: Option<Bytes>,
+    pub(super) key: Option<Digest>,
+    /// For a session of which nothing is left: when it was changed last.
+    pub(super) updated: i64,
+}
+
+/// What stands for a lost record.
+pub(super) struct Repaired {
+    pub(super) commit: CommitHash,
+    pub(super) created: Option<(Box<Created>, Stamp)>,
+    /// When the repair was, if it says so.
+    pub(super) at: i64,
+}
+
+/// A number without a whole record.
+struct Gap {
+    before: CommitHash,
+    commit: Option<CommitHash>,
+    kind: Option<Kind>,
+    /// True when a finding has told of it already.
+    is_told: bool,
+}
+
+/// One session as far as it has been checked.
+struct Checked {
+    lineage: Option<LineageId>,
+    view: Option<View>,
+    first: u64,
+    commits: Vec<CommitHash>,
+    /// Numbers without a whole record, until a repair's record stands for them.
+    missing: BTreeMap<u64, Gap>,
+    /// Numbers whose commits are not known, repaired or not.
+    lost: BTreeSet<u64>,
+    /// Numbers that a record stands for which says that they are lost.
+    marked: BTreeSet<u64>,
+    marked_at: i64,
+    /// The stamp of the first record that could be read.
+    stamp: Option<Stamp>,
+    remembered: Option<(CoreRow, Option<Bytes>, Option<Digest>)>,
+}
+
+/// All sessions, and what was found about them.
+pub(super) struct Check {
+    pub(super) report: VerifyReport,
+    /// Files of large bodies that are not as they were written.
+    pub(super) spoilt_bodies: Vec<PathBuf>,
+    sessions: HashMap<SessionId, Checked>,
+    repairs: HashMap<(SessionId, u64), Repaired>,
+    /// Records that damaged headers speak of.
+    hints: HashMap<(SessionId, u64), Kind>,
+    blobs: PathBuf,
+    store: StoreId,
+}
+
+impl Check {
+    pub(super) fn new(blobs: PathBuf, store: StoreId, repairs: HashMap<(SessionId, u64), Repaired>) -> Self {
+        let (report, spoilt_bodies, sessions, hints) =
+            (VerifyReport::default(), Vec::new(), HashMap::new(), HashMap::new());
+        Self { report, spoilt_bodies, sessions, repairs, hints, blobs, store }
+    }
+
+    /// Bytes of a segment that are no frames. With `torn` opening the store sets them aside.
+    pub(super) fn damaged(&mut self, file: &str, bytes: &[u8], from: usize, to: usize, torn: bool) {
+        let header = bytes.get(from..).and_then(frame::header);
+        let what = if torn {
+            format!("{} bytes of an unfinished write; opening the store sets them aside", to - from)
+        } else {
+            format!("{} bytes are damaged", to - from)
+        };
+        // The header of damaged bytes is a hint, not a fact; it is given where it fits what is known.
+        let named = header.filter(|header| self.sessions.contains_key(&header.session));
+        self.report.findings.push(Finding {
+            severity: if torn { Severity::Warning } else { Severity::Error },
+            session: named.map(|header| header.session),
+            seq: named.map(|header| header.seq),
+            last: None,
+            file: Some(file.to_owned()),
+            offset: Some(from as u64),
+            what,
+        });
+        self.hints.extend(header.filter(|_| !torn).map(|header| ((header.session, header.seq), header.kind)));
+    }
+
+    pub(super) fn frame(&mut self, file: &str, at: usize, frame: &Frame<'_>) {
+        let header = frame.header;
+        if header.kind == MARK || header.kind == FILLER {
+            return;
+        }
+        self.report.records += 1;
+        let checked = self.sessions.entry(header.session).or_insert_with(|| {
+            let first = if header.flags & frame::FIRST != 0 { header.seq } else { 1 };
+            Checked::from(first)
+        });
+        if header.flags & REPAIR != 0 {
+            // It stood for its record when that was missed; behind a log's end it is the first to tell of it.
+            while checked.next() <= header.seq {
+                checked.skip(header.session, checked.next(), None, &self.repairs);
+            }
+            return;
+        }
+        let mut told = |what: String| {
+            let mut finding = Finding::about_file(file, at, what);
+            (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
+            self.report.findings.push(finding);
+        };
+        if header.seq < checked.next() {
+            return told("the record stands a second time".to_owned());
+        }
+        while checked.next() < header.seq {
+            checked.skip(header.session, checked.next(), None, &self.repairs);
+        }
+        let payload = match payload(frame, &self.blobs, self.store) {
+            Body::Whole(payload) => payload,
+            Body::Missing(path) => {
+                let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
+                let is_marked = self.repairs.contains_key(&(header.session, header.seq));
+                checked.skip(header.session, header.seq, Some(gap), &self.repairs);
+                if !is_marked {
+                    let is_there = path.exists();
+                    told(format!("the large body is {}", if is_there { "damaged" } else { "missing" }));
+                    self.spoilt_bodies.extend(is_there.then_some(path));
+                }
+                return;
+            }
+        };
+        if let Err(what) = self.record(header, &payload) {
+            let mut finding = Finding::about_file(file, at, what);
+            (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
+            self.report.findings.push(finding);
+        }
+    }
+
+    /// Checks a record against the chain and the history before it.
+    fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
+        let beginning = beginning(header.kind, payload);
+        for (owner, last) in beginning.iter().flat_map(|created| &created.fork).flat_map(|fork| &fork.owners) {
+            // What a fork inherits was there before it, also where nothing behind it tells.
+            let checked = self.sessions.entry(*owner).or_insert_with(|| Checked::from(1));
+            while checked.next() <= *last {
+                checked.skip(*owner, checked.next(), None, &self.repairs);
+            }
+        }
+        let mut continues = true;
+        let inherited = match beginning.as_ref().and_then(|created| created.fork.as_ref()) {
+            Some(fork) => {
+                let parent = self.sessions.get(&fork.parent);
+                let commit = parent.and_then(|parent| parent.commit_at(fork.at, &self.sessions));
+                continues = commit.is_none_or(|commit| commit == fork.commit);
+                parent.and_then(|parent| parent.view.as_ref()).map(|view| view.tree().clone())
+            }
+            None => None,
+        };
+        let Some(checked) = self.sessions.get_mut(&header.session) else { return Ok(()) };
+        let before = checked.commits.last().copied();
+        // The commit of a lost record is not known, so what follows it cannot be checked against it.
+        let was_lost = checked.lost.contains(&(header.seq.wrapping_sub(1)));
+        checked.commits.push(header.commit);
+        if !continues {
+            return Err("the fork does not continue the log it was forked from".to_owned());
+        }
+        let (blind, body) = payload.split_first_chunk::<32>().ok_or("the record is too short")?;
+        let (event, stamp) = codec::decode(header.kind, body).map_err(|error| error.to_string())?;
+        checked.stamp.get_or_insert_with(|| stamp.clone());
+        if let Some(created) = beginning {
+            let start = created.fork.as_ref().map_or(CommitHash::ZERO, |fork| fork.commit);
+            follows(start, created.lineage, header, blind, body)?;
+            // The log of a beginning that stands for a lost one is another than the one that its records are chained in.
+            checked.lineage = (!created.stands_for_a_lost_one()).then_some(created.lineage);
+            let view = View::begin(header.seq, &created, &stamp, header.commit, inherited.as_ref());
+            checked.view = Some(view.map_err(|error| error.to_string())?);
+            return Ok(());
+        }
+        if event == Event::Lost {
+            // It came so, with a session that was imported.
+            checked.marked.insert(header.seq);
+            if before.is_none_or(|before| before.after_lost(header.seq) == header.commit) {
+                checked.lost.insert(header.seq);
+            }
+        } else if let (Some(lineage), Some(before), false) = (checked.lineage, before, was_lost) {
+            follows(before, lineage, header, blind, body)?;
+        }
+        match &mut checked.view {
+            Some(view) => view
+                .apply(header.seq, &event, &stamp, header.commit)
+                .map_err(|error| format!("the record cannot follow the ones before it: {error}")),
+            None => Ok(()),
+        }
+    }
+
+    /// What the index remembers of a session is held against what the log has of it.
+    pub(super) fn remember(&mut self, id: SessionId, row: CoreRow, words: Option<Bytes>, key: Option<Digest>) {
+        let checked = self.sessions.entry(id).or_insert_with(|| Checked::from(1));
+        while checked.next() <= row.version {
+            let seq = checked.next();
+            let gap = (seq == row.version).then(|| Gap { is_told: false, ..Gap::of(row.commit) });
+            checked.skip(id, seq, gap, &self.repairs);
+        }
+        checked.remembered = Some((row, words, key));
+    }
+
+    /// Reports what is still missing at the end. `kind` tells of a record what the index remembers.
+    pub(super) fn finish(&mut self, kind: impl Fn(SessionId, u64) -> Option<Kind>) -> Vec<Missing> {
+        for (session, seq) in self.hints.keys() {
+            // Behind the end of a log only a damaged header tells of a record; it is heard when everything whole is known.
+            if let Some(checked) = self.sessions.get_mut(session).filter(|checked| checked.next() == *seq) {
+                checked.skip(*session, *seq, None, &self.repairs);
+            }
+        }
+        self.report.sessions = self.sessions.len() as u64;
+        let mut all = Vec::new();
+        let mut ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let Some(checked) = self.sessions.get(&id) else { continue };
+            let key = checked.view.as_ref().and_then(View::key).cloned();
+            let tenant = checked.view.as_ref().map(|view| view.tenant().to_owned()).unwrap_or_default();
+            self.report.names.push(Named { session: id, key, tenant });
+            let hint = |seq| self.hints.get(&(id, seq)).copied().or_else(|| kind(id, seq));
+            all.extend(checked.missing.iter().map(|(seq, gap)| checked.tell(id, *seq, gap, hint(*seq))));
+            let untold = checked.missing.iter().filter(|(_, gap)| !gap.is_told).map(|(seq, _)| *seq);
+            for (first, last) in ranges(untold) {
+                let what = if first == last { "the record is missing".to_owned() } else { missing(first, last) };
+                self.report.findings.push(Finding::about_records(Severity::Error, id, Some((first, last)), what));
+            }
+            if !checked.marked.is_empty() {
+                let what = marked(&checked.marked, checked.marked_at);
+                self.report.lost += checked.marked.len() as u64;
+                self.report.findings.push(Finding::about_records(Severity::Warning, id, None, what));
+            }
+        }
+        all
+    }
+}
+
+fn missing(first: u64, last: u64) -> String {
+    format!("records {first} to {last} are missing ({} of them)", last - first + 1)
+}
+
+fn marked(marked: &BTreeSet<u64>, at: i64) -> String {
+    let one = |(first, last): (u64, u64)| if first == last { first.to_string() } else { format!("{first} to {last}") };
+    let mut numbers: Vec<String> = ranges(marked.iter().copied()).map(one).take(9).collect();
+    if numbers.len() > 8 {
+        numbers.truncate(8);
+        numbers.push("others".to_owned());
+    }
+    let (count, numbers) = (marked.len(), numbers.join(", "));
+    let how = if at == 0 {
+        "marked as lost".to_owned()
+    } else {
+        format!("marked by a repair on {}", Moment::from_millis(at))
+    };
+    match count {
+        1 => format!("record {numbers} is lost, {how}"),
+        count => format!("{count} records are lost ({numbers}), {how}"),
+    }
+}
+
+/// Numbers that follow each other, as their first and last.
+pub(super) fn ranges(numbers: impl Iterator<Item = u64>) -> impl Iterator<Item = (u64, u64)> {
+    let mut numbers = numbers.peekable();
+    std::iter::from_fn(move || {
+        let first = numbers.next()?;
+        let mut last = first;
+        while let Some(next) = numbers.next_if_eq(&(last + 1)) {
+            last = next;
+        }
+        Some((first, last))
+    })
+}
+
+/// The payload of a frame.
+enum Body {
+    Whole(Vec<u8>),
+    /// The file that should hold it does not.
+    Missing(PathBuf),
+}
+
+fn payload(frame: &Frame<'_>, blobs: &std::path::Path, store: StoreId) -> Body {
+    if frame.header.flags & BLOB == 0 {
+        return Body::Whole(frame.body.to_vec());
+    }
+    let Some(hash) = frame.body.first_chunk::<32>() else { return Body::Missing(blobs.to_owned()) };
+    let path = bodies::path_of(blobs, hash);
+    match fs::read(&path) {
+        Ok(payload) if super::blob_name(store, &payload) == *hash => Body::Whole(payload),
+        _ => Body::Missing(path),
+    }
+}
+
+fn beginning(kind: Kind, payload: &[u8]) -> Option<Box<Created>> {
+    if kind != Kind::CREATED {
+        return None;
+    }
+    match codec::decode(Kind::CREATED, payload.get(32..)?) {
+        Ok((Event::Created(created), _)) => Some(created),
+        _ => None,
+    }
+}
+
+/// The stamp of a record of which nothing is known.
+fn nobody() -> Stamp {
+    Stamp { at: Moment::default(), actor: sessions_domain::Actor::default() }
+}
+
+fn follows(
+    before: CommitHash,
+    lineage: LineageId,
+    header: FrameHeader,
+    blind: &Blind,
+    body: &[u8],
+) -> Result<(), String> {
+    let commit = before.next(lineage, header.seq, header.kind, blind, body);
+    if commit == header.commit {
+        Ok(())
+    } else {
+        Err("the record does not follow the one before it (its commit)".to_owned())
+    }
+}
+
+impl Gap {
+    /// A record whose own commit is known.
+    fn of(commit: CommitHash) -> Self {
+        Self { before: CommitHash::ZERO, commit: Some(commit), kind: None, is_told: true }
+    }
+}
+
+impl Checked {
+    /// A session whose first record has this number.
+    fn from(first: u64) -> Self {
+        Self {
+            lineage: None,
+            view: None,
+            first,
+            commits: Vec::new(),
+            missing: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            marked: BTreeSet::new(),
+            marked_at: 0,
+            stamp: None,
+            remembered: None,
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.commits.len() as u64
+    }
+
+    /// Goes on behind a record that is missing, with what a repair put in its place if one did. `known`: what is known of it.
+    fn skip(
+        &mut self,
+        session: SessionId,
+        seq: u64,
+        known: Option<Gap>,
+        repairs: &HashMap<(SessionId, u64), Repaired>,
+    ) {
+        let before = self.commits.last().copied().unwrap_or(CommitHash::ZERO);
+        let repaired = repairs.get(&(session, seq));
+        let unknown = before.after_lost(seq);
+        let commit = match repaired {
+            Some(repaired) => {
+                self.marked.insert(seq);
+                self.marked_at = self.marked_at.max(repaired.at);
+                repaired.commit
+            }
+            None => {
+                let none = Gap { before, commit: None, kind: None, is_told: false };
+                let gap = Gap { before, ..known.unwrap_or(none) };
+                let commit = gap.commit.unwrap_or(unknown);
+                self.missing.insert(seq, gap);
+                commit
+            }
+        };
+        let created = repaired.and_then(|repaired| repaired.created.as_ref());
+        if commit == unknown || created.is_some() {
+            self.lost.insert(seq);
+        }
+        self.commits.push(commit);
+        if let Some((created, stamp)) = created {
+            // The lineage stays unknown: whole records of the session are chained with the one that was lost.
+            self.view = View::begin(seq, created, stamp, commit, None).ok();
+        } else if let Some(view) = &mut self.view {
+            // A lost record can follow anything.
+            let stamp = Stamp { at: view.updated(), ..nobody() };
+            let _ = view.apply(seq, &Event::Lost, &stamp, commit);
+        }
+    }
+
+    /// Everything that is known of a missing record.
+    fn tell(&self, session: SessionId, seq: u64, gap: &Gap, kind: Option<Kind>) -> Missing {
+        let begins = seq == self.first && self.view.is_none();
+        let is_end = seq + 1 == self.next();
+        let (row, words, key) = match &self.remembered {
+            Some((row, words, key)) => (Some(row), words.clone(), *key),
+            None => (None, None, None),
+        };
+        let nothing_is_left = self.missing.len() == self.commits.len();
+        let made = row.map(|row| Stamp { at: Moment::from_millis(row.created), ..nobody() });
+        let beginning = begins.then(|| self.stamp.clone().or(made).unwrap_or_else(nobody));
+        Missing {
+            session,
+            seq,
+            before: gap.before,
+            commit: gap.commit.filter(|_| !begins),
+            kind: gap.kind.or(kind),
+            beginning,
+            // Words that were changed in a record that is lost would be forgotten with the index.
+            words: words.filter(|_| begins || (is_end && row.is_some_and(|row| row.version == seq))),
+            key: key.filter(|_| begins),
+            updated: row.filter(|_| begins && nothing_is_left).map_or(0, |row| row.updated),
+        }
+    }
+
+    /// The commit of a record, where it is known.
+    fn commit_at(&self, seq: u64, sessions: &HashMap<SessionId, Checked>) -> Option<CommitHash> {
+        if self.lost.contains(&seq) {
+            return None;
+        }
+        if seq >= self.first {
+            return self.commits.get(usize::try_from(seq - self.first).ok()?).copied();
+        }
+        let owner = self.view.as_ref()?.owner_of(seq);
+        let owner = sessions.get(&owner).filter(|owner| owner.first < self.first && !owner.lost.contains(&seq))?;
+        owner.commits.get(usize::try_from(seq.checked_sub(owner.first)?).ok()?).copied()
+    }
+}

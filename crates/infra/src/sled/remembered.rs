@@ -1,0 +1,88 @@
+//! What the index remembers of the log, for a check that changes nothing: a copy of it is opened, because opening rewrites its files.
+//!
+//! Must not know: segments, or what a difference means.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use sessions_domain::{Kind, SessionId};
+use sessions_ports::Digest;
+
+use super::{
+    folder::Folder,
+    index::{CoreRow, Index, Loaded},
+    locator::Locator,
+};
+
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// What the index remembers.
+pub(super) struct Remembered {
+    /// Everything of the log before this position was in it, and synced.
+    pub(super) position: u64,
+    pub(super) sessions: BTreeMap<SessionId, (CoreRow, Option<Bytes>)>,
+    pub(super) keys: HashMap<SessionId, Digest>,
+    index: Option<Index>,
+    copy: PathBuf,
+}
+
+impl Remembered {
+    /// Looks into a copy of the index; `None` where there is no index.
+    ///
+    /// # Errors
+    /// Why the index tells nothing, for people.
+    pub(super) fn of(folder: &Folder) -> Result<Option<Self>, String> {
+        if !folder.index().join("db").exists() {
+            return Ok(None);
+        }
+        let copy = folder.index_copy();
+        // Left by a look that was broken off.
+        let _ = fs::remove_dir_all(&copy);
+        let copied = copy_files(&folder.index(), &copy).map_err(|error| error.kind().to_string());
+        let opened = copied.and_then(|()| Index::open(&copy, CACHE_BYTES).map_err(|failure| failure.to_string()));
+        let (index, contents) = opened.inspect_err(|_| drop(fs::remove_dir_all(&copy)))?;
+        let row = |Loaded { session, row, words }| (session, (row, words));
+        Ok(Some(Self {
+            position: index.position(),
+            sessions: contents.sessions.into_iter().map(row).collect(),
+            keys: contents.keys.into_iter().map(|(digest, session)| (session, digest)).collect(),
+            index: Some(index),
+            copy,
+        }))
+    }
+
+    /// The kind of a record, where the index knows it.
+    pub(super) fn kind(&self, session: SessionId, seq: u64) -> Option<Kind> {
+        let (first, run) = self.index.as_ref()?.run_with(session, seq).ok()??;
+        let locator = run.get(usize::try_from(seq - first).ok()?)?;
+        (*locator != Locator::LOST).then_some(locator.kind)
+    }
+}
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        // The engine may be beyond closing; the copy is thrown away all the same.
+        let _ = self.index.take().map(Index::close);
+        let _ = fs::remove_dir_all(&self.copy);
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_files(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
