@@ -286,7 +286,7 @@ pub use sessions_app::{
     Append, AppendOutcome, At, BranchInfo, Entry, ErrorKind, Export, Forked, Format, ImportError, ImportOptions,
     ImportReport, InFlight, ListPage, Messages, MoveReceipt, NewSession, Opened, Ports, Query, Receipt, Session,
     SessionError, Settings, SortBy, Subscription, Tally, Update,
-    transfer::{DETECT_BYTES, Repaired, Report, SetAside, detect},
+    transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{
     Actor, Appended, Cleared, CommitHash, Created, Described, Event, FileRef, ForkPoint, ImportSource, InvalidHistory,

@@ -9,7 +9,7 @@ use sessions_ports::{KindFilter, Order};
 
 use crate::{
     error::SessionError,
-    reading::{BackWalk, Bounds},
+    reading::{BackWalk, Bounds, Read, is_unreadable},
     session::{At, Session},
 };
 
@@ -36,14 +36,28 @@ impl Messages {
     /// # Errors
     /// The store's.
     pub async fn next_page(&mut self) -> Result<Option<Vec<StoredMessage>>, SessionError> {
+        while let Some(entries) = self.next_entries().await? {
+            let messages: Vec<StoredMessage> = entries.into_iter().filter_map(|entry| entry.message).collect();
+            if !messages.is_empty() {
+                return Ok(Some(messages));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same, with the places at which messages are lost or cannot be read.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn next_entries(&mut self) -> Result<Option<Vec<Entry>>, SessionError> {
         while let Some(stretch) = self.stretches.pop() {
             let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
             let bounds = Bounds::records(PAGE);
             let (reads, rest) = self.session.manager().read_stretch(&self.view, stretch, order, kinds, bounds).await?;
             self.stretches.extend(rest);
-            let messages: Vec<StoredMessage> = reads.into_iter().filter_map(|read| read.message(true)).collect();
-            if !messages.is_empty() {
-                return Ok(Some(messages));
+            let entries: Vec<Entry> = reads.into_iter().map(|read| Entry::of(read, true)).collect();
+            if !entries.is_empty() {
+                return Ok(Some(entries));
             }
         }
         Ok(None)
@@ -59,6 +73,15 @@ pub struct Entry {
     pub event: Event,
     /// The message, for records that are.
     pub message: Option<StoredMessage>,
+    /// True when the record cannot be read now, and nothing says yet that it is lost. Its event is [`Event::Lost`].
+    pub damaged: bool,
+}
+
+impl Entry {
+    fn of(read: Read, visible: bool) -> Self {
+        let (seq, event, damaged) = (read.record.seq, read.event.clone(), is_unreadable(&read.record));
+        Self { seq, event, message: read.message(visible), damaged }
+    }
 }
 
 /// What a session's own records hold, whatever is visible of it: all branches, and what was undone, cleared or stands before a summary.
@@ -120,16 +143,26 @@ impl Session {
     /// # Errors
     /// As [`Session::fork`].
     pub async fn last_at(&self, at: At, count: usize) -> Result<Vec<StoredMessage>, SessionError> {
+        let entries = self.last_entries_at(at, count).await?;
+        Ok(entries.into_iter().filter_map(|entry| entry.message).collect())
+    }
+
+    /// The same, with the places between them at which messages are lost or cannot be read.
+    ///
+    /// # Errors
+    /// As [`Session::fork`].
+    pub async fn last_entries_at(&self, at: At, count: usize) -> Result<Vec<Entry>, SessionError> {
         let view = self.fresh_view().await?;
         let head = self.place_at(&view, at).await?.head;
         let mut walk = BackWalk::visible(self.manager(), view, head);
-        let mut messages: Vec<StoredMessage> = Vec::with_capacity(count.min(PAGE));
-        while messages.len() < count {
-            let Some(page) = walk.next_page(Bounds::records((count - messages.len()).min(PAGE))).await? else { break };
-            messages.extend(page.into_iter().filter_map(|read| read.message(true)));
+        let (mut entries, mut messages): (Vec<Entry>, usize) = (Vec::with_capacity(count.min(PAGE)), 0);
+        while messages < count {
+            let Some(page) = walk.next_page(Bounds::records((count - messages).min(PAGE))).await? else { break };
+            entries.extend(page.into_iter().map(|read| Entry::of(read, true)));
+            messages = entries.iter().filter(|entry| entry.message.is_some()).count();
         }
-        messages.reverse();
-        Ok(messages)
+        entries.reverse();
+        Ok(entries)
     }
 
     /// All visible messages, oldest first, page by page.
@@ -164,9 +197,9 @@ impl Session {
         let stretch = Stretch { first: from.max(1), last: view.version() };
         let (order, kinds) = (Order::OldestFirst, KindFilter::All);
         let (reads, _) = self.manager().read_stretch(&view, stretch, order, kinds, Bounds::records(PAGE)).await?;
-        let entry = |read: crate::reading::Read| {
-            let (seq, event) = (read.record.seq, read.event.clone());
-            Entry { seq, event, message: read.message(is_visible(seq)) }
+        let entry = |read: Read| {
+            let visible = is_visible(read.record.seq);
+            Entry::of(read, visible)
         };
         Ok(reads.into_iter().map(entry).collect())
     }

@@ -23,7 +23,7 @@ use crate::{
     error::SessionError,
     keyed,
     lane::Lane,
-    reading::{decoded, outlined},
+    reading::{decoded, is_unreadable, outlined, read_around},
     session::Session,
     transact::{Chain, MAX_ATTEMPTS, words_of},
 };
@@ -491,18 +491,22 @@ impl SessionManager {
             let source = sessions_domain::InvalidHistory::NoBeginning;
             return Err(SessionError::InvalidHistory { session: id, source });
         };
-        let inherited = match &created.fork {
-            Some(fork) => Some(self.tree_of(fork).await?),
-            None => None,
+        let (inherited, unreadable) = match &created.fork {
+            Some(fork) => {
+                let (tree, unreadable) = self.inherited(fork).await?;
+                (Some(tree), unreadable)
+            }
+            None => (None, None),
         };
-        let view = View::begin(record.seq, &created, &stamp, record.commit, inherited.as_ref())
+        let mut view = View::begin(record.seq, &created, &stamp, record.commit, inherited.as_ref())
             .map_err(|source| SessionError::InvalidHistory { session: id, source })?;
+        unreadable.into_iter().for_each(|seq| view.note_unreadable(seq));
         self.replay(view, version).await
     }
 
     /// A snapshot is only a hint: its commit must be the one in the log.
     async fn is_of_this_log(&self, view: &View) -> Result<bool, SessionError> {
-        let page = self.ports().store.read(view.session(), single(view.version())).await?;
+        let page = read_around(self.ports().store.as_ref(), view.session(), single(view.version())).await?;
         Ok(page.records.first().is_some_and(|record| record.commit == view.commit()))
     }
 
@@ -517,12 +521,18 @@ impl SessionManager {
                 max_records: 4096,
                 max_bytes: 4 << 20,
             };
-            let page = self.ports().store.read(session, range).await?;
+            let page = read_around(self.ports().store.as_ref(), session, range).await?;
             if page.records.is_empty() {
                 let source = sessions_domain::InvalidHistory::Gap { expected: view.version() + 1, found: version };
                 return Err(SessionError::InvalidHistory { session, source });
             }
             for record in &page.records {
+                if is_unreadable(record) {
+                    let commit = self.commit_of_unreadable(&view, record.seq).await?;
+                    view.pass_over(record.seq, commit)
+                        .map_err(|source| SessionError::InvalidHistory { session, source })?;
+                    continue;
+                }
                 let (event, stamp) = outlined(session, record)?;
                 view.apply(record.seq, &event, &stamp, record.commit)
                     .map_err(|source| SessionError::InvalidHistory { session, source })?;
@@ -531,12 +541,25 @@ impl SessionManager {
         Ok(view)
     }
 
-    /// The tree that a fork inherits. The last owner of its records has it; the parent itself need not be there.
+    /// The commit to go on with behind a record that cannot be read: of the last one the store knows it.
+    async fn commit_of_unreadable(&self, view: &View, seq: u64) -> Result<CommitHash, SessionError> {
+        let head = self.ports().store.head(view.session()).await?.filter(|head| head.version == seq);
+        Ok(head.map_or_else(|| view.commit().after_lost(seq), |head| head.commit))
+    }
+
+    /// The tree that a fork inherits.
     pub(crate) async fn tree_of(&self, fork: &ForkPoint) -> Result<Tree, SessionError> {
+        Ok(self.inherited(fork).await?.0)
+    }
+
+    /// The tree that a fork inherits, and the first record of it that cannot be read. The last owner of its records has it; the parent
+    /// itself need not be there.
+    async fn inherited(&self, fork: &ForkPoint) -> Result<(Tree, Option<u64>), SessionError> {
         let id = fork.owners.last().map_or(fork.parent, |(owner, _)| *owner);
         let lane = self.lane(id);
         // Parents may be forks themselves, so this recurses as deep as the forks do.
-        Ok(Box::pin(self.fresh_view(&lane)).await?.tree().clone())
+        let view = Box::pin(self.fresh_view(&lane)).await?;
+        Ok((view.tree().clone(), view.unreadable().filter(|seq| *seq <= fork.at)))
     }
 }
 

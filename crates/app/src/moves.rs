@@ -20,7 +20,7 @@ use crate::{
     manager::NewSession,
     reading::{BackWalk, Bounds, Read},
     session::{At, Session},
-    transact::{Plan, Through},
+    transact::{Plan, Through, check_readable},
 };
 
 /// Elements that are read at first to see where a move goes: most steps are a message or two.
@@ -247,6 +247,7 @@ impl Session {
     /// As [`Self::fork`].
     pub async fn fork_as(&self, at: At, mut new: NewSession) -> Result<Forked, SessionError> {
         let view = self.quiet_view().await?;
+        check_readable(&view)?;
         let place = self.place_at(&view, at).await?;
         let durability = new.durability.unwrap_or(self.manager().durability());
         let owner = view.owner_of(place.at);

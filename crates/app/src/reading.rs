@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sessions_domain::{
-    Event, Message, MessageId, SessionId, Stamp, StoredMessage, View, branches::Stretch, codec, decide::Element,
+    CommitHash, Event, Kind, Message, MessageId, SessionId, Stamp, StoredMessage, View, branches::Stretch, codec,
+    decide::Element,
 };
-use sessions_ports::{KindFilter, Order, ReadRange, Record};
+use sessions_ports::{KindFilter, Order, Page, ReadRange, Record, SessionLog, StoreError};
 
 use crate::{
     error::SessionError,
@@ -21,6 +23,48 @@ pub(crate) struct Read {
     pub(crate) record: Record,
     pub(crate) event: Event,
     pub(crate) stamp: Stamp,
+}
+
+/// Stands where a record cannot be read. No record has this commit, so it is told from one that a repair marked as lost.
+pub(crate) fn is_unreadable(record: &Record) -> bool {
+    record.kind == Kind::LOST && record.commit == CommitHash::ZERO
+}
+
+fn unreadable(seq: u64) -> Record {
+    let payload = Bytes::from_static(&[0; 32]);
+    Record { seq, kind: Kind::LOST, commit: CommitHash::ZERO, label: 0, payload }
+}
+
+/// Reads a range around records that cannot be read, and says of each where it would stand.
+pub(crate) async fn read_around(
+    store: &dyn SessionLog,
+    session: SessionId,
+    range: ReadRange,
+) -> Result<Page, StoreError> {
+    let damaged = match store.read(session, range).await {
+        Err(StoreError::Corrupt { seq, session: of, .. }) if of == session && range.from <= seq && seq <= range.to => {
+            seq
+        }
+        read => return read,
+    };
+    // What stands before it is read first; then it is the first of the range, and given alone.
+    let (before, behind) = match range.order {
+        Order::OldestFirst => (
+            damaged.checked_sub(1).filter(|to| *to >= range.from).map(|to| ReadRange { to, ..range }),
+            damaged.checked_add(1).filter(|next| *next <= range.to),
+        ),
+        Order::NewestFirst => (
+            damaged.checked_add(1).filter(|from| *from <= range.to).map(|from| ReadRange { from, ..range }),
+            damaged.checked_sub(1).filter(|next| *next >= range.from && *next > 0),
+        ),
+    };
+    if let Some(before) = before {
+        let page = Box::pin(read_around(store, session, before)).await?;
+        if !page.records.is_empty() {
+            return Ok(Page { next: page.next.or(Some(damaged)), ..page });
+        }
+    }
+    Ok(Page { records: vec![unreadable(damaged)], next: behind })
 }
 
 /// The meaning of a record: its body stands behind the 32 bytes of blind.
@@ -90,7 +134,7 @@ impl SessionManager {
             Order::NewestFirst => (owner_start(view, owner).max(first), last),
         };
         let range = ReadRange { from, to, order, kinds, max_records: bounds.records, max_bytes: bounds.bytes };
-        let page = self.ports().store.read(owner, range).await?;
+        let page = read_around(self.ports().store.as_ref(), owner, range).await?;
         let records: Result<Vec<Read>, SessionError> = page.records.into_iter().map(|r| read_of(owner, r)).collect();
         let rest = match (order, page.next) {
             (Order::OldestFirst, Some(next)) => Some(Stretch { first: next, last }),

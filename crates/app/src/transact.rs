@@ -96,6 +96,7 @@ impl SessionManager {
             let (placed, rest) = {
                 let mut state = lane.lock();
                 let Some(view) = state.tail() else { continue };
+                check_readable(&view)?;
                 let plan = match decide(&view) {
                     Ok(Some(plan)) => plan,
                     outcome if is_fresh => return outcome.map(|_| None),
@@ -248,6 +249,17 @@ impl SessionManager {
         let mut blind = [0; 32];
         self.ports().entropy.fill(&mut blind)?;
         Ok(blind)
+    }
+}
+
+/// Nothing is decided about a history that cannot be read: what stands there may not be what it seems.
+pub(crate) fn check_readable(view: &View) -> Result<(), SessionError> {
+    match view.unreadable() {
+        None => Ok(()),
+        Some(seq) => {
+            let what = "nothing is appended to its session before it is repaired";
+            Err(StoreError::Corrupt { session: view.owner_of(seq), seq, what }.into())
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     arguments::{List, New},
     failure::Failure,
     program::Program,
-    table::{Column, Table},
+    table::{Column, Table, counted},
 };
 
 #[derive(Serialize)]
@@ -155,6 +155,13 @@ struct About {
     usage: Option<TokenUsage>,
     first_said: Option<Moment>,
     last_said: Option<Moment>,
+    /// Records that are lost.
+    #[serde(skip_serializing_if = "is_none")]
+    lost: u64,
+}
+
+fn is_none(lost: &u64) -> bool {
+    *lost == 0
 }
 
 /// `info`
@@ -162,6 +169,7 @@ pub(crate) async fn info(program: &Program, name: &str) -> Result<(), Failure> {
     program
         .with_session(name, async |_, session| {
             let summary = session.summary().await?;
+            let lost = session.fresh_view().await?.lost();
             let tally = match session.tally().await {
                 Ok(tally) => Some(tally),
                 // What is damaged does not keep the rest from being told.
@@ -178,14 +186,15 @@ pub(crate) async fn info(program: &Program, name: &str) -> Result<(), Failure> {
                     usage: tally.map(|tally| tally.usage),
                     first_said: tally.and_then(|tally| tally.first),
                     last_said: tally.and_then(|tally| tally.last),
+                    lost,
                 });
             }
-            print_about(program, summary, tally)
+            print_about(program, summary, tally, lost)
         })
         .await
 }
 
-fn print_about(program: &Program, about: SessionSummary, tally: Option<Tally>) -> Result<(), Failure> {
+fn print_about(program: &Program, about: SessionSummary, tally: Option<Tally>, lost: u64) -> Result<(), Failure> {
     let status = status_of(&about);
     let visible = about.messages;
     let recorded = tally.map(|tally| tally.messages).filter(|recorded| *recorded != visible);
@@ -199,7 +208,7 @@ fn print_about(program: &Program, about: SessionSummary, tally: Option<Tally>) -
         }
     };
     let said = tally.and_then(|tally| tally.first.zip(tally.last));
-    let rows: [(&str, Option<String>); 16] = [
+    let rows: [(&str, Option<String>); 17] = [
         ("id", Some(about.id.to_string())),
         ("key", about.key.map(|key| key.as_str().to_owned())),
         ("title", about.title),
@@ -211,6 +220,7 @@ fn print_about(program: &Program, about: SessionSummary, tally: Option<Tally>) -
         ("said", said.map(|(first, last)| format!("{first} to {last}"))),
         ("version", Some(about.version.to_string())),
         ("messages", Some(messages)),
+        ("lost", (lost > 0).then(|| counted(lost, "record"))),
         ("tool calls", tally.map(|tally| tally.tool_calls.to_string())),
         ("usage", tally.map(|tally| tally.usage).filter(|usage| *usage != TokenUsage::default()).map(words_of)),
         ("folder", about.cwd),

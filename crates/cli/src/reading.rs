@@ -2,8 +2,9 @@
 //!
 //! Must not know: how messages are stored or chosen.
 
+use serde::Serialize;
 use sessions_api::{
-    At, Event, Message, MessagePart, MessageRole, Session, SessionError, StoreError, StoredMessage, ToolContent,
+    At, Entry, Event, Message, MessagePart, MessageRole, Session, SessionError, StoreError, StoredMessage, ToolContent,
 };
 
 use crate::{
@@ -19,20 +20,61 @@ use crate::{
 pub(crate) async fn show(program: &Program, wish: Show) -> Result<(), Failure> {
     let at = place(wish.at.as_deref())?;
     program
-        .with_session(&wish.session, async |_, session| match (wish.all, wish.last) {
-            (true, _) => show_all(program, &session).await,
-            (false, Some(count)) => print_all(program, &session.last_at(at, count).await?),
-            (false, None) => show_path(program, &session, at).await,
+        .with_session(&wish.session, async |_, session| {
+            match (wish.all, wish.last) {
+                (true, _) => show_all(program, &session).await?,
+                (false, Some(count)) => print_entries(program, &session.last_entries_at(at, count).await?)?,
+                (false, None) => show_path(program, &session, at).await?,
+            }
+            // What is readable was shown; that not all of it is, is the outcome all the same.
+            match session.fresh_view().await?.unreadable() {
+                None => Ok(()),
+                Some(seq) => {
+                    let what = "what can be read is shown";
+                    Err(StoreError::Corrupt { session: session.id(), seq, what }.into())
+                }
+            }
         })
         .await
 }
 
 async fn show_path(program: &Program, session: &Session, at: At) -> Result<(), Failure> {
     let mut pages = session.messages_at(at).await?;
-    while let Some(page) = pages.next_page().await? {
-        print_all(program, &page)?;
+    while let Some(page) = pages.next_entries().await? {
+        print_entries(program, &page)?;
     }
     Ok(())
+}
+
+/// A message that is not there any more, in its place.
+#[derive(Serialize)]
+struct LostShape {
+    seq: u64,
+    lost: bool,
+    /// True when nothing says yet that it is lost: a copy of the store may have it.
+    damaged: bool,
+}
+
+/// Messages, and where some are lost.
+fn print_entries(program: &Program, entries: &[Entry]) -> Result<(), Failure> {
+    for entry in entries {
+        match &entry.message {
+            Some(message) => print(program, message)?,
+            None => print_loss(program, entry)?,
+        }
+    }
+    Ok(())
+}
+
+fn print_loss(program: &Program, entry: &Entry) -> Result<(), Failure> {
+    if entry.event != Event::Lost {
+        return Ok(());
+    }
+    if program.out.is_json() {
+        return program.out.object(&LostShape { seq: entry.seq, lost: true, damaged: entry.damaged });
+    }
+    let what = if entry.damaged { "1 message cannot be read here" } else { "1 message lost here" };
+    program.out.styled(&[(Style::Faint, &format!("{:>5} -- ", entry.seq)), (Style::Bad, what)])
 }
 
 /// Every record. As JSON only the messages, since each line is one.
@@ -45,6 +87,7 @@ async fn show_all(program: &Program, session: &Session) -> Result<(), Failure> {
         for entry in page {
             match entry.message {
                 Some(message) => print(program, &message)?,
+                None if entry.event == Event::Lost => print_loss(program, &entry)?,
                 None if program.out.is_json() => {}
                 None => print_event(program, entry.seq, &entry.event)?,
             }
@@ -87,10 +130,6 @@ pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failur
     let hint =
         "a store belongs to one process at a time, so what another one writes cannot be followed: close it there first";
     followed.await.map_err(|failure| failure.when_locked(hint))
-}
-
-fn print_all(program: &Program, messages: &[StoredMessage]) -> Result<(), Failure> {
-    messages.iter().try_for_each(|message| print(program, message))
 }
 
 /// One message.

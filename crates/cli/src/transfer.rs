@@ -9,7 +9,9 @@ use std::{
 };
 
 use serde::Serialize;
-use sessions_api::{AppendOutcome, DETECT_BYTES, Format, ImportOptions, ImportReport, SessionManager, detect};
+use sessions_api::{
+    AppendOutcome, DETECT_BYTES, Format, ImportOptions, ImportReport, LostRecord, SessionManager, detect,
+};
 
 use crate::{
     arguments::{Export, Import},
@@ -105,8 +107,10 @@ async fn print(
         format!(" ({visible} visible, the rest before a compaction or on branches)")
     };
     let mended = format!("{} repaired, {} set aside", of.repaired.len(), of.set_aside.len());
+    let lost = of.lost.len() as u64;
+    let lost = if lost == 0 { String::new() } else { format!(", {} lost before", counted(lost, "record")) };
     let told = format!(
-        "{what} {id}: {}{visible}, {}, {mended} ({})",
+        "{what} {id}: {}{visible}, {}, {mended}{lost} ({})",
         counted(of.messages, "message"),
         counted(of.tool_calls, "tool call"),
         path.display()
@@ -193,6 +197,19 @@ fn unknown_format(name: &str, hint: &str) -> Failure {
 struct Written {
     file: String,
     bytes: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<LostRecord>,
+}
+
+/// Warns that an export is not all that the session once was.
+fn tell_lost(program: &Program, lost: &[LostRecord]) {
+    let Some(first) = lost.first() else { return };
+    let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
+    let what = format!(
+        "record {}{more} of the session is lost; the export says so in its place, and an import takes it so",
+        first.seq
+    );
+    program.out.notice(&what);
 }
 
 /// `export`
@@ -209,14 +226,16 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
                 while let Some(chunk) = export.next_chunk().await? {
                     program.out.bytes(&chunk)?;
                 }
+                tell_lost(program, export.lost());
                 return Ok(());
             };
             let progress = Progress::of_unknown_bytes(&program.out, "exporting");
             let written = unless_interrupted(write(export, path, &progress)).await;
             drop(progress);
-            let bytes = written?;
+            let (bytes, lost) = written?;
+            tell_lost(program, &lost);
             if program.out.is_json() {
-                return program.out.object(&Written { file: path.display().to_string(), bytes });
+                return program.out.object(&Written { file: path.display().to_string(), bytes, lost });
             }
             program.out.line(&format!("exported {bytes} bytes to {}", path.display()))
         })
@@ -224,7 +243,11 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
 }
 
 /// Writes beside the file and puts it in its place when all of it is on disk, so that there is never half a file. Only its owner reads it.
-async fn write(mut export: sessions_api::Export, path: &Path, progress: &Progress) -> Result<u64, Failure> {
+async fn write(
+    mut export: sessions_api::Export,
+    path: &Path,
+    progress: &Progress,
+) -> Result<(u64, Vec<LostRecord>), Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".sessions-export-").tempfile_in(folder)?;
     let mut bytes = 0;
@@ -236,5 +259,5 @@ async fn write(mut export: sessions_api::Export, path: &Path, progress: &Progres
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| Failure::from(error.error).about(path))?;
     File::open(folder)?.sync_all()?;
-    Ok(bytes)
+    Ok((bytes, export.lost().to_vec()))
 }

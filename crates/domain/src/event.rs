@@ -115,10 +115,10 @@ pub struct Created {
 }
 
 impl Created {
-    /// True for a beginning that a repair wrote for one that was lost: its lineage is made of the session's id, as no other is, and the
-    /// records behind it are chained in another.
-    pub fn stands_for_a_lost_one(&self) -> bool {
-        self.lineage.to_bytes() == self.session.to_bytes()
+    /// True for a beginning that a repair wrote for one that was lost: its lineage is made of the session's id and its blind is zero, as
+    /// of no other, and the records behind it are chained in another lineage. `payload` is the record's, which begins with the blind.
+    pub fn stands_for_a_lost_one(&self, payload: &[u8]) -> bool {
+        self.lineage.to_bytes() == self.session.to_bytes() && payload.starts_with(&[0; 32])
     }
 }
 

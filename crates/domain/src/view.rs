@@ -89,6 +89,8 @@ pub struct View {
     standing: Standing,
     /// Shared by clones: it is most of a view, and an append neither reads nor changes it.
     about: Arc<About>,
+    /// The first record that could not be read. It is no part of a snapshot: nothing is written to such a log.
+    unreadable: Option<u64>,
 }
 
 /// What nearly every record changes: kept as JSON in a snapshot.
@@ -161,7 +163,30 @@ impl View {
                 created: stamp.at,
                 tenant: stamp.actor.tenant.clone(),
             }),
+            unreadable: None,
         })
+    }
+
+    /// Takes the next record for a lost one because it cannot be read now. What follows can then be looked at; where it stands is known
+    /// only when a repair has said that the record is lost, so until then nothing may follow.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn pass_over(&mut self, seq: u64, commit: CommitHash) -> Result<(), InvalidHistory> {
+        let stamp = Stamp { at: Moment::default(), actor: crate::Actor::default() };
+        self.apply(seq, &Event::Lost, &stamp, commit)?;
+        self.note_unreadable(seq);
+        Ok(())
+    }
+
+    /// Notes that a record cannot be read which this log builds on.
+    pub fn note_unreadable(&mut self, seq: u64) {
+        self.unreadable = Some(self.unreadable.map_or(seq, |known| known.min(seq)));
+    }
+
+    /// The first record that cannot be read, in this log or in what it inherits. While there is one, nothing may be appended.
+    pub fn unreadable(&self) -> Option<u64> {
+        self.unreadable
     }
 
     /// Takes in the next record.
@@ -432,7 +457,7 @@ impl View {
         }
         let (standing, about): (Standing, About) = serde_json::from_slice(rest).ok()?;
         let tree = Tree::from_runs(runs);
-        Some(Self { session, lineage, version, commit, tree, standing, about: Arc::new(about) })
+        Some(Self { session, lineage, version, commit, tree, standing, about: Arc::new(about), unreadable: None })
     }
 }
 

@@ -7,14 +7,20 @@
 use std::{borrow::Cow, sync::Arc};
 
 use serde::Serialize;
-use sessions_domain::{Event, SessionId, View};
-use sessions_ports::{KindFilter, Order, ReadRange};
+use sessions_domain::{CommitHash, Event, Kind, SessionId, View};
+use sessions_ports::{KindFilter, Order, ReadRange, Record};
 
 use super::{
-    Format,
+    Format, LostRecord,
     archive::{Extent, Facts, HeaderLine, Spelled, VERSION},
 };
-use crate::{error::SessionError, history::Messages, manager::single, reading::decoded, session::Session};
+use crate::{
+    error::SessionError,
+    history::Messages,
+    manager::single,
+    reading::{decoded, is_unreadable, read_around},
+    session::Session,
+};
 
 /// A chunk holds about so many bytes of records.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -26,6 +32,9 @@ pub struct Export {
     is_document: bool,
     logs: Vec<Extent>,
     stage: Stage,
+    lost: Vec<LostRecord>,
+    /// The commit of the last record that was given.
+    commit: CommitHash,
 }
 
 enum Stage {
@@ -74,7 +83,14 @@ impl Export {
             last: view.version(),
             commit: view.commit(),
         });
-        Ok(Self { session: session.clone(), view, is_document, logs, stage: Stage::Header })
+        let (stage, lost, commit) = (Stage::Header, Vec::new(), CommitHash::ZERO);
+        Ok(Self { session: session.clone(), view, is_document, logs, stage, lost, commit })
+    }
+
+    /// Records that are lost, or cannot be read, among those that were given so far. The file says so in their places, and an import of
+    /// it has the rest.
+    pub fn lost(&self) -> &[LostRecord] {
+        &self.lost
     }
 
     /// The next bytes; `None` behind the last.
@@ -143,8 +159,8 @@ impl Export {
         Ok(Stage::Messages { messages, is_first })
     }
 
-    async fn records(&self, chunk: &mut Vec<u8>, at: usize, next: u64) -> Result<Stage, SessionError> {
-        let Some(log) = self.logs.get(at) else {
+    async fn records(&mut self, chunk: &mut Vec<u8>, at: usize, next: u64) -> Result<Stage, SessionError> {
+        let Some(log) = self.logs.get(at).cloned() else {
             if self.is_document {
                 chunk.extend_from_slice(b"\n]}\n");
             }
@@ -153,7 +169,7 @@ impl Export {
         if self.is_document && next == log.first {
             chunk.extend_from_slice(if at == 0 { b"\n" } else { b",\n" });
             let mut opening = Vec::new();
-            put(&mut opening, log)?;
+            put(&mut opening, &log)?;
             // The extent's own object goes on with its records.
             opening.pop();
             chunk.extend_from_slice(&opening);
@@ -167,8 +183,17 @@ impl Export {
             max_records: 4096,
             max_bytes: CHUNK_BYTES,
         };
-        let page = self.session.manager().ports().store.read(log.session, range).await?;
-        for record in &page.records {
+        let page = read_around(self.session.manager().ports().store.as_ref(), log.session, range).await?;
+        for mut record in page.records {
+            if is_unreadable(&record) {
+                let is_end = record.seq == log.last;
+                record.commit = if is_end { log.commit } else { self.commit.after_lost(record.seq) };
+            }
+            self.commit = record.commit;
+            if is_lost(log.session, &record) {
+                self.lost.push(LostRecord { session: log.session, seq: record.seq });
+            }
+            let (record, log) = (&record, &log);
             let spelled = Spelled::of(record);
             if self.is_document {
                 chunk.extend_from_slice(if record.seq == log.first { b"\n" } else { b",\n" });
@@ -189,18 +214,39 @@ impl Export {
     }
 }
 
+/// Whether a record stands for a lost one.
+fn is_lost(session: SessionId, record: &Record) -> bool {
+    match record.kind {
+        Kind::LOST => true,
+        Kind::CREATED => decoded(session, record).is_ok_and(
+            |(event, _)| matches!(event, Event::Created(created) if created.stands_for_a_lost_one(&record.payload)),
+        ),
+        _ => false,
+    }
+}
+
 /// How far a log goes that is inherited from.
 async fn extent(session: &Session, owner: SessionId, last: u64) -> Result<Extent, SessionError> {
     let store = &session.manager().ports().store;
     let missing = SessionError::NotFound { session: owner };
     let Some(head) = store.head(owner).await? else { return Err(missing) };
-    let (beginning, end) = (store.read(owner, single(head.first)).await?, store.read(owner, single(last)).await?);
+    let beginning = store.read(owner, single(head.first)).await?;
+    let end = read_around(store.as_ref(), owner, single(last)).await?;
     let (Some(beginning), Some(end)) = (beginning.records.first(), end.records.first()) else { return Err(missing) };
+    let inherits = |(_, at): &&(SessionId, u64)| *at == last;
+    let known = session.fresh_view().await?;
+    // A fork knows the commit of what it continues, also when that cannot be read any more.
+    let fork = known.fork().filter(|fork| fork.at == last && fork.owners.iter().any(|owner| inherits(&owner)));
+    let commit = match (is_unreadable(end), fork) {
+        (false, _) => end.commit,
+        (true, Some(fork)) => fork.commit,
+        (true, None) => store.read(owner, single(last)).await.map(|_| end.commit)?,
+    };
     let (Event::Created(created), _) = decoded(owner, beginning)? else {
         let source = sessions_domain::InvalidHistory::NoBeginning;
         return Err(SessionError::InvalidHistory { session: owner, source });
     };
-    Ok(Extent { session: owner, lineage: created.lineage, first: head.first, last, commit: end.commit })
+    Ok(Extent { session: owner, lineage: created.lineage, first: head.first, last, commit })
 }
 
 /// Everything that is written here has a JSON form, since it was read from one.

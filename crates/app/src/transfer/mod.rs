@@ -30,6 +30,6 @@ pub use format::{DETECT_BYTES, Format, detect};
 pub use import::{ImportOptions, ImportReport};
 pub use lines::MAX_LINE_BYTES;
 pub use records::{Beginning, RESIDUE_BYTES};
-pub use report::{Repaired, Report, SetAside};
+pub use report::{LostRecord, Repaired, Report, SetAside};
 pub use restore::{RestoreError, restore_lines};
 pub use transcript::{Entry, EntryKind, Facts, SourceLine, Transcript};

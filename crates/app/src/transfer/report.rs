@@ -5,7 +5,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
-use sessions_domain::TokenUsage;
+use sessions_domain::{SessionId, TokenUsage};
 
 /// The account of one import. It serialises as the import report of the program, and tells apart lines that were mended, lines that
 /// do not parse (`set_aside`), and lines of known types that are no messages (`kept`, a number for each type). Both kinds of lines
@@ -24,6 +24,18 @@ pub struct Report {
     pub kept: BTreeMap<Cow<'static, str>, u64>,
     /// Tokens, once for each call of a model.
     pub usage: TokenUsage,
+    /// Records that were lost before the file was written. They stay lost, and marked as such.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostRecord>,
+}
+
+/// A record that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LostRecord {
+    /// The session whose log lost it.
+    pub session: SessionId,
+    /// Its number.
+    pub seq: u64,
 }
 
 /// Something that was mended.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Desk;
 
@@ -37,8 +37,30 @@ fn damage_is_told_and_contained_and_repaired() {
         (&findings[0]["severity"], &findings[0]["session"], &findings[0]["seq"]),
         (&json!("error"), &id, &json!(3))
     );
-    desk.run(&["show", "k", "--json"]).refused(5, "damaged");
+    // What can be read is shown, with what cannot in its place, and the outcome says that not all was.
+    for last in [&[][..], &["--last", "3"], &["--all"]] {
+        let ran = desk.run(&[&["show", "k", "--json"], last].concat());
+        ran.refused(5, "damaged");
+        let shown: Vec<Value> = ran.lines().iter().map(|line| json!([line["seq"], line["lost"]])).collect();
+        assert_eq!(shown, [json!([2, null]), json!([3, true]), json!([4, null])], "{last:?}");
+    }
+    let ran = desk.run(&["show", "k"]);
+    assert!(
+        ran.code == 5 && ran.stdout.contains("first words") && ran.stdout.contains("cannot be read here"),
+        "{ran:?}"
+    );
+    // Nothing is built on what cannot be read.
+    for command in [&["append", "k", "--role", "user", "x"][..], &["undo", "k"], &["fork", "k"]] {
+        desk.run(&[command, &["--json"]].concat()).refused(5, "damaged");
+    }
     assert_eq!(desk.texts(&["show", "other"]), ["unharmed"]);
+    assert_eq!(desk.run(&["verify", "k", "--json"]).code, 5);
+    for healthy in ["other", "key:other"] {
+        let errors = desk.run(&["verify", healthy, "--json"]).lines();
+        let of_k = errors.iter().filter(|line| line["session"] == id).count();
+        assert_eq!(of_k, 0, "{errors:?}");
+    }
+    desk.run(&["verify", "nobody", "--json"]).refused(3, "not_found");
 
     let wished = desk.json(&["repair", "--dry-run"]);
     assert!(!wished.is_empty() && wished.iter().all(|action| action["dry_run"] == json!(true)), "{wished:?}");
@@ -46,7 +68,9 @@ fn damage_is_told_and_contained_and_repaired() {
     let done = desk.json(&["repair"]);
     assert_eq!(done.len(), wished.len());
     assert_eq!(desk.run(&["verify", "--json"]).code, 0);
-    assert_eq!(desk.texts(&["show", "k"]), ["first words", "third words"]);
+    assert_eq!(desk.texts(&["show", "k"]), ["first words", "", "third words"]);
+    assert!(desk.run(&["show", "k"]).stdout.contains("1 message lost here"));
+    assert_eq!(desk.one(&["info", "k"])["lost"], json!(1));
     assert_eq!(desk.texts(&["show", "other"]), ["unharmed"]);
 }
 
@@ -115,6 +139,102 @@ fn a_log_that_lost_its_end_is_named_until_a_repair_marks_what_is_gone() {
             desk.one(&["append", "k", "--role", "user", "goes on"]);
         }
         assert_eq!(desk.texts(&["show", "k", "--last", "2"]), ["goes on", "goes on"]);
+    }
+}
+
+#[test]
+fn a_large_body_that_is_gone_is_one_lost_record() {
+    for how in ["flipped", "cut", "deleted"] {
+        let desk = Desk::new();
+        desk.talk(&["one"]);
+        let large = format!("{{\"role\":\"user\",\"content\":\"{}\"}}\n", "x".repeat(90_000));
+        let ran = desk.run_with(&["append", "k", "--jsonl", "--json"], large.as_bytes());
+        assert_eq!(ran.code, 0);
+        desk.one(&["append", "k", "--role", "user", "three"]);
+        let folder = fs::read_dir(desk.store().join("blobs")).unwrap().next().unwrap().unwrap().path();
+        let body = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+        let whole = fs::read(&body).unwrap();
+        match how {
+            "flipped" => fs::write(&body, [&whole[..9], &[whole[9] ^ 1], &whole[10..]].concat()).unwrap(),
+            "cut" => fs::write(&body, &whole[..100]).unwrap(),
+            _ => fs::remove_file(&body).unwrap(),
+        }
+        let ran = desk.run(&["show", "k", "--json"]);
+        ran.refused(5, "damaged");
+        assert_eq!(ran.lines().len(), 3, "{how}: the rest is shown: {ran:?}");
+        assert_eq!(desk.run(&["verify", "--json"]).code, 5, "{how}");
+        desk.json(&["repair"]);
+        for _ in 0..2 {
+            assert_eq!(desk.run(&["verify", "--json"]).code, 0, "{how}");
+            assert_eq!(desk.json(&["repair"]).len(), 0, "{how}");
+            assert_eq!(desk.texts(&["show", "k"]), ["one", "", "three"], "{how}");
+        }
+        desk.one(&["append", "k", "--role", "user", "four"]);
+        let kept = fs::read_dir(desk.store().join("quarantine")).unwrap();
+        let bodies = kept.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("body-"));
+        assert_eq!(bodies.count(), usize::from(how != "deleted"), "{how}");
+        assert_eq!(desk.run(&["verify", "--json"]).code, 0, "{how}");
+    }
+}
+
+/// Exports a session that lost records, imports it elsewhere, exports it again.
+fn goes_round(desk: &Desk, session: &str, is_bound: bool, what: &str) {
+    for format in ["jsonl", "json"] {
+        let file = desk.path("out");
+        let elsewhere = format!("sled:{}", desk.path("elsewhere").display());
+        let told = desk.run(&["export", session, "--format", format, "-o", file.to_str().unwrap(), "--json"]);
+        assert_eq!((told.code, told.lines()[0]["lost"].as_array().unwrap().len()), (0, 1), "{what}: {told:?}");
+        assert!(told.stderr.contains("lost"), "{what}: {told:?}");
+        let exported = fs::read_to_string(&file).unwrap();
+        for (at, arguments) in [&[][..], &["--new-id"]].into_iter().enumerate() {
+            let import = ["--store", &elsewhere, "import", file.to_str().unwrap()];
+            let report = desk.one(&[&import[..], arguments].concat());
+            assert_eq!(report["lost"].as_array().unwrap().len(), 1, "{what}: {report}");
+            let id = report["id"].as_str().unwrap();
+            let again = desk.run(&["--store", &elsewhere, "export", id, "--format", format]);
+            assert!(at > 0 || again.stdout == exported, "{what}: {format} is another");
+            desk.one(&["--store", &elsewhere, "append", id, "--role", "user", "goes on"]);
+            let verified = desk.run(&["--store", &elsewhere, "verify", "--json"]);
+            assert_eq!(verified.code, 0, "{what}: {verified:?}");
+        }
+        // Another record that was changed is refused all the same.
+        let changed = exported.replacen("third words", "THIRD words", 1);
+        if is_bound && changed != exported && format == "jsonl" {
+            fs::write(&file, changed).unwrap();
+            let other = format!("sled:{}", desk.path("other store").display());
+            desk.run(&["--store", &other, "import", file.to_str().unwrap(), "--json"]).refused(5, "altered_record");
+        }
+        fs::remove_dir_all(desk.path("elsewhere")).unwrap();
+    }
+}
+
+#[test]
+fn a_session_with_lost_records_goes_out_and_comes_in_again() {
+    for spoilt in [&b"second words"[..], b"first words", b"\"title\":\"T\"", b"fourth words"] {
+        let what = String::from_utf8_lossy(spoilt).into_owned();
+        let desk = Desk::new();
+        desk.one(&["new", "--key", "k", "--title", "T"]);
+        for words in ["first words", "second words", "and between", "third words", "fourth words"] {
+            desk.one(&["append", "k", "--role", "user", words]);
+        }
+        let fork = desk.one(&["fork", "k"])["id"].as_str().unwrap().to_owned();
+        desk.one(&["append", &fork, "--role", "user", "in the fork"]);
+        let id = desk.one(&["info", "k"])["id"].as_str().unwrap().to_owned();
+        let segment = desk.store().join("log/00000001.seg");
+        let mut bytes = fs::read(&segment).unwrap();
+        let at = bytes.windows(spoilt.len()).position(|window| window == spoilt).unwrap();
+        bytes[at + 3] ^= 1;
+        fs::write(&segment, bytes).unwrap();
+        let begins = spoilt.starts_with(b"\"title");
+        if !begins {
+            // Before the repair as well.
+            goes_round(&desk, &id, true, &format!("{what}, damaged"));
+            goes_round(&desk, &fork, true, &format!("{what}, damaged, its fork"));
+        }
+        desk.json(&["repair"]);
+        // Without its beginning a log has no name that its chain is bound to.
+        goes_round(&desk, &id, !begins, &what);
+        goes_round(&desk, &fork, !begins, &format!("{what}, its fork"));
     }
 }
 

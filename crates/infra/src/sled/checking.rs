@@ -199,7 +199,7 @@ impl Check {
             let start = created.fork.as_ref().map_or(CommitHash::ZERO, |fork| fork.commit);
             follows(start, created.lineage, header, blind, body)?;
             // The log of a beginning that stands for a lost one is another than the one that its records are chained in.
-            checked.lineage = (!created.stands_for_a_lost_one()).then_some(created.lineage);
+            checked.lineage = (!created.stands_for_a_lost_one(payload)).then_some(created.lineage);
             let view = View::begin(header.seq, &created, &stamp, header.commit, inherited.as_ref());
             checked.view = Some(view.map_err(|error| error.to_string())?);
             return Ok(());

@@ -527,7 +527,7 @@ impl<'a> Replay<'a> {
     }
 
     /// A record takes the place of one before it in the log that was lost.
-    fn stand_in(&mut self, ledger: &mut Ledger, frame: &Frame<'_>, locator: Locator) {
+    fn stand_in(ledger: &mut Ledger, frame: &Frame<'_>, locator: Locator) {
         let header = frame.header;
         ledger.mark(header.session);
         let Some(log) = ledger.sessions.get_mut(&header.session) else { return };
@@ -569,7 +569,7 @@ impl<'a> Replay<'a> {
         if header.seq <= log.row.version {
             // The index holds it already, or it stands for one that was lost.
             if header.flags & REPAIR != 0 {
-                self.stand_in(ledger, frame, locator);
+                Self::stand_in(ledger, frame, locator);
             }
             return;
         }

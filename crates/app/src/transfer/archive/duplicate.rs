@@ -6,7 +6,8 @@
 
 use bytes::{BufMut, BytesMut};
 use sessions_domain::{
-    Blind, CommitHash, Created, Event, LineageId, Moment, SessionId, SessionKey, Stamp, View, branches::Tree, codec,
+    Blind, CommitHash, Created, Event, Kind, LineageId, Moment, SessionId, SessionKey, Stamp, View, branches::Tree,
+    codec,
 };
 use sessions_ports::Record;
 
@@ -100,6 +101,10 @@ impl Copied {
 
     fn next(&mut self, record: &Record, lineage: LineageId, blind: Blind, body: &[u8]) -> Record {
         self.seq = record.seq;
+        if record.kind == Kind::LOST {
+            self.commit = self.commit.after_lost(record.seq);
+            return Record { commit: self.commit, ..record.clone() };
+        }
         self.commit = self.commit.next(lineage, record.seq, record.kind, &blind, body);
         let mut payload = BytesMut::with_capacity(blind.len() + body.len());
         payload.put_slice(&blind);

@@ -14,7 +14,7 @@ use super::wire::Extent;
 use crate::{
     keyed,
     transact::MAX_BODY_BYTES,
-    transfer::{ImportError, Report},
+    transfer::{ImportError, LostRecord, Report},
 };
 
 /// What stands around a message's own JSON in a body.
@@ -32,6 +32,10 @@ pub(in crate::transfer) struct ArchivedLog {
 impl ArchivedLog {
     pub(in crate::transfer) fn session(&self) -> SessionId {
         self.created.session
+    }
+
+    fn lost_its_beginning(&self) -> bool {
+        self.records.first().is_some_and(|record| self.created.stands_for_a_lost_one(&record.payload))
     }
 
     pub(in crate::transfer) fn last(&self) -> u64 {
@@ -73,6 +77,8 @@ pub(in crate::transfer) struct Assembly {
     begun: Option<ArchivedLog>,
     seq: u64,
     commit: CommitHash,
+    /// The record before is lost, and its own commit is not known: what follows cannot be checked against it.
+    is_loose: bool,
     report: Report,
 }
 
@@ -94,7 +100,7 @@ impl Assembly {
             return inconsistent("there are none");
         }
         let (seq, commit) = (0, CommitHash::ZERO);
-        Ok(Self { extents, done: Vec::new(), begun: None, seq, commit, report: Report::default() })
+        Ok(Self { extents, done: Vec::new(), begun: None, seq, commit, is_loose: false, report: Report::default() })
     }
 
     /// Takes in the next record.
@@ -121,6 +127,7 @@ impl Assembly {
             source,
         })?;
         self.place(session, record, event, stamp)?;
+        self.is_loose = given.kind == Kind::LOST && given.commit == self.commit.after_lost(seq);
         self.seq = seq;
         self.commit = given.commit;
         if is_last {
@@ -138,8 +145,13 @@ impl Assembly {
         if given.body.len() as u64 > MAX_BODY_BYTES {
             return Err(ImportError::TooLong { line, max: MAX_BODY_BYTES });
         }
-        // What a lost record said is not known, so its commit is taken as it stands; the record behind it binds it.
-        if kind != Kind::LOST {
+        if kind == Kind::LOST {
+            // What it said is not known. Its commit is its own where that is still known, and then the record behind it binds it; or it is
+            // the one that stands for a lost record, and the chain goes on behind it.
+            if !given.body.is_empty() || given.blind.iter().any(|byte| *byte != 0) {
+                return Err(ImportError::Altered { session, seq });
+            }
+        } else if !self.is_loose && !self.begun.as_ref().is_some_and(ArchivedLog::lost_its_beginning) {
             let blind = given.blind.as_slice().try_into().map_err(|_| ImportError::Altered { session, seq })?;
             if self.commit.next(given.lineage, seq, kind, blind, &given.body) != commit {
                 return Err(ImportError::Altered { session, seq });
@@ -164,6 +176,9 @@ impl Assembly {
             self.report.tool_calls += message.calls().count() as u64;
             self.report.usage = self.report.usage.plus(message.metadata.usage.unwrap_or_default());
         }
+        if event == Event::Lost {
+            self.report.lost.push(LostRecord { session, seq: record.seq });
+        }
         if let Some(log) = &mut self.begun {
             log.view.apply(record.seq, &event, &stamp, record.commit).map_err(invalid)?;
             log.records.push(record);
@@ -179,6 +194,9 @@ impl Assembly {
             && tree.run_of(fork.head).is_none()
         {
             return Err(ImportError::Inconsistent { what: "a fork begins at something that is no message" });
+        }
+        if created.stands_for_a_lost_one(&record.payload) {
+            self.report.lost.push(LostRecord { session, seq: record.seq });
         }
         let view = View::begin(record.seq, &created, &stamp, record.commit, tree).map_err(invalid)?;
         let lineage = created.lineage;
@@ -196,7 +214,10 @@ impl Assembly {
         let owners: Vec<(SessionId, u64)> = self.done.iter().map(|log| (log.session(), log.last())).collect();
         let fits = match &created.fork {
             None => owners.is_empty(),
-            Some(fork) => fork.at == self.seq && fork.commit == self.commit && fork.owners == owners && fork.at > 0,
+            Some(fork) => {
+                let continues = fork.commit == self.commit || self.is_loose;
+                fork.at == self.seq && continues && fork.owners == owners && fork.at > 0
+            }
         };
         if fits { Ok(()) } else { inconsistent("one was forked from something else than the file holds") }
     }

@@ -12,6 +12,9 @@
 //!
 //! **Fidelity**: bytes. What is exported, imported into another store and exported again is equal byte by byte.
 //!
+//! A lost record stands in its place with kind 127, 32 zeros of blind and an empty body. Where its own commit is not known it has the one
+//! that stands for a lost record, and the record behind it cannot be checked against the chain; both are told by the report.
+//!
 //! A restored log keeps its ids, commits, blinds and bodies. What does not follow from a log is not in a file: idempotency keys.
 //!
 //! Must not know: other programs' formats.
