@@ -28,3 +28,5 @@ mod locks;
 mod power;
 #[cfg(test)]
 mod sync_failure;
+#[cfg(test)]
+mod torn;
