@@ -73,6 +73,12 @@ impl Disk {
         Knife(process)
     }
 
+    /// Removes a folder for good: without the sync, the next cut would bring it back, and its blocks would stay taken till then.
+    pub(crate) fn remove(&self, folder: &Path) {
+        std::fs::remove_dir_all(folder).unwrap();
+        run("sync", &["-f", text(&self.root)]);
+    }
+
     /// Starts again after a cut, when no process has anything open there.
     pub(crate) fn start(&self) {
         run("umount", &[text(&self.root)]);

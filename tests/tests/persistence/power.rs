@@ -112,7 +112,7 @@ fn a_store_whose_making_was_cut_off_opens_200_times_of_200() {
         let mut promised = cut(&disk, knife, &mut child, chance.time(time));
         early += aim(&child, &mut time);
         works(&path, &mut promised, &format!("cut {number}"));
-        std::fs::remove_dir_all(&path).unwrap();
+        disk.remove(&path);
     }
     println!("{test}: 200 of 200 open; {early} were cut off before they were open");
     assert!(early > 50, "the cuts come too late: {early} of 200 before the store was open");

@@ -25,6 +25,7 @@ mod reader;
 mod recovery;
 mod remembered;
 mod repair;
+mod replay;
 mod segment;
 #[cfg(test)]
 mod torn;

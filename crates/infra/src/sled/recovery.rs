@@ -7,23 +7,22 @@
 use std::{
     collections::HashSet,
     fmt, fs,
-    io::Write as _,
     os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{PoisonError, atomic::Ordering},
 };
 
-use bytes::Bytes;
-use sessions_domain::{Kind, SessionId, chain};
-use sessions_ports::{Digest, StoreError};
+use sessions_domain::{SessionId, chain};
+use sessions_ports::StoreError;
 
 use super::{
     core::Core,
     folder::{self, Folder, failed},
-    frame::{self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, KEY, MARK, REPAIR, Scan, WORDS},
-    index::{Contents, Index, Loaded, parse_claim},
+    frame::{self, Found, MARK, Scan},
+    index::{Contents, Index, Loaded},
     ledger::{Ledger, LogState, Place},
     locator::Locator,
+    replay::Replay,
     segment::{self, Head, SEGMENT_HEADER, Segment},
 };
 
@@ -289,17 +288,9 @@ pub(crate) fn move_index(folder: &Folder) -> Option<()> {
 /// While the store runs: learns from the log what only the index knows, and throws that away. Only the thread that keeps the index does
 /// this: nothing goes into it meanwhile. The locks are held only to exchange the one for the other.
 pub(crate) fn set_index_aside(core: &Core) {
-    if core.index.read().unwrap_or_else(PoisonError::into_inner).is_none() {
-        return;
-    }
-    let learnt = segment::numbers(&core.folder.log()).and_then(|numbers| {
-        let mut replay = Replay::new(&core.folder, numbers)?;
-        replay.is_live = true;
-        let mut ledger = Ledger::default();
-        replay.run(0, &mut ledger)?;
-        Ok(ledger)
-    });
-    let mut learnt = match learnt {
+    let position = core.index.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(Index::position);
+    let Some(position) = position else { return };
+    let mut learnt = match learn(&core.folder, position) {
         Ok(learnt) => learnt,
         Err(error) => {
             // A bad index tells more than none that nothing could replace.
@@ -311,21 +302,8 @@ pub(crate) fn set_index_aside(core: &Core) {
     let mut ledger = core.lock();
     core.generation.fetch_add(1, Ordering::AcqRel);
     for (session, log) in &mut ledger.sessions {
-        let Some(mut whole) = learnt.sessions.remove(session) else { continue };
-        let known = usize::try_from(log.flushed + 1 - log.row.first).unwrap_or(0);
-        whole.recent.truncate(known);
-        whole.recent.append(&mut log.recent);
-        log.recent = whole.recent;
-        let flushed = log.flushed;
-        whole.claims.retain(|(_, claim)| claim.version <= flushed);
-        log.claims.append(&mut whole.claims);
-        whole.new_blobs.retain(|(seq, _)| *seq <= flushed);
-        log.new_blobs.append(&mut whole.new_blobs);
-        log.new_key = whole.new_key.or(log.new_key);
-        log.flushed = log.row.first - 1;
-        log.runs = None;
-        log.indexed = None;
-        log.indexed_words = None;
+        let whole = learnt.sessions.remove(session);
+        without_index(log, whole.unwrap_or_else(|| LogState::new(log.row.first)));
     }
     ledger.recent_records = ledger.sessions.values().map(|log| log.recent.len()).sum();
     ledger.mark_all();
@@ -336,299 +314,38 @@ pub(crate) fn set_index_aside(core: &Core) {
     let _ = move_index(&core.folder);
 }
 
-struct File {
-    number: u32,
-    base: u64,
-    length: u64,
-    /// A repair says in it that what followed is lost.
-    is_marked: bool,
+/// Reads the log of a store that runs. `position`: how far the index knows it, at least.
+fn learn(folder: &Folder, position: u64) -> Result<Ledger, StoreError> {
+    let mut replay = Replay::new(folder, segment::numbers(&folder.log())?)?;
+    if replay.end_of_files() < position {
+        let gone = std::io::Error::new(std::io::ErrorKind::NotFound, "a part of the log is gone");
+        return Err(failed("reading the log", gone));
+    }
+    replay.is_live = true;
+    let mut ledger = Ledger::default();
+    replay.run(0, &mut ledger)?;
+    Ok(ledger)
 }
 
-/// Whether a segment is one that a repair put in the place of a missing one: it holds one frame that says so, and nothing else.
-fn ends_with_loss(file: &fs::File, length: u64) -> bool {
-    let mut frame = [0; frame::HEADER];
-    length == u64::from(SEGMENT_HEADER) + frame.len() as u64
-        && file.read_exact_at(&mut frame, u64::from(SEGMENT_HEADER)).is_ok()
-        && frame::read(&frame).is_ok_and(|frame| frame.header.kind == FILLER && frame.header.flags & REPAIR != 0)
-}
-
-/// Reads the log into a ledger.
-struct Replay<'a> {
-    folder: &'a Folder,
-    files: Vec<File>,
-    records: u64,
-    damaged: u64,
-    /// Segments or ends of segments are missing.
-    is_shortened: bool,
-    synced: u64,
-    marked: u64,
-    torn: Option<TornTail>,
-    /// Records that damaged headers speak of.
-    hints: Vec<(SessionId, u64)>,
-    /// End of the frames of the last segment.
-    end: u32,
-    /// A running store reads its own log: nothing is set aside, and the end may be half written.
-    is_live: bool,
-}
-
-impl<'a> Replay<'a> {
-    fn new(folder: &'a Folder, numbers: Vec<u32>) -> Result<Self, StoreError> {
-        let mut files: Vec<File> = Vec::new();
-        let mut damaged = 0;
-        for number in numbers {
-            let path = segment::path_of(&folder.log(), number);
-            let file = fs::File::open(path).map_err(|error| failed("opening a segment of the log", error))?;
-            let length = file.metadata().map_err(|error| failed("reading the log", error))?.len();
-            let mut head = [0; SEGMENT_HEADER as usize];
-            let read = file.read_exact_at(&mut head, 0).is_ok();
-            if let (true, Head::Newer(format)) = (read, segment::head_of(&head, number)) {
-                return Err(segment::newer(format));
-            }
-            // A damaged header costs nothing: the segment begins where the one before it ends.
-            let (last, before) = files.last().map_or((0, 0), |file: &File| (file.number, file.base + file.length));
-            let base = segment::base_of(&head, number, folder.id).filter(|_| read).unwrap_or(before);
-            // A repair puts segments in the place of missing ones, which say that what followed them is lost.
-            let is_marked = files.last().is_some_and(|file| file.is_marked);
-            damaged += u64::from(number > last + 1 || (base > before && !is_marked));
-            let is_marked = ends_with_loss(&file, length);
-            files.push(File { number, base, length, is_marked });
-        }
-        let (records, synced, marked, end, is_shortened) = (0, 0, 0, SEGMENT_HEADER, damaged > 0);
-        let (torn, hints) = (None, Vec::new());
-        Ok(Self { folder, files, records, damaged, is_shortened, synced, marked, torn, hints, end, is_live: false })
-    }
-
-    fn end_of_files(&self) -> u64 {
-        self.files.last().map_or(0, |file| file.base + file.length)
-    }
-
-    fn end(&self) -> Result<(Segment, u32, u64), StoreError> {
-        let last = self.files.last().ok_or(StoreError::Closed)?;
-        Ok((Segment::open(&self.folder.log(), last.number, last.base)?, self.end, self.marked))
-    }
-
-    fn run(&mut self, from: u64, ledger: &mut Ledger) -> Result<(), StoreError> {
-        let count = self.files.len();
-        for at in 0..count {
-            let Some(file) = self.files.get(at) else { break };
-            let is_last = at + 1 == count;
-            let next_base = self.files.get(at + 1).map_or(u64::MAX, |next| next.base);
-            if next_base <= from && !is_last {
-                continue;
-            }
-            let (number, base) = (file.number, file.base);
-            let path = segment::path_of(&self.folder.log(), number);
-            let bytes = fs::read(path).map_err(|error| failed("reading the log", error))?;
-            let start = from.saturating_sub(base).max(u64::from(SEGMENT_HEADER));
-            let start = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
-            self.segment(&bytes, start, number, base, is_last, ledger)?;
-        }
-        self.hint(ledger);
-        Ok(())
-    }
-
-    fn segment(
-        &mut self,
-        bytes: &[u8],
-        start: usize,
-        number: u32,
-        base: u64,
-        is_last: bool,
-        ledger: &mut Ledger,
-    ) -> Result<(), StoreError> {
-        let mut scan = Scan::new(bytes, start);
-        let found: Vec<Found<'_>> = scan.by_ref().collect();
-        if let Some(format) = Found::newer(&found) {
-            return Err(segment::newer(u32::from(format)));
-        }
-        let synced = found.iter().filter_map(|found| match found {
-            Found::Frame(_, frame) => frame.trailer.map(|trailer| trailer.synced),
-            Found::Damage(..) | Found::Newer(_) => None,
-        });
-        self.synced = synced.max().unwrap_or(0).max(self.synced);
-        self.end = u32::try_from(scan.position()).unwrap_or(u32::MAX);
-        let mut append: Vec<(usize, Frame<'_>)> = Vec::new();
-        for found in found {
-            match found {
-                Found::Newer(_) => {}
-                Found::Damage(from, _) if is_last && base + from as u64 >= self.synced => {
-                    let from = append.first().map_or(from, |(at, _)| *at);
-                    return self.tear(bytes, from, number);
-                }
-                Found::Damage(from, _) => {
-                    self.damaged += 1;
-                    // Whole frames of a broken append were acknowledged: they stay.
-                    append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
-                    let header = bytes.get(from..).and_then(frame::header);
-                    self.hints.extend(header.map(|header| (header.session, header.seq)));
-                }
-                Found::Frame(at, frame) if frame.header.kind == MARK || frame.header.kind == FILLER => {
-                    if frame.header.kind == MARK {
-                        self.marked = base + (at + frame.length) as u64;
-                    }
-                }
-                Found::Frame(at, frame) => {
-                    let ends = frame.is_last();
-                    append.push((at, frame));
-                    if ends {
-                        append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
-                    }
-                }
-            }
-        }
-        match append.first().map(|(at, _)| *at) {
-            Some(from) if is_last && base + from as u64 >= self.synced => self.tear(bytes, from, number),
-            _ => {
-                append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
-                Ok(())
-            }
-        }
-    }
-
-    /// Sets an unfinished write at the end aside: copies it away and lays zeros over it.
-    fn tear(&mut self, bytes: &[u8], from: usize, number: u32) -> Result<(), StoreError> {
-        self.end = u32::try_from(from).unwrap_or(u32::MAX);
-        if self.is_live {
-            return Ok(());
-        }
-        let rest = bytes.get(from..).unwrap_or_default();
-        let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-        let torn = rest.get(..written).unwrap_or_default();
-        let aside = self.folder.aside(&format!("torn-{number:08}-{from}"));
-        // The copy is on the disk, with its name, before anything is laid over what it is a copy of.
-        let keep = || {
-            let mut file = folder::private().write(true).create_new(true).open(&aside)?;
-            file.write_all(torn)?;
-            file.sync_all()
-        };
-        let kept = keep().is_ok() && folder::sync_dir(&self.folder.quarantine()).is_ok();
-        let kept_at = kept.then_some(aside);
-        let segment = Segment::open(&self.folder.log(), number, 0)?;
-        let (from32, to) = (self.end, u32::try_from(from + written).unwrap_or(u32::MAX));
-        segment::fill(&segment.file, from32, to)
-            .and_then(|()| segment.file.sync_all())
-            .map_err(|error| failed("setting an unfinished write aside", error))?;
-        self.torn = Some(TornTail { segment: number, offset: from as u64, bytes: written as u64, kept_at });
-        Ok(())
-    }
-
-    /// The header of a damaged frame may still tell which record it was. That only ever marks the end of a log as damaged, and only
-    /// once the whole log is read: a header may be damaged too, and must not stand in for a whole record.
-    fn hint(&mut self, ledger: &mut Ledger) {
-        for (session, seq) in std::mem::take(&mut self.hints) {
-            let Some(log) = ledger.sessions.get_mut(&session).filter(|log| log.row.version + 1 == seq) else {
-                continue;
-            };
-            log.recent.push_back(Place::Disk(Locator::LOST));
-            ledger.recent_records += 1;
-            advance(log, seq);
-            ledger.mark(session);
-        }
-    }
-
-    /// A record takes the place of one before it in the log that was lost.
-    fn stand_in(ledger: &mut Ledger, frame: &Frame<'_>, locator: Locator) {
-        let header = frame.header;
-        ledger.mark(header.session);
-        let Some(log) = ledger.sessions.get_mut(&header.session) else { return };
-        if let Some(place) = log.recent_mut(header.seq) {
-            *place = Place::Disk(locator);
-        }
-        if header.seq == log.row.version {
-            log.row.commit = header.commit;
-        }
-        for (tag, field) in frame.fields() {
-            match tag {
-                // What stands for an older record does not know of newer words.
-                WORDS if log.words.is_none() || header.seq == log.row.version => {
-                    log.words = Some(Bytes::copy_from_slice(field));
-                    log.synced_words.clone_from(&log.words);
-                }
-                KEY => {
-                    let digest: Option<Digest> = field.try_into().ok();
-                    log.new_key = digest.or(log.new_key);
-                    ledger.keys.extend(digest.map(|digest| (digest, header.session)));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn record(&mut self, ledger: &mut Ledger, segment: u32, at: usize, frame: &Frame<'_>) {
-        let header = frame.header;
-        let locator = Locator {
-            segment,
-            offset: u32::try_from(at).unwrap_or(u32::MAX),
-            length: u32::try_from(frame.length).unwrap_or(u32::MAX),
-            kind: header.kind,
-            label: header.label,
-        };
-        // A log whose beginning is damaged is taken to begin at 1, so that reading it says what is missing.
-        let first = if header.flags & FIRST != 0 { header.seq } else { 1 };
-        let log = ledger.sessions.entry(header.session).or_insert_with(|| LogState::new(first));
-        if header.seq <= log.row.version {
-            // The index holds it already, or it stands for one that was lost.
-            if header.flags & REPAIR != 0 {
-                Self::stand_in(ledger, frame, locator);
-            }
-            return;
-        }
-        self.records += 1;
-        ledger.mark(header.session);
-        let Some(log) = ledger.sessions.get_mut(&header.session) else { return };
-        while log.row.version + 1 < header.seq {
-            let lost = log.row.version + 1;
-            log.recent.push_back(Place::Disk(Locator::LOST));
-            ledger.recent_records += 1;
-            advance(log, lost);
-        }
-        log.recent.push_back(Place::Disk(locator));
-        ledger.recent_records += 1;
-        log.row.commit = header.commit;
-        advance(log, header.seq);
-        if header.flags & BLOB != 0
-            && let Some(hash) = frame.body.first_chunk::<32>()
-        {
-            log.new_blobs.push((header.seq, *hash));
-        }
-        // What a repair wrote does not know how the session stood, but where nothing of it was left.
-        let knows = header.flags & REPAIR == 0 || header.kind == Kind::CREATED;
-        if let Some(trailer) =
-            frame.trailer.filter(|trailer| knows && (trailer.updated != 0 || header.flags & REPAIR == 0))
-        {
-            log.row.updated = trailer.updated;
-            log.row.messages = u64::from(trailer.messages);
-            if log.row.created == 0 {
-                log.row.created = trailer.updated;
-            }
-        }
-        for (tag, field) in frame.fields() {
-            match tag {
-                WORDS => {
-                    log.words = Some(Bytes::copy_from_slice(field));
-                    log.synced_words.clone_from(&log.words);
-                }
-                KEY => {
-                    let digest: Option<Digest> = field.try_into().ok();
-                    log.new_key = digest;
-                    ledger.keys.extend(digest.map(|digest| (digest, header.session)));
-                }
-                CLAIM => {
-                    let claim =
-                        field.split_first_chunk::<32>().and_then(|(key, rest)| Some((*key, parse_claim(rest)?)));
-                    log.claims.extend(claim);
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-fn advance(log: &mut LogState, version: u64) {
-    log.row.version = version;
-    log.queued = version;
-    log.written = version;
-    log.synced = version;
+/// A session takes from the whole log what it had left to the index. What is damaged there keeps its place, so that no record takes
+/// another's.
+fn without_index(log: &mut LogState, mut whole: LogState) {
+    let first = log.row.first;
+    let flushed = log.flushed;
+    let before = usize::try_from(first.saturating_sub(whole.row.first)).unwrap_or(0);
+    whole.recent.drain(..before.min(whole.recent.len()));
+    whole.recent.resize(usize::try_from(flushed + 1 - first).unwrap_or(0), Place::Disk(Locator::LOST));
+    whole.recent.append(&mut log.recent);
+    log.recent = whole.recent;
+    whole.claims.retain(|(_, claim)| claim.version <= flushed);
+    log.claims.append(&mut whole.claims);
+    whole.new_blobs.retain(|(seq, _)| *seq <= flushed);
+    log.new_blobs.append(&mut whole.new_blobs);
+    log.new_key = whole.new_key.or(log.new_key);
+    log.flushed = first - 1;
+    log.runs = None;
+    log.indexed = None;
+    log.indexed_words = None;
 }
 
 /// Sets large bodies aside that no record names: their append was never finished, as far as this log tells. They are not deleted, because

@@ -5,12 +5,14 @@
 use std::{fs, sync::atomic::Ordering, time::Duration};
 
 use sessions_domain::Kind;
-use sessions_ports::{Claim, Commit, Durability, SessionLog as _, StoreError, StoredClaim};
+use sessions_ports::{
+    Claim, Commit, Durability, KindFilter, Order, ReadRange, SessionLog as _, StoreError, StoredClaim,
+};
 use sessions_testkit::{Script, Started};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{SledOptions, SledStore, core::Core};
+use super::{SledOptions, SledStore, core::Core, frame};
 
 const KEY: [u8; 32] = [9; 32];
 const LABEL: u64 = 50;
@@ -85,6 +87,32 @@ async fn a_question_that_spans_the_loss_of_the_index_is_asked_again() {
         }
         assert_eq!(store.core().generation.load(Ordering::Acquire), 1, "it was lost between the two");
     }
+}
+
+#[tokio::test]
+async fn a_record_that_is_damaged_while_the_index_is_lost_keeps_its_place() {
+    let (folder, store, mut script) = scene().await;
+    let file = folder.path().join("store/log/00000001.seg");
+    let mut log = fs::read(&file).unwrap();
+    let damaged = log.windows(4).enumerate().filter(|(_, bytes)| *bytes == frame::MAGIC).nth(1).unwrap().0;
+    log[damaged..damaged + frame::HEADER].fill(0xee);
+    fs::write(&file, log).unwrap();
+    lose(store.core());
+    store.commit(Commit { durability: Durability::Disk, ..script.say("behind it") }).await.unwrap();
+    let range = |seq| ReadRange {
+        from: seq,
+        to: seq,
+        order: Order::OldestFirst,
+        kinds: KindFilter::All,
+        max_records: 1,
+        max_bytes: 1,
+    };
+    let session = script.session();
+    assert!(matches!(store.read(session, range(2)).await, Err(StoreError::Corrupt { seq: 2, .. })));
+    for seq in [1, 3] {
+        assert_eq!(store.read(session, range(seq)).await.unwrap().records, script.written()[seq as usize - 1..][..1]);
+    }
+    store.close().await.unwrap();
 }
 
 #[tokio::test]
