@@ -283,9 +283,9 @@ mod url;
 
 pub use manager::{Builder, NoStoreNamed, SessionManager};
 pub use sessions_app::{
-    Append, AppendOutcome, At, BranchInfo, Entry, ErrorKind, Export, Forked, Format, ImportError, ImportOptions,
-    ImportReport, InFlight, ListPage, Messages, MoveReceipt, NewSession, Opened, Ports, Query, Receipt, Session,
-    SessionError, Settings, SortBy, Subscription, Tally, Update,
+    Append, AppendOutcome, At, BranchInfo, Entry, EntryKind, ErrorKind, Export, Forked, Format, ImportError,
+    ImportOptions, ImportReport, InFlight, ListPage, Messages, MoveReceipt, NewSession, Opened, Ports, Query, Receipt,
+    Session, SessionError, Settings, SortBy, Subscription, Tally, Update,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{

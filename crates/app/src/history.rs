@@ -37,7 +37,7 @@ impl Messages {
     /// The store's.
     pub async fn next_page(&mut self) -> Result<Option<Vec<StoredMessage>>, SessionError> {
         while let Some(entries) = self.next_entries().await? {
-            let messages: Vec<StoredMessage> = entries.into_iter().filter_map(|entry| entry.message).collect();
+            let messages: Vec<StoredMessage> = entries.into_iter().filter_map(Entry::message).collect();
             if !messages.is_empty() {
                 return Ok(Some(messages));
             }
@@ -69,18 +69,43 @@ impl Messages {
 pub struct Entry {
     /// The record's number.
     pub seq: u64,
-    /// The event, for records that are no messages.
-    pub event: Event,
-    /// The message, for records that are.
-    pub message: Option<StoredMessage>,
-    /// True when the record cannot be read now, and nothing says yet that it is lost. Its event is [`Event::Lost`].
-    pub damaged: bool,
+    /// What stands there.
+    pub what: EntryKind,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly every entry is a message; a box would cost an allocation each")]
+pub enum EntryKind {
+    /// A message.
+    Message(StoredMessage),
+    /// Another event.
+    Event(Event),
+    /// A record that was lost, as a repair marked it.
+    Lost,
+    /// A record that cannot be read now, and nothing says yet that it is lost: a copy of the store may have it.
+    Damaged,
 }
 
 impl Entry {
     fn of(read: Read, visible: bool) -> Self {
-        let (seq, event, damaged) = (read.record.seq, read.event.clone(), is_unreadable(&read.record));
-        Self { seq, event, message: read.message(visible), damaged }
+        let Read { record, event, stamp } = read;
+        let seq = record.seq;
+        let what = match event {
+            Event::Appended(appended) => EntryKind::Message(StoredMessage::of(seq, appended, stamp, visible)),
+            Event::Lost if is_unreadable(&record) => EntryKind::Damaged,
+            Event::Lost => EntryKind::Lost,
+            other => EntryKind::Event(other),
+        };
+        Self { seq, what }
+    }
+
+    /// The message, where the entry is one.
+    pub fn message(self) -> Option<StoredMessage> {
+        match self.what {
+            EntryKind::Message(message) => Some(message),
+            _ => None,
+        }
     }
 }
 
@@ -144,7 +169,7 @@ impl Session {
     /// As [`Session::fork`].
     pub async fn last_at(&self, at: At, count: usize) -> Result<Vec<StoredMessage>, SessionError> {
         let entries = self.last_entries_at(at, count).await?;
-        Ok(entries.into_iter().filter_map(|entry| entry.message).collect())
+        Ok(entries.into_iter().filter_map(Entry::message).collect())
     }
 
     /// The same, with the places between them at which messages are lost or cannot be read.
@@ -159,7 +184,7 @@ impl Session {
         while messages < count {
             let Some(page) = walk.next_page(Bounds::records((count - messages).min(PAGE))).await? else { break };
             entries.extend(page.into_iter().map(|read| Entry::of(read, true)));
-            messages = entries.iter().filter(|entry| entry.message.is_some()).count();
+            messages = entries.iter().filter(|entry| matches!(entry.what, EntryKind::Message(_))).count();
         }
         entries.reverse();
         Ok(entries)

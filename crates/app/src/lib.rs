@@ -23,7 +23,7 @@ pub mod transfer;
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
 pub use directory::{ListPage, Query, SortBy};
 pub use error::{ErrorKind, SessionError};
-pub use history::{Entry, Messages, Tally};
+pub use history::{Entry, EntryKind, Messages, Tally};
 pub use manager::{NewSession, Opened, Ports, SessionManager, Settings};
 pub use moves::{BranchInfo, Forked, MoveReceipt};
 pub use session::{At, Session};

@@ -90,16 +90,7 @@ impl Read {
 
     pub(crate) fn message(self, visible: bool) -> Option<StoredMessage> {
         let Event::Appended(appended) = self.event else { return None };
-        Some(StoredMessage {
-            seq: self.record.seq,
-            id: appended.id,
-            at: self.stamp.at,
-            actor: self.stamp.actor,
-            depth: appended.depth,
-            late: appended.late,
-            visible,
-            message: appended.message,
-        })
+        Some(StoredMessage::of(self.record.seq, appended, self.stamp, visible))
     }
 }
 

@@ -28,16 +28,7 @@ impl Update {
     /// The message, when one was appended.
     pub fn message(&self) -> Option<StoredMessage> {
         let Event::Appended(appended) = &self.event else { return None };
-        Some(StoredMessage {
-            seq: self.seq,
-            id: appended.id,
-            at: self.stamp.at,
-            actor: self.stamp.actor.clone(),
-            depth: appended.depth,
-            late: appended.late,
-            visible: true,
-            message: appended.message.clone(),
-        })
+        Some(StoredMessage::of(self.seq, appended.clone(), self.stamp.clone(), true))
     }
 }
 

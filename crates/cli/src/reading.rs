@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 use sessions_api::{
-    At, Entry, Event, Message, MessagePart, MessageRole, Session, SessionError, StoreError, StoredMessage, ToolContent,
+    At, Entry, EntryKind, Event, Message, MessagePart, MessageRole, Session, SessionError, StoreError, StoredMessage,
+    ToolContent,
 };
 
 use crate::{
@@ -58,23 +59,22 @@ struct LostShape {
 /// Messages, and where some are lost.
 fn print_entries(program: &Program, entries: &[Entry]) -> Result<(), Failure> {
     for entry in entries {
-        match &entry.message {
-            Some(message) => print(program, message)?,
-            None => print_loss(program, entry)?,
+        match &entry.what {
+            EntryKind::Message(message) => print(program, message)?,
+            EntryKind::Lost => print_loss(program, entry.seq, false)?,
+            EntryKind::Damaged => print_loss(program, entry.seq, true)?,
+            EntryKind::Event(_) => {}
         }
     }
     Ok(())
 }
 
-fn print_loss(program: &Program, entry: &Entry) -> Result<(), Failure> {
-    if entry.event != Event::Lost {
-        return Ok(());
-    }
+fn print_loss(program: &Program, seq: u64, damaged: bool) -> Result<(), Failure> {
     if program.out.is_json() {
-        return program.out.object(&LostShape { seq: entry.seq, lost: true, damaged: entry.damaged });
+        return program.out.object(&LostShape { seq, lost: true, damaged });
     }
-    let what = if entry.damaged { "1 message cannot be read here" } else { "1 message lost here" };
-    program.out.styled(&[(Style::Faint, &format!("{:>5} -- ", entry.seq)), (Style::Bad, what)])
+    let what = if damaged { "1 message cannot be read here" } else { "1 message lost here" };
+    program.out.styled(&[(Style::Faint, &format!("{seq:>5} -- ")), (Style::Bad, what)])
 }
 
 /// Every record. As JSON only the messages, since each line is one.
@@ -84,12 +84,11 @@ async fn show_all(program: &Program, session: &Session) -> Result<(), Failure> {
         let page = session.entries(from).await?;
         let Some(last) = page.last() else { return Ok(()) };
         from = last.seq + 1;
-        for entry in page {
-            match entry.message {
-                Some(message) => print(program, &message)?,
-                None if entry.event == Event::Lost => print_loss(program, &entry)?,
-                None if program.out.is_json() => {}
-                None => print_event(program, entry.seq, &entry.event)?,
+        for entry in &page {
+            match &entry.what {
+                EntryKind::Event(_) if program.out.is_json() => {}
+                EntryKind::Event(event) => print_event(program, entry.seq, event)?,
+                _ => print_entries(program, std::slice::from_ref(entry))?,
             }
         }
     }

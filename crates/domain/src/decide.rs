@@ -346,7 +346,16 @@ pub fn undo(view: &View, by: UndoBy, window: Window<'_>) -> Result<Walk<Event>, 
         let rest = window.elements.get(passed..).unwrap_or_default();
         let Some(next) = rest.first() else {
             if !window.complete {
-                return Ok(Walk::More);
+                let is_far = match by {
+                    UndoBy::Steps(wanted) => steps >= wanted,
+                    UndoBy::Turns(wanted) => turns >= wanted,
+                    UndoBy::To(_) => false,
+                };
+                let last = window.elements.last().filter(|_| is_far);
+                let moved = last.and_then(|last| before_branching(view, last));
+                return Ok(moved.map_or(Walk::More, |(to, depth)| {
+                    Walk::Done(Event::Moved(Moved { to, depth, cause: MoveCause::Undo, steps }))
+                }));
             }
             if matches!(by, UndoBy::To(seq) if seq != 0) {
                 return Err(RuleViolation::NotOnPath);
@@ -386,6 +395,12 @@ pub fn undo(view: &View, by: UndoBy, window: Window<'_>) -> Result<Walk<Event>, 
     };
     debug_assert!(view.tree().is_on_path(to, view.head()), "undo stays on the path");
     Ok(Walk::Done(Event::Moved(Moved { to, depth, cause: MoveCause::Undo, steps })))
+}
+
+/// The place before a message that began a run, and the depth there: the tree knows it without a longer window.
+fn before_branching(view: &View, message: &Element) -> Option<(u64, u64)> {
+    let run = view.tree().run_of(message.seq).filter(|run| run.first == message.seq)?;
+    matches!(message.what, ElementKind::Message { .. }).then_some((run.parent, message.depth.saturating_sub(1)))
 }
 
 /// The depth at an element of a window that goes back; a lost record has that of the element before it, as far as it is known.
@@ -586,6 +601,31 @@ mod tests {
         session.say(Message::tool_result("b", "2")).unwrap();
         session.say(Message::assistant("done")).unwrap();
         session
+    }
+
+    #[test]
+    fn a_message_that_began_a_branch_is_undone_by_a_look_at_itself() {
+        let mut session = Session::new();
+        let call = MessagePart::tool_call("c", "read", "{}").unwrap();
+        session.say(Message::user("a")).unwrap();
+        session.say(Message::assistant("b").with(call)).unwrap();
+        session.say(Message::tool_result("c", "d")).unwrap();
+        session.undo(UndoBy::Steps(1)).unwrap();
+        session.say(Message::user("another way")).unwrap();
+        let path = session.back(session.view.head());
+        for by in [UndoBy::Steps(1), UndoBy::Turns(1)] {
+            let whole = undo(&session.view, by, Window { elements: &path, complete: true }).unwrap();
+            let one = undo(&session.view, by, Window { elements: &path[..1], complete: false }).unwrap();
+            assert_eq!(one, whole);
+            assert!(matches!(one, Walk::Done(Event::Moved(Moved { to: 2, depth: 1, steps: 1, .. }))));
+        }
+        // What one look does not tell is asked for.
+        for by in [UndoBy::Steps(2), UndoBy::Turns(2), UndoBy::To(2)] {
+            let one = undo(&session.view, by, Window { elements: &path[..1], complete: false }).unwrap();
+            assert_eq!(one, Walk::More);
+        }
+        let nothing = undo(&session.view, UndoBy::Steps(1), Window { elements: &[], complete: false }).unwrap();
+        assert_eq!(nothing, Walk::More);
     }
 
     #[test]

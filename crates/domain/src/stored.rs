@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     actor::Actor,
+    event::{Appended, Stamp},
     identity::MessageId,
     message::{Message, MessageMetadata, MessagePart, MessageRole},
     moment::Moment,
@@ -37,6 +38,12 @@ pub struct StoredMessage {
 }
 
 impl StoredMessage {
+    /// The message of a record.
+    pub fn of(seq: u64, appended: Appended, stamp: Stamp, visible: bool) -> Self {
+        let Appended { id, depth, late, message, .. } = appended;
+        Self { seq, id, at: stamp.at, actor: stamp.actor, depth, late, visible, message }
+    }
+
     /// When it was said: when it was made, where that is known and not when it was appended (an imported message), or else when it was
     /// appended.
     pub fn said_at(&self) -> Moment {

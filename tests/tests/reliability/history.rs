@@ -7,7 +7,7 @@ use std::{
 };
 
 use sessions_app::{Append, At, Query, Session, SessionError, SessionManager};
-use sessions_domain::{Described, Event, Message, MessageId, MessagePart, RuleViolation, SessionId};
+use sessions_domain::{Described, Message, MessageId, MessagePart, RuleViolation, SessionId};
 use sessions_infra::MemoryStore;
 use sessions_ports::{Durability, SessionLog};
 use sessions_testkit::model::{By, Model, Refusal};
@@ -152,7 +152,7 @@ impl Pair {
     /// The id of a place, when it is a message.
     async fn id_of(&self, seq: u64) -> Option<MessageId> {
         let entry = self.session.entries(seq).await.unwrap().into_iter().next()?;
-        if let Event::Appended(appended) = entry.event { Some(appended.id) } else { None }
+        entry.message().map(|message| message.id)
     }
 
     async fn move_head(&mut self, dice: &mut Dice) {
