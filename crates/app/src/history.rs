@@ -36,8 +36,8 @@ impl Messages {
     /// # Errors
     /// The store's.
     pub async fn next_page(&mut self) -> Result<Option<Vec<StoredMessage>>, SessionError> {
-        while let Some(entries) = self.next_entries().await? {
-            let messages: Vec<StoredMessage> = entries.into_iter().filter_map(Entry::message).collect();
+        while let Some(reads) = self.next_reads().await? {
+            let messages: Vec<StoredMessage> = reads.into_iter().filter_map(|read| read.message(true)).collect();
             if !messages.is_empty() {
                 return Ok(Some(messages));
             }
@@ -50,14 +50,19 @@ impl Messages {
     /// # Errors
     /// The store's.
     pub async fn next_entries(&mut self) -> Result<Option<Vec<Entry>>, SessionError> {
+        let reads = self.next_reads().await?;
+        Ok(reads.map(|reads| reads.into_iter().map(|read| Entry::of(read, true)).collect()))
+    }
+
+    /// The next elements, at least one.
+    async fn next_reads(&mut self) -> Result<Option<Vec<Read>>, SessionError> {
         while let Some(stretch) = self.stretches.pop() {
             let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
             let bounds = Bounds::records(PAGE);
             let (reads, rest) = self.session.manager().read_stretch(&self.view, stretch, order, kinds, bounds).await?;
             self.stretches.extend(rest);
-            let entries: Vec<Entry> = reads.into_iter().map(|read| Entry::of(read, true)).collect();
-            if !entries.is_empty() {
-                return Ok(Some(entries));
+            if !reads.is_empty() {
+                return Ok(Some(reads));
             }
         }
         Ok(None)
@@ -168,8 +173,8 @@ impl Session {
     /// # Errors
     /// As [`Session::fork`].
     pub async fn last_at(&self, at: At, count: usize) -> Result<Vec<StoredMessage>, SessionError> {
-        let entries = self.last_entries_at(at, count).await?;
-        Ok(entries.into_iter().filter_map(Entry::message).collect())
+        let reads = self.last_reads(at, count).await?;
+        Ok(reads.into_iter().rev().filter_map(|read| read.message(true)).collect())
     }
 
     /// The same, with the places between them at which messages are lost or cannot be read.
@@ -177,17 +182,26 @@ impl Session {
     /// # Errors
     /// As [`Session::fork`].
     pub async fn last_entries_at(&self, at: At, count: usize) -> Result<Vec<Entry>, SessionError> {
+        let reads = self.last_reads(at, count).await?;
+        Ok(reads.into_iter().rev().map(|read| Entry::of(read, true)).collect())
+    }
+
+    /// The newest elements, newest first, so many messages among them.
+    async fn last_reads(&self, at: At, count: usize) -> Result<Vec<Read>, SessionError> {
         let view = self.fresh_view().await?;
         let head = self.place_at(&view, at).await?.head;
         let mut walk = BackWalk::visible(self.manager(), view, head);
-        let (mut entries, mut messages): (Vec<Entry>, usize) = (Vec::with_capacity(count.min(PAGE)), 0);
+        let (mut reads, mut messages): (Vec<Read>, usize) = (Vec::new(), 0);
         while messages < count {
             let Some(page) = walk.next_page(Bounds::records((count - messages).min(PAGE))).await? else { break };
-            entries.extend(page.into_iter().map(|read| Entry::of(read, true)));
-            messages = entries.iter().filter(|entry| matches!(entry.what, EntryKind::Message(_))).count();
+            messages += page.iter().filter(|read| matches!(read.event, Event::Appended(_))).count();
+            if reads.is_empty() {
+                reads = page;
+            } else {
+                reads.extend(page);
+            }
         }
-        entries.reverse();
-        Ok(entries)
+        Ok(reads)
     }
 
     /// All visible messages, oldest first, page by page.

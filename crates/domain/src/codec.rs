@@ -158,7 +158,7 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
     }
     match kind {
         Kind::APPENDED => {
-            let body: MessageBody = serde_json::from_slice(body).map_err(failed)?;
+            let body: MessageBody = from_json(body).map_err(failed)?;
             let parts = match (body.text, body.parts) {
                 (Some(text), None) => vec![MessagePart::Text(text)],
                 (_, parts) => parts.unwrap_or_default(),
@@ -191,11 +191,16 @@ pub fn decode_outline(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecEr
     if kind != Kind::APPENDED {
         return decode(kind, body);
     }
-    let body: MessageOutline = serde_json::from_slice(body).map_err(|source| CodecError { kind, source })?;
+    let body: MessageOutline = from_json(body).map_err(|source| CodecError { kind, source })?;
     let message = Message { role: body.role, parts: body.parts, metadata: MessageMetadata::default() };
     let at = moment_of(body.at, body.id);
     let event = Event::Appended(Appended { id: body.id, parent: body.p, depth: body.n, late: body.late, message });
     Ok((event, Stamp { at, actor: body.by }))
+}
+
+/// The value of a body. Bytes are checked once to be text, and not again for each string.
+fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
+    std::str::from_utf8(body).map_err(serde::de::Error::custom).and_then(serde_json::from_str)
 }
 
 /// When a message was appended: what its body says, or else the moment in its id.
