@@ -169,12 +169,11 @@ impl Session {
     /// [`sessions_domain::RuleViolation::NoSuchBranch`], and as [`Self::undo`].
     pub async fn checkout(&self, branch: u64) -> Result<MoveReceipt, SessionError> {
         let view = self.quiet_view().await?;
-        let tip = view.tree().branch(branch).map(|known| known.tip);
-        let tip = match tip {
-            Some(tip) => self.manager().read_one(&view, tip).await?.and_then(|read| read.element()),
-            None => None,
+        let depth = match view.tree().branch(branch) {
+            Some(branch) => self.depth_at(&view, branch.tip).await?,
+            None => 0,
         };
-        match decide::checkout(&view, branch, tip.as_ref())? {
+        match decide::checkout(&view, branch, depth)? {
             Some(event) => self.make_move(&view, event).await,
             None => Ok(MoveReceipt {
                 version: view.version(),

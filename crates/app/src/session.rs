@@ -8,7 +8,7 @@ use sessions_domain::{
     CommitHash, Event, MessageId, Place, SessionId, SessionSummary, View,
     branches::Stretch,
     context::{Budget, Context, Gather},
-    decide::Element,
+    decide::{Element, ElementKind},
 };
 use sessions_ports::{Durability, KindFilter, Order};
 
@@ -196,12 +196,25 @@ impl Session {
             for read in reads {
                 let commit = *commit.get_or_insert(read.record.commit);
                 if let Some((head, depth)) = stands_at(&read) {
+                    let depth = if read.event == Event::Lost { self.depth_at(view, head).await? } else { depth };
                     return Ok(HeadAt { at: version, commit, head, depth });
                 }
             }
             rest = more;
         }
         Err(SessionError::UnknownVersion { version, first: 1, last })
+    }
+
+    /// Messages visible at an element. A lost record does not say it, and has as many as the element before it.
+    pub(crate) async fn depth_at(&self, view: &View, element: u64) -> Result<u64, SessionError> {
+        let mut walk = BackWalk::whole(&self.manager, std::sync::Arc::new(view.clone()), element);
+        while let Some(page) = walk.next_page(Bounds::records(64)).await? {
+            let known = page.iter().filter_map(Read::element).find(|element| element.what != ElementKind::Lost);
+            if let Some(known) = known {
+                return Ok(known.depth);
+            }
+        }
+        Ok(0)
     }
 }
 

@@ -243,21 +243,34 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
 }
 
 /// Writes beside the file and puts it in its place when all of it is on disk, so that there is never half a file. Only its owner reads it.
+/// What is no plain file (a device, a pipe) is written to as it is, and a link is followed.
 async fn write(
     mut export: sessions_api::Export,
     path: &Path,
     progress: &Progress,
 ) -> Result<(u64, Vec<LostRecord>), Failure> {
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = target.as_path();
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let mut file = File::options().write(true).open(path)?;
+        let bytes = copy(&mut export, &mut file, progress).await?;
+        return Ok((bytes, export.lost().to_vec()));
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".sessions-export-").tempfile_in(folder)?;
+    let bytes = copy(&mut export, file.as_file_mut(), progress).await?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| Failure::from(error.error).about(path))?;
+    File::open(folder)?.sync_all()?;
+    Ok((bytes, export.lost().to_vec()))
+}
+
+async fn copy(export: &mut sessions_api::Export, file: &mut File, progress: &Progress) -> Result<u64, Failure> {
     let mut bytes = 0;
     while let Some(chunk) = export.next_chunk().await? {
         file.write_all(&chunk)?;
         bytes += chunk.len() as u64;
         progress.advance(chunk.len() as u64);
     }
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| Failure::from(error.error).about(path))?;
-    File::open(folder)?.sync_all()?;
-    Ok((bytes, export.lost().to_vec()))
+    Ok(bytes)
 }

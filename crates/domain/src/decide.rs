@@ -390,7 +390,10 @@ pub fn undo(view: &View, by: UndoBy, window: Window<'_>) -> Result<Walk<Event>, 
         return Err(RuleViolation::NothingToUndo);
     }
     let (to, depth) = match window.elements.get(passed) {
-        Some(element) => (element.seq, depth_of(window.elements, passed)),
+        Some(element) => match depth_of(window, passed) {
+            Walk::Done(depth) => (element.seq, depth),
+            Walk::More => return Ok(Walk::More),
+        },
         None => (0, 0),
     };
     debug_assert!(view.tree().is_on_path(to, view.head()), "undo stays on the path");
@@ -403,10 +406,14 @@ fn before_branching(view: &View, message: &Element) -> Option<(u64, u64)> {
     matches!(message.what, ElementKind::Message { .. }).then_some((run.parent, message.depth.saturating_sub(1)))
 }
 
-/// The depth at an element of a window that goes back; a lost record has that of the element before it, as far as it is known.
-fn depth_of(elements: &[Element], at: usize) -> u64 {
-    let known = elements.get(at..).unwrap_or_default().iter().find(|element| element.what != ElementKind::Lost);
-    known.map_or(0, |element| element.depth)
+/// The depth at an element of a window that goes back; a lost record has that of the element before it.
+fn depth_of(window: Window<'_>, at: usize) -> Walk<u64> {
+    let from = window.elements.get(at..).unwrap_or_default();
+    match from.iter().find(|element| element.what != ElementKind::Lost) {
+        Some(known) => Walk::Done(known.depth),
+        None if window.complete => Walk::Done(0),
+        None => Walk::More,
+    }
 }
 
 /// Moves the head back towards where undo came from. `window`: the path from behind the head to the redo tip, oldest first.
@@ -450,16 +457,15 @@ pub fn redo(view: &View, steps: u64, window: Window<'_>) -> Result<Walk<Event>, 
     Ok(Walk::Done(Event::Moved(Moved { to: last.seq, depth, cause: MoveCause::Redo, steps: taken })))
 }
 
-/// Moves the head to the end of a branch. `tip`: the element there. `None` when the head stands there already.
+/// Moves the head to the end of a branch, where `depth` messages are visible. `None` when the head stands there already.
 ///
 /// # Errors
 /// [`RuleViolation::NoSuchBranch`].
-pub fn checkout(view: &View, branch: u64, tip: Option<&Element>) -> Result<Option<Event>, RuleViolation> {
+pub fn checkout(view: &View, branch: u64, depth: u64) -> Result<Option<Event>, RuleViolation> {
     let branch = view.tree().branch(branch).ok_or(RuleViolation::NoSuchBranch { branch })?;
     if view.head() == branch.tip {
         return Ok(None);
     }
-    let depth = tip.filter(|element| element.seq == branch.tip).map_or(0, |element| element.depth);
     Ok(Some(Event::Moved(Moved { to: branch.tip, depth, cause: MoveCause::Checkout, steps: 1 })))
 }
 
@@ -601,6 +607,21 @@ mod tests {
         session.say(Message::tool_result("b", "2")).unwrap();
         session.say(Message::assistant("done")).unwrap();
         session
+    }
+
+    #[test]
+    fn an_undo_to_a_lost_record_looks_for_the_depth_behind_it() {
+        let mut session = Session::new();
+        session.say(Message::user("a")).unwrap();
+        session.apply(Event::Lost);
+        session.apply(Event::Lost);
+        session.say(Message::user("b")).unwrap();
+        let path = session.back(session.view.head());
+        let undo = |elements, complete| undo(&session.view, UndoBy::Steps(1), Window { elements, complete }).unwrap();
+        assert_eq!(undo(&path[..2], false), Walk::More);
+        assert_eq!(undo(&path[..3], false), Walk::More);
+        let moved = Moved { to: 4, depth: 1, cause: MoveCause::Undo, steps: 1 };
+        assert_eq!(undo(&path, false), Walk::Done(Event::Moved(moved)));
     }
 
     #[test]

@@ -275,8 +275,8 @@ impl Real {
 
     fn checkout(&mut self, branch: u64) -> Result<bool, RuleViolation> {
         let tip = self.view.tree().branches().iter().find(|known| known.id == branch).map(|known| known.tip);
-        let tip = self.elements.iter().map(|(_, element)| element).find(|element| Some(element.seq) == tip).cloned();
-        let event = decide::checkout(&self.view, branch, tip.as_ref())?;
+        let tip = self.elements.iter().map(|(_, element)| element).find(|element| Some(element.seq) == tip);
+        let event = decide::checkout(&self.view, branch, tip.map_or(0, |tip| tip.depth))?;
         event.iter().for_each(|event| self.apply(event));
         Ok(event.is_some())
     }

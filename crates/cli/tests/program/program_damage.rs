@@ -271,7 +271,7 @@ fn a_missing_segment_is_damage_until_a_repair_and_healthy_after_it() {
 
 #[test]
 fn a_lost_format_file_is_made_anew_from_the_log() {
-    for how in ["missing", "empty", "damaged"] {
+    for how in ["missing", "empty", "damaged", "another id"] {
         let desk = Desk::new();
         desk.talk(&["one"]);
         let format = desk.store().join("FORMAT");
@@ -279,6 +279,12 @@ fn a_lost_format_file_is_made_anew_from_the_log() {
         match how {
             "missing" => fs::remove_file(&format).unwrap(),
             "empty" => fs::write(&format, "").unwrap(),
+            // With a wrong id keys and large bodies would be unknown, and appends would be taken for new ones.
+            "another id" => {
+                let at = ours.windows(3).position(|bytes| bytes == b"id ").unwrap() + 3;
+                let digit = if ours[at] == b'0' { b'1' } else { b'0' };
+                fs::write(&format, [&ours[..at], &[digit], &ours[at + 1..]].concat()).unwrap();
+            }
             _ => fs::write(&format, [&[ours[0] ^ 1], &ours[1..]].concat()).unwrap(),
         }
         let error = desk.run(&["show", "k", "--json"]).refused(5, "damaged");
@@ -290,6 +296,19 @@ fn a_lost_format_file_is_made_anew_from_the_log() {
         assert_eq!(desk.run(&["verify", "--json"]).code, 0);
         assert_eq!(desk.texts(&["show", "k"]), ["one"]);
     }
+}
+
+#[test]
+fn what_stands_before_the_end_of_a_cut_segment_is_read() {
+    let desk = Desk::new();
+    desk.talk(&["first words", "second words", "third words"]);
+    let segment = desk.store().join("log/00000001.seg");
+    let bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(11).position(|window| window == b"third words").unwrap();
+    fs::write(&segment, &bytes[..at]).unwrap();
+    let shown = desk.run(&["show", "k", "--json"]);
+    let told: Vec<bool> = shown.lines().iter().map(|line| line["lost"] == json!(true)).collect();
+    assert_eq!((shown.code, told), (5, vec![false, false, true]), "{shown:?}");
 }
 
 #[test]

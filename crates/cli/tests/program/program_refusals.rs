@@ -140,6 +140,10 @@ fn a_foreign_or_newer_format_is_left_alone() {
     let ran = desk.run(&["doctor", "--json"]);
     assert_eq!(ran.code, 1, "{ran:?}");
     assert_eq!(contents(&desk.store()), before);
+    fs::write(&format, "another-program 7\n").unwrap();
+    for command in ["list", "verify", "repair"] {
+        desk.run(&[command, "--json"]).refused(1, "foreign_format");
+    }
     fs::write(&format, ours).unwrap();
     assert_eq!(desk.texts(&["show", "k"]), ["one"]);
 

@@ -128,6 +128,30 @@ fn an_export_into_a_file_is_its_owners_alone() {
     assert_eq!(left.count(), 0);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_export_follows_a_link_and_replaces_no_device_and_no_pipe() {
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let whole = desk.run(&["export", "k", "--format", "jsonl"]).stdout;
+    let text = |name: &str| desk.path(name).display().to_string();
+    fs::write(desk.path("target.jsonl"), "old").unwrap();
+    symlink(desk.path("target.jsonl"), desk.path("link.jsonl")).unwrap();
+    desk.run(&["export", "k", "--format", "jsonl", "-o", &text("link.jsonl")]);
+    assert!(fs::symlink_metadata(desk.path("link.jsonl")).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(desk.path("target.jsonl")).unwrap(), whole);
+
+    assert!(std::process::Command::new("mkfifo").arg(desk.path("pipe")).status().unwrap().success());
+    let pipe = desk.path("pipe");
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).unwrap());
+    let ran = desk.run(&["export", "k", "--format", "jsonl", "-o", &text("pipe")]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(reader.join().unwrap(), whole);
+    assert!(fs::symlink_metadata(desk.path("pipe")).unwrap().file_type().is_fifo());
+}
+
 #[test]
 fn files_that_cannot_be_imported_say_why_and_leave_nothing() {
     let desk = Desk::new();

@@ -276,10 +276,17 @@ fn read_format(root: &Path) -> Result<Format, StoreError> {
     }
     let id = lines.next().and_then(|line| line.strip_prefix("id ")).and_then(chain::from_hex);
     let id: Option<[u8; 16]> = id.and_then(|bytes| bytes.try_into().ok());
+    let in_log = id_in_log(root)?;
     if let (FORMAT, Some(id)) = (format, id) {
-        return Ok(Format::Whole(StoreId(id)));
+        // The id keys all hashes of words, so a wrong one would make keys and large bodies unknown.
+        return Ok(match in_log.filter(|said| said.0 != id) {
+            Some(said) => Format::Lost { id: said, what: "not that of its log" },
+            None => Format::Whole(StoreId(id)),
+        });
     }
-    if let Some(id) = id_in_log(root)? {
+    // Some other program's words are left alone; what one of ours was is told by what is left of it.
+    let is_ours = format == FORMAT || id.is_some() || !format.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if let Some(id) = in_log.filter(|_| is_ours || format.trim().is_empty()) {
         let what = if text.trim_matches(['\0', '\n', ' ']).is_empty() { "empty" } else { "damaged" };
         return Ok(Format::Lost { id, what });
     }

@@ -292,10 +292,14 @@ fn pieces(core: &Core, places: &[(u64, Place)]) -> Result<Pieces, StoreError> {
         }
         let mut bytes = vec![0; (end - first.offset) as usize];
         let file = core.segment_file(first.segment);
-        let read = file.and_then(|file| file.read_exact_at(&mut bytes, u64::from(first.offset)));
+        let read = file.and_then(|file| read_up_to(&file, &mut bytes, u64::from(first.offset)));
         match read {
-            Ok(()) => pieces.entry(first.segment).or_default().push((first.offset, Bytes::from(bytes))),
-            // A segment that is gone or too short: its records are damaged, which is said where they are given.
+            // Of a segment that is too short, what stands before its end is as good as ever.
+            Ok(read) => {
+                bytes.truncate(read);
+                pieces.entry(first.segment).or_default().push((first.offset, Bytes::from(bytes)));
+            }
+            // A segment that is gone: its records are damaged, which is said where they are given.
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(failed("reading the log", error)),
         }
@@ -304,8 +308,22 @@ fn pieces(core: &Core, places: &[(u64, Place)]) -> Result<Pieces, StoreError> {
     Ok(pieces)
 }
 
+/// Reads to the end of the buffer or of the file; how much there was.
+fn read_up_to(file: &std::fs::File, bytes: &mut [u8], from: u64) -> std::io::Result<usize> {
+    let mut read = 0;
+    while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, from + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
 fn is_missing(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
+    error.kind() == std::io::ErrorKind::NotFound
 }
 
 fn piece_of(pieces: &Pieces, locator: Locator) -> Option<Bytes> {

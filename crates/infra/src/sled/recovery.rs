@@ -86,7 +86,9 @@ impl fmt::Display for OpenReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();
         if let Some(torn) = &self.torn_tail {
-            let what = if self.shortened { "" } else { "; nothing acknowledged was in it" };
+            // Without the index's word the log alone cannot tell an unfinished write from the damaged end of a finished one.
+            let is_sure = !self.shortened && self.index == IndexReport::Opened;
+            let what = if is_sure { "; nothing acknowledged was in it" } else { "" };
             lines.push(format!(
                 "set aside an unfinished write of {} bytes at the end of segment {}{what}",
                 torn.bytes, torn.segment

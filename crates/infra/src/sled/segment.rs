@@ -146,13 +146,23 @@ impl Segment {
         };
         let sync = |file: File| match file.sync_all() {
             Ok(()) => folder::sync_dir(log).map(|()| file).map_err(NotMade::Unsynced),
-            Err(error) if error.kind() == ErrorKind::StorageFull => Err(NotMade::Refused(failed(MAKING, error))),
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                Err(NotMade::Refused(failed(MAKING, error)))
+            }
             Err(error) => Err(NotMade::Unsynced(failed(MAKING, error))),
         };
         let made = write().map_err(|error| NotMade::Refused(failed(MAKING, error))).and_then(sync);
-        made.map(|file| Self { number, base, file }).inspect_err(|_| {
-            // Nothing of the log stands in it yet. One whose name may be lost must not be found and written to by the next who opens the store.
-            let _ = fs::remove_file(&path);
+        made.map(|file| Self { number, base, file }).map_err(|why| {
+            // Nothing of the log stands in it yet. One whose name may be lost must not be found and written to by the next who opens the
+            // store, so that it is gone has to be on the disk too.
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return why,
+                _ => {}
+            }
+            match (why, folder::sync_dir(log)) {
+                (NotMade::Refused(_), Err(error)) => NotMade::Unsynced(error),
+                (why, _) => why,
+            }
         })
     }
 
