@@ -158,6 +158,8 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     }
     let from = index.as_ref().map_or(0, Index::position);
     if numbers.is_empty() && from == 0 {
+        // A store that has large bodies had a log that named them.
+        report.shortened = !folder.created && has_entries(&folder.blobs());
         Segment::create(&log, 1, 0, folder.id, FIRST_ZEROS)?;
         numbers.push(1);
     }
@@ -208,13 +210,17 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     segment.file.sync_all().map_err(|error| failed("syncing the log", error))?;
     let size = segment.file.metadata().map_err(|error| failed("reading the log", error))?.len();
     ledger.applied = segment.base + u64::from(at);
-    if replay.damaged == 0 {
+    if replay.damaged == 0 && !report.shortened {
         sweep_blobs(folder, &ledger, index.as_ref());
     }
     // A log that was closed and not written to since ends with its mark, which the replay begins behind.
     let marked = if ends_with_mark(&segment, at) { ledger.applied } else { marked };
     let ready = u32::try_from(size).unwrap_or(at).max(at);
     Ok(Recovered { ledger, index, segment, at, ready, marked, report })
+}
+
+fn has_entries(folder: &std::path::Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn ends_with_mark(segment: &Segment, at: u32) -> bool {

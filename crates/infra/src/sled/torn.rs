@@ -168,3 +168,24 @@ async fn a_panic_beside_the_index_costs_the_index_and_nothing_else() {
     assert_eq!(store.claim(script.session(), KEY).await.unwrap(), Some(MADE));
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_store_without_its_log_and_its_index_says_so_and_keeps_its_large_bodies() {
+    let (folder, store, mut script) = scene().await;
+    let mut large = script.say("large");
+    large.records[0].payload = vec![b'x'; 100_000].into();
+    store.commit(large).await.unwrap();
+    store.close().await.unwrap();
+    let root = folder.path().join("store");
+    for part in ["log", "index"] {
+        fs::remove_dir_all(root.join(part)).unwrap();
+    }
+    let store = open(&folder).await;
+    assert!(store.report().shortened && !store.report().is_quiet());
+    store.close().await.unwrap();
+    assert_eq!(fs::read_dir(root.join("blobs")).unwrap().count(), 1);
+    assert_eq!(
+        fs::read_dir(root.join("blobs")).unwrap().next().unwrap().unwrap().path().read_dir().unwrap().count(),
+        1
+    );
+}
