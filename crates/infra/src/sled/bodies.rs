@@ -30,7 +30,9 @@ pub(crate) type BodyName = [u8; 32];
 #[derive(Default)]
 pub(crate) struct Bodies {
     /// The first one of each session has bodies to be written.
-    held: HashMap<SessionId, VecDeque<Job>>,
+    held: HashMap<SessionId, VecDeque<Held>>,
+    /// Counts all that ever waited.
+    stamp: u64,
     /// Sessions in the order of their turns.
     turns: VecDeque<SessionId>,
     /// Bytes of all bodies that wait.
@@ -39,6 +41,13 @@ pub(crate) struct Bodies {
     unnamed: HashMap<BodyName, usize>,
     /// Names whose last append failed.
     leftovers: Vec<BodyName>,
+}
+
+/// An append that waits.
+struct Held {
+    /// No other has the same: one that is tried again has the session and the version of the one that failed.
+    stamp: u64,
+    job: Job,
 }
 
 impl Bodies {
@@ -56,11 +65,12 @@ impl Bodies {
     pub(crate) fn hold(&mut self, job: Job) {
         let session = job.session;
         self.bytes += job.weight();
+        self.stamp += 1;
         let waiting = self.held.entry(session).or_default();
         if waiting.is_empty() {
             self.turns.push_back(session);
         }
-        waiting.push_back(job);
+        waiting.push_back(Held { stamp: self.stamp, job });
     }
 
     /// Bytes of all bodies that wait.
@@ -70,14 +80,15 @@ impl Bodies {
 
     /// Bytes of the frames of all that waits.
     pub(crate) fn frame_bytes(&self) -> usize {
-        self.held.values().flatten().map(|job| job.frames.len()).sum()
+        self.held.values().flatten().map(|held| held.job.frames.len()).sum()
     }
 
     /// Takes away what waits of these sessions, in its order.
     pub(crate) fn give_up(&mut self, sessions: impl Fn(SessionId) -> bool) -> Vec<Job> {
         self.turns.retain(|session| !sessions(*session));
         let given_up: Vec<SessionId> = self.held.keys().copied().filter(|session| sessions(*session)).collect();
-        let given_up: Vec<Job> = given_up.iter().filter_map(|session| self.held.remove(session)).flatten().collect();
+        let given_up = given_up.iter().filter_map(|session| self.held.remove(session)).flatten();
+        let given_up: Vec<Job> = given_up.map(|held| held.job).collect();
         self.bytes = self.bytes.saturating_sub(given_up.iter().map(Job::weight).sum());
         given_up
     }
@@ -109,12 +120,12 @@ impl Bodies {
         left
     }
 
-    fn turn(&self) -> Option<&Job> {
+    fn turn(&self) -> Option<&Held> {
         self.held.get(self.turns.front()?)?.front()
     }
 
     fn turn_mut(&mut self) -> Option<&mut Job> {
-        self.held.get_mut(self.turns.front()?)?.front_mut()
+        self.held.get_mut(self.turns.front()?)?.front_mut().map(|held| &mut held.job)
     }
 
     /// The first append's files are durable: it may go on, and so may what waited behind it.
@@ -122,12 +133,12 @@ impl Bodies {
         let mut free = VecDeque::new();
         let Some(session) = self.turns.pop_front() else { return free };
         let Some(mut waiting) = self.held.remove(&session) else { return free };
-        if let Some(first) = waiting.front_mut() {
-            self.bytes = self.bytes.saturating_sub(first.weight());
-            first.bodies.clear();
+        if let Some(Held { job, .. }) = waiting.front_mut() {
+            self.bytes = self.bytes.saturating_sub(job.weight());
+            job.bodies.clear();
         }
-        let count = waiting.iter().take_while(|job| job.bodies.is_empty()).count();
-        free.extend(waiting.drain(..count));
+        let count = waiting.iter().take_while(|held| held.job.bodies.is_empty()).count();
+        free.extend(waiting.drain(..count).map(|held| held.job));
         if !waiting.is_empty() {
             self.turns.push_back(session);
             self.held.insert(session, waiting);
@@ -139,20 +150,20 @@ impl Bodies {
 /// An append whose turn it is.
 struct Turn {
     session: SessionId,
-    version: u64,
+    stamp: u64,
     bodies: Vec<(BodyName, Bytes)>,
 }
 
 impl Turn {
-    fn of(job: &Job) -> Self {
+    fn of(held: &Held) -> Self {
+        let Held { stamp, job } = held;
         let names = job.blobs.iter().map(|(_, name)| *name);
-        Self { session: job.session, version: job.row.version, bodies: names.zip(job.bodies.iter().cloned()).collect() }
+        Self { session: job.session, stamp: *stamp, bodies: names.zip(job.bodies.iter().cloned()).collect() }
     }
 
-    /// False once the append was given up.
+    /// False once the append was given up, also when it is tried again since.
     fn is_on(&self, ledger: &Ledger) -> bool {
-        let job = ledger.bodies.turn();
-        job.is_some_and(|job| job.session == self.session && job.row.version == self.version)
+        ledger.bodies.turn().is_some_and(|held| held.stamp == self.stamp)
     }
 }
 
@@ -203,6 +214,8 @@ pub(crate) fn run(core: &Core) {
         if !begin(&mut core.lock(), &turn, &there) {
             continue;
         }
+        #[cfg(test)]
+        core.pass("writing bodies");
         match write(&blobs, &turn) {
             Ok(()) => {
                 let mut ledger = core.lock();
@@ -316,7 +329,7 @@ fn remove(blobs: &Path, names: &[BodyName]) {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{process::Command, sync::mpsc};
 
     use sessions_domain::Kind;
     use sessions_ports::{Commit, Committed, Durability, KindFilter, Order, ReadRange, SessionLog as _};
@@ -466,6 +479,57 @@ mod tests {
         store.close().await.unwrap();
         let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
         assert_eq!(store.report().index, IndexReport::Opened);
+        store.close().await.unwrap();
+    }
+
+    /// Stops a thread where it passes: what tells that it stands there, and what lets it go on.
+    fn stop(store: &SledStore, point: &'static str) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (heard, stands) = mpsc::channel();
+        let (go, goes) = mpsc::channel::<()>();
+        store.core().hook(point, move |_| {
+            heard.send(()).unwrap();
+            let _ = goes.recv();
+        });
+        (stands, go)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_append_that_is_tried_again_while_the_first_try_is_written_has_its_own_body() {
+        let (ground, store) = store().await;
+        let disk = |commit: Commit| Commit { durability: Durability::Disk, ..commit };
+        let mut script = Script::new(1);
+        let piece = vec![b'p'; 60_000];
+        // The next append needs a new segment, and there can be none.
+        store.commit(disk(script.commit(&vec![(Kind::APPENDED, 0, &piece[..]); 270]))).await.unwrap();
+        let in_the_way = ground.path().join("store/log/00000002.seg");
+        fs::create_dir(&in_the_way).unwrap();
+        let (writer_stands, writer_goes) = stop(&store, "writing");
+        let (bodies_stand, bodies_go) = stop(&store, "writing bodies");
+        let before = disk(script.commit(&vec![(Kind::APPENDED, 0, &piece[..]); 12]));
+        let first = begin(&store, before.clone());
+        writer_stands.recv().unwrap();
+        let mut other = script.clone();
+        let large = begin(&store, disk(script.say(&"x".repeat(100_000))));
+        bodies_stand.recv().unwrap();
+        writer_goes.send(()).unwrap();
+        for failing in [first, large] {
+            assert!(matches!(failing.await.unwrap(), Err(StoreError::Backend(_))));
+        }
+        fs::remove_dir(&in_the_way).unwrap();
+        // Both are tried again, the large one with other bytes, before the body of the first try is written.
+        store.commit(before).await.unwrap();
+        let again = disk(other.say(&"y".repeat(100_000)));
+        let (seq, body) = (again.records[0].seq, again.records[0].payload.clone());
+        let again = begin(&store, again);
+        while store.core().lock().bodies.is_empty() {
+            yield_now().await;
+        }
+        bodies_go.send(()).unwrap();
+        again.await.unwrap().unwrap();
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let range = ReadRange { from: seq, to: seq, order, kinds, max_records: 1, max_bytes: 1 };
+        assert_eq!(store.read(other.session(), range).await.unwrap().records[0].payload, body);
+        assert_eq!(files(&store).len(), 1, "what the first try wrote is gone");
         store.close().await.unwrap();
     }
 
