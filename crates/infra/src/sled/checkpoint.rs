@@ -92,6 +92,8 @@ pub(crate) fn run(core: &Core) {
             ledger = core.wait_for_checkpoint(ledger, AGE);
         }
     }
+    // Who looked something up meanwhile does so again, and hears that the store is closed.
+    core.generation.fetch_add(1, Ordering::AcqRel);
     let index = core.index.write().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(Some(Err(failure))) = contained(|| index.map(Index::close)) {
         tracing::warn!(%failure, "the index did not close; it will be checked when it is opened");

@@ -89,6 +89,29 @@ async fn a_question_that_spans_the_loss_of_the_index_is_asked_again() {
     }
 }
 
+/// Closes the store as far as its index.
+fn close(core: &Core) {
+    core.lock().closing = true;
+    core.wake_writer();
+    while core.index.read().unwrap().is_some() {
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn what_only_the_index_knows_is_not_absent_because_the_store_closes() {
+    for question in 0..3 {
+        let (_folder, store, mut script) = scene().await;
+        store.core().hook("asking the index", close);
+        let refused = match question {
+            0 => store.claim(script.session(), KEY).await.err(),
+            1 => store.find(script.session(), LABEL).await.err(),
+            _ => store.commit(claiming(script.say_many(2))).await.err(),
+        };
+        assert!(matches!(refused, Some(StoreError::Closed)), "{question}: {refused:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_record_that_is_damaged_while_the_index_is_lost_keeps_its_place() {
     let (folder, store, mut script) = scene().await;
