@@ -182,6 +182,7 @@ pub(crate) async fn look_up<T>(core: &Core, attempt: impl Fn(&Core) -> Result<T,
 
 /// The numbers of the records with a label.
 pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u64>, Unread> {
+    let generation = core.generation.load(Ordering::Acquire);
     let (recent, runs, flushed) = {
         let ledger = core.lock();
         ledger.check_not_closed()?;
@@ -197,7 +198,9 @@ pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u6
         None => {
             let known = Arc::new(ask(core, |index| index.runs(session).map(Some))?.unwrap_or_default());
             let mut ledger = core.lock();
-            if let Some(log) = ledger.sessions.get_mut(&session).filter(|log| log.flushed == flushed) {
+            // Another index may have taken as many records since, in other runs.
+            let is_this = core.generation.load(Ordering::Acquire) == generation;
+            if let Some(log) = ledger.sessions.get_mut(&session).filter(|log| is_this && log.flushed == flushed) {
                 log.runs = Some(Arc::clone(&known));
             }
             known
