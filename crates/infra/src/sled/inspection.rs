@@ -5,7 +5,7 @@
 //!
 //! Must not know: a running store, or what is done about what is found.
 
-use std::{collections::HashMap, fmt, fs, os::unix::fs::FileExt as _, path::Path};
+use std::{collections::HashMap, fmt, fs, path::Path};
 
 use sessions_domain::{Event, SessionId, SessionKey, codec};
 use sessions_ports::StoreError;
@@ -13,8 +13,9 @@ use sessions_ports::StoreError;
 use super::{
     checking::{Check, Missing, Repaired},
     folder::{Folder, failed},
-    frame::{self, FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
+    frame::{FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
     remembered::Remembered,
+    replay::{self, StandIn},
     segment::{self, Head, SEGMENT_HEADER},
 };
 
@@ -171,11 +172,14 @@ pub(super) struct Inspection {
     pub(super) last_segment: (u32, u64),
     /// So many bytes of the log's end are gone, as far as the index remembers.
     pub(super) cut: u64,
+    /// A repair was broken off before it set the index aside, which does not know what that wrote.
+    pub(super) is_behind: bool,
 }
 
 pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
     let numbers = segment::numbers(&folder.log())?;
-    let check = Check::new(folder.blobs(), folder.id, repairs(folder, &numbers)?);
+    let (repairs, stand_ins) = repairs(folder, &numbers)?;
+    let check = Check::new(folder.blobs(), folder.id, repairs);
     let mut walk = Walk::new(folder, check, numbers.last().copied().unwrap_or(0));
     if let Some(what) = folder.lost_format {
         let what = format!("the file is {what}; the log's segments say the store's id, and `repair` writes it anew");
@@ -192,10 +196,16 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
         }
     };
     walk.synced = remembered.as_ref().map_or(0, |remembered| remembered.position);
+    let is_behind = remembered.as_ref().is_some_and(|remembered| remembered.is_behind(&stand_ins));
+    if is_behind {
+        let what = "the index does not know what a repair wrote; opening the store builds it anew from the log";
+        let finding = Finding::about_file("index", 0, what);
+        walk.check.report.findings.push(Finding { severity: Severity::Warning, offset: None, ..finding });
+    }
     for number in numbers {
         walk.segment(number)?;
     }
-    walk.finish(remembered)
+    Ok(Inspection { is_behind, ..walk.finish(remembered)? })
 }
 
 /// Goes through the segments in their order.
@@ -358,6 +368,7 @@ impl<'a> Walk<'a> {
             spoilt_bodies: self.check.spoilt_bodies,
             last_segment: (self.last, self.end),
             cut,
+            is_behind: false,
         })
     }
 }
@@ -367,33 +378,20 @@ fn name_of(number: u32) -> String {
     format!("log/{number:08}.seg")
 }
 
-/// What earlier repairs wrote in the place of lost records. It stands in segments of its own.
-fn repairs(folder: &Folder, numbers: &[u32]) -> Result<HashMap<(SessionId, u64), Repaired>, StoreError> {
+type Repairs = (HashMap<(SessionId, u64), Repaired>, HashMap<(SessionId, u64), StandIn>);
+
+/// What earlier repairs wrote in the place of lost records, and where it stands.
+fn repairs(folder: &Folder, numbers: &[u32]) -> Result<Repairs, StoreError> {
     let mut repairs = HashMap::new();
-    for number in numbers {
-        let path = segment::path_of(&folder.log(), *number);
-        let file = fs::File::open(&path).map_err(|error| failed("reading the log", error))?;
-        let mut start = [0; HEADER];
-        let is_one = file.read_exact_at(&mut start, u64::from(SEGMENT_HEADER)).is_ok()
-            && frame::header(&start).is_some_and(|header| header.flags & REPAIR != 0);
-        if !is_one {
-            continue;
-        }
-        let bytes = fs::read(&path).map_err(|error| failed("reading the log", error))?;
-        for found in Scan::new(&bytes, SEGMENT_HEADER as usize) {
-            let Found::Frame(_, frame) = found else { continue };
-            if frame.header.flags & REPAIR == 0 || frame.header.kind == FILLER {
-                continue;
-            }
-            let event = frame.body.get(32..).and_then(|body| codec::decode(frame.header.kind, body).ok());
-            let created = match event {
-                Some((Event::Created(created), stamp)) => Some((created, stamp)),
-                _ => None,
-            };
-            let at = frame.trailer.filter(|_| created.is_none()).map_or(0, |trailer| trailer.updated);
-            let repaired = Repaired { commit: frame.header.commit, created, at };
-            repairs.insert((frame.header.session, frame.header.seq), repaired);
-        }
-    }
-    Ok(repairs)
+    let stand_ins = replay::stand_ins(folder, numbers, |frame| {
+        let event = frame.body.get(32..).and_then(|body| codec::decode(frame.header.kind, body).ok());
+        let created = match event {
+            Some((Event::Created(created), stamp)) => Some((created, stamp)),
+            _ => None,
+        };
+        let at = frame.trailer.filter(|_| created.is_none()).map_or(0, |trailer| trailer.updated);
+        let repaired = Repaired { commit: frame.header.commit, created, at };
+        repairs.insert((frame.header.session, frame.header.seq), repaired);
+    })?;
+    Ok((repairs, stand_ins))
 }

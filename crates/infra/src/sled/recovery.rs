@@ -5,7 +5,7 @@
 //! Must not know: how a running store works.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt, fs,
     os::unix::fs::FileExt as _,
     path::PathBuf,
@@ -19,10 +19,11 @@ use super::{
     core::Core,
     folder::{self, Folder, failed},
     frame::{self, Found, MARK, Scan},
-    index::{Contents, Index, Loaded},
+    index::{Contents, CoreRow, Index, Loaded},
     ledger::{Ledger, LogState, Place},
     locator::Locator,
-    replay::Replay,
+    remembered,
+    replay::{self, Replay, StandIn},
     segment::{self, Head, SEGMENT_HEADER, Segment},
 };
 
@@ -138,7 +139,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     Replay::new(folder, numbers.clone())?;
     let fresh = folder.created || numbers.is_empty();
     let existed = folder.index().exists();
-    let opened = Index::open(&folder.index(), cache_bytes);
+    let opened = open_index(folder, cache_bytes, &replay::stand_ins(folder, &numbers, |_| {})?);
     let (mut index, mut ledger, mut why) = match opened {
         Ok((index, contents)) => {
             let why = (!fresh && index.position() == 0)
@@ -221,6 +222,30 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
 
 fn has_entries(folder: &std::path::Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Opens the index, unless it was left by a repair that wrote everything and was broken off before it set the index aside. One that was broken
+/// off earlier has not written down yet all that the index remembers.
+fn open_index(
+    folder: &Folder,
+    cache_bytes: u64,
+    stand_ins: &HashMap<(SessionId, u64), StandIn>,
+) -> Result<(Index, Contents), String> {
+    let (index, contents) = Index::open(&folder.index(), cache_bytes).map_err(|failure| failure.to_string())?;
+    let finished: Vec<_> = stand_ins.iter().filter(|(_, stand_in)| stand_in.is_finished).collect();
+    let concerned: HashSet<SessionId> = finished.iter().map(|((session, _), _)| *session).collect();
+    let rows: HashMap<SessionId, CoreRow> = contents
+        .sessions
+        .iter()
+        .map(|loaded| (loaded.session, loaded.row))
+        .filter(|(id, _)| concerned.contains(id))
+        .collect();
+    if remembered::is_behind(&index, |session| rows.get(&session).copied(), finished.into_iter()) {
+        // The engine may be beyond closing; what it holds is thrown away all the same.
+        let _ = index.close();
+        return Err("it did not know what a repair wrote".to_owned());
+    }
+    Ok((index, contents))
 }
 
 fn ends_with_mark(segment: &Segment, at: u32) -> bool {

@@ -18,6 +18,7 @@ use super::{
     folder::Folder,
     index::{CoreRow, Index, Loaded},
     locator::Locator,
+    replay::StandIn,
 };
 
 const CACHE_BYTES: u64 = 16 << 20;
@@ -59,9 +60,14 @@ impl Remembered {
 
     /// The kind of a record, where the index knows it.
     pub(super) fn kind(&self, session: SessionId, seq: u64) -> Option<Kind> {
-        let (first, run) = self.index.as_ref()?.run_with(session, seq).ok()??;
-        let locator = run.get(usize::try_from(seq - first).ok()?)?;
-        (*locator != Locator::LOST).then_some(locator.kind)
+        let locator = place(self.index.as_ref()?, session, seq)?;
+        (locator != Locator::LOST).then_some(locator.kind)
+    }
+
+    /// Whether the index knows nothing of a record that a repair wrote, though that may have been broken off.
+    pub(super) fn is_behind(&self, stand_ins: &HashMap<(SessionId, u64), StandIn>) -> bool {
+        let row = |session| self.sessions.get(&session).map(|(row, _)| *row);
+        self.index.as_ref().is_some_and(|index| is_behind(index, row, stand_ins.iter()))
     }
 }
 
@@ -71,6 +77,26 @@ impl Drop for Remembered {
         let _ = self.index.take().map(Index::close);
         let _ = fs::remove_dir_all(&self.copy);
     }
+}
+
+fn place(index: &Index, session: SessionId, seq: u64) -> Option<Locator> {
+    let (first, run) = index.run_with(session, seq).ok()??;
+    run.get(usize::try_from(seq.checked_sub(first)?).ok()?).copied()
+}
+
+/// Whether an index finds a record elsewhere than where a repair wrote what stands for it, or not at all though it should.
+pub(super) fn is_behind<'a>(
+    index: &Index,
+    row: impl Fn(SessionId) -> Option<CoreRow>,
+    mut stand_ins: impl Iterator<Item = (&'a (SessionId, u64), &'a StandIn)>,
+) -> bool {
+    let end = index.position();
+    stand_ins.any(|((session, seq), stand_in)| match row(*session) {
+        Some(row) if *seq < row.first => false,
+        Some(row) if *seq <= row.version => place(index, *session, *seq)
+            .is_some_and(|place| (place.segment, place.offset) != (stand_in.segment, stand_in.offset)),
+        _ => stand_in.position.is_some_and(|position| position < end),
+    })
 }
 
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {

@@ -96,10 +96,13 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
             None,
         );
     }
-    if report.actions.len() > before && folder.index().exists() {
+    // A repair that was broken off before this step is finished by the next one.
+    if (report.actions.len() > before || found.is_behind) && folder.index().exists() {
         let aside = folder.aside("index-before-repair");
         if !dry_run {
             fs::rename(folder.index(), &aside).map_err(|error| failed("setting the index aside", error))?;
+            folder::sync_dir(&folder.quarantine())?;
+            folder::sync_dir(&folder.root)?;
         }
         report.did("set the index aside; opening builds it anew", (!dry_run).then_some(aside));
     }
@@ -269,4 +272,121 @@ fn begun_anew(missing: &Missing, stamp: &Stamp) -> Result<Begun, StoreError> {
         .map_err(|_| StoreError::Malformed { what: "what stands for a session's beginning has no JSON form" })?;
     let commit = CommitHash::ZERO.next(lineage, missing.seq, Kind::CREATED, &[0; 32], &body);
     Ok((Kind::CREATED, commit, [&[0; 32], body.as_slice()].concat(), words.to_json(), missing.updated))
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_ports::{Commit, Durability, KindFilter, Order, ReadRange, SessionLog as _};
+    use sessions_testkit::Script;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sled::{IndexReport, SledOptions, SledStore, verify};
+
+    async fn open(folder: &TempDir) -> SledStore {
+        SledStore::open(folder.path().join("store"), SledOptions::default()).await.unwrap()
+    }
+
+    async fn say(store: &SledStore, script: &mut Script, text: &str) {
+        store.commit(Commit { durability: Durability::Disk, ..script.say(text) }).await.unwrap();
+    }
+
+    /// A store with a session of three records, and what was done to the bytes of its log.
+    async fn harmed(harm: impl FnOnce(&mut Vec<u8>, &[usize])) -> (TempDir, Script) {
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).await;
+        let mut script = Script::new(1);
+        for text in ["a", "b", "c"] {
+            say(&store, &mut script, text).await;
+        }
+        store.close().await.unwrap();
+        drop(store);
+        let file = folder.path().join("store/log/00000001.seg");
+        let mut log = fs::read(&file).unwrap();
+        let frames: Vec<usize> = frames(&log);
+        harm(&mut log, &frames);
+        fs::write(&file, log).unwrap();
+        (folder, script)
+    }
+
+    fn frames(log: &[u8]) -> Vec<usize> {
+        log.windows(4).enumerate().filter(|(_, bytes)| *bytes == frame::MAGIC).map(|(at, _)| at).collect()
+    }
+
+    fn damage(log: &mut [u8], frame: usize) {
+        log[frame..frame + HEADER].fill(0xee);
+    }
+
+    /// As when the last step of a repair never reached the disk.
+    fn put_index_back(path: &Path) {
+        fs::rename(path.join("quarantine/index-before-repair.0"), path.join("index")).unwrap();
+    }
+
+    async fn kinds(store: &SledStore, session: SessionId) -> Vec<Kind> {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let range = ReadRange { from: 1, to: u64::MAX, order, kinds, max_records: 99, max_bytes: 1 << 20 };
+        let page = store.read(session, range).await.unwrap();
+        page.records.iter().map(|record| record.kind).collect()
+    }
+
+    /// The store reads, its session goes on behind what was lost, and nothing is left to repair.
+    async fn is_repaired(folder: &TempDir, session: SessionId, lost: &[u64]) {
+        let store = open(folder).await;
+        let read = kinds(&store, session).await;
+        let found: Vec<u64> = (1..).zip(&read).filter(|(_, kind)| **kind == Kind::LOST).map(|(seq, _)| seq).collect();
+        assert_eq!((read.len(), found.as_slice()), (3, lost));
+        assert_eq!(store.head(session).await.unwrap().unwrap().version, 3);
+        store.close().await.unwrap();
+        drop(store);
+        let path = folder.path().join("store");
+        assert_eq!(repair(&path, false).unwrap().actions, []);
+        assert_eq!(open(folder).await.report().index, IndexReport::Opened);
+    }
+
+    #[tokio::test]
+    async fn a_repair_that_was_broken_off_before_its_last_step_is_finished_by_opening() {
+        let (folder, script) = harmed(|log, frames| damage(log, frames[1])).await;
+        let path = folder.path().join("store");
+        repair(&path, false).unwrap();
+        put_index_back(&path);
+        is_repaired(&folder, script.session(), &[2]).await;
+
+        let (folder, script) = harmed(|log, frames| log.truncate(frames[1])).await;
+        let path = folder.path().join("store");
+        repair(&path, false).unwrap();
+        put_index_back(&path);
+        is_repaired(&folder, script.session(), &[2, 3]).await;
+    }
+
+    #[tokio::test]
+    async fn a_repair_that_was_broken_off_before_its_last_step_is_finished_by_the_next() {
+        let (folder, script) = harmed(|log, frames| damage(log, frames[1])).await;
+        let path = folder.path().join("store");
+        repair(&path, false).unwrap();
+        put_index_back(&path);
+        let told = verify(&path).unwrap().findings;
+        assert!(told.iter().any(|told| told.what.starts_with("the index does not know")), "{told:?}");
+        let again = repair(&path, false).unwrap().actions;
+        assert!(matches!(again.as_slice(), [action] if action.what.starts_with("set the index aside")), "{again:?}");
+        is_repaired(&folder, script.session(), &[2]).await;
+    }
+
+    #[tokio::test]
+    async fn opening_keeps_an_index_that_remembers_what_a_broken_off_repair_did_not_write_yet() {
+        let (folder, script) = harmed(|log, frames| log.truncate(frames[1])).await;
+        let path = folder.path().join("store");
+        repair(&path, false).unwrap();
+        put_index_back(&path);
+        let file = path.join("log/00000002.seg");
+        let mut written = fs::read(&file).unwrap();
+        let second = frames(&written)[1];
+        written[second..].fill(0);
+        fs::write(&file, written).unwrap();
+        let store = open(&folder).await;
+        assert_eq!(store.head(script.session()).await.unwrap().unwrap().version, 3);
+        store.close().await.unwrap();
+        drop(store);
+        repair(&path, false).unwrap();
+        is_repaired(&folder, script.session(), &[2, 3]).await;
+    }
 }
