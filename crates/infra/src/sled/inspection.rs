@@ -14,7 +14,7 @@ use super::{
     checking::{Check, Missing, Repaired},
     folder::{Folder, failed},
     frame::{FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
-    remembered::Remembered,
+    remembered::{Remembered, Silent},
     replay::{self, StandIn},
     segment::{self, Head, SEGMENT_HEADER},
 };
@@ -174,6 +174,8 @@ pub(super) struct Inspection {
     pub(super) cut: u64,
     /// A repair was broken off before it set the index aside, which does not know what that wrote.
     pub(super) is_behind: bool,
+    /// Why nobody could look into the index, which may remember what nothing else does.
+    pub(super) not_copied: Option<StoreError>,
 }
 
 pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
@@ -185,16 +187,25 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
         let what = format!("the file is {what}; the log's segments say the store's id, and `repair` writes it anew");
         walk.check.report.findings.push(Finding::about_file("FORMAT", 0, what));
     }
-    let remembered = match Remembered::of(folder) {
-        Ok(remembered) => remembered,
-        Err(why) => {
-            walk.check.report.index = IndexLook::Unreadable;
-            let what = format!("the index tells nothing ({why}); opening the store builds it anew from the log");
-            let finding = Finding::about_file("index", 0, what);
-            walk.check.report.findings.push(Finding { severity: Severity::Warning, offset: None, ..finding });
-            None
-        }
+    let (remembered, silent) = match Remembered::of(folder) {
+        Ok(remembered) => (remembered, None),
+        Err(silent) => (None, Some(silent)),
     };
+    if let Some(silent) = &silent {
+        walk.check.report.index = IndexLook::Unreadable;
+        let what = match silent {
+            Silent::NotCopied(why) => format!("nothing was compared with what the index remembers: {why}"),
+            Silent::Unreadable(why) => {
+                format!("the index tells nothing ({why}); opening the store builds it anew from the log")
+            }
+        };
+        let finding = Finding::about_file("index", 0, what);
+        walk.check.report.findings.push(Finding { severity: Severity::Warning, offset: None, ..finding });
+    }
+    let not_copied = silent.and_then(|silent| match silent {
+        Silent::NotCopied(error) => Some(error),
+        Silent::Unreadable(_) => None,
+    });
     walk.synced = remembered.as_ref().map_or(0, |remembered| remembered.position);
     let is_behind = remembered.as_ref().is_some_and(|remembered| remembered.is_behind(&stand_ins));
     if is_behind {
@@ -205,7 +216,7 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
     for number in numbers {
         walk.segment(number)?;
     }
-    Ok(Inspection { is_behind, ..walk.finish(remembered)? })
+    Ok(Inspection { is_behind, not_copied, ..walk.finish(remembered)? })
 }
 
 /// Goes through the segments in their order.
@@ -369,6 +380,7 @@ impl<'a> Walk<'a> {
             last_segment: (self.last, self.end),
             cut,
             is_behind: false,
+            not_copied: None,
         })
     }
 }

@@ -12,11 +12,11 @@ use std::{
 
 use bytes::Bytes;
 use sessions_domain::{Kind, SessionId};
-use sessions_ports::Digest;
+use sessions_ports::{Digest, StoreError};
 
 use super::{
-    folder::Folder,
-    index::{CoreRow, Index, Loaded},
+    folder::{Folder, failed},
+    index::{CoreRow, Index, IndexFailure, Loaded},
     locator::Locator,
     replay::StandIn,
 };
@@ -33,20 +33,27 @@ pub(super) struct Remembered {
     copy: PathBuf,
 }
 
+/// Why an index tells nothing.
+pub(super) enum Silent {
+    /// No copy of it could be made, which says nothing about the index.
+    NotCopied(StoreError),
+    /// It was copied and did not open: why, for people.
+    Unreadable(String),
+}
+
 impl Remembered {
     /// Looks into a copy of the index; `None` where there is no index.
-    ///
-    /// # Errors
-    /// Why the index tells nothing, for people.
-    pub(super) fn of(folder: &Folder) -> Result<Option<Self>, String> {
-        if !folder.index().join("db").exists() {
+    pub(super) fn of(folder: &Folder) -> Result<Option<Self>, Silent> {
+        let not_copied = |error| Silent::NotCopied(failed("copying the index to look into it", error));
+        if !folder.index().join("db").try_exists().map_err(not_copied)? {
             return Ok(None);
         }
         let copy = folder.index_copy();
         // Left by a look that was broken off.
         let _ = fs::remove_dir_all(&copy);
-        let copied = copy_files(&folder.index(), &copy).map_err(|error| error.kind().to_string());
-        let opened = copied.and_then(|()| Index::open(&copy, CACHE_BYTES).map_err(|failure| failure.to_string()));
+        let copied = copy_files(&folder.index(), &copy).map_err(not_copied);
+        let unreadable = |failure: IndexFailure| Silent::Unreadable(failure.to_string());
+        let opened = copied.and_then(|()| Index::open(&copy, CACHE_BYTES).map_err(unreadable));
         let (index, contents) = opened.inspect_err(|_| drop(fs::remove_dir_all(&copy)))?;
         let row = |Loaded { session, row, words }| (session, (row, words));
         Ok(Some(Self {

@@ -62,10 +62,14 @@ impl RepairReport {
 /// anew when the store is opened.
 ///
 /// # Errors
-/// When the store cannot be read or written; what was done until then stays. [`StoreError::NewerFormat`]: nothing was changed.
+/// When the store cannot be read or written; what was done until then stays. When there is an index and no copy of it can be made to look
+/// into, nothing was changed. [`StoreError::NewerFormat`]: nothing was changed.
 pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
     let folder = Folder::existing(path)?;
-    let found = inspect(&folder)?;
+    let mut found = inspect(&folder)?;
+    if let Some(error) = found.not_copied.take() {
+        return Err(error);
+    }
     let mut report = RepairReport { dry_run, ..RepairReport::default() };
     if !dry_run {
         ["log", "quarantine"].iter().try_for_each(|part| folder::make(&folder.root.join(part)))?;
@@ -369,6 +373,25 @@ mod tests {
         let again = repair(&path, false).unwrap().actions;
         assert!(matches!(again.as_slice(), [action] if action.what.starts_with("set the index aside")), "{again:?}");
         is_repaired(&folder, script.session(), &[2]).await;
+    }
+
+    #[tokio::test]
+    async fn a_repair_that_cannot_look_into_the_index_changes_nothing() {
+        let (folder, script) = harmed(|log, frames| {
+            damage(log, frames[1]);
+            log.truncate(frames[2]);
+        })
+        .await;
+        let path = folder.path().join("store");
+        fs::write(path.join("index.look"), b"in the way").unwrap();
+        let refused = repair(&path, false);
+        assert!(refused.is_err(), "{refused:?}");
+        assert_eq!(fs::read_dir(path.join("quarantine")).map_or(0, Iterator::count), 0);
+        let told = verify(&path).unwrap();
+        assert_eq!(told.index, crate::sled::IndexLook::Unreadable);
+        fs::remove_file(path.join("index.look")).unwrap();
+        repair(&path, false).unwrap();
+        is_repaired(&folder, script.session(), &[2, 3]).await;
     }
 
     #[tokio::test]
