@@ -170,6 +170,9 @@ pub(super) struct Inspection {
     pub(super) spoilt_bodies: Vec<std::path::PathBuf>,
     /// The last segment, and the position behind its frames.
     pub(super) last_segment: (u32, u64),
+    /// Where the last segment begins, and up to where the log is known to have been synced.
+    pub(super) base: u64,
+    pub(super) synced: u64,
     /// So many bytes of the log's end are gone, as far as the index remembers.
     pub(super) cut: u64,
     /// A repair was broken off before it set the index aside, which does not know what that wrote.
@@ -378,6 +381,8 @@ impl<'a> Walk<'a> {
             missing,
             spoilt_bodies: self.check.spoilt_bodies,
             last_segment: (self.last, self.end),
+            base: self.base,
+            synced: self.synced,
             cut,
             is_behind: false,
             not_copied: None,

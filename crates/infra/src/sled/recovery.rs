@@ -267,7 +267,7 @@ fn is_blank_before(segment: &Segment, position: u64) -> bool {
 
 /// Writes what no sync is known to have reached once more. After a sync that failed the system may hold it in memory and take it for
 /// written, and another sync alone would then promise what is not there.
-fn rewrite_tail(segment: &Segment, synced: u64, at: u32) -> std::io::Result<()> {
+pub(super) fn rewrite_tail(segment: &Segment, synced: u64, at: u32) -> std::io::Result<()> {
     let from = synced.saturating_sub(segment.base).max(u64::from(SEGMENT_HEADER));
     let length = usize::try_from(u64::from(at).saturating_sub(from)).unwrap_or(0);
     let mut bytes = vec![0; length];

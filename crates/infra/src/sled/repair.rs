@@ -21,6 +21,7 @@ use super::{
     folder::{self, Folder, failed},
     frame::{self, FILLER, FrameHeader, HEADER, REPAIR, Trailer},
     inspection::{Damage, Inspection, inspect},
+    recovery::rewrite_tail,
     segment::{self, SEGMENT_HEADER, Segment},
     writer::mark_frame,
 };
@@ -89,6 +90,7 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
         report.actions.push(RepairAction { what, session: Some(*session), seq: Some(*seq), kept_at: None });
     }
     if !found.missing.is_empty() && !dry_run {
+        sync_end(&folder, &found)?;
         write_lost(&folder, &found)?;
     }
     if found.missing.is_empty() && found.damage.iter().any(|damage| damage.torn) {
@@ -212,6 +214,18 @@ fn set_aside(folder: &Folder, damage: &Damage) -> Result<PathBuf, StoreError> {
     Ok(aside)
 }
 
+/// What the last segment holds is on the disk before another stands behind it, whose mark says so.
+fn sync_end(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
+    let (last, end) = found.last_segment;
+    if last == 0 {
+        return Ok(());
+    }
+    let segment = Segment::open(&folder.log(), last, found.base)?;
+    let at = u32::try_from(end - found.base).unwrap_or(u32::MAX);
+    let write = rewrite_tail(&segment, found.synced, at).and_then(|()| segment.file.sync_all());
+    write.map_err(|error| failed("writing the end of the log anew", error))
+}
+
 /// Writes, into a segment of their own, the records that stand for missing ones.
 fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
     let (last, base) = found.last_segment;
@@ -280,6 +294,8 @@ fn begun_anew(missing: &Missing, stamp: &Stamp) -> Result<Begun, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use sessions_ports::{Commit, Durability, KindFilter, Order, ReadRange, SessionLog as _};
     use sessions_testkit::Script;
     use tempfile::TempDir;
@@ -392,6 +408,45 @@ mod tests {
         fs::remove_file(path.join("index.look")).unwrap();
         repair(&path, false).unwrap();
         is_repaired(&folder, script.session(), &[2, 3]).await;
+    }
+
+    /// Where the test below finds the store when it is run by itself.
+    const STORE: &str = "SESSIONS_TEST_REPAIRED_STORE";
+
+    #[tokio::test]
+    async fn what_a_repair_writes_behind_is_on_the_disk_first() {
+        if let Some(store) = std::env::var_os(STORE) {
+            repair(Path::new(&store), false).unwrap();
+            return;
+        }
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).await;
+        let mut script = Script::new(1);
+        for text in ["a", &"x".repeat(100_000)] {
+            say(&store, &mut script, text).await;
+        }
+        store.commit(Commit { durability: Durability::Process, ..script.say("not synced") }).await.unwrap();
+        // As a kill leaves it, and a large body is gone.
+        let (killed, trace) = (folder.path().join("killed"), folder.path().join("trace"));
+        let copied = Command::new("cp").arg("-a").arg(folder.path().join("store")).arg(&killed).status();
+        assert!(copied.unwrap().success());
+        store.close().await.unwrap();
+        fs::remove_dir_all(killed.join("blobs")).unwrap();
+        let name = "sled::repair::tests::what_a_repair_writes_behind_is_on_the_disk_first";
+        let traced = Command::new("strace")
+            .args(["-f", "-y", "-e", "trace=pwrite64,fsync,openat", "-o"])
+            .arg(&trace)
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(STORE, &killed)
+            .output();
+        assert!(traced.expect("install strace to run this test").status.success());
+        let trace = fs::read_to_string(&trace).unwrap();
+        let (before, _) = trace.split_once("00000002.seg").unwrap();
+        let of_first =
+            |call: &str| before.lines().position(|line| line.contains(call) && line.contains("00000001.seg>"));
+        let (written, synced) = (of_first("pwrite64("), of_first("fsync("));
+        assert!(written.is_some() && written < synced, "{before}");
     }
 
     #[tokio::test]
