@@ -274,7 +274,10 @@ pub(crate) struct Ledger {
     pub(crate) sync_wanted: bool,
     pub(crate) closing: bool,
     pub(crate) closed: bool,
+    /// Nothing is taken any more. What the writer has in its hands may still happen.
     pub(crate) poisoned: bool,
+    /// The writer has refused all that was on its way, because of that.
+    pub(crate) all_refused: bool,
     /// A full disk kept what was answered before it was written from being written at all.
     pub(crate) lost_at_close: bool,
 }
@@ -529,7 +532,7 @@ impl Ledger {
         if log.exists() && log.level_of(version).is_some_and(|reached| reached >= level) {
             return Ok(Ok(log.head()));
         }
-        if self.poisoned {
+        if self.all_refused {
             return Err(StoreError::Poisoned);
         }
         let (heard, wait) = oneshot::channel();
@@ -548,7 +551,7 @@ impl Ledger {
     ) -> Result<Option<oneshot::Receiver<Result<Head, StoreError>>>, StoreError> {
         self.check_not_closed()?;
         match self.sessions.get(&session) {
-            Some(log) if log.row.version < log.queued && !self.poisoned => {
+            Some(log) if log.row.version < log.queued && !self.all_refused => {
                 let (heard, settling) = oneshot::channel();
                 let level = Durability::Volatile;
                 let waiter = Waiter { version: log.queued, queued: true, settles: true, level, heard };

@@ -113,6 +113,30 @@ async fn what_only_the_index_knows_is_not_absent_because_the_store_closes() {
 }
 
 #[tokio::test]
+async fn what_is_settled_under_another_threads_poison_does_not_come_later() {
+    let (_folder, store, mut script) = scene().await;
+    let ((heard, stands), (go, goes)) = (oneshot::channel(), std::sync::mpsc::channel::<()>());
+    store.core().hook("writing", move |_| {
+        let _ = heard.send(());
+        let _ = goes.recv();
+    });
+    let next = Commit { durability: Durability::Disk, ..script.say("in the writer's hands") };
+    let pending = Started::new(store.commit(next));
+    due("the writer", stands).await.unwrap();
+    // As the thread of the large bodies does when a folder's sync fails.
+    store.core().lock().poisoned = true;
+    let settled = Started::new(store.settled(script.session()));
+    let waits = [3, 4].map(|version| Started::new(store.wait(script.session(), version, Durability::Disk)));
+    go.send(()).unwrap();
+    due("the commit", pending.finish()).await.unwrap();
+    assert_eq!(due("what was queued", settled.finish()).await.unwrap().unwrap().version, 3);
+    let [reached, beyond] = waits;
+    assert_eq!(due("a wait", reached.finish()).await.unwrap().version, 3);
+    assert!(matches!(due("a wait beyond it", beyond.finish()).await, Err(StoreError::Poisoned)));
+    assert!(matches!(store.close().await, Err(StoreError::Poisoned)));
+}
+
+#[tokio::test]
 async fn a_record_that_is_damaged_while_the_index_is_lost_keeps_its_place() {
     let (folder, store, mut script) = scene().await;
     let file = folder.path().join("store/log/00000001.seg");

@@ -130,7 +130,9 @@ impl Writer {
             if !ledger.queue.is_empty() && (!starving || ledger.closing || ledger.queue.iter().any(is_fresh)) {
                 break;
             }
-            if (ledger.closing && ledger.bodies.is_empty()) || (ledger.sync_wanted && !starving) {
+            // Another thread poisoned the store, and whoever waits has to hear of it.
+            let is_to_refuse = ledger.poisoned && !ledger.all_refused;
+            if is_to_refuse || (ledger.closing && ledger.bodies.is_empty()) || (ledger.sync_wanted && !starving) {
                 break;
             }
             let patience = if starving {
@@ -409,6 +411,7 @@ impl Writer {
         ledger.queue.clear();
         ledger.queued_bytes = 0;
         ledger.sync_wanted = false;
+        ledger.all_refused = true;
         ledger.end_waiting(|| StoreError::Poisoned);
     }
 
