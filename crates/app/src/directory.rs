@@ -163,13 +163,13 @@ impl Directory {
         if query.sort == SortBy::Updated {
             let from = after.map_or(Bound::Unbounded, |Rank(updated, _, id)| Bound::Excluded((updated, id)));
             let rest = self.by_update.range((from, Bound::Unbounded));
-            found.extend(rest.filter_map(|(_, id)| self.sessions.get(id)).filter(fits).take(limit + 1));
+            found.extend(rest.filter_map(|(_, id)| self.sessions.get(id)).filter(fits).take(limit.saturating_add(1)));
         } else {
             let mut ranked: Vec<(Rank, &Known)> =
                 self.sessions.values().filter(fits).map(|known| (Rank::of(known, query.sort), known)).collect();
             ranked.retain(|(rank, _)| after.as_ref().is_none_or(|after| rank > after));
             ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
-            found.extend(ranked.into_iter().take(limit + 1).map(|(_, known)| known));
+            found.extend(ranked.into_iter().take(limit.saturating_add(1)).map(|(_, known)| known));
         }
         let more = found.len() > limit;
         found.truncate(limit);

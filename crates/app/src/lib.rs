@@ -11,6 +11,7 @@ mod error;
 mod history;
 mod keyed;
 mod lane;
+mod loading;
 mod lookup;
 mod manager;
 mod moves;

@@ -23,7 +23,6 @@ use crate::{
     error::SessionError,
     keyed,
     lane::Lane,
-    reading::{decoded, is_unreadable, outlined, read_around},
     session::Session,
     transact::{Chain, MAX_ATTEMPTS, words_of},
 };
@@ -402,7 +401,7 @@ impl SessionManager {
         self.ports().store.close().await.map_err(SessionError::from)
     }
 
-    fn lane(&self, id: SessionId) -> Arc<Lane> {
+    pub(crate) fn lane(&self, id: SessionId) -> Arc<Lane> {
         let lanes = self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.by_id.get(&id).cloned().unwrap_or_else(|| Arc::new(Lane::new(id, None)))
     }
@@ -448,7 +447,7 @@ impl SessionManager {
             let behind = cached.clone().filter(|view| view.version() < head.version);
             let view = match behind {
                 Some(view) => self.replay(View::clone(&view), head.version).await?,
-                None => self.read_view(lane.id, head.first, head.version).await?,
+                None => self.read_view(lane.id, head, head.version).await?,
             };
             let mut state = lane.lock();
             let unchanged = match (&state.visible(), &cached) {
@@ -473,93 +472,6 @@ impl SessionManager {
                 return Ok(view);
             }
         }
-    }
-
-    async fn read_view(&self, id: SessionId, first: u64, version: u64) -> Result<View, SessionError> {
-        let kept = self.ports().store.snapshot(id).await?.and_then(|bytes| View::from_snapshot(&bytes));
-        let kept = kept.filter(|view| view.session() == id && view.version() <= version);
-        if let Some(view) = kept
-            && self.is_of_this_log(&view).await?
-        {
-            return self.replay(view, version).await;
-        }
-        let range = single(first);
-        let page = self.ports().store.read(id, range).await?;
-        let Some(record) = page.records.first() else { return Err(SessionError::NotFound { session: id }) };
-        let (event, stamp) = decoded(id, record)?;
-        let Event::Created(created) = event else {
-            let source = sessions_domain::InvalidHistory::NoBeginning;
-            return Err(SessionError::InvalidHistory { session: id, source });
-        };
-        let (inherited, unreadable) = match &created.fork {
-            Some(fork) => {
-                let (tree, unreadable) = self.inherited(fork).await?;
-                (Some(tree), unreadable)
-            }
-            None => (None, None),
-        };
-        let mut view = View::begin(record.seq, &created, &stamp, record.commit, inherited.as_ref())
-            .map_err(|source| SessionError::InvalidHistory { session: id, source })?;
-        unreadable.into_iter().for_each(|seq| view.note_unreadable(seq));
-        self.replay(view, version).await
-    }
-
-    /// A snapshot is only a hint: its commit must be the one in the log.
-    async fn is_of_this_log(&self, view: &View) -> Result<bool, SessionError> {
-        let page = read_around(self.ports().store.as_ref(), view.session(), single(view.version())).await?;
-        Ok(page.records.first().is_some_and(|record| record.commit == view.commit()))
-    }
-
-    async fn replay(&self, mut view: View, version: u64) -> Result<View, SessionError> {
-        let session = view.session();
-        while view.version() < version {
-            let range = ReadRange {
-                from: view.version() + 1,
-                to: version,
-                order: Order::OldestFirst,
-                kinds: KindFilter::All,
-                max_records: 4096,
-                max_bytes: 4 << 20,
-            };
-            let page = read_around(self.ports().store.as_ref(), session, range).await?;
-            if page.records.is_empty() {
-                let source = sessions_domain::InvalidHistory::Gap { expected: view.version() + 1, found: version };
-                return Err(SessionError::InvalidHistory { session, source });
-            }
-            for record in &page.records {
-                if is_unreadable(record) {
-                    let commit = self.commit_of_unreadable(&view, record.seq).await?;
-                    view.pass_over(record.seq, commit)
-                        .map_err(|source| SessionError::InvalidHistory { session, source })?;
-                    continue;
-                }
-                let (event, stamp) = outlined(session, record)?;
-                view.apply(record.seq, &event, &stamp, record.commit)
-                    .map_err(|source| SessionError::InvalidHistory { session, source })?;
-            }
-        }
-        Ok(view)
-    }
-
-    /// The commit to go on with behind a record that cannot be read: of the last one the store knows it.
-    async fn commit_of_unreadable(&self, view: &View, seq: u64) -> Result<CommitHash, SessionError> {
-        let head = self.ports().store.head(view.session()).await?.filter(|head| head.version == seq);
-        Ok(head.map_or_else(|| view.commit().after_lost(seq), |head| head.commit))
-    }
-
-    /// The tree that a fork inherits.
-    pub(crate) async fn tree_of(&self, fork: &ForkPoint) -> Result<Tree, SessionError> {
-        Ok(self.inherited(fork).await?.0)
-    }
-
-    /// The tree that a fork inherits, and the first record of it that cannot be read. The last owner of its records has it; the parent
-    /// itself need not be there.
-    async fn inherited(&self, fork: &ForkPoint) -> Result<(Tree, Option<u64>), SessionError> {
-        let id = fork.owners.last().map_or(fork.parent, |(owner, _)| *owner);
-        let lane = self.lane(id);
-        // Parents may be forks themselves, so this recurses as deep as the forks do.
-        let view = Box::pin(self.fresh_view(&lane)).await?;
-        Ok((view.tree().clone(), view.unreadable().filter(|seq| *seq <= fork.at)))
     }
 }
 

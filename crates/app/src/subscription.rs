@@ -57,10 +57,11 @@ impl Subscription {
                 return Ok(update);
             }
             let manager = self.session.manager();
-            let head = manager.ports().store.wait(self.session.id(), self.seen + 1, Durability::Volatile).await?;
+            let first = self.seen.saturating_add(1);
+            let head = manager.ports().store.wait(self.session.id(), first, Durability::Volatile).await?;
             // The view only tells who owns what was inherited, so an older one serves.
             let view = self.session.fresh_view().await?;
-            let stretch = Stretch { first: self.seen + 1, last: head.version };
+            let stretch = Stretch { first, last: head.version };
             let (order, kinds) = (Order::OldestFirst, KindFilter::All);
             let (reads, _) = manager.read_stretch(&view, stretch, order, kinds, Bounds::records(256)).await?;
             let update = |read: Read| Update { seq: read.record.seq, event: read.event, stamp: read.stamp };

@@ -82,13 +82,18 @@ pub struct Gather<'a, C> {
     full: bool,
 }
 
+/// What a counter says is taken as it is, whatever it says.
+fn total(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 impl<'a, C: Fn(&Message) -> u64> Gather<'a, C> {
     /// Starts with the instructions, which are always sent.
     ///
     /// # Errors
     /// [`OverBudget`] when they alone do not fit.
     pub fn new(budget: Budget, count: &'a C, instructions: Vec<Message>) -> Result<Self, OverBudget> {
-        let used = instructions.iter().map(count).sum();
+        let used = total(instructions.iter().map(count));
         if used > budget.tokens {
             return Err(OverBudget { needed: used, budget: budget.tokens });
         }
@@ -107,12 +112,13 @@ impl<'a, C: Fn(&Message) -> u64> Gather<'a, C> {
         // A call and its results are taken or left together. What is missing is supplied later, so it is paid for now.
         let mut group: Vec<(Option<u64>, bool, Message)> = vec![(None, false, message.message.clone())];
         group.extend(self.waiting.iter().rev().map(|stored| (None, stored.late, stored.message.clone())));
-        let cost: u64 = pair(group).0.iter().map(|(_, message)| (self.count)(message)).sum();
-        if self.used + cost > self.budget.tokens {
+        let cost = total(pair(group).0.iter().map(|(_, message)| (self.count)(message)));
+        let used = self.used.saturating_add(cost);
+        if used > self.budget.tokens {
             self.full = true;
             return false;
         }
-        self.used += cost;
+        self.used = used;
         self.kept.append(&mut self.waiting);
         self.kept.push(message);
         true
@@ -131,7 +137,7 @@ impl<'a, C: Fn(&Message) -> u64> Gather<'a, C> {
         let (paired, repairs) = pair(path);
         let mut messages = self.instructions;
         messages.extend(paired.into_iter().map(|(_, message)| message));
-        let tokens = messages.iter().map(self.count).sum();
+        let tokens = total(messages.iter().map(self.count));
         Context { messages, tokens, repairs }
     }
 }

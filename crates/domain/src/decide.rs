@@ -292,7 +292,7 @@ pub fn append(view: &View, id: MessageId, message: Message, on_path: &CallsOnPat
 /// A message behind any element of the tree, without the rules of [`append`]: for imports, whose history is what it is.
 pub fn placed(tree: &Tree, parent: u64, depth: u64, id: MessageId, message: Message, late: bool) -> Event {
     let parent = (parent != tree.last()).then_some(parent);
-    Event::Appended(Appended { id, parent, depth: depth + 1, late, message })
+    Event::Appended(Appended { id, parent, depth: depth.saturating_add(1), late, message })
 }
 
 /// The calls that wait for an answer at the head, from the elements before it, newest first.

@@ -130,7 +130,7 @@ impl View {
         commit: CommitHash,
         inherited: Option<&Tree>,
     ) -> Result<Self, InvalidHistory> {
-        let expected = created.fork.as_ref().map_or(1, |fork| fork.at + 1);
+        let expected = created.fork.as_ref().map_or(1, |fork| fork.at.saturating_add(1));
         if seq != expected {
             return Err(InvalidHistory::Gap { expected, found: seq });
         }
@@ -388,7 +388,7 @@ impl View {
 
     /// The first sequence number that is the session's own and not inherited.
     pub fn first_own(&self) -> u64 {
-        self.about.fork.as_ref().map_or(1, |fork| fork.at + 1)
+        self.about.fork.as_ref().map_or(1, |fork| fork.at.saturating_add(1))
     }
 
     /// Who holds a record: the session itself, or an owner of what it inherited.

@@ -16,6 +16,7 @@
 mod cancel;
 mod clock;
 mod damage;
+mod extremes;
 mod folder;
 mod ground;
 mod history;

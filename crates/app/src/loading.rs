@@ -1,0 +1,159 @@
+//! How a log becomes a view: from a snapshot that is of this log, or from the first record on.
+//!
+//! Must not know: lanes that have commits on their way; the manager keeps those.
+
+use std::sync::Arc;
+
+use sessions_domain::{CommitHash, Created, Event, ForkPoint, InvalidHistory, SessionId, Stamp, View, branches::Tree};
+use sessions_ports::{Head, KindFilter, Order, ReadRange};
+
+use crate::{
+    error::SessionError,
+    manager::{SessionManager, single},
+    reading::{decoded, is_unreadable, outlined, read_around},
+};
+
+/// The first record of a log.
+struct Beginning {
+    seq: u64,
+    commit: CommitHash,
+    created: Created,
+    stamp: Stamp,
+}
+
+impl Beginning {
+    /// The view of this record. What it inherits comes from a view of the last owner of that.
+    fn view(self, owner: Option<&View>) -> Result<View, SessionError> {
+        let Self { seq, commit, created, stamp } = self;
+        let mut view = View::begin(seq, &created, &stamp, commit, owner.map(View::tree))
+            .map_err(|source| SessionError::InvalidHistory { session: created.session, source })?;
+        let unreadable = owner.and_then(View::unreadable).filter(|lost| *lost < seq);
+        unreadable.into_iter().for_each(|seq| view.note_unreadable(seq));
+        Ok(view)
+    }
+}
+
+impl SessionManager {
+    /// The view of a log up to a record, or further when that is at hand.
+    ///
+    /// A fork begins with the tree of the session that owns what it inherits, and that may be a fork itself. The line is followed to a view
+    /// that is there, or to its first session, and the forks are begun one after the other; forks of forks may go as deep as they like.
+    pub(crate) async fn read_view(&self, id: SessionId, head: Head, last: u64) -> Result<View, SessionError> {
+        let (mut id, mut head, mut last) = (id, head, last);
+        let mut line: Vec<(Beginning, u64)> = Vec::new();
+        let mut view = loop {
+            let kept = if line.is_empty() { None } else { self.live_view(id) };
+            let kept = match kept {
+                None => self.kept_view(id, head.version).await?,
+                kept => kept,
+            };
+            if let Some(view) = kept {
+                break self.replay(view, last).await?;
+            }
+            let beginning = self.beginning_of(id, head.first).await?;
+            let Some(fork) = beginning.created.fork.as_ref() else {
+                break self.replay(beginning.view(None)?, last).await?;
+            };
+            let (owner, at) = (owner_of(fork), fork.at);
+            line.push((beginning, last));
+            (id, head) = (owner, self.head_of_owner(owner, at).await?);
+            last = at.min(head.version);
+        };
+        while let Some((beginning, last)) = line.pop() {
+            view = self.replay(beginning.view(Some(&view))?, last).await?;
+        }
+        Ok(view)
+    }
+
+    /// The tree that a fork inherits. The last owner of its records has it; the parent itself need not be there.
+    pub(crate) async fn tree_of(&self, fork: &ForkPoint) -> Result<Tree, SessionError> {
+        let owner = owner_of(fork);
+        let view = match self.live_view(owner).filter(|view| fork.at <= view.version()) {
+            Some(view) => view,
+            None => {
+                let head = self.head_of_owner(owner, fork.at).await?;
+                self.read_view(owner, head, fork.at.min(head.version)).await?
+            }
+        };
+        Ok(view.tree().clone())
+    }
+
+    /// The view that a session in use has now. It may be behind its log.
+    fn live_view(&self, id: SessionId) -> Option<View> {
+        let visible = self.lane(id).lock().visible()?;
+        Some(Arc::unwrap_or_clone(visible))
+    }
+
+    /// The head of a log that a fork inherits from, up to a record.
+    async fn head_of_owner(&self, owner: SessionId, at: u64) -> Result<Head, SessionError> {
+        let head = self.ports().store.head(owner).await?.ok_or(SessionError::NotFound { session: owner })?;
+        // So each of a line begins before the one that inherits from it, and the line has an end.
+        if at < head.first {
+            let source = InvalidHistory::Gap { expected: at, found: head.first };
+            return Err(SessionError::InvalidHistory { session: owner, source });
+        }
+        Ok(head)
+    }
+
+    /// The view of a snapshot, if there is one of this log that is not beyond a version. It is only a hint: its commit must be the one in the log.
+    async fn kept_view(&self, id: SessionId, version: u64) -> Result<Option<View>, SessionError> {
+        let kept = self.ports().store.snapshot(id).await?.and_then(|bytes| View::from_snapshot(&bytes));
+        let Some(view) = kept.filter(|view| view.session() == id && view.version() <= version) else { return Ok(None) };
+        let page = read_around(self.ports().store.as_ref(), id, single(view.version())).await?;
+        let is_of_this_log = page.records.first().is_some_and(|record| record.commit == view.commit());
+        Ok(is_of_this_log.then_some(view))
+    }
+
+    async fn beginning_of(&self, id: SessionId, first: u64) -> Result<Beginning, SessionError> {
+        let page = self.ports().store.read(id, single(first)).await?;
+        let Some(record) = page.records.first() else { return Err(SessionError::NotFound { session: id }) };
+        let (event, stamp) = decoded(id, record)?;
+        let Event::Created(created) = event else {
+            return Err(SessionError::InvalidHistory { session: id, source: InvalidHistory::NoBeginning });
+        };
+        Ok(Beginning { seq: record.seq, commit: record.commit, created: *created, stamp })
+    }
+
+    /// Takes the records up to a version into a view.
+    pub(crate) async fn replay(&self, mut view: View, version: u64) -> Result<View, SessionError> {
+        let session = view.session();
+        while view.version() < version {
+            let range = ReadRange {
+                from: view.version() + 1,
+                to: version,
+                order: Order::OldestFirst,
+                kinds: KindFilter::All,
+                max_records: 4096,
+                max_bytes: 4 << 20,
+            };
+            let page = read_around(self.ports().store.as_ref(), session, range).await?;
+            if page.records.is_empty() {
+                let source = InvalidHistory::Gap { expected: view.version() + 1, found: version };
+                return Err(SessionError::InvalidHistory { session, source });
+            }
+            for record in &page.records {
+                if is_unreadable(record) {
+                    let commit = self.commit_of_unreadable(&view, record.seq).await?;
+                    view.pass_over(record.seq, commit)
+                        .map_err(|source| SessionError::InvalidHistory { session, source })?;
+                    continue;
+                }
+                let (event, stamp) = outlined(session, record)?;
+                view.apply(record.seq, &event, &stamp, record.commit)
+                    .map_err(|source| SessionError::InvalidHistory { session, source })?;
+            }
+        }
+        Ok(view)
+    }
+
+    /// The commit to go on with behind a record that cannot be read: of the last one the store knows it.
+    async fn commit_of_unreadable(&self, view: &View, seq: u64) -> Result<CommitHash, SessionError> {
+        let head = self.ports().store.head(view.session()).await?.filter(|head| head.version == seq);
+        Ok(head.map_or_else(|| view.commit().after_lost(seq), |head| head.commit))
+    }
+}
+
+/// Who owns the last record that a fork inherits.
+fn owner_of(fork: &ForkPoint) -> SessionId {
+    fork.owners.last().map_or(fork.parent, |(owner, _)| *owner)
+}
