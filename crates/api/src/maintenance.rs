@@ -12,6 +12,7 @@ use std::{
 
 use sessions_app::{ErrorKind, SessionError};
 use sessions_infra::{
+    counted::counted,
     disk::{FileSystem, SyncTimes},
     sled::{self, OpenReport, RepairReport, SledOptions, SledStore, VerifyReport},
 };
@@ -194,7 +195,7 @@ async fn opened(path: &Path) -> Vec<Observation> {
 
 fn opening(report: &OpenReport) -> Observation {
     if report.is_quiet() {
-        Observation::of("opened", format!("cleanly, {} records read from the log", report.replayed))
+        Observation::of("opened", format!("cleanly, {} read from the log", counted(report.replayed, "record")))
     } else if report.damaged > 0 || report.shortened {
         let damaged = Observation::of("opened", report.to_string()).trouble(ErrorKind::Damaged);
         damaged.advise("run `verify` to see which sessions it hit, copy the store's folder, then run `repair`")
@@ -224,10 +225,10 @@ fn sizes(path: &Path) -> Vec<Observation> {
     parts.sort();
     let total: u64 = parts.iter().map(|(_, _, bytes)| bytes).sum();
     let part = |(name, files, bytes): (String, u64, u64)| {
-        Observation::of("files", format!("{name}: {files} files, {bytes} bytes")).value(bytes)
+        Observation::of("files", format!("{name}: {}, {}", counted(files, "file"), counted(bytes, "byte"))).value(bytes)
     };
     let mut seen: Vec<Observation> = parts.into_iter().map(part).collect();
-    seen.push(Observation::of("size", format!("{total} bytes")).value(total));
+    seen.push(Observation::of("size", counted(total, "byte")).value(total));
     seen
 }
 

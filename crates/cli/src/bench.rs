@@ -19,6 +19,7 @@ use crate::{
     failure::Failure,
     program::Program,
     progress::{Progress, Stop, told_of_interrupt},
+    table::counted,
 };
 
 /// Raw appends with a sync, measured before and again after the store.
@@ -163,7 +164,9 @@ fn print(program: &Program, measured: &Measured) -> Result<(), Failure> {
         return program.out.object(measured);
     }
     let Measured { writers, messages, size, durability, .. } = measured;
-    program.out.line(&format!("{messages} messages of {size} bytes, {writers} writers, durability {durability}"))?;
+    let named = |number: &usize, noun| counted(*number as u64, noun);
+    let (messages, size, writers) = (named(messages, "message"), named(size, "byte"), named(writers, "writer"));
+    program.out.line(&format!("{messages} of {size}, {writers}, durability {durability}"))?;
     program.out.line(&format!("appended       {} a second", measured.append_per_s))?;
     program.out.line(&format!("one append     {} µs (median), {} µs (99 of 100)", measured.p50_us, measured.p99_us))?;
     if let (Some(syncs), Some(each)) = (measured.syncs, measured.messages_per_sync) {

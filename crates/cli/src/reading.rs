@@ -15,6 +15,7 @@ use crate::{
     output::{Style, reader_gone},
     program::Program,
     progress::interrupted,
+    table::counted,
 };
 
 /// `show`
@@ -202,7 +203,9 @@ fn print_event(program: &Program, seq: u64, event: &Event) -> Result<(), Failure
         Event::Moved(moved) => format!("{:?} to {}", moved.cause, moved.to).to_lowercase(),
         Event::Cleared(_) => "cleared".to_owned(),
         Event::Described(_) => "described".to_owned(),
-        Event::Residue(residue) => format!("{} lines of the imported file without a place", residue.lines.len()),
+        Event::Residue(residue) => {
+            format!("{} of the imported file without a place", counted(residue.lines.len() as u64, "line"))
+        }
         Event::Lost => "lost: the record was damaged and set aside".to_owned(),
         Event::Unknown { kind } => format!("of kind {kind}, which a newer version wrote"),
         _ => "something else".to_owned(),

@@ -204,11 +204,16 @@ struct Written {
 /// Warns that an export is not all that the session once was.
 fn tell_lost(program: &Program, lost: &[LostRecord]) {
     let Some(first) = lost.first() else { return };
-    let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
-    let what = format!(
-        "record {}{more} of the session is lost; the export says so in its place, and an import takes it so",
-        first.seq
-    );
+    let what = match lost.len() as u64 - 1 {
+        0 => format!(
+            "record {} of the session is lost; the export says so in its place, and an import takes it so",
+            first.seq
+        ),
+        more => format!(
+            "record {} and {more} more of the session are lost; the export says so in their places, and an import takes them so",
+            first.seq
+        ),
+    };
     program.out.notice(&what);
 }
 
@@ -237,7 +242,7 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
             if program.out.is_json() {
                 return program.out.object(&Written { file: path.display().to_string(), bytes, lost });
             }
-            program.out.line(&format!("exported {bytes} bytes to {}", path.display()))
+            program.out.line(&format!("exported {} to {}", counted(bytes, "byte"), path.display()))
         })
         .await
 }

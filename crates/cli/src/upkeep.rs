@@ -145,10 +145,7 @@ fn print_finding(program: &Program, finding: &FindingShape<'_>) -> Result<(), Fa
     }
     let mut place = Vec::new();
     place.extend(finding.session.map(|session| format!("session {session}")));
-    place.extend(finding.seq.map(|seq| match finding.last {
-        Some(last) => format!("records {seq} to {last}"),
-        None => format!("record {seq}"),
-    }));
+    place.extend(finding.seq.map(|seq| numbered(seq, finding.last)));
     place.extend(finding.file.map(str::to_owned));
     place.extend(finding.offset.map(|offset| format!("at byte {offset}")));
     let style = if finding.severity == "error" { Style::Bad } else { Style::Strong };
@@ -161,11 +158,21 @@ fn print_finding(program: &Program, finding: &FindingShape<'_>) -> Result<(), Fa
     ])
 }
 
+/// One record, or several that follow each other.
+fn numbered(first: u64, last: Option<u64>) -> String {
+    match last {
+        Some(last) => format!("records {first} to {last}"),
+        None => format!("record {first}"),
+    }
+}
+
 #[derive(Serialize)]
 struct ActionShape<'a> {
     what: &'a str,
     session: Option<SessionId>,
     seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<u64>,
     kept_at: Option<String>,
     dry_run: bool,
 }
@@ -184,15 +191,15 @@ pub(crate) async fn repair(program: &Program, dry_run: bool) -> Result<(), Failu
         if dry_run { unless_interrupted(work).await? } else { work.await? }
     };
     for action in &report.actions {
-        let RepairAction { what, session, seq, kept_at, .. } = action;
+        let RepairAction { what, session, seq, last, kept_at } = action;
         let kept_at = kept_at.as_ref().map(|path| path.display().to_string());
-        let shape = ActionShape { what, session: *session, seq: *seq, kept_at, dry_run };
+        let shape = ActionShape { what, session: *session, seq: *seq, last: *last, kept_at, dry_run };
         if program.out.is_json() {
             program.out.object(&shape)?;
             continue;
         }
         let place = match (shape.session, shape.seq) {
-            (Some(session), Some(seq)) => format!(": record {seq} of session {session}"),
+            (Some(session), Some(seq)) => format!(": {} of session {session}", numbered(seq, shape.last)),
             (Some(session), None) => format!(": session {session}"),
             (None, _) => String::new(),
         };
@@ -205,7 +212,7 @@ pub(crate) async fn repair(program: &Program, dry_run: bool) -> Result<(), Failu
         let said = if count == 0 { "nothing has to be repaired".to_owned() } else { format!("{count} {done}") };
         program.out.line(&said)?;
         for (path, bytes) in &report.quarantine {
-            program.out.line(&format!("in the quarantine: {}, {bytes} bytes", path.display()))?;
+            program.out.line(&format!("in the quarantine: {}, {}", path.display(), counted(*bytes, "byte")))?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 //!
 //! Must not know: use cases (`sessions-app`), or how a host wires things.
 
+pub mod counted;
 pub mod disk;
 pub mod environment;
 mod memory;

@@ -124,12 +124,12 @@ fn a_log_that_lost_its_end_is_named_until_a_repair_marks_what_is_gone() {
             let ran = desk.run(&["list", "--json"]);
             assert!(ran.code == 0 && ran.stderr.contains("a part of the log is missing"), "{taken}: {ran:?}");
         }
-        let lost: Vec<(String, u64)> = desk
-            .json(&["repair"])
-            .iter()
-            .filter_map(|action| Some((action["session"].as_str()?.to_owned(), action["seq"].as_u64()?)))
-            .collect();
-        assert_eq!(lost.len() as u64, 4 - kept + 2, "{taken}: {lost:?}");
+        let records = |action: &Value| {
+            let first = action["seq"].as_u64()?;
+            Some((action["session"].as_str()?.to_owned(), first, action["last"].as_u64().unwrap_or(first)))
+        };
+        let lost: Vec<(String, u64, u64)> = desk.json(&["repair"]).iter().filter_map(records).collect();
+        assert_eq!(lost, gone, "{taken}");
         for _ in 0..2 {
             let ran = desk.run(&["verify", "--json"]);
             let checked = &ran.lines().pop().unwrap()["checked"];
@@ -140,6 +140,49 @@ fn a_log_that_lost_its_end_is_named_until_a_repair_marks_what_is_gone() {
         }
         assert_eq!(desk.texts(&["show", "k", "--last", "2"]), ["goes on", "goes on"]);
     }
+}
+
+#[test]
+fn a_repair_tells_ranges_of_each_session_and_a_dry_run_what_it_would_do() {
+    let desk = Desk::new();
+    desk.talk(&["one", "two", "three"]);
+    desk.one(&["undo", "k"]);
+    desk.one(&["new", "--key", "other"]);
+    let id = |key: &str| desk.one(&["info", key])["id"].as_str().unwrap().to_owned();
+    let (k, other) = (id("k"), id("other"));
+    fs::remove_file(desk.store().join("log/00000001.seg")).unwrap();
+    let wished = desk.run(&["repair", "--dry-run"]).stdout;
+    let shown: Vec<&str> = wished.lines().filter(|line| line.contains("session")).collect();
+    let of_k = format!(
+        "would mark 5 records as lost (3 × a message, 1 × a move of the head, 1 × the session's beginning): records 1 to 5 of session {k}"
+    );
+    let of_other = format!("would mark the record as lost (the session's beginning): record 1 of session {other}");
+    assert_eq!(shown, [of_k.as_str(), of_other.as_str()]);
+    assert!(wished.lines().all(|line| line.starts_with("would ") || line.ends_with("would be done")), "{wished}");
+    let done = desk.run(&["repair"]).stdout;
+    assert!(done.contains(&of_k.replace("would mark", "marked")) && !done.contains("would"), "{done}");
+    for action in desk.run(&["repair", "--json"]).lines() {
+        assert_eq!(action["dry_run"], json!(false));
+    }
+}
+
+#[test]
+fn one_of_something_is_told_as_one() {
+    let desk = Desk::new();
+    desk.talk(&["first words", "second words"]);
+    let looked = desk.run(&["doctor"]).stdout;
+    assert!(looked.contains("FORMAT: 1 file, ") && !looked.contains("1 files"), "{looked}");
+    damage(&desk, b"second words");
+    fs::remove_dir_all(desk.store().join("index")).unwrap();
+    let opened = desk.run(&["list", "--json"]).stderr;
+    assert!(opened.contains("1 damaged place in the log") && !opened.contains("1 places"), "{opened}");
+    desk.run(&["repair"]);
+    let told = |ran: crate::Ran| ran.stderr;
+    let one = told(desk.run(&["export", "k"]));
+    assert!(one.contains("record 3 of the session is lost"), "{one}");
+    damage(&desk, b"first words");
+    let several = told(desk.run(&["export", "k"]));
+    assert!(several.contains("record 2 and 1 more of the session are lost"), "{several}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::{
     index::CoreRow,
     inspection::{Finding, Named, Severity, VerifyReport},
 };
+use crate::counted::counted;
 
 /// A record without whole bytes, and none that stands for it.
 pub(super) struct Missing {
@@ -96,10 +97,11 @@ impl Check {
     /// Bytes of a segment that are no frames. With `torn` opening the store sets them aside.
     pub(super) fn damaged(&mut self, file: &str, bytes: &[u8], from: usize, to: usize, torn: bool) {
         let header = bytes.get(from..).and_then(frame::header);
+        let bytes = |what: &str| counted((to - from) as u64, what);
         let what = if torn {
-            format!("{} bytes of an unfinished write; opening the store sets them aside", to - from)
+            format!("{} of an unfinished write; opening the store sets that aside", bytes("byte"))
         } else {
-            format!("{} bytes are damaged", to - from)
+            bytes("damaged byte")
         };
         // The header of damaged bytes is a hint, not a fact; it is given where it fits what is known.
         let named = header.filter(|header| self.sessions.contains_key(&header.session));

@@ -18,6 +18,7 @@ use super::{
     replay::{self, StandIn},
     segment::{self, Head, SEGMENT_HEADER},
 };
+use crate::counted::counted;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -283,7 +284,7 @@ impl<'a> Walk<'a> {
     /// The segment before this one ended further on than it does now.
     fn cut_before(&mut self, number: u32, cut: u64) {
         let (from, to) = ((self.end - self.base) as usize, (cut - self.base) as usize);
-        let what = format!("{} bytes at the end are missing", to - from);
+        let what = format!("{} missing at the end", counted((to - from) as u64, "byte"));
         self.check.report.findings.push(Finding::about_file(&name_of(number - 1), from, what));
         match self.damage.last_mut().filter(|damage| damage.segment + 1 == number && damage.to == from) {
             Some(damage) => damage.to = to,
@@ -361,7 +362,7 @@ impl<'a> Walk<'a> {
             self.check.report.index = IndexLook::Compared;
             cut = remembered.position.saturating_sub(self.end);
             if cut > 0 {
-                let what = format!("the log ends {cut} bytes before what the index remembers of it");
+                let what = format!("the log ends {} before what the index remembers of it", counted(cut, "byte"));
                 let at = usize::try_from(self.end - self.base).unwrap_or(0);
                 let name = if self.last == 0 { "log".to_owned() } else { name_of(self.last) };
                 self.check.report.findings.push(Finding::about_file(&name, at, what));

@@ -26,6 +26,7 @@ use super::{
     replay::{self, Replay, StandIn},
     segment::{self, Head, SEGMENT_HEADER, Segment},
 };
+use crate::counted::counted;
 
 /// What was found and done when a store was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,8 +92,9 @@ impl fmt::Display for OpenReport {
             let is_sure = !self.shortened && self.index == IndexReport::Opened;
             let what = if is_sure { "; nothing acknowledged was in it" } else { "" };
             lines.push(format!(
-                "set aside an unfinished write of {} bytes at the end of segment {}{what}",
-                torn.bytes, torn.segment
+                "set aside an unfinished write of {} at the end of segment {}{what}",
+                counted(torn.bytes, "byte"),
+                torn.segment
             ));
         }
         if self.shortened {
@@ -105,12 +107,13 @@ impl fmt::Display for OpenReport {
         match &self.index {
             IndexReport::Opened => {}
             IndexReport::Rebuilt { why } => {
-                lines.push(format!("built the index anew from {} records of the log ({why})", self.replayed));
+                let records = counted(self.replayed, "record");
+                lines.push(format!("built the index anew from {records} of the log ({why})"));
             }
             IndexReport::Absent { why } => lines.push(format!("works without an index for now ({why})")),
         }
         if self.damaged > 0 {
-            lines.push(format!("{} places of the log are damaged; run `verify`", self.damaged));
+            lines.push(format!("{} in the log; run `verify`", counted(self.damaged, "damaged place")));
         }
         f.write_str(&lines.join("\n"))
     }

@@ -5,7 +5,8 @@
 //! Must not know: the index, a running store.
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    fmt, fs,
     io::Write as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -25,6 +26,7 @@ use super::{
     segment::{self, SEGMENT_HEADER, Segment},
     writer::mark_frame,
 };
+use crate::counted::counted;
 
 /// One thing that a repair did, or would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct RepairAction {
     pub session: Option<SessionId>,
     /// The record it concerns.
     pub seq: Option<u64>,
+    /// When it concerns several: the last of them.
+    pub last: Option<u64>,
     /// Where the bytes are kept.
     pub kept_at: Option<PathBuf>,
 }
@@ -51,8 +55,35 @@ pub struct RepairReport {
 }
 
 impl RepairReport {
-    fn did(&mut self, what: impl Into<String>, kept_at: Option<PathBuf>) {
-        self.actions.push(RepairAction { what: what.into(), session: None, seq: None, kept_at });
+    /// Adds what was done, or would be, with the verb for each.
+    fn did(&mut self, verb: [&str; 2], what: impl fmt::Display, kept_at: Option<PathBuf>) {
+        let what = self.said(verb, what);
+        self.actions.push(RepairAction { what, session: None, seq: None, last: None, kept_at });
+    }
+
+    /// Adds what was done about records that follow each other.
+    fn marked(&mut self, missing: &[Missing]) {
+        let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return };
+        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+        for missing in missing {
+            *kinds.entry(missing.kind.map_or("of a kind that is not known", name_of)).or_default() += 1;
+        }
+        let several = missing.len() > 1;
+        let one =
+            |(name, count): (&&str, &u64)| if several { format!("{count} × {name}") } else { (*name).to_owned() };
+        let kinds = kinds.iter().map(one).collect::<Vec<_>>().join(", ");
+        let records = if several { format!("{} records", missing.len()) } else { "the record".to_owned() };
+        self.actions.push(RepairAction {
+            what: self.said(["marked", "would mark"], format_args!("{records} as lost ({kinds})")),
+            session: Some(first.session),
+            seq: Some(first.seq),
+            last: several.then_some(last.seq),
+            kept_at: None,
+        });
+    }
+
+    fn said(&self, [done, would]: [&str; 2], what: impl fmt::Display) -> String {
+        format!("{} {what}", if self.dry_run { would } else { done })
     }
 }
 
@@ -77,30 +108,27 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
     }
     if let Some(what) = folder.lost_format {
         let kept_at = if dry_run { None } else { folder.write_format_anew()? };
-        report.did(format!("wrote the FORMAT file anew, which was {what}"), kept_at);
+        report.did(["wrote", "would write"], format_args!("the FORMAT file anew, which was {what}"), kept_at);
     }
     let before = report.actions.len();
     repair_segments(&folder, &found, &mut report)?;
     for body in &found.spoilt_bodies {
         let kept_at = if dry_run { None } else { Some(set_body_aside(&folder, body)?) };
-        report.did("set a damaged large body aside", kept_at);
+        report.did(["set", "would set"], "a damaged large body aside", kept_at);
     }
-    for Missing { session, seq, kind, .. } in &found.missing {
-        let what = format!("marked the record as lost ({})", kind.map_or("its kind is not known", name_of));
-        report.actions.push(RepairAction { what, session: Some(*session), seq: Some(*seq), kept_at: None });
-    }
+    let follows = |one: &Missing, next: &Missing| one.session == next.session && one.seq + 1 == next.seq;
+    found.missing.chunk_by(follows).for_each(|missing| report.marked(missing));
     if !found.missing.is_empty() && !dry_run {
         sync_end(&folder, &found)?;
         write_lost(&folder, &found)?;
     }
     if found.missing.is_empty() && found.damage.iter().any(|damage| damage.torn) {
-        report.did("left an unfinished write at the end to the next opening", None);
+        report.did(["left", "would leave"], "an unfinished write at the end to the next opening", None);
     }
     if found.cut > 0 && report.actions.is_empty() {
-        report.did(
-            format!("took notice that the log lost {} bytes of its end, and no record with them", found.cut),
-            None,
-        );
+        let cut = counted(found.cut, "byte");
+        let what = format_args!("notice that the log lost {cut} of its end, and no record with them");
+        report.did(["took", "would take"], what, None);
     }
     // A repair that was broken off before this step is finished by the next one.
     if (report.actions.len() > before || found.is_behind) && folder.index().exists() {
@@ -110,7 +138,7 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
             folder::sync_dir(&folder.quarantine())?;
             folder::sync_dir(&folder.root)?;
         }
-        report.did("set the index aside; opening builds it anew", (!dry_run).then_some(aside));
+        report.did(["set", "would set"], "the index aside; opening builds it anew", (!dry_run).then_some(aside));
     }
     report.quarantine = folder.in_quarantine();
     Ok(report)
@@ -124,20 +152,21 @@ fn repair_segments(folder: &Folder, found: &Inspection, report: &mut RepairRepor
             let write = Segment::open(&folder.log(), *number, *base)?.write_header(folder.id);
             write.map_err(|error| failed("writing a segment's header", error))?;
         }
-        report.did(format!("wrote the header of segment {number} anew"), None);
+        report.did(["wrote", "would write"], format_args!("the header of segment {number} anew"), None);
     }
     // What stands for lost records goes behind the end of the log, so that end has to be clean.
     let clears_end = !found.missing.is_empty();
     for damage in found.damage.iter().filter(|damage| clears_end || !damage.torn) {
         let kept_at = if dry_run { None } else { Some(set_aside(folder, damage)?) };
         let Damage { segment, from, to, .. } = damage;
-        report.did(format!("set aside {} damaged bytes of segment {segment} at {from}", to - from), kept_at);
+        let bytes = counted((to - from) as u64, "damaged byte");
+        report.did(["set", "would set"], format_args!("aside {bytes} of segment {segment} at {from}"), kept_at);
     }
     for (number, base) in &found.absent {
         if !dry_run {
             stand_in(folder, *number, *base)?;
         }
-        report.did(format!("marked segment {number} as lost"), None);
+        report.did(["marked", "would mark"], format_args!("segment {number} as lost"), None);
     }
     Ok(())
 }
