@@ -265,7 +265,7 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Only what concerns this session: its whole id
+    /// Only what concerns this session, and damage that nobody can tell whose it is; all of the log is read all the same
     pub(crate) session: Option<String>,
 }
 

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use sessions_api::{
-    Finding, IndexLook, RepairAction, SessionError, SessionId, SessionKey, Severity, VerifyReport, maintenance,
+    Finding, IndexLook, Named, RepairAction, SessionError, SessionId, SessionKey, Severity, VerifyReport, maintenance,
 };
 
 use crate::{
@@ -36,8 +36,12 @@ impl<'a> FindingShape<'a> {
     }
 }
 
+/// What was checked. Of one session that was named: its records and losses, and the segments and bytes that were read for it, which are
+/// those of the whole store.
 #[derive(Serialize)]
 struct Checked {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionId>,
     segments: u64,
     records: u64,
     sessions: u64,
@@ -47,6 +51,25 @@ struct Checked {
     lost: u64,
     /// Whether the index could tell of an end of the log that was cut off.
     index: &'static str,
+}
+
+impl Checked {
+    fn of(report: &VerifyReport, only: Option<&Named>, findings: usize) -> Self {
+        Self {
+            session: only.map(|named| named.session),
+            segments: report.segments,
+            records: only.map_or(report.records, |named| named.records),
+            sessions: only.map_or(report.sessions, |_| 1),
+            bytes: report.bytes,
+            findings,
+            lost: only.map_or(report.lost, |named| named.lost),
+            index: match report.index {
+                IndexLook::Compared => "compared",
+                IndexLook::Unreadable => "unreadable",
+                IndexLook::Absent => "absent",
+            },
+        }
+    }
 }
 
 /// `verify`
@@ -60,24 +83,14 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
         .await?
     };
     let only = wish.session.as_deref().map(|name| named(&report, name)).transpose()?;
-    let concerns = |finding: &&Finding| only.is_none() || finding.session.is_none() || finding.session == only;
+    let concerns =
+        |finding: &&Finding| finding.session.is_none_or(|session| only.is_none_or(|named| named.session == session));
     let findings: Vec<&Finding> = report.findings.iter().filter(concerns).collect();
     for finding in &findings {
         print_finding(program, &FindingShape::of(finding))?;
     }
-    let checked = Checked {
-        segments: report.segments,
-        records: report.records,
-        sessions: report.sessions,
-        bytes: report.bytes,
-        findings: findings.len(),
-        lost: report.lost,
-        index: match report.index {
-            IndexLook::Compared => "compared",
-            IndexLook::Unreadable => "unreadable",
-            IndexLook::Absent => "absent",
-        },
-    };
+    let damaged = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let checked = Checked::of(&report, only, findings.len());
     if program.out.is_json() {
         #[derive(Serialize)]
         struct Summary {
@@ -85,57 +98,84 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
         }
         program.out.object(&Summary { checked })?;
     } else {
-        let Checked { segments, records, sessions, bytes, findings, lost, .. } = checked;
-        let read = [(sessions, "session"), (records, "record"), (segments, "segment"), (bytes, "byte")];
-        let read = read.map(|(number, word)| counted(number, word)).join(", ");
-        let marked = format!("lost and marked so: {}", counted(lost, "record"));
-        let found = counted(findings as u64, "finding");
-        let said = match (findings, lost) {
-            (0, _) => "nothing is wrong".to_owned(),
-            (_, 0) => found,
-            _ if report.is_sound() => format!("nothing is damaged, {marked}"),
-            _ => format!("{found}, {marked}"),
-        };
-        program.out.line(&format!("{said}: {read}"))?;
-        if report.index != IndexLook::Compared {
-            program.out.line("without an index to compare with, an end of the log that was cut off would not show")?;
-        }
+        print_checked(program, &checked, damaged)?;
     }
-    let damaged = findings.iter().any(|finding| finding.severity == Severity::Error);
     if damaged { Err(Failure::told(Failure::DAMAGED)) } else { Ok(()) }
 }
 
-/// The session that a person named, by what the log says of it: id, key, or the beginning of an id. The list is not asked, since it may be
-/// what is damaged.
-fn named(report: &VerifyReport, name: &str) -> Result<SessionId, Failure> {
-    let (is_key, is_id) = (name.strip_prefix("key:"), name.strip_prefix("id:"));
-    let key_text = is_key.unwrap_or(name);
-    let of_key = |key: &SessionKey| key.as_str() == key_text;
-    let id_text = is_id.unwrap_or(name);
-    if let (None, Ok(id)) = (is_key, id_text.parse::<SessionId>())
-        && report.names.iter().any(|named| named.session == id)
-    {
-        return Ok(id);
+fn print_checked(program: &Program, checked: &Checked, damaged: bool) -> Result<(), Failure> {
+    let Checked { session, segments, records, sessions, bytes, findings, lost, .. } = checked;
+    let joined = |counts: &[(u64, &str)]| {
+        counts.iter().map(|(number, word)| counted(*number, word)).collect::<Vec<_>>().join(", ")
+    };
+    let log = [(*segments, "segment"), (*bytes, "byte")];
+    let read = match session {
+        None => joined(&[&[(*sessions, "session"), (*records, "record")], &log[..]].concat()),
+        Some(session) => {
+            format!("{} of session {session}; the log was read whole, {}", counted(*records, "record"), joined(&log))
+        }
+    };
+    let marked = format!("lost and marked so: {}", counted(*lost, "record"));
+    let found = counted(*findings as u64, "finding");
+    let said = match (*findings, *lost) {
+        (0, 0) => "nothing is wrong".to_owned(),
+        (_, 0) => found,
+        _ if !damaged => format!("nothing is damaged, {marked}"),
+        _ => format!("{found}, {marked}"),
+    };
+    program.out.line(&format!("{said}: {read}"))?;
+    if checked.index != "compared" {
+        program.out.line("without an index to compare with, an end of the log that was cut off would not show")?;
     }
-    // The program acts for the tenant without a name.
-    let mut keyed =
-        report.names.iter().filter(|named| named.tenant.is_empty() && named.key.as_ref().is_some_and(of_key));
-    if let (None, Some(named)) = (is_id, keyed.next()) {
-        return Ok(named.session);
+    Ok(())
+}
+
+/// The session that a person named, by what the log says of it, with the rules of [`sessions_api::SessionManager::find`]: id, key, or the
+/// beginning of an id. The list is not asked, since it may be what is damaged.
+fn named<'a>(report: &'a VerifyReport, name: &str) -> Result<&'a Named, Failure> {
+    let unknown = || Failure::from(SessionError::NoSuchName);
+    let of_id = |id: SessionId| report.names.iter().find(|named| named.session == id);
+    let of_key = |key: &str| -> Result<Option<&'a Named>, SessionError> {
+        let key = SessionKey::new(key)?;
+        // The program acts for the tenant without a name.
+        Ok(report.names.iter().find(|named| named.tenant.is_empty() && named.key.as_ref() == Some(&key)))
+    };
+    if let Some(id) = name.strip_prefix("id:") {
+        return match id.parse::<SessionId>() {
+            Ok(id) => of_id(id).ok_or_else(unknown),
+            Err(_) if !id.is_empty() && id.len() < 26 => begun(report, id),
+            Err(error) => Err(SessionError::from(error).into()),
+        };
     }
-    if is_key.is_some() || id_text.len() > 26 {
-        return Err(SessionError::NoSuchName.into());
+    if let Some(key) = name.strip_prefix("key:") {
+        return of_key(key)?.ok_or_else(unknown);
     }
-    if id_text.len() < 6 {
+    let exact = match name.parse().ok().and_then(of_id) {
+        Some(named) => Some(named),
+        None => of_key(name)?,
+    };
+    match exact {
+        Some(named) => Ok(named),
+        // Any word may be a key, so a short one is unknown and not wrong.
+        None if name.len() < SHORTEST_PREFIX => Err(unknown()),
+        None => begun(report, name),
+    }
+}
+
+/// The shortest beginning of an id that stands for one.
+const SHORTEST_PREFIX: usize = 6;
+
+/// The session whose id begins so.
+fn begun<'a>(report: &'a VerifyReport, prefix: &str) -> Result<&'a Named, Failure> {
+    if prefix.len() < SHORTEST_PREFIX {
         return Err(SessionError::NameTooShort.into());
     }
-    let prefix = id_text.to_ascii_uppercase();
-    let matches: Vec<SessionId> =
-        report.names.iter().map(|named| named.session).filter(|id| id.to_string().starts_with(&prefix)).collect();
-    match matches.as_slice() {
-        [id] => Ok(*id),
-        [] => Err(SessionError::NoSuchName.into()),
-        several => Err(SessionError::AmbiguousName { matches: several.len() }.into()),
+    let prefix = prefix.to_ascii_uppercase();
+    let mut matches = report.names.iter().filter(|named| named.session.to_string().starts_with(&prefix));
+    match (matches.next(), matches.count()) {
+        (Some(named), 0) => Ok(named),
+        (None, _) => Err(SessionError::NoSuchName.into()),
+        (Some(_), more) => Err(SessionError::AmbiguousName { matches: more + 1 }.into()),
     }
 }
 

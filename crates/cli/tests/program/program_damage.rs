@@ -167,6 +167,31 @@ fn a_repair_tells_ranges_of_each_session_and_a_dry_run_what_it_would_do() {
 }
 
 #[test]
+fn a_check_of_one_session_counts_that_one() {
+    let desk = Desk::new();
+    desk.talk(&["first words", "second words", "third words"]);
+    desk.one(&["new", "--key", "other"]);
+    desk.one(&["append", "other", "--role", "user", "unharmed"]);
+    damage(&desk, b"second words");
+    let counts = |arguments: &[&str]| {
+        let ran = desk.run(&[arguments, &["--json"]].concat());
+        let checked = ran.lines().pop().unwrap()["checked"].clone();
+        let count = |name: &str| checked[name].as_u64().unwrap();
+        (count("sessions"), count("records"), count("lost"), checked["session"].is_string())
+    };
+    assert_eq!(counts(&["verify", "k"]), (1, 3, 0, true), "one of its four records is damaged");
+    desk.run(&["repair"]);
+    assert_eq!(counts(&["verify", "k"]), (1, 4, 1, true));
+    assert_eq!(counts(&["verify", "other"]), (1, 2, 0, true));
+    assert_eq!(counts(&["verify"]), (2, 6, 1, false));
+    let said = desk.run(&["verify", "other"]).stdout;
+    assert!(
+        said.contains("nothing is wrong: 2 records of session ") && said.contains("the log was read whole"),
+        "{said}"
+    );
+}
+
+#[test]
 fn one_of_something_is_told_as_one() {
     let desk = Desk::new();
     desk.talk(&["first words", "second words"]);

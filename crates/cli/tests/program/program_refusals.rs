@@ -199,6 +199,7 @@ fn ids_and_keys_of_every_wrong_form() {
         ["", "a\nb", &long, "id:", "id:01ARZ", "id:x", "key:", "id:../../../../../etc/passwd0", "key:a\nb"];
     for name in usage {
         desk.run(&["info", name, "--json"]).refused(2, "usage");
+        desk.run(&["verify", name, "--json"]).refused(2, "usage");
     }
     for name in [
         "01ARZ3NDEKTSV4RRFFQ69G5FAV",
@@ -214,12 +215,15 @@ fn ids_and_keys_of_every_wrong_form() {
         "ZZZZZZZZ",
     ] {
         desk.run(&["info", name, "--json"]).refused(3, "not_found");
+        desk.run(&["verify", name, "--json"]).refused(3, "not_found");
     }
-    desk.one(&["new", "--key", &id[..8]]);
+    let other = desk.one(&["new", "--key", &id[..8]])["id"].clone();
     assert_eq!(desk.one(&["info", &id[..8]])["key"], id[..8], "a key comes before the beginning of an id");
+    assert_eq!(desk.one(&["verify", &id[..8]])["checked"]["session"], other);
     let forced = [format!("id:{id}"), format!("id:{}", &id[..24]), format!("id:{}", &id[..24].to_lowercase())];
     for name in [&id, &id.to_lowercase(), &forced[0], &forced[1], &forced[2], "k", "key:k", &id[..24]] {
         assert_eq!(desk.one(&["info", name])["id"].as_str(), Some(id.as_str()), "{name}");
+        assert_eq!(desk.one(&["verify", name])["checked"]["session"].as_str(), Some(id.as_str()), "{name}");
     }
     for key in ["", &long, "a\u{7}b"] {
         assert_eq!(desk.run(&["new", "--key", key, "--json"]).code, 2, "{key:?}");
@@ -234,6 +238,7 @@ fn the_beginning_of_several_ids_is_ambiguous() {
     desk.one(&["new"]);
     // Made within the same minute or so, they begin alike.
     desk.run(&["info", &first[..6], "--json"]).refused(2, "usage");
+    desk.run(&["verify", &first[..6], "--json"]).refused(2, "usage");
 }
 
 #[test]

@@ -250,7 +250,9 @@ impl Check {
             let Some(checked) = self.sessions.get(&id) else { continue };
             let key = checked.view.as_ref().and_then(View::key).cloned();
             let tenant = checked.view.as_ref().map(|view| view.tenant().to_owned()).unwrap_or_default();
-            self.report.names.push(Named { session: id, key, tenant });
+            let records = (checked.commits.len() - checked.missing.len()) as u64;
+            let lost = checked.marked.len() as u64;
+            self.report.names.push(Named { session: id, key, tenant, records, lost });
             let hint = |seq| self.hints.get(&(id, seq)).copied().or_else(|| kind(id, seq));
             all.extend(checked.missing.iter().map(|(seq, gap)| checked.tell(id, *seq, gap, hint(*seq))));
             let untold = checked.missing.iter().filter(|(_, gap)| !gap.is_told).map(|(seq, _)| *seq);

@@ -57,6 +57,10 @@ pub struct Named {
     pub key: Option<SessionKey>,
     /// Whose it is.
     pub tenant: String,
+    /// Its records: whole ones, and those that stand for lost ones.
+    pub records: u64,
+    /// Of these, the ones that stand for lost ones.
+    pub lost: u64,
 }
 
 /// Whether the index could tell of parts that the log lost.
