@@ -21,7 +21,7 @@ use crate::{
     failure::{ErrorShape, Failure},
     lines::{Line, MAX_LINE_BYTES, parse, read_lines},
     program::Program,
-    progress::interrupted,
+    progress::{interrupted, unless_interrupted},
 };
 
 /// So many appends are in flight at most.
@@ -36,9 +36,13 @@ pub(crate) async fn append(program: &Program, wish: arguments::Append) -> Result
         return program.with_session(&wish.session, async |_, session| Lines::append(program, session).await).await;
     }
     let Some(role) = wish.role else { return Err(Failure::usage("nobody speaks", "say who, as in --role user")) };
-    let text = match wish.text {
+    let text = match wish.text.filter(|text| text != "-" || wish.literal) {
         Some(text) => text,
-        None => tokio::task::spawn_blocking(read_text).await.map_err(io::Error::other)??,
+        None => {
+            // Begun only when it is listened for Ctrl-C.
+            let read = async { tokio::task::spawn_blocking(read_text).await.map_err(io::Error::other)? };
+            unless_interrupted(read).await?
+        }
     };
     if text.is_empty() {
         return Err(Failure::usage("the text is empty", "give one, as an argument or on standard input"));

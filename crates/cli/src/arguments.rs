@@ -84,7 +84,7 @@ pub(crate) struct One {
 
 #[derive(Debug, Args)]
 pub(crate) struct New {
-    /// A name of your own, 1 to 256 bytes; a session that has it is opened as it is
+    /// A name of your own, 1 to 256 bytes, that begins with neither `id:` nor `key:`; a session that has it is opened as it is
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// A title
@@ -102,9 +102,12 @@ pub(crate) struct Append {
     /// Who speaks: system, user, assistant or tool
     #[arg(long, value_parser = role, required_unless_present = "jsonl", conflicts_with = "jsonl")]
     pub(crate) role: Option<MessageRole>,
-    /// The text; without it, standard input
+    /// The text; without it, or with `-`, standard input (`-- -` is a text of one dash)
     #[arg(conflicts_with = "jsonl")]
     pub(crate) text: Option<String>,
+    /// True when the text stands behind `--`, so that a dash is a dash
+    #[arg(skip)]
+    pub(crate) literal: bool,
     /// Read messages from standard input, one a line: {"role","content"} or {"role","parts","idempotency_key"}
     #[arg(long)]
     pub(crate) jsonl: bool,
@@ -340,8 +343,18 @@ impl Arguments {
         let given: Vec<OsString> = std::env::args_os().collect();
         // A mistake must be told as JSON too when that was asked for, and then nothing has been parsed.
         let json = given.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
-        Self::try_parse_from(given).map_err(|error| Refused { error, json })
+        let literal = ends_literally(&given);
+        let mut arguments = Self::try_parse_from(given).map_err(|error| Refused { error, json })?;
+        if let Command::Append(append) = &mut arguments.command {
+            append.literal = literal;
+        }
+        Ok(arguments)
     }
+}
+
+/// True when the last argument stands behind `--`.
+fn ends_literally(given: &[OsString]) -> bool {
+    given.split_last().is_some_and(|(_, before)| before.iter().any(|argument| argument == "--"))
 }
 
 impl Refused {

@@ -28,6 +28,12 @@ struct Made<'a> {
 /// `new`
 pub(crate) async fn new(program: &Program, wish: New) -> Result<(), Failure> {
     let key = wish.key.map(SessionKey::new).transpose().map_err(sessions_api::SessionError::from)?;
+    if let Some(word) =
+        key.as_ref().and_then(|key| ["id:", "key:"].into_iter().find(|word| key.as_str().starts_with(word)))
+    {
+        let what = format!("the key begins with `{word}`, so as a SESSION it would name another one or none");
+        return Err(Failure::usage(&what, "give a key that begins otherwise"));
+    }
     let mut tags = wish.tags;
     tags.sort();
     tags.dedup();
@@ -38,6 +44,12 @@ pub(crate) async fn new(program: &Program, wish: New) -> Result<(), Failure> {
     }
     program
         .with_new_or_old(async |sessions| {
+            if let Some(id) = key.as_ref().and_then(|key| key.as_str().parse().ok())
+                && sessions.get(id).await?.is_some()
+            {
+                let hint = "use that session by its id, or give another key";
+                return Err(Failure::usage("the key is the id of a session, which goes before any key", hint));
+            }
             let opened = sessions.open_or_create_as(new).await?;
             let version = opened.session.version().await?;
             // Of a session that was there already, its last append may have asked for less.

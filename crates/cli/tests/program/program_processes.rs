@@ -130,6 +130,29 @@ fn ctrl_c_ends_an_append_and_keeps_what_was_acknowledged() {
 }
 
 #[test]
+fn ctrl_c_ends_an_append_that_waits_for_its_text() {
+    let desk = Desk::new();
+    desk.talk(&[]);
+    let mut command = desk.command(&["append", "k", "--role", "user", "--json"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It listens for Ctrl-C before it reads, so what it has read shows that it listens.
+    let mut stdin = child.stdin.take().unwrap();
+    fill(&mut stdin);
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((output.status.code(), &error["error"]["kind"]), (Some(130), &json!("stopped")), "{error}");
+    assert!(error["error"]["hint"].is_string() && output.stdout.is_empty(), "{error}");
+    drop(stdin);
+    assert_eq!(desk.json(&["show", "k"]).len(), 0);
+}
+
+/// Writes more than a pipe holds (64 KiB, pipe(7)), so that some of it has been read.
+fn fill(pipe: &mut std::process::ChildStdin) {
+    pipe.write_all(&vec![b'x'; 1 << 20]).unwrap();
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let desk = Desk::new();
     desk.talk(&[]);

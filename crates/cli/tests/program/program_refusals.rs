@@ -232,6 +232,24 @@ fn ids_and_keys_of_every_wrong_form() {
 }
 
 #[test]
+fn a_key_that_would_name_another_session_is_refused() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let id = desk.one(&["info", "k"])["id"].as_str().unwrap().to_owned();
+    for key in ["id:", "key:", "id:x", "key:k", &format!("id:{id}"), &id, &id.to_lowercase()] {
+        let error = desk.run(&["new", "--key", key, "--json"]).refused(2, "usage");
+        assert!(!error["message"].as_str().unwrap().contains(&id), "{error}");
+    }
+    assert_eq!(desk.json(&["list"]).len(), 1);
+    // What only looks like an id names what it should, and the words mean nothing elsewhere.
+    for key in ["01ARZ3NDEKTSV4RRFFQ69G5FAV", "a:key:b", "ID:x"] {
+        let made = desk.one(&["new", "--key", key])["id"].clone();
+        assert_eq!(desk.one(&["info", key])["id"], made, "{key}");
+        assert_eq!(desk.one(&["info", &format!("key:{key}")])["id"], made, "{key}");
+    }
+}
+
+#[test]
 fn the_beginning_of_several_ids_is_ambiguous() {
     let desk = Desk::new();
     let first = desk.one(&["new"])["id"].as_str().unwrap().to_owned();

@@ -49,6 +49,25 @@ fn append_reads_its_text_from_standard_input() {
 }
 
 #[test]
+fn a_dash_stands_for_standard_input_unless_it_is_behind_two() {
+    let desk = Desk::new();
+    desk.talk(&[]);
+    let append = |arguments: &[&str]| {
+        let ran = desk.run_with(&[&["append", "--role", "user", "--json"], arguments].concat(), b"from the pipe\n");
+        assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+        desk.texts(&["show", "k", "--last", "1"]).remove(0)
+    };
+    for piped in [&["k"][..], &["k", "-"], &["--", "k"], &["k", "-", "--"]] {
+        assert_eq!(append(piped), "from the pipe", "{piped:?}");
+    }
+    for literal in [&["k", "--", "-"][..], &["--", "k", "-"]] {
+        assert_eq!(append(literal), "-", "{literal:?}");
+    }
+    assert_eq!(append(&["k", "--", "--json"]), "--json");
+    assert_eq!(append(&["k", " -"]), " -");
+}
+
+#[test]
 fn append_with_an_idempotency_key_happens_once() {
     let desk = Desk::new();
     desk.talk(&[]);
