@@ -212,6 +212,10 @@ fn print_about(program: &Program, about: SessionSummary, tally: Option<Tally>, l
     let recorded = tally.map(|tally| tally.messages).filter(|recorded| *recorded != visible);
     let messages = match (recorded, about.parent) {
         (None, _) => visible.to_string(),
+        // The places of lost messages count as visible, as far as messages behind them tell of them.
+        (Some(recorded), None) if lost > 0 && recorded < visible => {
+            format!("{recorded} (of {visible}, the others are lost)")
+        }
         (Some(recorded), None) => {
             format!("{visible} visible, {recorded} recorded (on all branches, with what is hidden)")
         }

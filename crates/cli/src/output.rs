@@ -54,8 +54,10 @@ struct Failed<'a> {
 }
 
 #[derive(Serialize)]
-struct Noted<'a> {
+struct Noted<'a, D: Serialize> {
     notice: &'a str,
+    #[serde(flatten)]
+    detail: &'a D,
 }
 
 impl Output {
@@ -146,8 +148,13 @@ impl Output {
 
     /// Something that is worth knowing and no result.
     pub(crate) fn notice(&self, text: &str) {
+        self.notice_with(text, &());
+    }
+
+    /// As [`Self::notice`], with what programs want to know of it: an object, whose fields stand beside the notice.
+    pub(crate) fn notice_with(&self, text: &str, detail: &impl Serialize) {
         let line = if self.json {
-            let json = serde_json::to_string(&Noted { notice: text }).unwrap_or_default();
+            let json = serde_json::to_string(&Noted { notice: text, detail }).unwrap_or_default();
             visible::json_on_one_line(&json).into_owned()
         } else {
             visible::on_one_line(text).into_owned()

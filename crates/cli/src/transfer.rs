@@ -4,13 +4,13 @@
 
 use std::{
     fs::{self, File},
-    io::{BufReader, Read, Write},
+    io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
 use sessions_api::{
-    AppendOutcome, DETECT_BYTES, Format, ImportOptions, ImportReport, LostRecord, SessionManager, detect,
+    AppendOutcome, DETECT_BYTES, Format, ImportOptions, ImportReport, LostRecord, Session, SessionManager, detect,
 };
 
 use crate::{
@@ -46,8 +46,12 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
     if let Some((path, failure)) = found.failures.pop_if(|_| alone) {
         return Err(failure.about(&path));
     }
-    if found.passed_over > 0 {
-        program.out.notice(&format!("passed over, in no known format: {}", counted(found.passed_over, "file")));
+    found.unknown.tell(program, "in no known format");
+    found.others.tell(program, "neither .json nor .jsonl");
+    if found.files.is_empty() && found.failures.is_empty() {
+        // A store that holds nothing would be made for it.
+        program.out.notice("there is nothing to import");
+        return Ok(());
     }
     program.with_new_or_old(async |sessions| import_all(program, sessions, found, &options, alone).await).await
 }
@@ -101,13 +105,14 @@ async fn print(
     let (id, of) = (report.id, &report.report);
     let visible = sessions.load(id).await?.summary().await?.messages;
     // A transcript that was compacted goes on from there, and side chains are branches.
-    let visible = if visible == of.messages {
-        String::new()
-    } else {
-        format!(" ({visible} visible, the rest before a compaction or on branches)")
+    let lost = of.lost.len() as u64;
+    let visible = match visible {
+        visible if visible == of.messages => String::new(),
+        // The places of lost messages count as visible, as far as messages behind them tell of them.
+        visible if lost > 0 && visible > of.messages => format!(" (of {visible}, the others are lost)"),
+        visible => format!(" ({visible} visible, the rest before a compaction or on branches)"),
     };
     let mended = format!("{} repaired, {} set aside", of.repaired.len(), of.set_aside.len());
-    let lost = of.lost.len() as u64;
     let lost = if lost == 0 { String::new() } else { format!(", {} lost before", counted(lost, "record")) };
     let told = format!(
         "{what} {id}: {}{visible}, {}, {mended}{lost} ({})",
@@ -129,12 +134,47 @@ async fn print(
     Ok(())
 }
 
+/// So many files are named that were passed over.
+const NAMED: usize = 5;
+
+/// Files that were passed over: how many, and the first of them.
+#[derive(Default)]
+struct PassedOver {
+    count: u64,
+    first: Vec<PathBuf>,
+}
+
+impl PassedOver {
+    fn add(&mut self, path: PathBuf) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(path);
+        }
+    }
+
+    fn tell(&self, program: &Program, why: &str) {
+        if self.count == 0 {
+            return;
+        }
+        let mut names: Vec<String> = self.first.iter().map(|path| path.display().to_string()).collect();
+        let more = self.count - names.len() as u64;
+        if more > 0 {
+            names.push(format!("and {more} more"));
+        }
+        let names = names.join(", ");
+        program.out.notice(&format!("passed over, {why}: {} ({names})", counted(self.count, "file")));
+    }
+}
+
 /// Files to import.
 #[derive(Default)]
 struct Found {
     files: Vec<PathBuf>,
     bytes: u64,
-    passed_over: u64,
+    /// Named as transcripts are, and nothing that is known.
+    unknown: PassedOver,
+    /// Named otherwise.
+    others: PassedOver,
     failures: Vec<(PathBuf, Failure)>,
 }
 
@@ -165,10 +205,12 @@ impl Found {
             let Ok(about) = fs::symlink_metadata(&path) else { continue };
             if about.is_dir() {
                 self.search(&path, detects);
-            } else if about.is_file() && is_candidate(&path) {
+            } else if about.is_file() && !is_candidate(&path) {
+                self.others.add(path);
+            } else if about.is_file() {
                 match head_of(&path) {
                     Err(error) => self.failures.push((path, error.into())),
-                    Ok(head) if detects && detect(&head).is_none() => self.passed_over += 1,
+                    Ok(head) if detects && detect(&head).is_none() => self.unknown.add(path),
                     Ok(_) => self.take(path, about.len()),
                 }
             }
@@ -180,7 +222,7 @@ fn is_candidate(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl")
 }
 
-fn head_of(path: &Path) -> std::io::Result<Vec<u8>> {
+fn head_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     File::open(path)?.take(DETECT_BYTES as u64).read_to_end(&mut head)?;
     Ok(head)
@@ -197,24 +239,47 @@ fn unknown_format(name: &str, hint: &str) -> Failure {
 struct Written {
     file: String,
     bytes: u64,
+    #[serde(flatten)]
+    losses: Losses,
+}
+
+/// What of a session is not in its export.
+#[derive(Serialize)]
+struct Losses {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lost: Vec<LostRecord>,
+    /// True when some of it is damaged and no repair has given it up: a copy of the store may have it.
+    #[serde(skip_serializing_if = "is_false")]
+    damaged: bool,
+}
+
+fn is_false(damaged: &bool) -> bool {
+    !*damaged
+}
+
+impl Losses {
+    async fn of(session: &Session, lost: &[LostRecord]) -> Result<Self, Failure> {
+        // Nobody else is asked when there is nothing to tell.
+        let damaged = !lost.is_empty() && session.fresh_view().await?.unreadable().is_some();
+        Ok(Self { lost: lost.to_vec(), damaged })
+    }
 }
 
 /// Warns that an export is not all that the session once was.
-fn tell_lost(program: &Program, lost: &[LostRecord]) {
+fn tell_lost(program: &Program, losses: &Losses) {
+    let lost = &losses.lost;
     let Some(first) = lost.first() else { return };
-    let what = match lost.len() as u64 - 1 {
-        0 => format!(
-            "record {} of the session is lost; the export says so in its place, and an import takes it so",
-            first.seq
-        ),
-        more => format!(
-            "record {} and {more} more of the session are lost; the export says so in their places, and an import takes them so",
-            first.seq
-        ),
+    let (which, place) = match lost.len() - 1 {
+        0 => (format!("record {} of the session is lost", first.seq), "its place"),
+        more => (format!("record {} and {more} more of the session are lost", first.seq), "their places"),
     };
-    program.out.notice(&what);
+    let advice = if losses.damaged {
+        ", for now: a copy of the store may have more, `verify` tells what is damaged"
+    } else {
+        ""
+    };
+    let what = format!("{which}{advice}; the export says so in {place}, and an import takes it so");
+    program.out.notice_with(&what, losses);
 }
 
 /// `export`
@@ -231,16 +296,17 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
                 while let Some(chunk) = export.next_chunk().await? {
                     program.out.bytes(&chunk)?;
                 }
-                tell_lost(program, export.lost());
+                tell_lost(program, &Losses::of(&session, export.lost()).await?);
                 return Ok(());
             };
             let progress = Progress::of_unknown_bytes(&program.out, "exporting");
             let written = unless_interrupted(write(export, path, &progress)).await;
             drop(progress);
             let (bytes, lost) = written?;
-            tell_lost(program, &lost);
+            let losses = Losses::of(&session, &lost).await?;
+            tell_lost(program, &losses);
             if program.out.is_json() {
-                return program.out.object(&Written { file: path.display().to_string(), bytes, lost });
+                return program.out.object(&Written { file: path.display().to_string(), bytes, losses });
             }
             program.out.line(&format!("exported {} to {}", counted(bytes, "byte"), path.display()))
         })
@@ -254,26 +320,38 @@ async fn write(
     path: &Path,
     progress: &Progress,
 ) -> Result<(u64, Vec<LostRecord>), Failure> {
+    let failed = |error: io::Error| {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        let failure = Failure::from(error).about(path);
+        if is_missing { failure.with_hint("name a file in a folder that exists") } else { failure }
+    };
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let path = target.as_path();
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        let mut file = File::options().write(true).open(path)?;
-        let bytes = copy(&mut export, &mut file, progress).await?;
+    let target = target.as_path();
+    if std::fs::metadata(target).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let mut file = File::options().write(true).open(target).map_err(failed)?;
+        let bytes = copy(&mut export, &mut file, progress, failed).await?;
         return Ok((bytes, export.lost().to_vec()));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".sessions-export-").tempfile_in(folder)?;
-    let bytes = copy(&mut export, file.as_file_mut(), progress).await?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| Failure::from(error.error).about(path))?;
-    File::open(folder)?.sync_all()?;
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = tempfile::Builder::new().prefix(".sessions-export-").tempfile_in(folder);
+    // The whole error names the temporary file, which nobody asked for.
+    let mut file = temporary.map_err(|error| failed(error.kind().into()))?;
+    let bytes = copy(&mut export, file.as_file_mut(), progress, failed).await?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(target).map_err(|error| failed(error.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok((bytes, export.lost().to_vec()))
 }
 
-async fn copy(export: &mut sessions_api::Export, file: &mut File, progress: &Progress) -> Result<u64, Failure> {
+async fn copy(
+    export: &mut sessions_api::Export,
+    file: &mut File,
+    progress: &Progress,
+    failed: impl Fn(io::Error) -> Failure,
+) -> Result<u64, Failure> {
     let mut bytes = 0;
     while let Some(chunk) = export.next_chunk().await? {
-        file.write_all(&chunk)?;
+        file.write_all(&chunk).map_err(&failed)?;
         bytes += chunk.len() as u64;
         progress.advance(chunk.len() as u64);
     }

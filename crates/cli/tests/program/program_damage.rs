@@ -307,6 +307,36 @@ fn a_session_with_lost_records_goes_out_and_comes_in_again() {
 }
 
 #[test]
+fn an_export_with_losses_tells_them_to_programs_too_and_an_import_counts_them_apart() {
+    let desk = Desk::new();
+    desk.talk(&["first words", "second words", "third words"]);
+    let id = desk.one(&["info", "k"])["id"].clone();
+    let whole = desk.run(&["export", "k", "--json", "-o", "whole"]);
+    let written = &whole.lines()[0];
+    assert!(written.get("lost").is_none() && written.get("damaged").is_none() && whole.stderr.is_empty(), "{whole:?}");
+    damage(&desk, b"second words");
+    for damaged in [json!(true), Value::Null] {
+        let lost = json!([{"session": id, "seq": 3}]);
+        let written = desk.run(&["export", "k", "--json", "-o", "file"]);
+        let printed = desk.run(&["export", "k", "--json"]);
+        assert_eq!((written.code, printed.code), (0, 0), "{written:?} {printed:?}");
+        assert_eq!((&written.lines()[0]["lost"], &written.lines()[0]["damaged"]), (&lost, &damaged), "{written:?}");
+        for ran in [written, printed] {
+            let notices: Vec<Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let notice = notices.iter().find(|notice| notice["lost"] == lost).unwrap();
+            assert_eq!(notice["damaged"], damaged);
+            assert_eq!(notice["notice"].as_str().unwrap().contains("`verify`"), damaged.is_boolean(), "{notice}");
+        }
+        desk.json(&["repair"]);
+    }
+    let elsewhere = format!("sled:{}", desk.path("elsewhere").display());
+    let told = desk.run(&["import", "file", "--store", &elsewhere]).stdout;
+    assert!(told.contains("2 messages (of 3, the others are lost)") && told.contains("1 record lost before"), "{told}");
+    let told = desk.run(&["info", "k"]).stdout;
+    assert!(told.contains("2 (of 3, the others are lost)"), "{told}");
+}
+
+#[test]
 fn a_missing_segment_is_damage_until_a_repair_and_healthy_after_it() {
     for missing in [1, 2] {
         let desk = Desk::new();

@@ -81,12 +81,29 @@ fn a_folder_is_searched_and_one_bad_file_does_not_stop_the_rest() {
     write(&desk, "in/deep/b.jsonl", transcript("s2"));
     write(&desk, "in/notes.json", "{\"mine\": true}");
     write(&desk, "in/readme.txt", transcript("s3"));
-    assert_eq!(desk.json(&["import", "in"]).len(), 2);
+    let ran = desk.run(&["import", "in", "--json"]);
+    assert_eq!((ran.code, ran.lines().len()), (0, 2), "{ran:?}");
+    assert!(ran.stderr.contains("in no known format: 1 file (in/notes.json)"), "{ran:?}");
+    assert!(ran.stderr.contains("neither .json nor .jsonl: 1 file (in/readme.txt)"), "{ran:?}");
     let bad = write(&desk, "bad.jsonl", [0, 159, 146, 150]);
     let good = write(&desk, "good.jsonl", transcript("s4"));
     let ran = desk.run(&["import", &bad, &good, "missing", "--json"]);
     assert_eq!((ran.code > 0, ran.lines().len(), ran.stderr.lines().count()), (true, 1, 2), "{ran:?}");
     assert_eq!(desk.json(&["list"]).len(), 3);
+}
+
+#[test]
+fn what_a_folder_holds_beside_transcripts_is_counted_and_the_first_named() {
+    let desk = Desk::new();
+    for at in 0..8 {
+        write(&desk, &format!("in/unknown{at}.json"), "{}");
+    }
+    let ran = desk.run(&["import", "in"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("8 files (in/unknown0.json, in/unknown1.json"), "{ran:?}");
+    assert!(ran.stderr.contains("in/unknown4.json, and 3 more)") && !ran.stderr.contains("unknown5"), "{ran:?}");
+    assert!(ran.stderr.contains("nothing to import"), "{ran:?}");
+    assert!(!desk.store().exists(), "no store is made for nothing");
 }
 
 #[test]
@@ -121,7 +138,14 @@ fn an_export_into_a_file_is_its_owners_alone() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    assert!(desk.run(&["export", "k", "-o", "no/such/folder/file", "--json"]).code > 0);
+    for (target, code, kind) in [("no/such/folder/file", 3, "not_found"), ("store", 1, "failed")] {
+        let error = desk.run(&["export", "k", "-o", target, "--json"]).error();
+        assert_eq!(error["kind"], json!(kind), "{error}");
+        let told = error["message"].as_str().unwrap();
+        assert!(told.starts_with(&format!("{target}: ")) && !told.contains(".sessions-export"), "{error}");
+        assert_eq!(desk.run(&["export", "k", "-o", target]).code, code);
+    }
+    desk.run(&["export", "k", "-o", "no/such/folder/file", "--json"]).refused(3, "not_found");
     let left = fs::read_dir(desk.folder.path())
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
