@@ -163,7 +163,12 @@ async fn opened(path: &Path) -> Vec<Observation> {
         }
         Err(StoreError::Locked { pid, since }) => {
             let owner = format!("process {pid} has the store open since {since}");
-            vec![Observation::of("lock", owner).advise("close it there before you verify or repair")]
+            let locked = Observation::of("lock", owner).trouble(ErrorKind::Locked);
+            vec![
+                locked.advise(
+                    "close it there, and look again: how it opens and the level it gives are not known until then",
+                ),
+            ]
         }
         Err(error @ StoreError::NoStore) => {
             vec![Observation::of("opened", error.to_string()).advise("the first session that you create makes one")]
@@ -195,7 +200,9 @@ async fn opened(path: &Path) -> Vec<Observation> {
 
 fn opening(report: &OpenReport) -> Observation {
     if report.is_quiet() {
-        Observation::of("opened", format!("cleanly, {} read from the log", counted(report.replayed, "record")))
+        let read = counted(report.replayed, "record");
+        let unread = "the others and large bodies were not looked at, which `verify` does";
+        Observation::of("opened", format!("cleanly, {read} read from the log; {unread}"))
     } else if report.damaged > 0 || report.shortened {
         let damaged = Observation::of("opened", report.to_string()).trouble(ErrorKind::Damaged);
         damaged.advise("run `verify` to see which sessions it hit, copy the store's folder, then run `repair`")

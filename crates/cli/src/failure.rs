@@ -193,6 +193,11 @@ pub(crate) fn code_of(kind: ErrorKind) -> u8 {
     }
 }
 
+/// The name of a kind of error, as the JSON of an error has it.
+pub(crate) fn kind_name(kind: ErrorKind) -> &'static str {
+    if kind == ErrorKind::Invalid { "usage" } else { kind.as_str() }
+}
+
 /// What to do about what the system says, which gives no hints.
 fn hint_of(kind: &str) -> Option<&'static str> {
     match kind {
@@ -217,8 +222,7 @@ impl From<SessionError> for Failure {
             SessionError::Rule(_) | SessionError::OverBudget(_) | SessionError::Unwritable(_) => {
                 ("refused", Self::FAILED)
             }
-            error if error.kind() == ErrorKind::Invalid => ("usage", Self::USAGE),
-            error => (error.kind().as_str(), code_of(error.kind())),
+            error => (kind_name(error.kind()), code_of(error.kind())),
         };
         let ends_the_input = match &error {
             SessionError::Store(StoreError::TooLarge { .. } | StoreError::Malformed { .. }) => false,

@@ -9,7 +9,7 @@ use sessions_api::{
 
 use crate::{
     arguments::Verify,
-    failure::{Failure, code_of},
+    failure::{Failure, code_of, kind_name},
     output::Style,
     program::Program,
     progress::{Progress, unless_interrupted},
@@ -264,6 +264,9 @@ struct ObservationShape<'a> {
     what: &'a str,
     value: Option<u64>,
     advice: Option<&'a str>,
+    /// Where it keeps the store from being used: the kind that an error would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<&'static str>,
 }
 
 /// `doctor`
@@ -278,7 +281,8 @@ pub(crate) async fn doctor(program: &Program) -> Result<(), Failure> {
         let maintenance::Observation { check, what, advice, value, trouble } = observation;
         code = code.or(trouble.map(code_of));
         if program.out.is_json() {
-            program.out.object(&ObservationShape { check, what, value: *value, advice: *advice })?;
+            let trouble = trouble.map(kind_name);
+            program.out.object(&ObservationShape { check, what, value: *value, advice: *advice, trouble })?;
             continue;
         }
         program.out.styled(&[(Style::Strong, &format!("{check:<12} ")), (Style::Plain, what)])?;

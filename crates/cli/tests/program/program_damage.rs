@@ -231,6 +231,11 @@ fn a_large_body_that_is_gone_is_one_lost_record() {
         ran.refused(5, "damaged");
         assert_eq!(ran.lines().len(), 3, "{how}: the rest is shown: {ran:?}");
         assert_eq!(desk.run(&["verify", "--json"]).code, 5, "{how}");
+        let looked = desk.json(&["doctor"]);
+        let opened = looked.iter().find(|line| line["check"] == json!("opened")).unwrap();
+        let told = opened["what"].as_str().unwrap();
+        assert!(told.contains("large bodies were not looked at") && told.contains("`verify`"), "{opened}");
+        assert!(looked.iter().all(|line| line.get("trouble").is_none()), "{looked:?}");
         desk.json(&["repair"]);
         for _ in 0..2 {
             assert_eq!(desk.run(&["verify", "--json"]).code, 0, "{how}");
@@ -388,7 +393,9 @@ fn a_lost_format_file_is_made_anew_from_the_log() {
         let error = desk.run(&["show", "k", "--json"]).refused(5, "damaged");
         assert!(error["hint"].as_str().unwrap().contains("repair"), "{error}");
         assert_eq!(desk.run(&["verify", "--json"]).code, 5, "{how}");
-        assert_eq!(desk.run(&["doctor", "--json"]).code, 5, "{how}");
+        let looked = desk.run(&["doctor", "--json"]);
+        let trouble = |line: &Value| line["trouble"] == json!("damaged");
+        assert!(looked.code == 5 && looked.lines().iter().any(trouble), "{how}: {looked:?}");
         desk.json(&["repair"]);
         assert_eq!(fs::read(&format).unwrap(), ours, "{how}");
         assert_eq!(desk.run(&["verify", "--json"]).code, 0);

@@ -32,9 +32,16 @@ fn a_second_process_is_told_who_has_the_store() {
         let error = desk.run(arguments).refused(4, "locked");
         assert!(error["message"].as_str().unwrap().contains(&owner.id().to_string()), "{error}");
     }
-    let seen = desk.json(&["doctor"]);
+    let looked = desk.run(&["doctor", "--json"]);
+    assert_eq!(looked.code, 4, "what it is asked for cannot be seen: {looked:?}");
+    let seen = looked.lines();
     let lock = seen.iter().find(|line| line["check"] == json!("lock")).unwrap();
     assert!(lock["what"].as_str().unwrap().contains(&owner.id().to_string()), "{lock}");
+    assert_eq!(lock["trouble"], json!("locked"));
+    assert!(
+        seen.iter().any(|line| line["check"] == json!("fdatasync")),
+        "the disk is looked at all the same: {seen:?}"
+    );
     owner.kill().unwrap();
     owner.wait().unwrap();
     assert_eq!(desk.texts(&["show", "k"]), ["one"], "killing the owner frees the store");
