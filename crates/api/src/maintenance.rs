@@ -180,6 +180,7 @@ async fn opened(path: &Path) -> Vec<Observation> {
                     "use the version of the program that wrote it, and leave it alone until then"
                 }
                 StoreError::FormatLost { .. } => "run `repair`: it writes the file anew from what the log says",
+                StoreError::IdLost => "put FORMAT and log back from a copy of the folder: no repair can make them",
                 StoreError::NoSpace { .. } => "free some space and look again; nothing acknowledged was lost",
                 StoreError::Backend(error) => match error.kind {
                     BackendErrorKind::Permission => {

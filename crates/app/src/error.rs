@@ -204,7 +204,7 @@ impl SessionError {
                     ErrorKind::Conflict
                 }
                 StoreError::NotFound { .. } | StoreError::NoStore => ErrorKind::NotFound,
-                StoreError::Corrupt { .. } | StoreError::FormatLost { .. } => ErrorKind::Damaged,
+                StoreError::Corrupt { .. } | StoreError::FormatLost { .. } | StoreError::IdLost => ErrorKind::Damaged,
                 StoreError::ForeignFormat { .. } => ErrorKind::ForeignFormat,
                 StoreError::NewerFormat { .. } => ErrorKind::NewerFormat,
                 StoreError::NoSpace { .. } => ErrorKind::NoSpace,

@@ -105,6 +105,11 @@ pub enum StoreError {
         /// What became of it.
         what: &'static str,
     },
+    /// Nothing tells the store's id any more: the file that says it is lost, and so is every segment of the log.
+    #[error(
+        "the store's FORMAT file is lost, and no segment of its log is left that tells its id; put FORMAT and log back from a copy of the folder"
+    )]
+    IdLost,
     /// A commit exceeds what a store can hold in one piece.
     #[error("the append has {bytes} bytes and the limit is {max}; split it")]
     TooLarge {

@@ -404,6 +404,32 @@ fn a_lost_format_file_is_made_anew_from_the_log() {
 }
 
 #[test]
+fn a_store_that_lost_its_format_and_its_log_is_damaged_and_left_alone() {
+    for (format, log) in [("gone", "empty"), ("gone", "gone"), ("empty", "empty"), ("damaged", "gone")] {
+        let desk = Desk::new();
+        desk.talk(&["one"]);
+        match format {
+            "gone" => fs::remove_file(desk.store().join("FORMAT")).unwrap(),
+            "empty" => fs::write(desk.store().join("FORMAT"), "").unwrap(),
+            _ => fs::write(desk.store().join("FORMAT"), "sessions-store 1\nid 12").unwrap(),
+        }
+        fs::remove_dir_all(desk.store().join("log")).unwrap();
+        if log == "empty" {
+            fs::create_dir(desk.store().join("log")).unwrap();
+        }
+        for command in [&["list", "--json"][..], &["new", "--json"], &["verify", "--json"], &["repair", "--json"]] {
+            let error = desk.run(command).refused(5, "damaged");
+            assert!(error["hint"].as_str().unwrap().contains("copy"), "{error}");
+        }
+        let looked = desk.run(&["doctor", "--json"]);
+        assert!(looked.code == 5 && looked.stdout.contains("no repair can make them"), "{looked:?}");
+        // With something beside it, it may be anybody's.
+        fs::write(desk.store().join("notes.txt"), "mine").unwrap();
+        assert_eq!(desk.run(&["list", "--json"]).code, 1, "{format}, {log}");
+    }
+}
+
+#[test]
 fn what_stands_before_the_end_of_a_cut_segment_is_read() {
     let desk = Desk::new();
     desk.talk(&["first words", "second words", "third words"]);

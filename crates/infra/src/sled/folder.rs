@@ -3,6 +3,7 @@
 //! Must not know: what the index holds, or of segments more than that each begins with the store's id.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
@@ -260,6 +261,7 @@ fn read_format(root: &Path) -> Result<Format, StoreError> {
                 Err(StoreError::ForeignFormat { .. }) if root.join("FORMAT").exists() => read_format(root),
                 Err(foreign @ StoreError::ForeignFormat { .. }) => match id_in_log(root)? {
                     Some(id) => Ok(Format::Lost { id, what: "missing" }),
+                    None if is_what_is_left(root) => Err(StoreError::IdLost),
                     None => Err(foreign),
                 },
                 looked => looked.map(|()| Format::Nothing),
@@ -290,6 +292,9 @@ fn read_format(root: &Path) -> Result<Format, StoreError> {
         let what = if text.trim_matches(['\0', '\n', ' ']).is_empty() { "empty" } else { "damaged" };
         return Ok(Format::Lost { id, what });
     }
+    if (is_ours || format.trim().is_empty()) && is_what_is_left(root) {
+        return Err(StoreError::IdLost);
+    }
     let found = if format == FORMAT { "a damaged FORMAT file" } else { "a folder with a foreign FORMAT file" };
     Err(StoreError::ForeignFormat { found: found.to_owned(), expected: EXPECTED })
 }
@@ -310,6 +315,15 @@ fn id_in_log(root: &Path) -> Result<Option<StoreId>, StoreError> {
         }
     }
     Ok(said)
+}
+
+/// Whether nothing stands in a folder but parts of a store, and those that every store has beside its log.
+fn is_what_is_left(root: &Path) -> bool {
+    let parts = ["FORMAT", "FORMAT.new", "LOCK", "log", "index", "index.look", "blobs", "quarantine"];
+    let is_part = |name: OsString| parts.iter().any(|part| name == *part);
+    let has_no_more = fs::read_dir(root)
+        .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_part(entry.file_name()))));
+    has_no_more && root.join("LOCK").is_file() && root.join("blobs").is_dir() && root.join("quarantine").is_dir()
 }
 
 /// A folder is taken for a new store only when nothing but what an interrupted creation leaves stands in it.
