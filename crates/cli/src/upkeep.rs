@@ -248,8 +248,10 @@ pub(crate) async fn repair(program: &Program, dry_run: bool) -> Result<(), Failu
     }
     if !program.out.is_json() {
         let done = if dry_run { "would be done" } else { "done" };
-        let count = report.actions.len();
-        let said = if count == 0 { "nothing has to be repaired".to_owned() } else { format!("{count} {done}") };
+        let said = match report.actions.len() as u64 {
+            0 => "nothing has to be repaired".to_owned(),
+            count => format!("{} {done}", counted(count, "step")),
+        };
         program.out.line(&said)?;
         for (path, bytes) in &report.quarantine {
             program.out.line(&format!("in the quarantine: {}, {}", path.display(), counted(*bytes, "byte")))?;

@@ -17,7 +17,7 @@ pub enum InvalidId {
     #[error("the id is empty; an id has 26 characters, as in 01ARZ3NDEKTSV4RRFFQ69G5FAV")]
     Empty,
     /// The text has another length than the 26 characters of a ULID.
-    #[error("the id has {length} characters; an id has 26")]
+    #[error("an id has 26 characters, and this text {length}; copy it as it is shown")]
     WrongLength {
         /// Characters that were given.
         length: usize,

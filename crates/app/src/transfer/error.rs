@@ -26,7 +26,7 @@ pub enum ImportError {
     UnknownFormat,
     /// It is a transcript, and nobody says anything in it.
     #[error(
-        "the file has {lines} lines and not one message, and {set_aside} of them do not parse; name a transcript with at least one message"
+        "the file has not one message (lines: {lines}, of them set aside: {set_aside}); name a transcript with at least one message"
     )]
     NoMessages {
         /// Lines that are not blank.

@@ -197,6 +197,11 @@ fn one_of_something_is_told_as_one() {
     desk.talk(&["first words", "second words"]);
     let looked = desk.run(&["doctor"]).stdout;
     assert!(looked.contains("FORMAT: 1 file, ") && !looked.contains("1 files"), "{looked}");
+    fs::write(desk.path("line.jsonl"), "{\"type\":\"summary\",\"sessionId\":\"s\",\"uuid\":\"u\"}\n").unwrap();
+    for refused in [&["import", "line.jsonl", "--format", "claude-code"][..], &["undo", "k", "--to", "x"]] {
+        let ran = desk.run(refused);
+        assert!(ran.code > 0 && !ran.stderr.contains(" 1 lines") && !ran.stderr.contains(" 1 characters"), "{ran:?}");
+    }
     damage(&desk, b"second words");
     fs::remove_dir_all(desk.store().join("index")).unwrap();
     let opened = desk.run(&["list", "--json"]).stderr;
