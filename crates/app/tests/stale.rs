@@ -74,6 +74,28 @@ mod stale {
     }
 
     #[tokio::test]
+    async fn what_is_refused_by_a_view_that_is_behind_is_decided_again() {
+        let (here, there, _) = two().await;
+        let theirs = there.enqueue(Message::user("theirs")).await.unwrap();
+        let ours = here.append(Append::from(Message::user("ours")).behind(&theirs)).await;
+        assert_eq!(ours.unwrap().seq, 3, "what it is to stand behind is in the store");
+        theirs.await.unwrap();
+        assert_eq!(texts(&here).await, ["theirs", "ours"]);
+    }
+
+    #[tokio::test]
+    async fn a_second_refusal_holds() {
+        let (here, there, store) = two().await;
+        let theirs = there.enqueue(Message::user("theirs")).await.unwrap();
+        there.append(Message::user("and more")).await.unwrap();
+        let heads = store.calls(Call::Head);
+        let ours = here.append(Append::from(Message::user("ours")).behind(&theirs)).await;
+        assert!(matches!(ours, Err(SessionError::Conflict { expected: 2, actual: 3 })), "{ours:?}");
+        assert_eq!(store.calls(Call::Head) - heads, 1, "the store is asked once");
+        assert_eq!(texts(&here).await, ["theirs", "and more"]);
+    }
+
+    #[tokio::test]
     async fn words_that_another_changed_are_changed_back() {
         let (here, there, _) = two().await;
         there.rename("theirs").await.unwrap();
