@@ -1,0 +1,16 @@
+//! Use cases over a store in memory that is made to fail, to wait or to be written by somebody else.
+//!
+//! Must not know: other stores.
+
+#[cfg(test)]
+mod ground;
+#[cfg(test)]
+mod in_flight;
+#[cfg(test)]
+mod lanes;
+#[cfg(test)]
+mod listing;
+#[cfg(test)]
+mod ports;
+#[cfg(test)]
+mod stale;
