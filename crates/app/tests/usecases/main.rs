@@ -13,4 +13,6 @@ mod listing;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]
+mod rivals;
+#[cfg(test)]
 mod stale;
