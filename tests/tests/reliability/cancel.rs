@@ -29,7 +29,7 @@ async fn drop_everywhere(
             let manager = host.manager(Arc::clone(&tried), durability);
             let outcome = polled(polls, scene.play(case, &manager)).await;
             let what = format!("{case:?} dropped after {polls} polls");
-            scene.check(case, &manager, &what).await;
+            scene.check(case, &manager, outcome.as_ref().is_some_and(Result::is_ok), &what).await;
             match outcome {
                 None => dropped += 1,
                 Some(outcome) => {
@@ -90,7 +90,7 @@ async fn fail_everywhere(raw: Arc<dyn SessionLog>, host: &Host) -> u64 {
             let did_strike = faulty.struck() > 0;
             faulty.heal();
             let what = format!("{case:?} with call {nth} failed {when:?} ({answer:?})");
-            scene.check(case, &manager, &what).await;
+            scene.check(case, &manager, !did_strike && outcome.is_ok(), &what).await;
             if !did_strike {
                 outcome.unwrap_or_else(|error| panic!("{case:?}, undisturbed: {error}"));
                 break;
