@@ -120,22 +120,6 @@ mod persistence {
     }
 
     #[tokio::test]
-    async fn each_pause_is_marked_once() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("store");
-        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
-        let mut script = Script::new(1);
-        for count in 1..=2 {
-            store.commit(script.say("and a pause")).await.unwrap();
-            pause(&path, count).await;
-        }
-        // Longer than it takes until a mark.
-        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
-        store.close().await.unwrap();
-        assert_eq!(marks(&path).len(), 2);
-    }
-
-    #[tokio::test]
     async fn damage_before_a_pause_is_no_torn_end_after_a_kill() {
         let folder = TempDir::new().unwrap();
         let (path, after) = (folder.path().join("store"), folder.path().join("after"));

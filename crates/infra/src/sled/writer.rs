@@ -142,6 +142,8 @@ impl Writer {
             } else if self.lacks_mark() {
                 MARK_AFTER.saturating_sub(self.synced.elapsed())
             } else {
+                #[cfg(test)]
+                core.pass("resting");
                 Duration::from_secs(3600)
             };
             let (back, timeout) = core.wait_for_work(ledger, patience);
@@ -496,13 +498,40 @@ fn answer(job: &mut Job, level: Durability) {
 
 #[cfg(test)]
 mod tests {
-    use sessions_ports::SessionLog as _;
+    use sessions_ports::{Commit, SessionLog as _};
     use sessions_testkit::Script;
     use tempfile::TempDir;
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::sled::{SledOptions, SledStore, folder::Folder, recovery};
+
+    #[tokio::test]
+    async fn each_pause_is_marked_once() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        let marks = || {
+            let log = std::fs::read(path.join("log/00000001.seg")).unwrap();
+            log.windows(6).filter(|window| *window == b"SSN\x01\x01\xfe").count()
+        };
+        let mut script = Script::new(1);
+        for count in 1..=2 {
+            store.commit(Commit { durability: Durability::Disk, ..script.say("and a pause") }).await.unwrap();
+            let (told, rests) = oneshot::channel();
+            {
+                let _ledger = store.core().lock();
+                store.core().hook("resting", move |_| told.send(()).unwrap());
+                // One that rests already looks around once more.
+                store.core().wake_writer();
+            }
+            let rests = tokio::time::timeout(Duration::from_secs(20), rests).await;
+            rests.expect("the writer finds no rest").unwrap();
+            assert_eq!(marks(), count);
+        }
+        store.close().await.unwrap();
+        assert_eq!(marks(), 2, "nothing was written since the last one");
+    }
 
     #[tokio::test]
     async fn the_sync_of_one_session_keeps_no_other_waiting() {
