@@ -108,24 +108,28 @@ impl Known {
     }
 
     fn summary(&self) -> SessionSummary {
-        let words = self.words().clone();
-        SessionSummary {
-            id: self.row.session,
-            key: words.key,
-            title: words.title,
-            status: words.status,
-            created: self.created(),
-            updated: self.row.updated,
-            last_accessed: self.row.updated,
-            messages: self.row.messages,
-            tokens: None,
-            cwd: words.cwd,
-            parent: words.parent,
-            tags: words.tags,
-            version: self.row.version,
-            description: words.description,
-            creator: words.creator,
-        }
+        summary_of(&self.row, self.words().clone())
+    }
+}
+
+/// The summary of a row with these words, which stand for those of the row.
+pub(crate) fn summary_of(row: &Row, words: SummaryWords) -> SessionSummary {
+    SessionSummary {
+        id: row.session,
+        key: words.key,
+        title: words.title,
+        status: words.status,
+        created: words.created.unwrap_or(row.created),
+        updated: row.updated,
+        last_accessed: row.updated,
+        messages: row.messages,
+        tokens: None,
+        cwd: words.cwd,
+        parent: words.parent,
+        tags: words.tags,
+        version: row.version,
+        description: words.description,
+        creator: words.creator,
     }
 }
 

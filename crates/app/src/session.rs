@@ -4,15 +4,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sessions_domain::{
-    CommitHash, Event, MessageId, Place, SessionId, SessionSummary, View,
+    CommitHash, Event, MessageId, Place, SessionId, SessionSummary, SummaryWords, View,
     branches::Stretch,
     context::{Budget, Context, Gather},
     decide::{Element, ElementKind},
 };
-use sessions_ports::{Durability, KindFilter, Order};
+use sessions_ports::{Durability, KindFilter, Order, Row};
 
 use crate::{
+    directory::summary_of,
     error::SessionError,
     lane::Lane,
     manager::SessionManager,
@@ -101,24 +103,15 @@ impl Session {
     /// The store's.
     pub async fn summary(&self) -> Result<SessionSummary, SessionError> {
         let view = self.fresh_view().await?;
-        let words = sessions_domain::SummaryWords::of(&view);
-        Ok(SessionSummary {
-            id: view.session(),
-            key: words.key,
-            title: words.title,
-            status: words.status,
+        let row = Row {
+            session: view.session(),
+            version: view.version(),
             created: view.created(),
             updated: view.updated(),
-            last_accessed: view.updated(),
             messages: view.depth(),
-            tokens: None,
-            cwd: words.cwd,
-            parent: words.parent,
-            tags: words.tags,
-            version: view.version(),
-            description: words.description,
-            creator: words.creator,
-        })
+            words: Bytes::new(),
+        };
+        Ok(summary_of(&row, SummaryWords::of(&view)))
     }
 
     /// Waits until a version has reached a level; with it a host streams at [`Durability::Process`] and pays one sync per turn.
