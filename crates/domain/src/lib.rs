@@ -20,6 +20,7 @@ pub mod pairing;
 mod shared_list;
 mod stored;
 mod summary;
+pub mod varint;
 mod view;
 
 pub use actor::Actor;

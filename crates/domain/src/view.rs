@@ -16,6 +16,7 @@ use crate::{
     identity::{LineageId, SessionId, SessionKey},
     message::{Message, MessageRole},
     moment::Moment,
+    varint::{put, take},
 };
 
 /// A session's state of life.
@@ -466,28 +467,6 @@ fn calls_of(message: &Message) -> Vec<String> {
 }
 
 const SNAPSHOT_FORMAT: u8 = 2;
-
-/// LEB128, as in DWARF: seven bits a byte, least significant first.
-fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn take(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
 
 fn take_array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (array, after) = rest.split_first_chunk::<N>()?;
