@@ -127,13 +127,9 @@ const TABLE: &[Row] = &[
     // Measures below the facade, so that a figure is of the use cases and a store and nothing else.
     Row {
         name: "sessions-bench",
-        internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra"],
+        internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra", "sessions-testkit"],
         internal_in_tests: &[],
-        external: &[
-            ("async-trait", "a store that counts bytes"),
-            ("bytes", "the lengths of what it counts"),
-            ("tokio", "the runtime, and writers side by side"),
-        ],
+        external: &[("tokio", "the runtime, and writers side by side")],
     },
     // Compiles within seconds on a fresh machine, because it needs nothing.
     Row { name: "xtask", internal: &[], internal_in_tests: &[], external: &[] },

@@ -9,7 +9,7 @@ use sessions_domain::SessionId;
 use sessions_ports::Durability;
 
 use crate::{
-    counting::CountingStore,
+    counting::Counting,
     harness::Samples,
     report::{Figure, Section, Unit},
     stage::{Outcome, Stage, ensure, fill, manager, message, open},
@@ -35,7 +35,7 @@ impl Subject {
         Self { session, undo: warming(), redo: warming(), fork: warming(), most: 0 }
     }
 
-    async fn round(&mut self, counting: &CountingStore) -> Outcome<()> {
+    async fn round(&mut self, counting: &Counting) -> Outcome<()> {
         counting.take();
         let undone = self.undo.wait(self.session.undo(1)).await?;
         self.most = self.most.max(counting.take());
@@ -74,8 +74,8 @@ async fn prepared(path: &Path) -> Outcome<[SessionId; 3]> {
 pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
     let path = stage.path("store");
     let ids = prepared(&path).await?;
-    let counting = Arc::new(CountingStore::before(open(&path).await?));
-    let manager = manager(counting.clone(), Durability::Volatile)?;
+    let counting = Counting::default();
+    let manager = manager(Arc::new(counting.before(open(&path).await?)), Durability::Volatile)?;
     let mut subjects = Vec::new();
     for id in ids {
         subjects.push(Subject::new(manager.load(id).await?));

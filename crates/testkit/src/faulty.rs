@@ -1,4 +1,4 @@
-//! A store that fails when it is told to, or lets something else happen within a call, in front of any other.
+//! A store that fails when it is told to, hesitates, or lets something else happen within a call, in front of any other.
 //!
 //! Must not know: which store it stands before.
 
@@ -101,6 +101,7 @@ pub struct Fault {
 #[derive(Clone)]
 pub struct FaultyStore {
     inner: Arc<dyn SessionLog>,
+    hesitates: bool,
     state: Arc<Mutex<State>>,
 }
 
@@ -111,6 +112,8 @@ struct Interlude {
     what: BoxFuture<'static, ()>,
 }
 
+type Watcher = Arc<dyn Fn(&Commit) + Send + Sync>;
+
 #[derive(Default)]
 struct State {
     calls: HashMap<Call, u64>,
@@ -119,12 +122,19 @@ struct State {
     faults: Vec<Fault>,
     interludes: Vec<Interlude>,
     struck: u64,
+    watcher: Option<Watcher>,
 }
 
 impl FaultyStore {
     /// Before this store, without faults.
     pub fn over(inner: Arc<dyn SessionLog>) -> Self {
-        Self { inner, state: Arc::default() }
+        Self { inner, hesitates: false, state: Arc::default() }
+    }
+
+    /// Before this store, without faults. Each call gives way once before it happens and once after, so that a future can be dropped at
+    /// either. A commit has its place when it first gives way, as the port promises.
+    pub fn hesitating(inner: Arc<dyn SessionLog>) -> Self {
+        Self { hesitates: true, ..Self::over(inner) }
     }
 
     /// Adds a failure, which happens once.
@@ -136,6 +146,11 @@ impl FaultyStore {
     /// race has one outcome, however the threads run.
     pub fn meanwhile(&self, call: Call, nth: u64, what: impl Future<Output = ()> + Send + 'static) {
         self.lock().interludes.push(Interlude { call, nth, what: what.boxed() });
+    }
+
+    /// Shows each commit to somebody before it happens.
+    pub fn watch(&self, sees: impl Fn(&Commit) + Send + Sync + 'static) {
+        self.lock().watcher = Some(Arc::new(sees));
     }
 
     async fn interlude(&self, call: Call) {
@@ -198,6 +213,28 @@ impl FaultyStore {
             later => Ok(later.map(|fault| fault.answer)),
         }
     }
+
+    /// Lets a call happen, with all that was told of it.
+    async fn around<T, F>(&self, call: Call, happens: impl FnOnce() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let fault = self.enter(call)?;
+        let mut happens = std::pin::pin!(happens());
+        let early = if self.hesitates && call == Call::Commit { happens.as_mut().now_or_never() } else { None };
+        if self.hesitates {
+            tokio::task::yield_now().await;
+        }
+        let answer = match early {
+            Some(answer) => answer,
+            None => happens.await,
+        };
+        self.interlude(call).await;
+        if self.hesitates {
+            tokio::task::yield_now().await;
+        }
+        leave(fault, answer)
+    }
 }
 
 /// The answer, unless it is to be lost. What failed by itself keeps its own error.
@@ -218,73 +255,47 @@ impl fmt::Debug for FaultyStore {
 #[async_trait]
 impl SessionLog for FaultyStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let fault = self.enter(Call::Commit)?;
-        let answer = self.inner.commit(commit).await;
-        self.interlude(Call::Commit).await;
-        leave(fault, answer)
+        let watcher = self.lock().watcher.clone();
+        if let Some(watcher) = watcher {
+            watcher(&commit);
+        }
+        self.around(Call::Commit, || self.inner.commit(commit)).await
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
-        let fault = self.enter(Call::Head)?;
-        let answer = self.inner.head(session).await;
-        self.interlude(Call::Head).await;
-        leave(fault, answer)
+        self.around(Call::Head, || self.inner.head(session)).await
     }
 
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
-        let fault = self.enter(Call::Read)?;
-        let answer = self.inner.read(session, range).await;
-        self.interlude(Call::Read).await;
-        leave(fault, answer)
+        self.around(Call::Read, || self.inner.read(session, range)).await
     }
 
     async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
-        let fault = self.enter(Call::Find)?;
-        let answer = self.inner.find(session, label).await;
-        self.interlude(Call::Find).await;
-        leave(fault, answer)
+        self.around(Call::Find, || self.inner.find(session, label)).await
     }
 
     async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
-        let fault = self.enter(Call::Snapshot)?;
-        let answer = self.inner.snapshot(session).await;
-        self.interlude(Call::Snapshot).await;
-        leave(fault, answer)
+        self.around(Call::Snapshot, || self.inner.snapshot(session)).await
     }
 
     async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError> {
-        let fault = self.enter(Call::ByKey)?;
-        let answer = self.inner.by_key(key).await;
-        self.interlude(Call::ByKey).await;
-        leave(fault, answer)
+        self.around(Call::ByKey, || self.inner.by_key(key)).await
     }
 
     async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
-        let fault = self.enter(Call::Claim)?;
-        let answer = self.inner.claim(session, key).await;
-        self.interlude(Call::Claim).await;
-        leave(fault, answer)
+        self.around(Call::Claim, || self.inner.claim(session, key)).await
     }
 
     async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
-        let fault = self.enter(Call::Rows)?;
-        let answer = self.inner.rows(since, limit).await;
-        self.interlude(Call::Rows).await;
-        leave(fault, answer)
+        self.around(Call::Rows, || self.inner.rows(since, limit)).await
     }
 
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
-        let fault = self.enter(Call::Wait)?;
-        let answer = self.inner.wait(session, version, level).await;
-        self.interlude(Call::Wait).await;
-        leave(fault, answer)
+        self.around(Call::Wait, || self.inner.wait(session, version, level)).await
     }
 
     async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
-        let fault = self.enter(Call::Settled)?;
-        let answer = self.inner.settled(session).await;
-        self.interlude(Call::Settled).await;
-        leave(fault, answer)
+        self.around(Call::Settled, || self.inner.settled(session)).await
     }
 
     fn strongest(&self) -> Durability {
@@ -296,9 +307,6 @@ impl SessionLog for FaultyStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let fault = self.enter(Call::Close)?;
-        let answer = self.inner.close().await;
-        self.interlude(Call::Close).await;
-        leave(fault, answer)
+        self.around(Call::Close, || self.inner.close()).await
     }
 }

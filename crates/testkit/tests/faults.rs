@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sessions_infra::MemoryStore;
 use sessions_ports::{Durability, SessionLog, StoreError};
-use sessions_testkit::{Call, Fault, FaultyStore, Injected, Script, When};
+use sessions_testkit::{Call, Fault, FaultyStore, Injected, Script, Started, When};
 
 fn faulty() -> FaultyStore {
     FaultyStore::over(Arc::new(MemoryStore::new()))
@@ -87,4 +87,33 @@ async fn a_fault_that_is_healed_does_not_strike() {
     store.heal();
     store.close().await.unwrap();
     assert_eq!((store.calls(Call::Close), store.struck()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_store_that_hesitates_can_be_left_at_each_call_and_keeps_the_place_of_a_commit() {
+    let memory = MemoryStore::new();
+    let store = FaultyStore::hesitating(Arc::new(memory.clone()));
+    let mut script = Script::new(1);
+    let commit = Started::new(store.commit(script.say("one")));
+    assert!(!commit.is_done());
+    assert_eq!(memory.head(script.session()).await.unwrap().unwrap().version, 1, "it has its place already");
+    drop(commit);
+    let head = Started::new(store.head(script.session()));
+    assert!(!head.is_done());
+    memory.commit(script.say("two")).await.unwrap();
+    assert_eq!(head.finish().await.unwrap().unwrap().version, 2, "it looks only after it gave way");
+}
+
+#[tokio::test]
+async fn a_watcher_sees_each_commit_before_it_happens() {
+    let store = faulty();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sees = Arc::clone(&seen);
+    store.watch(move |commit| sees.lock().unwrap().push(commit.clone()));
+    let mut script = Script::new(1);
+    let commits = [script.say("one"), script.say("two")];
+    store.commit(commits[0].clone()).await.unwrap();
+    store.fail(fault(Some(Call::Commit), 1, When::Before, Injected::Io));
+    store.commit(commits[1].clone()).await.unwrap_err();
+    assert_eq!(*seen.lock().unwrap(), commits);
 }

@@ -10,7 +10,6 @@ use sessions_testkit::{Fault, FaultyStore, Injected, When};
 use crate::{
     ground::{Host, folder, open, polled, run, seed},
     usecase::{Scene, UseCase, check_all},
-    watched::Watched,
 };
 
 /// Drops every use case at every await. Gives how often one was dropped.
@@ -48,7 +47,7 @@ fn dropped_at_any_await_in_memory() {
     let host = Host::seeded(seed("cancel"));
     run(0, async {
         let raw: Arc<dyn SessionLog> = Arc::new(MemoryStore::pretending(Durability::Disk));
-        let tried = Arc::new(Watched::hesitating(Arc::clone(&raw)));
+        let tried = Arc::new(FaultyStore::hesitating(Arc::clone(&raw)));
         let dropped = drop_everywhere(raw, tried, &host, Durability::Process).await;
         println!("dropped {dropped} times");
         assert!(dropped > 200, "{dropped}");
@@ -65,7 +64,7 @@ fn dropped_at_any_await_on_the_default_store() {
         let dropped = drop_everywhere(Arc::clone(&raw), Arc::clone(&raw), &host, Durability::Disk).await;
         raw.close().await.unwrap();
         let raw: Arc<dyn SessionLog> = Arc::new(open(other.path()).await);
-        let tried = Arc::new(Watched::hesitating(Arc::clone(&raw)));
+        let tried = Arc::new(FaultyStore::hesitating(Arc::clone(&raw)));
         let more = drop_everywhere(Arc::clone(&raw), tried, &host, Durability::Process).await;
         raw.close().await.unwrap();
         println!("dropped {dropped} and {more} times");

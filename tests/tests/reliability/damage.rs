@@ -50,15 +50,14 @@ fn split(store: &Path) {
 
 /// A closed store of three segments.
 async fn prepare(at: &Path, host: &Host, dice: &mut Dice) -> Truth {
-    let mut asks = Asks::default();
-    let (store, watching) = watched(at).await;
-    let manager = host.manager(Arc::<crate::watched::Watched>::clone(&watching), Durability::Process);
+    let asks = Asks::default();
+    let (store, watching) = watched(at, &asks).await;
+    let manager = host.manager(Arc::new(watching), Durability::Process);
     populate(&manager, dice).await;
-    asks.learn(&watching);
     store.close().await.unwrap();
     split(at);
-    let (store, watching) = watched(at).await;
-    let manager = host.manager(Arc::<crate::watched::Watched>::clone(&watching), Durability::Process);
+    let (store, watching) = watched(at, &asks).await;
+    let manager = host.manager(Arc::new(watching), Durability::Process);
     for key in ["key 0", "key 3", "key 6"] {
         let session = manager.open_or_create(key).await.unwrap();
         session.append(Message::user("in the last segment")).await.unwrap();

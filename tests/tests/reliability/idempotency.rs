@@ -11,7 +11,6 @@ use sessions_testkit::{Call, Fault, FaultyStore, Injected, When};
 use crate::{
     ground::{Dice, Host, due, folder, opened, polled, run, seed},
     usecase::check_chain,
-    watched::Watched,
 };
 
 const KEYS: usize = 2_500;
@@ -81,7 +80,7 @@ impl Retries {
         numbers: std::ops::Range<usize>,
     ) {
         // Answers that take their time, so that a future can be dropped before they come.
-        let faulty = [0, 1].map(|_| FaultyStore::over(Arc::new(Watched::hesitating(Arc::clone(store)))));
+        let faulty = [0, 1].map(|_| FaultyStore::hesitating(Arc::clone(store)));
         let sessions = faulty.clone().map(|faulty| host.manager(Arc::new(faulty), Durability::Process));
         let sessions = [sessions[0].load(id).await.unwrap(), sessions[1].load(id).await.unwrap()];
         for number in numbers {

@@ -25,4 +25,3 @@ mod persistence;
 mod races;
 mod truth;
 mod usecase;
-mod watched;

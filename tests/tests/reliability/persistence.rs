@@ -97,14 +97,13 @@ fn spoil(dice: &mut Dice, index: &Path) -> (String, bool) {
 
 /// A closed store in `closed` and a copy of it in the middle of its life in `running`.
 async fn prepare(closed: &Path, running: &Path, host: &Host, dice: &mut Dice) -> (Truth, Truth, Asks) {
-    let mut asks = Asks::default();
-    let (store, watching) = watched(closed).await;
-    let manager = host.manager(Arc::<crate::watched::Watched>::clone(&watching), Durability::Disk);
+    let asks = Asks::default();
+    let (store, watching) = watched(closed, &asks).await;
+    let manager = host.manager(Arc::new(watching), Durability::Disk);
     populate(&manager, dice).await;
-    asks.learn(&watching);
     store.close().await.unwrap();
-    let (store, watching) = watched(closed).await;
-    let manager = host.manager(Arc::<crate::watched::Watched>::clone(&watching), Durability::Disk);
+    let (store, watching) = watched(closed, &asks).await;
+    let manager = host.manager(Arc::new(watching), Durability::Disk);
     // The middle of a life: some of it is in the index, and some only in the log.
     let before = store.figures().checkpoints;
     let session = manager.open_or_create("key 3").await.unwrap();
@@ -115,11 +114,9 @@ async fn prepare(closed: &Path, running: &Path, host: &Host, dice: &mut Dice) ->
     }
     session.append(Message::user("behind the checkpoint")).await.unwrap();
     copy(closed, running);
-    asks.learn(&watching);
     let log: Arc<dyn SessionLog> = Arc::new(store.clone());
     let truth_running = Truth::of(&log, host, &asks).await;
     session.append(Message::user("the last")).await.unwrap();
-    asks.learn(&watching);
     let truth_closed = Truth::of(&log, host, &asks).await;
     store.close().await.unwrap();
     (truth_closed, truth_running, asks)

@@ -9,11 +9,11 @@ use sessions_app::{NewSession, SessionError};
 use sessions_domain::{Event, Message, codec};
 use sessions_infra::MemoryStore;
 use sessions_ports::{Durability, SessionLog};
+use sessions_testkit::FaultyStore;
 
 use crate::{
     ground::{Host, due, folder, open, run, seed},
     usecase::check_chain,
-    watched::Watched,
 };
 
 const WRITERS: usize = 8;
@@ -76,7 +76,7 @@ fn appends_of_two_managers_all_get_through_on_the_default_store() {
 
 /// An undo that looked before another manager appended, at each moment at which that can happen, is a conflict or came first.
 async fn stale_undo(raw: Arc<dyn SessionLog>, host: &Host) {
-    let slow = host.manager(Arc::new(Watched::hesitating(Arc::clone(&raw))), Durability::Process);
+    let slow = host.manager(Arc::new(FaultyStore::hesitating(Arc::clone(&raw))), Durability::Process);
     let quick = host.manager(raw, Durability::Process);
     let (mut conflicts, mut first) = (0, 0);
     for polls in 1.. {

@@ -2,17 +2,20 @@
 //!
 //! Must not know: what is done to its files.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use sessions_app::{Append, At, NewSession, SessionManager};
 use sessions_domain::{Message, MessagePart, SessionId, SessionKey};
-use sessions_ports::{Digest, Durability, Head, Record, Row, SessionLog, StoredClaim};
-use sessions_testkit::read_all;
+use sessions_ports::{Commit, Digest, Durability, Head, Record, Row, SessionLog, StoredClaim};
+use sessions_testkit::{FaultyStore, read_all};
 
 use crate::{
     ground::{Dice, Host, open},
     usecase::{EVERYTHING, all_messages},
-    watched::Watched,
 };
 
 /// What one session answers.
@@ -35,25 +38,28 @@ pub(crate) struct Truth {
     keys: Vec<(Digest, Option<SessionId>)>,
 }
 
-/// What to ask besides what the rows tell.
+/// What to ask besides what the rows tell. A clone learns the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Asks {
+pub(crate) struct Asks(Arc<Mutex<Names>>);
+
+#[derive(Clone, Debug, Default)]
+struct Names {
     keys: Vec<Digest>,
     claims: Vec<(SessionId, Digest)>,
 }
 
 impl Asks {
-    pub(crate) fn learn(&mut self, watched: &Watched) {
-        for commit in watched.commits.lock().unwrap().iter() {
-            self.keys.extend(commit.key);
-            self.claims.extend(commit.claims.iter().map(|claim| (commit.session, claim.key)));
-        }
+    fn learn(&self, commit: &Commit) {
+        let mut names = self.0.lock().unwrap();
+        names.keys.extend(commit.key);
+        names.claims.extend(commit.claims.iter().map(|claim| (commit.session, claim.key)));
     }
 }
 
 impl Truth {
     pub(crate) async fn of(store: &Arc<dyn SessionLog>, host: &Host, asks: &Asks) -> Self {
         let manager = host.manager(Arc::clone(store), Durability::Process);
+        let names = asks.0.lock().unwrap().clone();
         let mut sessions = BTreeMap::new();
         for row in store.rows(0, usize::MAX).await.unwrap().rows {
             let id = row.session;
@@ -63,7 +69,7 @@ impl Truth {
             for record in records.iter().filter(|record| record.label != 0) {
                 finds.push((record.label, store.find(id, record.label).await.unwrap()));
             }
-            for (session, key) in asks.claims.iter().filter(|(session, _)| *session == id) {
+            for (session, key) in names.claims.iter().filter(|(session, _)| *session == id) {
                 claims.push((*key, store.claim(*session, *key).await.unwrap()));
             }
             let session = manager.load(id).await.unwrap();
@@ -74,7 +80,7 @@ impl Truth {
             sessions.insert(id, Answers { head, row, records, finds, claims, texts, owners });
         }
         let mut keys = Vec::new();
-        for key in &asks.keys {
+        for key in &names.keys {
             keys.push((*key, store.by_key(*key).await.unwrap()));
         }
         Self { sessions, keys }
@@ -142,8 +148,10 @@ pub(crate) async fn populate(manager: &SessionManager, dice: &mut Dice) {
 }
 
 /// Opens a store whose commits are learnt from.
-pub(crate) async fn watched(path: &Path) -> (sessions_infra::sled::SledStore, Arc<Watched>) {
+pub(crate) async fn watched(path: &Path, asks: &Asks) -> (sessions_infra::sled::SledStore, FaultyStore) {
     let store = open(path).await;
-    let watched = Arc::new(Watched::over(Arc::new(store.clone())));
+    let watched = FaultyStore::over(Arc::new(store.clone()));
+    let asks = asks.clone();
+    watched.watch(move |commit| asks.learn(commit));
     (store, watched)
 }
