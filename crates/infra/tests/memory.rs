@@ -1,39 +1,15 @@
 //! The memory store keeps every law of a store.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use sessions_infra::{MAX_COMMIT_BYTES, MemoryStore};
-use sessions_ports::{Durability, SessionLog};
-use sessions_testkit::{Fixture, LAWS, report, store_suite};
+use sessions_ports::Durability;
+use sessions_testkit::{InMemory, LAWS, report, store_suite};
 
-struct InMemory(MemoryStore);
-
-#[async_trait]
-impl Fixture for InMemory {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    async fn open(&self) -> Arc<dyn SessionLog> {
-        Arc::new(self.0.clone())
-    }
-
-    async fn second(&self) -> Arc<dyn SessionLog> {
-        Arc::new(self.0.clone())
-    }
-
-    async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
-        None
-    }
-
-    fn largest_commit(&self) -> Option<u64> {
-        Some(MAX_COMMIT_BYTES)
-    }
+fn fixture(store: MemoryStore) -> InMemory<MemoryStore> {
+    InMemory { name: "memory", store, largest_commit: Some(MAX_COMMIT_BYTES) }
 }
 
 store_suite!(
-    InMemory(MemoryStore::new()),
+    fixture(MemoryStore::new()),
     skips: [
         "durability::a_reopened_store_has_all_records",
         "durability::a_reopened_store_has_all_names",
@@ -45,7 +21,7 @@ store_suite!(
 
 #[test]
 fn all_laws_ran_and_five_say_nothing_about_memory() {
-    let report = report(async || InMemory(MemoryStore::new()));
+    let report = report(async || fixture(MemoryStore::new()));
     assert_eq!(report.violations, []);
     assert_eq!((report.store, report.kept.len(), report.skipped.len()), ("memory", 76, 5));
     assert_eq!(report.laws(), LAWS.len());
@@ -53,7 +29,7 @@ fn all_laws_ran_and_five_say_nothing_about_memory() {
 
 #[test]
 fn a_store_that_pretends_keeps_the_laws_of_its_level() {
-    let report = report(async || InMemory(MemoryStore::pretending(Durability::Disk)));
+    let report = report(async || fixture(MemoryStore::pretending(Durability::Disk)));
     assert_eq!(report.violations, []);
     assert_eq!((report.kept.len(), report.skipped.len()), (74, 7));
 }

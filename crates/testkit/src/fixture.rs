@@ -27,3 +27,37 @@ pub trait Fixture: Send + Sync {
     /// The most bytes of one commit that the store takes; `None` when it has no limit that a test could reach.
     fn largest_commit(&self) -> Option<u64>;
 }
+
+/// A fixture of a store in memory: a clone is another handle to it, and it keeps nothing when it is closed.
+#[derive(Clone, Debug)]
+pub struct InMemory<S> {
+    /// What the store is called in a report.
+    pub name: &'static str,
+    /// An empty store.
+    pub store: S,
+    /// The most bytes of one commit that it takes.
+    pub largest_commit: Option<u64>,
+}
+
+#[async_trait]
+impl<S: SessionLog + Clone + 'static> Fixture for InMemory<S> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn open(&self) -> Arc<dyn SessionLog> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn SessionLog> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
+        None
+    }
+
+    fn largest_commit(&self) -> Option<u64> {
+        self.largest_commit
+    }
+}

@@ -2,61 +2,33 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use sessions_infra::MemoryStore;
 use sessions_ports::{Durability, SessionLog, StoreError};
-use sessions_testkit::{Fixture, HeldStore, Injected, Script, Started};
+use sessions_testkit::{HeldStore, InMemory, Injected, Script, Started};
 
 fn held() -> HeldStore {
     HeldStore::over(Arc::new(MemoryStore::new()))
 }
 
 /// With a task that writes what is held back, one commit at a time.
-struct Served(HeldStore);
-
-impl Served {
-    fn new() -> Self {
-        let store = held();
-        let served = store.clone();
-        tokio::spawn(async move {
-            loop {
-                served.until_held(1).await;
-                tokio::task::yield_now().await;
-                served.write_one();
-            }
-        });
-        Self(store)
-    }
-}
-
-#[async_trait]
-impl Fixture for Served {
-    fn name(&self) -> &'static str {
-        "held"
-    }
-
-    async fn open(&self) -> Arc<dyn SessionLog> {
-        Arc::new(self.0.clone())
-    }
-
-    async fn second(&self) -> Arc<dyn SessionLog> {
-        Arc::new(self.0.clone())
-    }
-
-    async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
-        None
-    }
-
-    fn largest_commit(&self) -> Option<u64> {
-        None
-    }
+fn served() -> InMemory<HeldStore> {
+    let store = held();
+    let served = store.clone();
+    tokio::spawn(async move {
+        loop {
+            served.until_held(1).await;
+            tokio::task::yield_now().await;
+            served.write_one();
+        }
+    });
+    InMemory { name: "held", store, largest_commit: None }
 }
 
 mod laws {
     use super::*;
 
     sessions_testkit::store_suite!(
-        Served::new(),
+        served(),
         skips: [
             "commits::a_commit_that_is_too_large_is_refused",
             "durability::a_reopened_store_has_all_records",
