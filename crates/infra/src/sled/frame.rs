@@ -251,6 +251,14 @@ pub(crate) enum Found<'a> {
 }
 
 impl Found<'_> {
+    /// Where it begins.
+    pub(crate) fn at(&self) -> Option<usize> {
+        match self {
+            Self::Frame(at, _) | Self::Damage(at, _) => Some(*at),
+            Self::Newer(_) => None,
+        }
+    }
+
     /// The later format among what was found, if there is one: then nothing of it may be judged.
     pub(crate) fn newer(found: &[Self]) -> Option<u8> {
         found.iter().find_map(|found| if let Self::Newer(format) = found { Some(*format) } else { None })

@@ -15,7 +15,7 @@ use super::{
     folder::{Folder, failed},
     frame::{FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
     remembered::{Remembered, Silent},
-    replay::{self, StandIn},
+    replay::{self, Replay, StandIn},
     segment::{self, Head, SEGMENT_HEADER},
 };
 use crate::counted::counted;
@@ -166,8 +166,10 @@ pub(super) struct Damage {
 pub(super) struct Inspection {
     pub(super) report: VerifyReport,
     pub(super) damage: Vec<Damage>,
-    /// Segments whose headers are damaged, with the positions they begin at.
+    /// Segments whose headers are damaged or name a place inside the segment before, with the positions they begin at.
     pub(super) headers: Vec<(u32, u64)>,
+    /// A segment at the end that was made and never used, and begins inside the one before it.
+    pub(super) refused: Option<u32>,
     /// Segments that are missing before others, with the positions they would begin at.
     pub(super) absent: Vec<(u32, u64)>,
     pub(super) missing: Vec<Missing>,
@@ -187,13 +189,20 @@ pub(super) struct Inspection {
 }
 
 pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
-    let numbers = segment::numbers(&folder.log())?;
+    let mut numbers = segment::numbers(&folder.log())?;
+    let refused = Replay::new(folder, numbers.clone())?.refused()?;
+    numbers.retain(|number| refused != Some(*number));
     let (repairs, stand_ins) = repairs(folder, &numbers)?;
     let check = Check::new(folder.blobs(), folder.id, repairs);
     let mut walk = Walk::new(folder, check, numbers.last().copied().unwrap_or(0));
     if let Some(what) = folder.lost_format {
         let what = format!("the file is {what}; the log's segments say the store's id, and `repair` writes it anew");
         walk.check.report.findings.push(Finding::about_file("FORMAT", 0, what));
+    }
+    if let Some(number) = refused {
+        let what = "the segment was never used, and the one before it went on; opening the store sets it aside";
+        let finding = Finding::about_file(&name_of(number), 0, what);
+        walk.check.report.findings.push(Finding { severity: Severity::Warning, ..finding });
     }
     let (remembered, silent) = match Remembered::of(folder) {
         Ok(remembered) => (remembered, None),
@@ -224,7 +233,7 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
     for number in numbers {
         walk.segment(number)?;
     }
-    Ok(Inspection { is_behind, not_copied, ..walk.finish(remembered)? })
+    Ok(Inspection { is_behind, not_copied, refused, ..walk.finish(remembered)? })
 }
 
 /// Goes through the segments in their order.
@@ -240,6 +249,8 @@ struct Walk<'a> {
     expected: u32,
     base: u64,
     end: u64,
+    /// Behind the last frame that is no filler.
+    reached: u64,
     /// The segment before ends with a repair's word that what followed is lost.
     is_marked: bool,
 }
@@ -247,7 +258,8 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(folder: &'a Folder, check: Check, last: u32) -> Self {
         let (damage, headers, absent) = (Vec::new(), Vec::new(), Vec::new());
-        Self { folder, check, last, damage, headers, absent, synced: 0, expected: 1, base: 0, end: 0, is_marked: false }
+        let (synced, expected, base, end, reached, is_marked) = (0, 1, 0, 0, 0, false);
+        Self { folder, check, last, damage, headers, absent, synced, expected, base, end, reached, is_marked }
     }
 
     fn segment(&mut self, number: u32) -> Result<(), StoreError> {
@@ -278,7 +290,14 @@ impl<'a> Walk<'a> {
             self.cut_before(number, cut);
         }
         self.expected = number + 1;
-        self.base = header.unwrap_or(self.end);
+        let lies_over = header.filter(|header| *header < self.reached);
+        if let Some(header) = lies_over {
+            let what =
+                format!("the segment begins {} bytes before the end of the one before it", self.reached - header);
+            self.check.report.findings.push(Finding::about_file(&name, 0, what));
+            self.headers.push((number, self.end));
+        }
+        self.base = header.filter(|_| lies_over.is_none()).unwrap_or(self.end);
         self.frames(&name, &bytes, number)?;
         self.check.report.segments += 1;
         self.check.report.bytes += bytes.len() as u64;
@@ -329,6 +348,9 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Found::Frame(at, frame) if frame.header.kind == MARK || frame.header.kind == FILLER => {
+                    if frame.header.kind == MARK {
+                        self.reached = self.base + (at + frame.length) as u64;
+                    }
                     self.is_marked = frame.header.kind == FILLER && frame.header.flags & REPAIR != 0;
                     if self.is_marked {
                         let finding =
@@ -337,6 +359,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Found::Frame(at, frame) => {
+                    self.reached = self.base + (at + frame.length) as u64;
                     append.push((at, frame));
                     if frame.is_last() {
                         append.drain(..).for_each(|(at, frame)| self.check.frame(name, at, &frame));
@@ -382,6 +405,7 @@ impl<'a> Walk<'a> {
             report: self.check.report,
             damage: self.damage,
             headers: self.headers,
+            refused: None,
             absent: self.absent,
             missing,
             spoilt_bodies: self.check.spoilt_bodies,

@@ -160,6 +160,10 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     {
         numbers.pop();
     }
+    if let Some(refused) = Replay::new(folder, numbers.clone())?.refused()? {
+        set_segment_aside(folder, refused)?;
+        numbers.pop();
+    }
     let from = index.as_ref().map_or(0, Index::position);
     if numbers.is_empty() && from == 0 {
         // A store that has large bodies had a log that named them.
@@ -299,11 +303,19 @@ fn drop_unborn(folder: &Folder, number: u32) -> Result<bool, StoreError> {
         && Scan::new(&bytes, 0).all(|found| matches!(found, Found::Damage(..)))
         && bytes.get(SEGMENT_HEADER as usize..).unwrap_or_default().iter().all(|byte| *byte == 0);
     if unborn {
-        fs::rename(&path, folder.aside(&format!("unborn-{number:08}")))
-            .map_err(|error| failed("setting an unfinished segment aside", error))?;
-        folder::sync_dir(&folder.log())?;
+        set_segment_aside(folder, number)?;
     }
     Ok(unborn)
+}
+
+/// Sets a segment aside that holds nothing of the log; where it is kept.
+pub(super) fn set_segment_aside(folder: &Folder, number: u32) -> Result<PathBuf, StoreError> {
+    let aside = folder.aside(&format!("unborn-{number:08}"));
+    fs::rename(segment::path_of(&folder.log(), number), &aside)
+        .map_err(|error| failed("setting an unfinished segment aside", error))?;
+    folder::sync_dir(&folder.quarantine())?;
+    folder::sync_dir(&folder.log())?;
+    Ok(aside)
 }
 
 /// Moves the index out of the way. It holds nothing that is not in the log.

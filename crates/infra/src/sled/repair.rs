@@ -22,7 +22,7 @@ use super::{
     folder::{self, Folder, failed},
     frame::{self, FILLER, FrameHeader, HEADER, REPAIR, Trailer},
     inspection::{Damage, Inspection, inspect},
-    recovery::rewrite_tail,
+    recovery::{rewrite_tail, set_segment_aside},
     segment::{self, SEGMENT_HEADER, Segment},
     writer::mark_frame,
 };
@@ -109,6 +109,10 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
     if let Some(what) = folder.lost_format {
         let kept_at = if dry_run { None } else { folder.write_format_anew()? };
         report.did(["wrote", "would write"], format_args!("the FORMAT file anew, which was {what}"), kept_at);
+    }
+    if let Some(number) = found.refused {
+        let kept_at = if dry_run { None } else { Some(set_segment_aside(&folder, number)?) };
+        report.did(["set", "would set"], format_args!("segment {number} aside, which was never used"), kept_at);
     }
     let before = report.actions.len();
     repair_segments(&folder, &found, &mut report)?;

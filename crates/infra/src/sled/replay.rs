@@ -99,6 +99,8 @@ pub(crate) struct Replay<'a> {
     hints: Vec<(SessionId, u64)>,
     /// End of the frames of the last segment.
     end: u32,
+    /// Position behind the last frame that is no filler.
+    reached: u64,
     /// A running store reads its own log: nothing is set aside, and the end may be half written.
     pub(crate) is_live: bool,
 }
@@ -126,12 +128,31 @@ impl<'a> Replay<'a> {
             files.push(File { number, base, length, is_marked });
         }
         let (records, synced, marked, end, is_shortened) = (0, 0, 0, SEGMENT_HEADER, damaged > 0);
-        let (torn, hints) = (None, Vec::new());
-        Ok(Self { folder, files, records, damaged, is_shortened, synced, marked, torn, hints, end, is_live: false })
+        let (torn, hints, reached, is_live) = (None, Vec::new(), 0, false);
+        Ok(Self { folder, files, records, damaged, is_shortened, synced, marked, torn, hints, end, reached, is_live })
     }
 
     pub(crate) fn end_of_files(&self) -> u64 {
-        self.files.last().map_or(0, |file| file.base + file.length)
+        self.files.iter().map(|file| file.base + file.length).max().unwrap_or(0)
+    }
+
+    /// The last segment, if its making was refused and its file is there again, as a power cut can leave it: it holds nothing, and the log
+    /// went on in the one before it.
+    pub(super) fn refused(&self) -> Result<Option<u32>, StoreError> {
+        let [.., before, last] = self.files.as_slice() else { return Ok(None) };
+        let holds = |file: &File, from: u64| {
+            let bytes = self.bytes(file.number)?;
+            let rest = bytes.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+            Ok::<_, StoreError>(rest.iter().any(|byte| *byte != 0))
+        };
+        let is_within = last.base < before.base + before.length;
+        let behind = last.base.saturating_sub(before.base).max(u64::from(SEGMENT_HEADER));
+        let is_refused = is_within && !holds(last, u64::from(SEGMENT_HEADER))? && holds(before, behind)?;
+        Ok(is_refused.then_some(last.number))
+    }
+
+    fn bytes(&self, number: u32) -> Result<Vec<u8>, StoreError> {
+        fs::read(segment::path_of(&self.folder.log(), number)).map_err(|error| failed("reading the log", error))
     }
 
     pub(crate) fn end(&self) -> Result<(Segment, u32, u64), StoreError> {
@@ -145,13 +166,17 @@ impl<'a> Replay<'a> {
             let Some(file) = self.files.get(at) else { break };
             let is_last = at + 1 == count;
             let next_base = self.files.get(at + 1).map_or(u64::MAX, |next| next.base);
-            if next_base <= from && !is_last {
+            // Where the next segment begins before the end of this one, a position may mean either.
+            let known = from.min(next_base);
+            let (number, base) = (file.number, file.base);
+            if base + file.length <= known && !is_last {
                 continue;
             }
-            let (number, base) = (file.number, file.base);
-            let path = segment::path_of(&self.folder.log(), number);
-            let bytes = fs::read(path).map_err(|error| failed("reading the log", error))?;
-            let start = from.saturating_sub(base).max(u64::from(SEGMENT_HEADER));
+            let bytes = self.bytes(number)?;
+            let lies_over = base < self.reached;
+            self.damaged += u64::from(lies_over);
+            let known = if lies_over { base } else { known };
+            let start = known.saturating_sub(base).max(u64::from(SEGMENT_HEADER));
             let start = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
             self.segment(&bytes, start, number, base, is_last, ledger)?;
         }
@@ -169,7 +194,13 @@ impl<'a> Replay<'a> {
         ledger: &mut Ledger,
     ) -> Result<(), StoreError> {
         let mut scan = Scan::new(bytes, start);
-        let found: Vec<Found<'_>> = scan.by_ref().collect();
+        let mut found: Vec<Found<'_>> = scan.by_ref().collect();
+        let is_between = matches!(found.first(), Some(Found::Damage(at, _)) if *at == start)
+            && Scan::new(bytes, SEGMENT_HEADER as usize).all(|found| found.at() != Some(start));
+        if is_between {
+            // The position was another log's: in this one no frame begins there, and what is whole is not to be taken for damage.
+            found = Scan::new(bytes, SEGMENT_HEADER as usize).collect();
+        }
         if let Some(format) = Found::newer(&found) {
             return Err(segment::newer(u32::from(format)));
         }
@@ -194,13 +225,14 @@ impl<'a> Replay<'a> {
                     let header = bytes.get(from..).and_then(frame::header);
                     self.hints.extend(header.map(|header| (header.session, header.seq)));
                 }
-                Found::Frame(at, frame) if frame.header.kind == MARK || frame.header.kind == FILLER => {
-                    if frame.header.kind == MARK {
-                        self.marked = base + (at + frame.length) as u64;
-                    }
+                Found::Frame(_, frame) if frame.header.kind == FILLER => {}
+                Found::Frame(at, frame) if frame.header.kind == MARK => {
+                    self.marked = base + (at + frame.length) as u64;
+                    self.reached = self.marked;
                 }
                 Found::Frame(at, frame) => {
                     let ends = frame.is_last();
+                    self.reached = base + (at + frame.length) as u64;
                     append.push((at, frame));
                     if ends {
                         append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
@@ -361,4 +393,134 @@ fn advance(log: &mut LogState, version: u64) {
     log.queued = version;
     log.written = version;
     log.synced = version;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use sessions_ports::{Commit, Durability, KindFilter, Order, ReadRange, SessionLog as _};
+    use sessions_testkit::Script;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sled::{Severity, SledOptions, SledStore, repair, verify};
+
+    async fn open(path: &Path) -> SledStore {
+        SledStore::open(path, SledOptions::default()).await.unwrap()
+    }
+
+    async fn written(path: &Path, script: &mut Script, texts: &[&str]) {
+        let store = open(path).await;
+        for text in texts {
+            store.commit(Commit { durability: Durability::Disk, ..script.say(text) }).await.unwrap();
+        }
+        store.close().await.unwrap();
+    }
+
+    async fn holds(store: &SledStore, script: &Script) {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let range = ReadRange { from: 1, to: 99, order, kinds, max_records: 99, max_bytes: 1 << 20 };
+        assert_eq!(store.read(script.session(), range).await.unwrap().records, script.written());
+    }
+
+    /// What is told of the log, and not of what its records say.
+    fn about_log(path: &Path) -> Vec<(Severity, String)> {
+        let found = verify(path).unwrap().findings.into_iter().filter(|found| found.session.is_none());
+        found.map(|found| (found.severity, found.what)).collect()
+    }
+
+    /// A store whose index knows half of its log, and a second segment that begins where the index ends. It was made and refused, the log
+    /// went on in the first one, and then the power cut brought its file back.
+    async fn with_ghost(ground: &TempDir, bytes: u32) -> (PathBuf, Script, Segment) {
+        let path = ground.path().join("store");
+        let mut script = Script::new(1);
+        written(&path, &mut script, &["a", "b"]).await;
+        let base = fs::metadata(path.join("log/00000001.seg")).unwrap().len();
+        let (index, kept) = (path.join("index"), ground.path().join("kept"));
+        fs::rename(&index, &kept).unwrap();
+        let copied = std::process::Command::new("cp").arg("-a").args([&kept, &index]).status();
+        assert!(copied.unwrap().success());
+        written(&path, &mut script, &["c", "d"]).await;
+        fs::remove_dir_all(&index).unwrap();
+        fs::rename(&kept, &index).unwrap();
+        let folder = Folder::existing(&path).unwrap();
+        let ghost = Segment::create(&folder.log(), 2, base, folder.id, bytes).unwrap();
+        (path, script, ghost)
+    }
+
+    #[tokio::test]
+    async fn a_refused_segment_that_comes_back_hides_nothing_and_is_set_aside() {
+        for bytes in [SEGMENT_HEADER, 9_000] {
+            for is_repaired in [false, true] {
+                let ground = TempDir::new().unwrap();
+                let (path, mut script, _) = with_ghost(&ground, bytes).await;
+                let told = about_log(&path);
+                assert!(
+                    matches!(told.as_slice(), [(Severity::Warning, what)] if what.starts_with("the segment was never used")),
+                    "{told:?}"
+                );
+                if is_repaired {
+                    repair(&path, false).unwrap();
+                    assert_eq!(about_log(&path), []);
+                }
+                let store = open(&path).await;
+                assert_eq!((store.report().damaged, store.report().shortened), (0, false));
+                holds(&store, &script).await;
+                store.commit(Commit { durability: Durability::Disk, ..script.say("e") }).await.unwrap();
+                store.close().await.unwrap();
+                drop(store);
+                assert!(!path.join("log/00000002.seg").exists());
+                let kept = fs::read(path.join("quarantine/unborn-00000002.0")).unwrap();
+                assert_eq!(kept.len(), bytes as usize);
+                assert_eq!(about_log(&path), []);
+                let store = open(&path).await;
+                assert!(store.report().is_quiet());
+                holds(&store, &script).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn segments_that_lie_over_each_other_are_damage_and_are_read_nevertheless() {
+        for is_broken_off in [false, true] {
+            lie_over_each_other(is_broken_off).await;
+        }
+    }
+
+    /// `is_broken_off`: the last step of the repair never reached the disk, so the index still names places of the log before it.
+    async fn lie_over_each_other(is_broken_off: bool) {
+        let ground = TempDir::new().unwrap();
+        let (path, mut script, ghost) = with_ghost(&ground, SEGMENT_HEADER).await;
+        let (elsewhere, mut other) = (ground.path().join("other"), Script::new(2));
+        written(&elsewhere, &mut other, &["x", "y"]).await;
+        let frames = fs::read(elsewhere.join("log/00000001.seg")).unwrap();
+        ghost.file.write_all_at(&frames[SEGMENT_HEADER as usize..], u64::from(SEGMENT_HEADER)).unwrap();
+        for _ in 0..2 {
+            let told = about_log(&path);
+            assert!(
+                matches!(told.as_slice(), [(Severity::Error, what)] if what.starts_with("the segment begins")),
+                "{told:?}"
+            );
+            let store = open(&path).await;
+            assert!(store.report().damaged > 0);
+            holds(&store, &script).await;
+            holds(&store, &other).await;
+            store.commit(Commit { durability: Durability::Disk, ..script.say("behind it") }).await.unwrap();
+            store.close().await.unwrap();
+        }
+        repair(&path, false).unwrap();
+        if is_broken_off {
+            fs::rename(path.join("quarantine/index-before-repair.0"), path.join("index")).unwrap();
+        }
+        assert_eq!(about_log(&path), []);
+        assert!(repair(&path, false).unwrap().actions.is_empty());
+        for is_built in [!is_broken_off, false] {
+            let store = open(&path).await;
+            assert_eq!((store.report().damaged, store.report().is_quiet()), (0, !is_built));
+            holds(&store, &script).await;
+            holds(&store, &other).await;
+            store.close().await.unwrap();
+        }
+    }
 }
