@@ -138,6 +138,37 @@ fn the_log_goes_on_without_space_for_the_index() {
 const WHOLE: &str = "index opened, 0 damaged, 0 replayed";
 
 #[test]
+fn a_good_index_that_lacks_the_space_to_be_opened_stays() {
+    let test = "disk_full::a_good_index_that_lacks_the_space_to_be_opened_stays";
+    if !with_own_mounts(test, &[]) {
+        return;
+    }
+    let folder = folder();
+    let space = Space::over(folder.path(), 16 * MIB);
+    let path = folder.path().join("store");
+    let mut child = Child::append(&path, &["level=any", "writers=6", "count=300"]);
+    assert!(child.end(), "{:?}", child.said);
+    let mut promised: Vec<Ack> = child.acks().collect();
+    let filler = folder.path().join("filler");
+    let filled = fs::write(&filler, vec![1; 16 << 20]);
+    assert!(filled.is_err(), "there is space");
+    let found = Found::at(&path);
+    found.assert_keeps(&promised, "while the disk is full");
+    assert!(found.opened.contains("index absent"), "the index does not lack space: {}", found.opened);
+    assert!(!path.join("quarantine/index").exists(), "a good index was set aside");
+    let mut child = Child::append(&path, &["writers=1", "count=1"]);
+    assert!(child.end() && child.acks().count() == 0, "what the index remembers is not known: {:?}", child.said);
+    assert!(child.refusals().all(|why| why == "no-space") && child.refusals().count() > 0, "{:?}", child.said);
+    fs::remove_file(&filler).unwrap();
+    let whole = Found::at(&path);
+    whole.assert_keeps(&promised, "with space again");
+    assert_eq!(whole.opened, WHOLE, "the index was good all the time");
+    works(&path, &mut promised, "with space again");
+    println!("{test}: {}", found.opened);
+    drop(space);
+}
+
+#[test]
 fn a_running_store_keeps_its_index_again_when_there_is_space() {
     let test = "disk_full::a_running_store_keeps_its_index_again_when_there_is_space";
     if !with_own_mounts(test, &[]) {

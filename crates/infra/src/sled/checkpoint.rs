@@ -16,7 +16,7 @@ use sessions_ports::{Digest, StoredClaim};
 
 use super::{
     core::Core,
-    index::{Changes, CoreRow, Index, IndexFailure},
+    index::{Changes, CoreRow, Index, IndexFailure, Loaded},
     ledger::Ledger,
     locator::{Locator, RunBuilder},
 };
@@ -303,6 +303,12 @@ fn release(ledger: &mut Ledger, part: &Part) {
 
 /// Begins a new index where there is none that can be used. Everything goes into it with the checkpoints to come.
 fn reopen(core: &Core) {
+    if core.lock().left_index {
+        if !is_known(core) {
+            return;
+        }
+        core.lock().left_index = false;
+    }
     if super::recovery::move_index(&core.folder).is_none() {
         return;
     }
@@ -310,6 +316,26 @@ fn reopen(core: &Core) {
     *core.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
     let mut ledger = core.lock();
     ledger.mark_all();
+}
+
+/// Whether the index that was left for want of space holds nothing that the store does not know without it.
+fn is_known(core: &Core) -> bool {
+    let (index, contents) = match Index::open(&core.folder.index(), core.cache_bytes) {
+        Ok(opened) => opened,
+        Err(failure) => return failure.refused().is_none(),
+    };
+    let ledger = core.lock();
+    let knows = |loaded: &Loaded| {
+        let log = ledger.sessions.get(&loaded.session);
+        log.is_some_and(|log| log.row.first == loaded.row.first && loaded.row.version <= log.row.version)
+    };
+    let is_known = index.position() <= ledger.applied
+        && contents.sessions.iter().all(knows)
+        && contents.keys.iter().all(|(key, _)| ledger.keys.contains_key(key));
+    drop(ledger);
+    // The engine may be beyond closing; what it holds is thrown away all the same, or asked again.
+    let _ = index.close();
+    is_known
 }
 
 #[cfg(test)]
@@ -381,6 +407,30 @@ mod tests {
         assert_eq!(core.lock().recent_records, 0);
         write(&core, job(RECORDS as u64, RECORDS as u64, None));
         assert!(!is_full(&core.lock(), 100), "the same position is taken once");
+    }
+
+    #[test]
+    fn nothing_is_written_beside_an_index_that_could_not_be_looked_at_until_it_is_known() {
+        let (_ground, core) = core();
+        write(&core, job(0, 2, None));
+        core.lock().synced(100);
+        flush(&core).unwrap();
+        let (session, commit) = (SessionId::from_parts(1, 1), sessions_testkit::Script::new(7).say("another session"));
+        for is_known in [false, true] {
+            let index = core.index.write().unwrap().take();
+            index.map(Index::close).transpose().unwrap();
+            {
+                let mut ledger = core.lock();
+                ledger.left_index = true;
+                // The log lost the second record, or did not.
+                ledger.sessions.get_mut(&session).unwrap().row.version = if is_known { 2 } else { 1 };
+            }
+            assert!(matches!(core.lock().admit(&commit), Err(sessions_ports::StoreError::NoSpace { .. })));
+            reopen(&core);
+            assert_eq!(core.lock().admit(&commit).is_ok(), is_known);
+            assert_eq!(core.index.read().unwrap().is_some(), is_known);
+            assert_eq!(core.folder.quarantine().join("index").exists(), is_known);
+        }
     }
 
     #[test]

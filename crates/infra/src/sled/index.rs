@@ -9,6 +9,7 @@
 use std::{
     collections::VecDeque,
     fs::File,
+    io::{self, ErrorKind},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -17,11 +18,14 @@ use std::{
 
 use bytes::Bytes;
 use sessions_domain::{CommitHash, SessionId};
-use sessions_ports::{Digest, StoredClaim};
+use sessions_ports::{Digest, StoreError, StoredClaim};
 
-use super::locator::{self, Locator, RunHead};
+use super::{
+    folder::failed,
+    locator::{self, Locator, RunHead},
+};
 
-/// Why the index cannot be used. It is only ever a reason to rebuild it.
+/// Why the index cannot be used. Damage is only ever a reason to rebuild it; that it could not even be looked at is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IndexFailure {
     #[error("the index does not open: {0}")]
@@ -32,6 +36,39 @@ pub(crate) enum IndexFailure {
     Engine(String),
     #[error("there is no space left for the index")]
     NoSpace,
+    #[error("it did not know what a repair wrote")]
+    Behind,
+    #[error("the index could not be opened: {what}")]
+    Refused { kind: ErrorKind, what: String },
+}
+
+/// Too many open files, of the system and of the process.
+const TOO_MANY_FILES: [i32; 2] = [23, 24];
+
+impl IndexFailure {
+    /// Tells what the system refused from what an index is like.
+    fn of(error: &io::Error) -> Self {
+        let has_files = error.raw_os_error().is_none_or(|code| !TOO_MANY_FILES.contains(&code));
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
+            kind @ (ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::OutOfMemory
+            | ErrorKind::ResourceBusy
+            | ErrorKind::WouldBlock) => Self::Refused { kind, what: kind.to_string() },
+            kind if has_files => Self::Engine(kind.to_string()),
+            kind => Self::Refused { kind, what: "too many open files".to_owned() },
+        }
+    }
+
+    /// The error of an index that could not be looked at, so that nothing is known of what it holds.
+    pub(crate) fn refused(&self) -> Option<StoreError> {
+        match self {
+            Self::NoSpace => Some(StoreError::NoSpace { operation: "opening the index" }),
+            Self::Refused { kind, what } => Some(failed("opening the index", io::Error::new(*kind, what.clone()))),
+            Self::Open(_) | Self::Damaged(_) | Self::Engine(_) | Self::Behind => None,
+        }
+    }
 }
 
 /// The row of a session, as far as the store knows it.
@@ -82,7 +119,7 @@ const PART: usize = 3500;
 pub(crate) struct Index {
     db: ::sled::Db,
     /// A descriptor of our own on the engine's file, for the sync that the engine leaves out.
-    file: Option<File>,
+    file: File,
     mark: Mutex<Mark>,
     /// Runs that were read lately, the last one first. **Invariant**: a run is written once and never changed.
     read_runs: Mutex<VecDeque<ReadRun>>,
@@ -249,8 +286,7 @@ fn contained<T>(work: impl FnOnce() -> ::sled::Result<T>) -> Result<T, IndexFail
 
 fn engine(error: &::sled::Error) -> IndexFailure {
     match error {
-        ::sled::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => IndexFailure::NoSpace,
-        ::sled::Error::Io(io) => IndexFailure::Engine(io.kind().to_string()),
+        ::sled::Error::Io(error) => IndexFailure::of(error),
         ::sled::Error::Corruption { .. } => IndexFailure::Damaged("the engine found corruption"),
         _ => IndexFailure::Engine("the engine refused".to_owned()),
     }
@@ -262,13 +298,14 @@ impl Index {
         let path = path.to_owned();
         let work = move || {
             let db = Self::open_engine(&path, cache_bytes)?;
-            let file = File::open(path.join("db")).ok();
+            let file = File::open(path.join("db")).map_err(|error| IndexFailure::of(&error))?;
             let mut index = Self { db, file, mark: Mutex::default(), read_runs: Mutex::default() };
             let contents = index.check()?;
             Ok((index, contents))
         };
         let thread = std::thread::Builder::new().name("sessions-index-open".to_owned()).spawn(work);
-        let thread = thread.map_err(|error| IndexFailure::Open(error.kind().to_string()))?;
+        let refused = |error: io::Error| IndexFailure::Refused { kind: error.kind(), what: error.kind().to_string() };
+        let thread = thread.map_err(refused)?;
         thread.join().unwrap_or_else(|_| Err(IndexFailure::Open("the engine panicked".to_owned())))
     }
 
@@ -283,8 +320,11 @@ impl Index {
                 .print_profile_on_drop(false);
             match contained(|| config.open()) {
                 Ok(db) => return Ok(db),
-                Err(IndexFailure::NoSpace) => return Err(IndexFailure::NoSpace),
-                Err(_) if begun.elapsed() < Duration::from_secs(1) && is_locked(path) => {
+                Err(refused @ (IndexFailure::NoSpace | IndexFailure::Refused { .. })) => return Err(refused),
+                Err(_) if is_locked(path) => {
+                    if begun.elapsed() > Duration::from_secs(1) {
+                        return Err(IndexFailure::of(&ErrorKind::ResourceBusy.into()));
+                    }
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 Err(error) => return Err(IndexFailure::Open(error.to_string())),
@@ -354,10 +394,7 @@ impl Index {
     /// Writes out and syncs. Only bounds how much of the log is read again after a power cut.
     pub(crate) fn sync(&self) -> Result<(), IndexFailure> {
         contained(|| self.db.flush())?;
-        match self.file.as_ref().map(File::sync_data) {
-            Some(Err(error)) => Err(IndexFailure::Engine(error.kind().to_string())),
-            _ => Ok(()),
-        }
+        self.file.sync_data().map_err(|error| IndexFailure::Engine(error.kind().to_string()))
     }
 
     /// Lets go of the engine.

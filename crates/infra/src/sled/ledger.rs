@@ -278,6 +278,9 @@ pub(crate) struct Ledger {
     pub(crate) poisoned: bool,
     /// The writer has refused all that was on its way, because of that.
     pub(crate) all_refused: bool,
+    /// An index that could not be looked at for want of space lies where it was. It may remember what the log lost, whose numbers are not to
+    /// be given again, so nothing is written before that is known.
+    pub(crate) left_index: bool,
     /// A full disk kept what was answered before it was written from being written at all.
     pub(crate) lost_at_close: bool,
 }
@@ -307,6 +310,9 @@ impl Ledger {
     /// Checks a commit against the queued tail.
     pub(crate) fn admit(&self, commit: &Commit) -> Result<(), StoreError> {
         self.check_open()?;
+        if self.left_index {
+            return Err(StoreError::NoSpace { operation: "opening the index" });
+        }
         let known = self.sessions.get(&commit.session);
         match (commit.expected, known) {
             (Expected::NoStream, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),

@@ -19,7 +19,7 @@ use super::{
     core::Core,
     folder::{self, Folder, failed},
     frame::{self, Found, MARK, Scan},
-    index::{Contents, CoreRow, Index, Loaded},
+    index::{Contents, CoreRow, Index, IndexFailure, Loaded},
     ledger::{Ledger, LogState, Place},
     locator::Locator,
     remembered,
@@ -141,13 +141,18 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     // What a newer version wrote is refused before anything is moved.
     Replay::new(folder, numbers.clone())?;
     let fresh = folder.created || numbers.is_empty();
-    let existed = folder.index().exists();
+    let (existed, held_one) = (folder.index().exists(), folder.index().join("db").exists());
     let opened = open_index(folder, cache_bytes, &replay::stand_ins(folder, &numbers, |_| {})?);
     let (mut index, mut ledger, mut why) = match opened {
         Ok((index, contents)) => {
             let why = (!fresh && index.position() == 0)
                 .then(|| if existed { "it held nothing" } else { "there was none" }.to_owned());
             (Some(index), loaded(contents), why)
+        }
+        Err(failure) if is_left(&failure, held_one)? => {
+            let mut ledger = Ledger::default();
+            ledger.left_index = true;
+            (None, ledger, Some(failure.to_string()))
         }
         Err(failure) => {
             let moved = move_index(folder);
@@ -218,13 +223,23 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     segment.file.sync_all().map_err(|error| failed("syncing the log", error))?;
     let size = segment.file.metadata().map_err(|error| failed("reading the log", error))?.len();
     ledger.applied = segment.base + u64::from(at);
-    if replay.damaged == 0 && !report.shortened {
+    if replay.damaged == 0 && !report.shortened && !ledger.left_index {
         sweep_blobs(folder, &ledger, index.as_ref());
     }
     // A log that was closed and not written to since ends with its mark, which the replay begins behind.
     let marked = if ends_with_mark(&segment, at) { ledger.applied } else { marked };
     let ready = u32::try_from(size).unwrap_or(at).max(at);
     Ok(Recovered { ledger, index, segment, at, ready, marked, report })
+}
+
+/// Whether an index stays where it is that could not be looked at for want of space; without it the log can be read. What else the system
+/// refuses concerns the store as well, which does not open then.
+fn is_left(failure: &IndexFailure, held_one: bool) -> Result<bool, StoreError> {
+    match failure.refused() {
+        Some(StoreError::NoSpace { .. }) => Ok(held_one),
+        Some(error) => Err(error),
+        None => Ok(false),
+    }
 }
 
 fn has_entries(folder: &std::path::Path) -> bool {
@@ -237,8 +252,8 @@ fn open_index(
     folder: &Folder,
     cache_bytes: u64,
     stand_ins: &HashMap<(SessionId, u64), StandIn>,
-) -> Result<(Index, Contents), String> {
-    let (index, contents) = Index::open(&folder.index(), cache_bytes).map_err(|failure| failure.to_string())?;
+) -> Result<(Index, Contents), IndexFailure> {
+    let (index, contents) = Index::open(&folder.index(), cache_bytes)?;
     let finished: Vec<_> = stand_ins.iter().filter(|(_, stand_in)| stand_in.is_finished).collect();
     let concerned: HashSet<SessionId> = finished.iter().map(|((session, _), _)| *session).collect();
     let rows: HashMap<SessionId, CoreRow> = contents
@@ -250,7 +265,7 @@ fn open_index(
     if remembered::is_behind(&index, |session| rows.get(&session).copied(), finished.into_iter()) {
         // The engine may be beyond closing; what it holds is thrown away all the same.
         let _ = index.close();
-        return Err("it did not know what a repair wrote".to_owned());
+        return Err(IndexFailure::Behind);
     }
     Ok((index, contents))
 }

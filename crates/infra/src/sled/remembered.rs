@@ -35,7 +35,7 @@ pub(super) struct Remembered {
 
 /// Why an index tells nothing.
 pub(super) enum Silent {
-    /// No copy of it could be made, which says nothing about the index.
+    /// No copy of it could be made, or opened for a reason that is none of its own, which says nothing about the index.
     NotCopied(StoreError),
     /// It was copied and did not open: why, for people.
     Unreadable(String),
@@ -52,7 +52,10 @@ impl Remembered {
         // Left by a look that was broken off.
         let _ = fs::remove_dir_all(&copy);
         let copied = copy_files(&folder.index(), &copy).map_err(not_copied);
-        let unreadable = |failure: IndexFailure| Silent::Unreadable(failure.to_string());
+        let unreadable = |failure: IndexFailure| match failure.refused() {
+            Some(error) => Silent::NotCopied(error),
+            None => Silent::Unreadable(failure.to_string()),
+        };
         let opened = copied.and_then(|()| Index::open(&copy, CACHE_BYTES).map_err(unreadable));
         let (index, contents) = opened.inspect_err(|_| drop(fs::remove_dir_all(&copy)))?;
         let row = |Loaded { session, row, words }| (session, (row, words));

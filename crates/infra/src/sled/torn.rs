@@ -236,3 +236,52 @@ async fn a_store_without_its_log_and_its_index_says_so_and_keeps_its_large_bodie
         1
     );
 }
+
+/// Where the test below finds the store when it is run by itself.
+const STORE: &str = "SESSIONS_TEST_STORE_WITH_FEW_FILES";
+
+/// Says what the opening said, and ends.
+async fn open_with_few_files(path: &std::ffi::OsStr) -> ! {
+    let opened = SledStore::open(path, SledOptions::default()).await;
+    let said = match &opened {
+        Ok(store) => i32::from(store.report().index != super::IndexReport::Opened),
+        Err(StoreError::Backend(_)) => 2,
+        Err(_) => 3,
+    };
+    if let Ok(store) = opened {
+        let _ = store.close().await;
+    }
+    std::process::exit(110 + said)
+}
+
+#[tokio::test]
+async fn an_index_that_the_system_does_not_let_open_is_left_where_it_is() {
+    if let Some(store) = std::env::var_os(STORE) {
+        open_with_few_files(&store).await;
+    }
+    let (folder, store, _) = scene().await;
+    store.close().await.unwrap();
+    drop(store);
+    let root = folder.path().join("store");
+    let name = "sled::torn::an_index_that_the_system_does_not_let_open_is_left_where_it_is";
+    let (mut refused, mut opened) = (0, 0);
+    for files in 4..40 {
+        let run = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n $0; exec \"$@\"", &files.to_string()])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(STORE, &root)
+            .output()
+            .unwrap();
+        let aside: Vec<_> = fs::read_dir(root.join("quarantine")).unwrap().flatten().map(|kept| kept.path()).collect();
+        assert_eq!(aside, [] as [std::path::PathBuf; 0], "{files} files: {run:?}");
+        match run.status.code() {
+            Some(110) => opened += 1,
+            Some(112) => refused += 1,
+            // The runtime or the test's own harness lacked them.
+            Some(1 | 101) | None => {}
+            Some(other) => panic!("{files} files: {other}, {run:?}"),
+        }
+    }
+    assert!(refused > 2 && opened > 2, "{refused} times refused, {opened} times opened");
+}
