@@ -115,7 +115,9 @@ fn keep(core: &Core) {
             tried = Instant::now();
         }
         taken = core.lock().applied;
-        if !has_index && tried.elapsed() >= RETRY {
+        let has_index = core.index.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        // What the log lost is known here, and without an index it is forgotten with the end of the process.
+        if !has_index && (closing || tried.elapsed() >= RETRY) {
             tried = Instant::now();
             reopen(core);
         }

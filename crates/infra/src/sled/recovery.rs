@@ -13,7 +13,7 @@ use std::{
 };
 
 use sessions_domain::{SessionId, chain};
-use sessions_ports::StoreError;
+use sessions_ports::{Digest, StoreError};
 
 use super::{
     core::Core,
@@ -364,9 +364,14 @@ pub(crate) fn set_index_aside(core: &Core) {
     let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
     let mut ledger = core.lock();
     core.generation.fetch_add(1, Ordering::AcqRel);
-    for (session, log) in &mut ledger.sessions {
+    let Ledger { sessions, keys, .. } = &mut *ledger;
+    let keys: HashMap<SessionId, Digest> = keys.iter().map(|(key, session)| (*session, *key)).collect();
+    for (session, log) in sessions {
         let whole = learnt.sessions.remove(session);
+        // Where the record with the key is damaged, only the index knew it on the disk.
+        let key = keys.get(session).copied().filter(|_| log.flushed >= log.row.first);
         without_index(log, whole.unwrap_or_else(|| LogState::new(log.row.first)));
+        log.new_key = log.new_key.or(key);
     }
     ledger.recent_records = ledger.sessions.values().map(|log| log.recent.len()).sum();
     ledger.mark_all();

@@ -136,12 +136,17 @@ async fn what_is_settled_under_another_threads_poison_does_not_come_later() {
     assert!(matches!(store.close().await, Err(StoreError::Poisoned)));
 }
 
+/// Where a frame of a segment begins.
+fn frame_at(log: &[u8], number: usize) -> usize {
+    log.windows(4).enumerate().filter(|(_, bytes)| *bytes == frame::MAGIC).nth(number).unwrap().0
+}
+
 #[tokio::test]
 async fn a_record_that_is_damaged_while_the_index_is_lost_keeps_its_place() {
     let (folder, store, mut script) = scene().await;
     let file = folder.path().join("store/log/00000001.seg");
     let mut log = fs::read(&file).unwrap();
-    let damaged = log.windows(4).enumerate().filter(|(_, bytes)| *bytes == frame::MAGIC).nth(1).unwrap().0;
+    let damaged = frame_at(&log, 1);
     log[damaged..damaged + frame::HEADER].fill(0xee);
     fs::write(&file, log).unwrap();
     lose(store.core());
@@ -284,4 +289,32 @@ async fn an_index_that_the_system_does_not_let_open_is_left_where_it_is() {
         }
     }
     assert!(refused > 2 && opened > 2, "{refused} times refused, {opened} times opened");
+}
+
+#[tokio::test]
+async fn a_host_key_survives_the_damage_of_its_record_and_the_loss_of_the_index() {
+    const HOST: [u8; 32] = [5; 32];
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let mut script = Script::new(1);
+    let mut first = script.say("the key stands in this one");
+    first.key = Some(HOST);
+    store.commit(Commit { durability: Durability::Disk, ..first }).await.unwrap();
+    store.commit(Commit { durability: Durability::Disk, ..script.say("another") }).await.unwrap();
+    store.close().await.unwrap();
+    let store = open(&folder).await;
+    let file = folder.path().join("store/log/00000001.seg");
+    let mut log = fs::read(&file).unwrap();
+    let at = frame_at(&log, 0);
+    log[at..at + frame::HEADER].fill(0xee);
+    fs::write(&file, log).unwrap();
+    lose(store.core());
+    assert_eq!(store.by_key(HOST).await.unwrap(), Some(script.session()));
+    store.close().await.unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = open(&folder).await;
+        assert_eq!(store.by_key(HOST).await.unwrap(), Some(script.session()));
+        store.close().await.unwrap();
+    }
 }
