@@ -265,7 +265,8 @@ impl Found<'_> {
     }
 }
 
-/// Walks the frames of a segment from `at` on. Behind the last one only zeros are passed over in silence.
+/// Walks the frames of a segment from `at` on. Zeros are passed over in silence behind the last one, and before another where they are
+/// too few for a frame: a repair lays such over damage that no filler fits.
 pub(crate) struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -279,6 +280,10 @@ impl<'a> Scan<'a> {
     /// Where the next frame is looked for: behind the last one that was given.
     pub(crate) fn position(&self) -> usize {
         self.at
+    }
+
+    fn is_gap(&self, from: usize, to: usize) -> bool {
+        to - from < HEADER && self.bytes.get(from..to).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
     }
 
     /// The next place at or behind `from` where a whole frame begins.
@@ -317,7 +322,12 @@ impl<'a> Iterator for Scan<'a> {
             return None;
         }
         let from = self.at;
-        let to = self.resync(from + 1).unwrap_or_else(|| {
+        let next = self.resync(from + 1);
+        if let Some(next) = next.filter(|next| self.is_gap(from, *next)) {
+            self.at = next;
+            return self.next();
+        }
+        let to = next.unwrap_or_else(|| {
             // Zeros at the end were never written.
             let written = self.bytes.iter().rposition(|byte| *byte != 0).map_or(from, |at| at + 1);
             written.max(from + 1)

@@ -249,6 +249,7 @@ struct Walk<'a> {
     expected: u32,
     base: u64,
     end: u64,
+    end_of_file: u64,
     /// Behind the last frame that is no filler.
     reached: u64,
     /// The segment before ends with a repair's word that what followed is lost.
@@ -258,8 +259,22 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(folder: &'a Folder, check: Check, last: u32) -> Self {
         let (damage, headers, absent) = (Vec::new(), Vec::new(), Vec::new());
-        let (synced, expected, base, end, reached, is_marked) = (0, 1, 0, 0, 0, false);
-        Self { folder, check, last, damage, headers, absent, synced, expected, base, end, reached, is_marked }
+        let (synced, expected, base, end, end_of_file, reached, is_marked) = (0, 1, 0, 0, 0, 0, false);
+        Self {
+            folder,
+            check,
+            last,
+            damage,
+            headers,
+            absent,
+            synced,
+            expected,
+            base,
+            end,
+            end_of_file,
+            reached,
+            is_marked,
+        }
     }
 
     fn segment(&mut self, number: u32) -> Result<(), StoreError> {
@@ -286,7 +301,10 @@ impl<'a> Walk<'a> {
         }
         // A segment says where the one before it ended.
         let cut = header.filter(|header| *header > self.end && self.expected == number && number > 1);
-        if let Some(cut) = cut.filter(|_| !self.is_marked) {
+        // Zeros before it are none of its frames where they are too few.
+        let is_gap =
+            |cut: &u64| *cut - self.end < HEADER as u64 && *cut <= self.end_of_file && !self.ends_damaged(number);
+        if let Some(cut) = cut.filter(|cut| !self.is_marked && !is_gap(cut)) {
             self.cut_before(number, cut);
         }
         self.expected = number + 1;
@@ -299,9 +317,16 @@ impl<'a> Walk<'a> {
         }
         self.base = header.filter(|_| lies_over.is_none()).unwrap_or(self.end);
         self.frames(&name, &bytes, number)?;
+        self.end_of_file = self.base + bytes.len() as u64;
         self.check.report.segments += 1;
         self.check.report.bytes += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Whether the frames before a segment end in damage.
+    fn ends_damaged(&self, number: u32) -> bool {
+        let end = usize::try_from(self.end - self.base).unwrap_or(usize::MAX);
+        self.damage.last().is_some_and(|damage| damage.segment + 1 == number && damage.to == end)
     }
 
     /// The segment before this one ended further on than it does now.

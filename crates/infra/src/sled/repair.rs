@@ -240,8 +240,8 @@ fn set_aside(folder: &Folder, damage: &Damage) -> Result<PathBuf, StoreError> {
             frame::write(&mut filler, &filler_header(), &vec![0; length], None, &[]);
             segment.file.write_all_at(&filler, damage.from as u64)
         }
-        // Shorter than any frame: it stands behind the last one, where only zeros belong.
-        None => segment.file.write_all_at(&vec![0; there], damage.from as u64),
+        // Shorter than any frame: so few zeros are no damage.
+        None => segment.file.write_all_at(&vec![0; damage.to - damage.from], damage.from as u64),
     };
     write.and_then(|()| segment.file.sync_all()).map_err(|error| failed(operation, error))?;
     Ok(aside)
@@ -441,6 +441,41 @@ mod tests {
         fs::remove_file(path.join("index.look")).unwrap();
         repair(&path, false).unwrap();
         is_repaired(&folder, script.session(), &[2, 3]).await;
+    }
+
+    #[tokio::test]
+    async fn damage_that_is_shorter_than_any_frame_is_repaired_once() {
+        for (damage, zeros, is_at_an_end) in
+            [(40, 0, false), (79, 0, false), (40, 0, true), (30, 9, true), (60, 50, true)]
+        {
+            let (folder, script) = harmed(|log, frames| {
+                let bytes = [vec![0xee; damage], vec![0; zeros]].concat();
+                log.splice(frames[2]..frames[2], bytes);
+            })
+            .await;
+            let path = folder.path().join("store");
+            fs::remove_dir_all(path.join("index")).unwrap();
+            if is_at_an_end {
+                split(&path, 2);
+            }
+            let did = repair(&path, false).unwrap().actions;
+            assert!(matches!(did.as_slice(), [one] if one.what.contains("damaged bytes of segment 1")), "{did:?}");
+            let about_files = verify(&path).unwrap().findings.into_iter().filter(|found| found.session.is_none());
+            assert_eq!(about_files.collect::<Vec<_>>(), []);
+            assert!(path.join("quarantine").read_dir().unwrap().count() == 1);
+            is_repaired(&folder, script.session(), &[]).await;
+        }
+    }
+
+    /// The log goes on in another segment from a frame on.
+    fn split(path: &Path, frame: usize) {
+        let file = path.join("log/00000001.seg");
+        let log = fs::read(&file).unwrap();
+        let at = frames(&log)[frame];
+        let folder = Folder::existing(path).unwrap();
+        let second = Segment::create(&folder.log(), 2, at as u64, folder.id, SEGMENT_HEADER).unwrap();
+        second.file.write_all_at(&log[at..], u64::from(SEGMENT_HEADER)).unwrap();
+        fs::write(&file, &log[..at]).unwrap();
     }
 
     /// Where the test below finds the store when it is run by itself.
