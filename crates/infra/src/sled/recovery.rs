@@ -247,7 +247,7 @@ fn has_entries(folder: &std::path::Path) -> bool {
 }
 
 /// Opens the index, unless it was left by a repair that wrote everything and was broken off before it set the index aside. One that was broken
-/// off earlier has not written down yet all that the index remembers.
+/// off earlier has not written down yet all that the index remembers; nor has one whose log lost more since.
 fn open_index(
     folder: &Folder,
     cache_bytes: u64,
@@ -262,12 +262,21 @@ fn open_index(
         .map(|loaded| (loaded.session, loaded.row))
         .filter(|(id, _)| concerned.contains(id))
         .collect();
-    if remembered::is_behind(&index, |session| rows.get(&session).copied(), finished.into_iter()) {
+    let is_behind = remembered::is_behind(&index, |session| rows.get(&session).copied(), finished.into_iter());
+    if is_behind && holds_all(folder, &contents) {
         // The engine may be beyond closing; what it holds is thrown away all the same.
         let _ = index.close();
         return Err(IndexFailure::Behind);
     }
     Ok((index, contents))
+}
+
+/// Whether the log has every record that an index knows of. What it lost since a repair wrote its word nobody else remembers.
+fn holds_all(folder: &Folder, contents: &Contents) -> bool {
+    learn(folder, 0).is_ok_and(|whole| {
+        let version = |session| whole.sessions.get(session).map_or(0, |log| log.row.version);
+        contents.sessions.iter().all(|loaded| loaded.row.version <= version(&loaded.session))
+    })
 }
 
 fn ends_with_mark(segment: &Segment, at: u32) -> bool {

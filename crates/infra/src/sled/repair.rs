@@ -444,6 +444,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_index_that_a_repair_left_still_tells_what_is_cut_off_afterwards() {
+        let (folder, script) = harmed(|log, frames| damage(log, frames[0])).await;
+        let path = folder.path().join("store");
+        repair(&path, false).unwrap();
+        put_index_back(&path);
+        let file = path.join("log/00000001.seg");
+        let log = fs::read(&file).unwrap();
+        fs::write(&file, &log[..frames(&log)[2]]).unwrap();
+        for _ in 0..2 {
+            let store = open(&folder).await;
+            assert!(store.report().shortened);
+            assert_eq!(store.head(script.session()).await.unwrap().unwrap().version, 3);
+            store.close().await.unwrap();
+        }
+        let did = repair(&path, false).unwrap().actions;
+        assert!(did.iter().any(|did| did.seq == Some(3)), "{did:?}");
+        let store = open(&folder).await;
+        let expected = [Kind::CREATED, Kind::APPENDED, Kind::LOST];
+        assert_eq!(kinds(&store, script.session()).await, expected);
+        store.close().await.unwrap();
+        drop(store);
+        assert_eq!(repair(&path, false).unwrap().actions, []);
+    }
+
+    #[tokio::test]
     async fn damage_that_is_shorter_than_any_frame_is_repaired_once() {
         for (damage, zeros, is_at_an_end) in
             [(40, 0, false), (79, 0, false), (40, 0, true), (30, 9, true), (60, 50, true)]
