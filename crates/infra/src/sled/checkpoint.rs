@@ -304,7 +304,7 @@ fn release(ledger: &mut Ledger, part: &Part) {
 }
 
 /// Begins a new index where there is none that can be used. Everything goes into it with the checkpoints to come.
-fn reopen(core: &Core) {
+pub(super) fn reopen(core: &Core) {
     if core.lock().left_index {
         if !is_known(core) {
             return;

@@ -197,6 +197,8 @@ pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u6
         Some(runs) => runs,
         None => {
             let known = Arc::new(ask(core, |index| index.runs(session).map(Some))?.unwrap_or_default());
+            #[cfg(test)]
+            core.pass("having asked for the runs");
             let mut ledger = core.lock();
             // Another index may have taken as many records since, in other runs.
             let is_this = core.generation.load(Ordering::Acquire) == generation;
@@ -381,7 +383,7 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
-    use crate::sled::{SledOptions, SledStore};
+    use crate::sled::{SledOptions, SledStore, checkpoint, recovery};
 
     const LABEL: u64 = 7;
 
@@ -435,6 +437,28 @@ mod tests {
             store.commit(script.say("it goes on")).await.unwrap();
             store.close().await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn the_runs_of_an_index_are_not_taken_for_those_of_the_next() {
+        const LATER: u64 = 8;
+        let (ground, store, mut script) = store().await;
+        store.commit(script.commit(&[(Kind::APPENDED, LATER, b"three")])).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let store = SledStore::open(ground.path().join("store"), SledOptions::default()).await.unwrap();
+        // The next index has as many records of it, in one run where this one has two.
+        store.core().hook("having asked for the runs", |core| {
+            recovery::set_index_aside(core);
+            checkpoint::reopen(core);
+            checkpoint::flush(core).unwrap();
+        });
+        for _ in 0..2 {
+            assert_eq!(store.find(script.session(), LATER).await.unwrap(), [3]);
+        }
+        let runs = store.core().index.read().unwrap().as_ref().unwrap().runs(script.session()).unwrap();
+        assert_eq!((runs.len(), store.core().generation.load(Ordering::Acquire)), (1, 1));
+        store.close().await.unwrap();
     }
 
     #[tokio::test]
