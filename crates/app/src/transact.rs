@@ -46,7 +46,7 @@ pub(crate) struct Through {
 /// The largest record body, in bytes.
 pub(crate) const MAX_BODY_BYTES: u64 = 64 << 20;
 
-/// A snapshot goes with a commit after so many records.
+/// A snapshot goes with a commit after so many records at least.
 const SNAPSHOT_EVERY: u64 = 64;
 
 /// How often a decision is taken again because another writer was faster.
@@ -212,8 +212,8 @@ impl SessionManager {
         }
         let words = after.as_ref().map(words_of);
         let messages = decided.iter().rev().find_map(|record| visible_after(&record.event)).unwrap_or(view.depth());
-        let taken = view.version() / SNAPSHOT_EVERY;
-        let crosses = (view.version() + records.len() as u64) / SNAPSHOT_EVERY > taken;
+        let (before, every) = (view.version(), snapshot_every(view));
+        let crosses = before / every < (before + records.len() as u64) / every;
         let commit = Commit {
             session: view.session(),
             expected: Expected::Exactly(view.version()),
@@ -250,6 +250,13 @@ impl SessionManager {
         self.ports().entropy.fill(&mut blind)?;
         Ok(blind)
     }
+}
+
+/// After how many records a snapshot goes with a commit. It is as long as the tree has runs, so with many of them it goes the more rarely, and
+/// its share of each record stays the same.
+fn snapshot_every(view: &View) -> u64 {
+    let runs = view.tree().run_count() as u64;
+    (runs / 4).next_power_of_two().max(SNAPSHOT_EVERY)
 }
 
 /// Nothing is decided about a history that cannot be read: what stands there may not be what it seems.

@@ -15,4 +15,6 @@ mod ports;
 #[cfg(test)]
 mod rivals;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod stale;
