@@ -438,7 +438,7 @@ impl Session {
                 let is_open = |id: &String| wanted.contains(&id.as_str()) && !called.contains(id);
                 found.answered.extend(answers.into_iter().filter(is_open));
                 let calls: Vec<String> = calls.into_iter().filter(is_open).collect();
-                found.unanswered.extend(calls.iter().filter(|id| !found.answered.contains(id)).cloned());
+                found.unanswered.extend(calls.iter().filter(|id| !found.answered.contains(*id)).cloned());
                 called.extend(calls);
             }
         }

@@ -5,6 +5,8 @@
 //!
 //! Must not know: budgets, providers.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::Serialize;
 
 use crate::message::{Message, MessageMetadata, MessagePart, MessageRole, ToolContent, ToolResult};
@@ -74,13 +76,22 @@ pub fn pair(messages: impl IntoIterator<Item = (Option<u64>, bool, Message)>) ->
 #[derive(Default)]
 struct Group {
     seq: u64,
-    open: Vec<String>,
-    answered: Vec<String>,
+    /// In the order they were made; `None` once answered.
+    calls: Vec<Option<String>>,
+    /// Where the open ones of an id are, the first of them last.
+    open: HashMap<String, Vec<usize>>,
+    answered: HashSet<String>,
 }
 
 impl Group {
     fn of(seq: u64, message: &Message) -> Self {
-        Self { seq, open: message.calls().map(|call| call.call_id.clone()).collect(), answered: Vec::new() }
+        let ids: Vec<String> = message.calls().map(|call| call.call_id.clone()).collect();
+        let mut open: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, id) in ids.iter().enumerate().rev() {
+            open.entry(id.clone()).or_default().push(at);
+        }
+        let calls = ids.into_iter().map(Some).collect();
+        Self { seq, calls, open, answered: HashSet::new() }
     }
 
     /// The tool message with the results that belong here, if any.
@@ -90,9 +101,9 @@ impl Group {
             let call_id = result.call_id.clone();
             if late {
                 repairs.push(Repair::LateResult { seq, call_id });
-            } else if let Some(at) = self.open.iter().position(|open| *open == call_id) {
-                self.open.remove(at);
-                self.answered.push(call_id);
+            } else if let Some(at) = self.open.get_mut(&call_id).and_then(Vec::pop) {
+                let _ = self.calls.get_mut(at).and_then(Option::take);
+                self.answered.insert(call_id);
                 return true;
             } else if self.answered.contains(&call_id) {
                 repairs.push(Repair::DoubledResult { seq, call_id });
@@ -107,7 +118,8 @@ impl Group {
 
     /// The results that are still missing.
     fn close(&mut self, repairs: &mut Vec<Repair>) -> Option<Paired> {
-        let open = std::mem::take(&mut self.open);
+        let open = std::mem::take(&mut self.calls).into_iter().flatten();
+        self.open.clear();
         let result = |call_id: String| {
             repairs.push(Repair::Interrupted { seq: self.seq, call_id: call_id.clone() });
             MessagePart::ToolResult(ToolResult {
@@ -116,7 +128,7 @@ impl Group {
                 is_error: true,
             })
         };
-        let parts: Vec<MessagePart> = open.into_iter().map(result).collect();
+        let parts: Vec<MessagePart> = open.map(result).collect();
         let message = Message { role: MessageRole::Tool, parts, metadata: MessageMetadata::default() };
         (!message.parts.is_empty()).then_some((None, message))
     }

@@ -5,7 +5,7 @@
 //!
 //! Must not know: messages beyond the tool calls that wait for an answer, or where the log is kept.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -268,7 +268,8 @@ impl View {
         match (&self.standing.open, message.role) {
             (open, MessageRole::Tool) if late => open.clone(),
             (OpenCalls::Known(open), MessageRole::Tool) => {
-                let still = open.iter().filter(|id| !message.results().any(|result| result.call_id == **id));
+                let answered: HashSet<&str> = message.results().map(|result| result.call_id.as_str()).collect();
+                let still = open.iter().filter(|id| !answered.contains(id.as_str()));
                 OpenCalls::Known(still.cloned().collect())
             }
             (OpenCalls::Unknown, MessageRole::Tool) => OpenCalls::Unknown,

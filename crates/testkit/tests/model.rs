@@ -222,7 +222,7 @@ impl Real {
                 answered |= answers.contains(&result.call_id);
                 if calls.contains(&result.call_id) {
                     let list = if answered { &mut on_path.answered } else { &mut on_path.unanswered };
-                    list.push(result.call_id.clone());
+                    list.insert(result.call_id.clone());
                     break;
                 }
             }

@@ -2,6 +2,8 @@
 //!
 //! Must not know: moves.
 
+use std::collections::HashSet;
+
 use super::{ElementKind, RuleViolation, Walk, Window};
 use crate::{
     branches::Tree,
@@ -16,21 +18,21 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct CallsOnPath {
     /// Calls without a result so far.
-    pub unanswered: Vec<String>,
+    pub unanswered: HashSet<String>,
     /// Calls with a result.
-    pub answered: Vec<String>,
+    pub answered: HashSet<String>,
 }
 
 impl CallsOnPath {
     /// Takes in a message behind the path, for one that is decided behind it.
     pub fn follow(&mut self, message: &Message) {
         for call in message.calls() {
-            self.answered.retain(|id| *id != call.call_id);
-            self.unanswered.push(call.call_id.clone());
+            self.answered.remove(&call.call_id);
+            self.unanswered.insert(call.call_id.clone());
         }
         for result in message.results() {
-            self.unanswered.retain(|id| *id != result.call_id);
-            self.answered.push(result.call_id.clone());
+            self.unanswered.remove(&result.call_id);
+            self.answered.insert(result.call_id.clone());
         }
     }
 }
@@ -103,20 +105,22 @@ fn part_depth(part: &MessagePart) -> usize {
 /// The rule that is broken.
 pub fn append(view: &View, id: MessageId, message: Message, on_path: &CallsOnPath) -> Result<Event, RuleViolation> {
     check_message(&message)?;
-    let open: &[String] = match view.open_calls() {
-        OpenCalls::Known(open) => open,
-        OpenCalls::Unknown => &[],
-    };
     let (mut in_time, mut late) = (0_usize, 0_usize);
-    for result in message.results() {
-        if open.contains(&result.call_id) {
-            in_time += 1;
-        } else if on_path.answered.contains(&result.call_id) {
-            return Err(RuleViolation::AlreadyAnswered { call_id: shown(&result.call_id) });
-        } else if on_path.unanswered.contains(&result.call_id) {
-            late += 1;
-        } else {
-            return Err(RuleViolation::ResultWithoutCall { call_id: shown(&result.call_id) });
+    if message.role == MessageRole::Tool {
+        let open: HashSet<&str> = match view.open_calls() {
+            OpenCalls::Known(open) => open.iter().map(String::as_str).collect(),
+            OpenCalls::Unknown => HashSet::new(),
+        };
+        for id in message.results().map(|result| result.call_id.as_str()) {
+            if open.contains(id) {
+                in_time += 1;
+            } else if on_path.answered.contains(id) {
+                return Err(RuleViolation::AlreadyAnswered { call_id: shown(id) });
+            } else if on_path.unanswered.contains(id) {
+                late += 1;
+            } else {
+                return Err(RuleViolation::ResultWithoutCall { call_id: shown(id) });
+            }
         }
     }
     if in_time > 0 && late > 0 {
@@ -133,7 +137,7 @@ pub fn placed(tree: &Tree, parent: u64, depth: u64, id: MessageId, message: Mess
 
 /// The calls that wait for an answer at the head, from the elements before it, newest first.
 pub fn open_calls(window: Window<'_>) -> Walk<Vec<String>> {
-    let mut answered: Vec<&str> = Vec::new();
+    let mut answered: HashSet<&str> = HashSet::new();
     for element in window.elements {
         match &element.what {
             ElementKind::Message { role: MessageRole::Tool, answers, late, .. } => {
@@ -142,7 +146,7 @@ pub fn open_calls(window: Window<'_>) -> Walk<Vec<String>> {
                 }
             }
             ElementKind::Message { calls, .. } => {
-                let open = calls.iter().filter(|id| !answered.contains(&id.as_str()));
+                let open = calls.iter().filter(|id| !answered.contains(id.as_str()));
                 return Walk::Done(open.cloned().collect());
             }
             ElementKind::Clear | ElementKind::Lost => return Walk::Done(Vec::new()),
@@ -176,7 +180,7 @@ mod tests {
         let mut session = Session::new();
         session.say(call(&["a", "b"])).unwrap();
         session.say(Message::user("never mind")).unwrap();
-        let on_path = CallsOnPath { unanswered: vec!["a".into()], answered: vec!["b".into()] };
+        let on_path = CallsOnPath { unanswered: HashSet::from(["a".into()]), answered: HashSet::from(["b".into()]) };
         let id = MessageId::from_bytes([0; 16]);
         let event = append(&session.view, id, Message::tool_result("a", "late"), &on_path).unwrap();
         assert!(matches!(event, Event::Appended(Appended { late: true, .. })));
