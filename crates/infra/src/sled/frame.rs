@@ -259,6 +259,15 @@ impl Found<'_> {
         }
     }
 
+    /// Up to where the log was synced, as the frames of a segment with this base tell. None knows of what comes behind it.
+    pub(crate) fn synced(found: &[Self], base: u64) -> u64 {
+        let told = found.iter().filter_map(|found| match found {
+            Self::Frame(at, frame) => frame.trailer.map(|trailer| trailer.synced.min(base + *at as u64)),
+            Self::Damage(..) | Self::Newer(_) => None,
+        });
+        told.max().unwrap_or(0)
+    }
+
     /// The later format among what was found, if there is one: then nothing of it may be judged.
     pub(crate) fn newer(found: &[Self]) -> Option<u8> {
         found.iter().find_map(|found| if let Self::Newer(format) = found { Some(*format) } else { None })

@@ -348,11 +348,16 @@ impl<'a> Walk<'a> {
         }
         self.end = self.base + scan.position() as u64;
         self.is_marked = false;
-        let trailers = found.iter().filter_map(|found| match found {
-            Found::Frame(_, frame) => frame.trailer.map(|trailer| trailer.synced),
-            Found::Damage(..) | Found::Newer(_) => None,
-        });
-        self.synced = trailers.max().unwrap_or(0).max(self.synced);
+        self.synced = Found::synced(&found, self.base).max(self.synced);
+        let claims = |found: &&Found<'_>| match found {
+            Found::Frame(at, frame) => frame.trailer.is_some_and(|trailer| trailer.synced > self.base + *at as u64),
+            Found::Damage(..) | Found::Newer(_) => false,
+        };
+        if let Some(at) = found.iter().find(claims).and_then(Found::at) {
+            let what = "a frame claims that what comes behind it was synced; it is not believed in that";
+            let finding = Finding::about_file(name, at, what);
+            self.check.report.findings.push(Finding { severity: Severity::Warning, ..finding });
+        }
         let is_last = number == self.last;
         let mut append: Vec<(usize, Frame<'_>)> = Vec::new();
         for found in found {

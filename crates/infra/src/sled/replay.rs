@@ -204,11 +204,7 @@ impl<'a> Replay<'a> {
         if let Some(format) = Found::newer(&found) {
             return Err(segment::newer(u32::from(format)));
         }
-        let synced = found.iter().filter_map(|found| match found {
-            Found::Frame(_, frame) => frame.trailer.map(|trailer| trailer.synced),
-            Found::Damage(..) | Found::Newer(_) => None,
-        });
-        self.synced = synced.max().unwrap_or(0).max(self.synced);
+        self.synced = Found::synced(&found, base).max(self.synced);
         self.end = u32::try_from(scan.position()).unwrap_or(u32::MAX);
         let mut append: Vec<(usize, Frame<'_>)> = Vec::new();
         for found in found {
@@ -522,5 +518,27 @@ mod tests {
             holds(&store, &other).await;
             store.close().await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn no_frame_is_believed_that_what_comes_behind_it_was_synced() {
+        let ground = TempDir::new().unwrap();
+        let (path, mut script) = (ground.path().join("store"), Script::new(1));
+        written(&path, &mut script, &["a", "b"]).await;
+        let file = path.join("log/00000001.seg");
+        let mut log = fs::read(&file).unwrap();
+        log.extend(crate::sled::writer::mark_frame(1 << 40));
+        let end = log.len();
+        log.extend([0xee; 90]);
+        fs::write(&file, &log).unwrap();
+        let told = about_log(&path);
+        let [(Severity::Warning, claim), (Severity::Warning, torn)] = told.as_slice() else { panic!("{told:?}") };
+        assert!(claim.contains("claims") && torn.contains("unfinished"), "{told:?}");
+        let store = open(&path).await;
+        let torn = store.report().torn_tail.as_ref().map(|torn| torn.offset);
+        assert_eq!((store.report().damaged, torn), (0, Some(end as u64)));
+        holds(&store, &script).await;
+        store.commit(Commit { durability: Durability::Disk, ..script.say("c") }).await.unwrap();
+        store.close().await.unwrap();
     }
 }
