@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use sessions_app::{At, NewSession};
 use sessions_domain::{Kind, Message, SessionId};
 use sessions_infra::sled::{Finding, IndexReport, Severity, SledStore, VerifyReport, repair, verify};
 use sessions_ports::{Durability, KindFilter, Order, ReadRange, SessionLog, StoreError};
@@ -355,6 +356,90 @@ fn damage_is_named_and_repaired_without_an_index() {
 }
 
 /// Lays the checksum of a frame anew.
+#[test]
+fn a_fork_whose_own_beginning_is_lost_keeps_what_it_inherits() {
+    let host = Host::drawing(seed("forks"));
+    run(2, async {
+        let ground = folder();
+        let at = ground.path().join("store");
+        let store = open(&at).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        let parent = manager.create(NewSession::titled("parent")).await.unwrap();
+        for text in ["one", "two", "three", "four"] {
+            parent.append(Message::user(text)).await.unwrap();
+        }
+        parent.undo(1).await.unwrap();
+        let second = all_messages(&parent).await.unwrap()[1].id;
+        let mut forks = vec![parent.fork(At::Now).await.unwrap(), parent.fork(At::Message(second)).await.unwrap()];
+        forks[1].append(Message::user("in the fork")).await.unwrap();
+        forks.push(forks[1].fork(At::Now).await.unwrap());
+        forks[2].rename("a fork of a fork").await.unwrap();
+        forks[2].append(Message::user("in the fork of the fork")).await.unwrap();
+        forks.push(parent.fork(At::Now).await.unwrap());
+        forks[3].append(Message::user("in the last fork")).await.unwrap();
+        forks[3].undo(2).await.unwrap();
+        parent.append(Message::user("behind the forks")).await.unwrap();
+        let ids: Vec<SessionId> = forks.iter().map(sessions_app::Session::id).collect();
+        let mut before = Vec::new();
+        for fork in &forks {
+            before.push(all_messages(fork).await.unwrap());
+        }
+        store.close().await.unwrap();
+        drop((store, manager, forks));
+        let path = segments(&at).remove(0);
+        let mut log = fs::read(&path).unwrap();
+        let mut lost = Vec::new();
+        for id in &ids {
+            let first = frames(&log.clone()).into_iter().find(|frame| frame.session == *id).unwrap();
+            lost.push((*id, first.seq, first.bytes));
+        }
+        lost.iter().for_each(|(_, _, bytes)| log[bytes.start + 80..bytes.end].fill(0xee));
+        fs::write(&path, &log).unwrap();
+        let bare = ground.path().join("bare");
+        copy(&at, &bare);
+        fs::remove_dir_all(bare.join("index")).unwrap();
+        let told = verify(&bare).unwrap().findings;
+        assert!(
+            told.iter().any(|told| told.session == Some(ids[2]) && told.what.contains("to have been forked")),
+            "{told:?}"
+        );
+        repair(&bare, false).unwrap();
+        assert!(verify(&bare).unwrap().is_sound());
+        let told = verify(&at).unwrap().findings;
+        for (id, seq, _) in &lost {
+            let about: Vec<_> = told.iter().filter(|told| told.session == Some(*id)).collect();
+            assert!(
+                about.iter().all(|told| (told.seq, told.last) == (Some(*seq), None)) && !about.is_empty(),
+                "{told:?}"
+            );
+        }
+        for round in 0..2 {
+            let did = repair(&at, false).unwrap().actions;
+            let marked: Vec<_> = did.iter().filter_map(|did| Some((did.session?, did.seq?))).collect();
+            let expected: BTreeSet<_> = lost.iter().filter(|_| round == 0).map(|(id, seq, _)| (*id, *seq)).collect();
+            assert_eq!((marked.len(), marked.into_iter().collect::<BTreeSet<_>>()), (expected.len(), expected));
+            let left = verify(&at).unwrap();
+            assert!(left.is_sound() && left.lost == lost.len() as u64, "{:?}", left.findings);
+            let store = open(&at).await;
+            let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+            for (id, messages) in ids.iter().zip(&before) {
+                let fork = manager.load(*id).await.unwrap();
+                assert_eq!(all_messages(&fork).await.unwrap(), *messages);
+            }
+            store.close().await.unwrap();
+        }
+        let store = open(&at).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        for (id, messages) in ids.iter().zip(&before) {
+            let fork = manager.load(*id).await.unwrap();
+            fork.append(Message::user("goes on")).await.unwrap();
+            assert_eq!(all_messages(&fork).await.unwrap().len(), messages.len() + 1);
+        }
+        store.close().await.unwrap();
+        assert!(verify(&at).unwrap().is_sound());
+    });
+}
+
 fn lay_checksum(bytes: &mut [u8], frame: Range<usize>) {
     let (at, end) = (frame.start, frame.end);
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[at..at + 44]), &bytes[at + 48..end]);

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use sessions_domain::{Blind, CommitHash, Created, Event, Kind, LineageId, Moment, SessionId, Stamp, View, codec};
+use sessions_domain::{
+    Blind, CommitHash, Created, Event, ForkPoint, Kind, LineageId, Moment, SessionId, Stamp, View, branches::Tree,
+    codec,
+};
 use sessions_ports::{Digest, StoreId};
 
 use super::{
@@ -35,6 +38,8 @@ pub(super) struct Missing {
     /// What the index remembers, and would be lost with it.
     pub(super) words: Option<Bytes>,
     pub(super) key: Option<Digest>,
+    /// For a fork's beginning: where it left its parent, as the index, the parent and the records behind it tell.
+    pub(super) fork: Option<ForkPoint>,
     /// For a session of which nothing is left: when it was changed last.
     pub(super) updated: i64,
 }
@@ -71,6 +76,10 @@ struct Checked {
     marked_at: i64,
     /// The stamp of the first record that could be read.
     stamp: Option<Stamp>,
+    /// Without a beginning: where the head stood before the first record that tells (`None`: at the last element), and with which depth.
+    stood: Option<(Option<u64>, u64)>,
+    /// What it inherits, where a repair wrote its beginning anew.
+    inherited: Option<Tree>,
     remembered: Option<(CoreRow, Option<Bytes>, Option<Digest>)>,
 }
 
@@ -81,8 +90,16 @@ pub(super) struct Check {
     pub(super) spoilt_bodies: Vec<PathBuf>,
     sessions: HashMap<SessionId, Checked>,
     repairs: HashMap<(SessionId, u64), Repaired>,
+    /// Where forks begin whose beginnings a repair wrote anew.
+    begun: HashMap<SessionId, u64>,
+    /// Forks that the index remembers: their first own records, and their parents.
+    forks: HashMap<SessionId, (u64, SessionId)>,
+    /// How their parents stood at the last record that they inherit: the head, and its depth.
+    places: HashMap<(SessionId, u64), Option<(u64, u64)>>,
     /// Records that damaged headers speak of.
     hints: HashMap<(SessionId, u64), Kind>,
+    /// Sessions of which such a header says that they begin behind what they inherit.
+    seem_forked: BTreeSet<SessionId>,
     blobs: PathBuf,
     store: StoreId,
 }
@@ -91,7 +108,32 @@ impl Check {
     pub(super) fn new(blobs: PathBuf, store: StoreId, repairs: HashMap<(SessionId, u64), Repaired>) -> Self {
         let (report, spoilt_bodies, sessions, hints) =
             (VerifyReport::default(), Vec::new(), HashMap::new(), HashMap::new());
-        Self { report, spoilt_bodies, sessions, repairs, hints, blobs, store }
+        let is_fork =
+            |repaired: &Repaired| repaired.created.as_ref().is_some_and(|(created, _)| created.fork.is_some());
+        let begun = repairs.iter().filter(|(_, repaired)| is_fork(repaired)).map(|(place, _)| *place).collect();
+        let (forks, places) = (HashMap::new(), HashMap::new());
+        let seem_forked = BTreeSet::new();
+        Self { report, spoilt_bodies, sessions, repairs, begun, forks, places, hints, seem_forked, blobs, store }
+    }
+
+    /// A session that the index remembers as a fork.
+    pub(super) fn is_fork(&mut self, session: SessionId, first: u64, parent: SessionId) {
+        self.forks.insert(session, (first, parent));
+        self.places.insert((parent, first - 1), None);
+    }
+
+    /// A session is heard of; `first`: the number of its first record, where that is said.
+    fn meet(&mut self, session: SessionId, first: Option<u64>) -> &mut Checked {
+        if !self.sessions.contains_key(&session) {
+            let remembered = self.forks.get(&session).map(|(first, _)| *first);
+            let first = first.or(self.begun.get(&session).copied()).or(remembered).unwrap_or(1);
+            let begun = self.repairs.get(&(session, first)).and_then(|repaired| repaired.created.as_ref());
+            let owner = begun.and_then(|(created, _)| created.fork.as_ref()).and_then(|fork| fork.owners.last());
+            let owner = owner.and_then(|(owner, _)| self.sessions.get(owner)).and_then(|owner| owner.view.as_ref());
+            let inherited = owner.map(|view| view.tree().clone());
+            self.sessions.insert(session, Checked { inherited, ..Checked::from(first) });
+        }
+        self.sessions.entry(session).or_insert_with(|| Checked::from(1))
     }
 
     /// Bytes of a segment that are no frames. With `torn` opening the store sets them aside.
@@ -114,6 +156,8 @@ impl Check {
             offset: Some(from as u64),
             what,
         });
+        let seems_forked = |header: &FrameHeader| !torn && header.flags & frame::FIRST != 0 && header.seq > 1;
+        self.seem_forked.extend(header.filter(seems_forked).map(|header| header.session));
         self.hints.extend(header.filter(|_| !torn).map(|header| ((header.session, header.seq), header.kind)));
     }
 
@@ -123,10 +167,8 @@ impl Check {
             return;
         }
         self.report.records += 1;
-        let checked = self.sessions.entry(header.session).or_insert_with(|| {
-            let first = if header.flags & frame::FIRST != 0 { header.seq } else { 1 };
-            Checked::from(first)
-        });
+        self.meet(header.session, (header.flags & frame::FIRST != 0).then_some(header.seq));
+        let Some(checked) = self.sessions.get_mut(&header.session) else { return };
         if header.flags & REPAIR != 0 {
             // It stood for its record when that was missed; behind a log's end it is the first to tell of it.
             while checked.next() <= header.seq {
@@ -171,7 +213,8 @@ impl Check {
         let beginning = beginning(header.kind, payload);
         for (owner, last) in beginning.iter().flat_map(|created| &created.fork).flat_map(|fork| &fork.owners) {
             // What a fork inherits was there before it, also where nothing behind it tells.
-            let checked = self.sessions.entry(*owner).or_insert_with(|| Checked::from(1));
+            self.meet(*owner, None);
+            let Some(checked) = self.sessions.get_mut(owner) else { continue };
             while checked.next() <= *last {
                 checked.skip(*owner, checked.next(), None, &self.repairs);
             }
@@ -216,16 +259,68 @@ impl Check {
             follows(before, lineage, header, blind, body)?;
         }
         match &mut checked.view {
-            Some(view) => view
-                .apply(header.seq, &event, &stamp, header.commit)
-                .map_err(|error| format!("the record cannot follow the ones before it: {error}")),
-            None => Ok(()),
+            Some(view) => {
+                view.apply(header.seq, &event, &stamp, header.commit)
+                    .map_err(|error| format!("the record cannot follow the ones before it: {error}"))?;
+                if let Some(place) = self.places.get_mut(&(header.session, header.seq)) {
+                    *place = Some((view.head(), view.depth()));
+                }
+                Ok(())
+            }
+            None => {
+                checked.stood = checked.stood.or(match &event {
+                    Event::Appended(appended) => Some((appended.parent, appended.depth.saturating_sub(1))),
+                    Event::Cleared(cleared) => Some((Some(cleared.from), cleared.depth)),
+                    Event::Moved(moved) => Some((Some(moved.to), moved.depth)),
+                    _ => None,
+                });
+                Ok(())
+            }
         }
+    }
+
+    /// Who holds the records up to one of a session whose own beginning is lost.
+    fn owners(&self, session: SessionId, at: u64) -> Vec<(SessionId, u64)> {
+        let (mut owners, mut owner, mut last) = (Vec::new(), session, at);
+        // None is its own parent's parent; were an index to say so, this ends all the same.
+        for _ in 0..=self.forks.len() {
+            if let Some(view) = self.sessions.get(&owner).and_then(|known| known.view.as_ref()) {
+                owners.extend(view.owners_up_to(last).into_iter().rev());
+                break;
+            }
+            let fork = self.forks.get(&owner);
+            if fork.is_none_or(|(first, _)| *first <= last) {
+                owners.push((owner, last));
+            }
+            let Some((first, parent)) = fork else { break };
+            (owner, last) = (*parent, last.min(first - 1));
+        }
+        owners.reverse();
+        owners
+    }
+
+    /// Where a fork left its parent, whose own record of that is lost.
+    fn origin(&self, session: SessionId, checked: &Checked) -> Option<ForkPoint> {
+        let (first, parent) = self.forks.get(&session).copied().filter(|(first, _)| *first == checked.first)?;
+        let at = first - 1;
+        let known = self.sessions.get(&parent);
+        let view = known.and_then(|known| known.view.as_ref());
+        let owners = view.map_or_else(|| self.owners(parent, at), |view| view.owners_up_to(at));
+        let commit =
+            known.and_then(|known| known.commit_at(at, &self.sessions)).unwrap_or(CommitHash::ZERO.after_lost(at));
+        let tree = view.map(|view| view.tree().clipped(at));
+        let last = tree.as_ref().map_or(at, Tree::last);
+        let shown = || tree.iter().flat_map(|tree| tree.path(last)).map(|shown| shown.last + 1 - shown.first).sum();
+        let stood = checked.stood.map(|(head, depth)| (head.unwrap_or(last), depth));
+        let stood = stood.or_else(|| self.places.get(&(parent, at)).copied().flatten());
+        let (head, depth) = stood.unwrap_or_else(|| (last, shown()));
+        Some(ForkPoint { parent, at, commit, head, depth, owners, last: Some(last).filter(|last| *last != at) })
     }
 
     /// What the index remembers of a session is held against what the log has of it.
     pub(super) fn remember(&mut self, id: SessionId, row: CoreRow, words: Option<Bytes>, key: Option<Digest>) {
-        let checked = self.sessions.entry(id).or_insert_with(|| Checked::from(1));
+        self.meet(id, None);
+        let Some(checked) = self.sessions.get_mut(&id) else { return };
         while checked.next() <= row.version {
             let seq = checked.next();
             let gap = (seq == row.version).then(|| Gap { is_told: false, ..Gap::of(row.commit) });
@@ -254,11 +349,20 @@ impl Check {
             let lost = checked.marked.len() as u64;
             self.report.names.push(Named { session: id, key, tenant, records, lost });
             let hint = |seq| self.hints.get(&(id, seq)).copied().or_else(|| kind(id, seq));
-            all.extend(checked.missing.iter().map(|(seq, gap)| checked.tell(id, *seq, gap, hint(*seq))));
+            all.extend(checked.missing.iter().map(|(seq, gap)| {
+                let told = checked.tell(id, *seq, gap, hint(*seq));
+                let fork = told.beginning.as_ref().and_then(|_| self.origin(id, checked));
+                Missing { fork, ..told }
+            }));
             let untold = checked.missing.iter().filter(|(_, gap)| !gap.is_told).map(|(seq, _)| *seq);
             for (first, last) in ranges(untold) {
                 let what = if first == last { "the record is missing".to_owned() } else { missing(first, last) };
                 self.report.findings.push(Finding::about_records(Severity::Error, id, Some((first, last)), what));
+            }
+            if self.seem_forked.contains(&id) && checked.missing.contains_key(&1) {
+                let what = "it seems to have been forked, and from where is lost with its beginning: what it inherited counts as \
+                            missing here, and is where it was forked from";
+                self.report.findings.push(Finding::about_records(Severity::Warning, id, None, what.to_owned()));
             }
             if !checked.marked.is_empty() {
                 let what = marked(&checked.marked, checked.marked_at);
@@ -375,6 +479,8 @@ impl Checked {
             marked: BTreeSet::new(),
             marked_at: 0,
             stamp: None,
+            stood: None,
+            inherited: None,
             remembered: None,
         }
     }
@@ -415,7 +521,7 @@ impl Checked {
         self.commits.push(commit);
         if let Some((created, stamp)) = created {
             // The lineage stays unknown: whole records of the session are chained with the one that was lost.
-            self.view = View::begin(seq, created, stamp, commit, None).ok();
+            self.view = View::begin(seq, created, stamp, commit, self.inherited.as_ref()).ok();
         } else if let Some(view) = &mut self.view {
             // A lost record can follow anything.
             let stamp = Stamp { at: view.updated(), ..nobody() };
@@ -444,6 +550,7 @@ impl Checked {
             // Words that were changed in a record that is lost would be forgotten with the index.
             words: words.filter(|_| begins || (is_end && row.is_some_and(|row| row.version == seq))),
             key: key.filter(|_| begins),
+            fork: None,
             updated: row.filter(|_| begins && nothing_is_left).map_or(0, |row| row.updated),
         }
     }

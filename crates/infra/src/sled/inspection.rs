@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, fmt, fs, path::Path};
 
-use sessions_domain::{Event, SessionId, SessionKey, codec};
+use sessions_domain::{Event, SessionId, SessionKey, SummaryWords, codec};
 use sessions_ports::StoreError;
 
 use super::{
@@ -218,6 +218,14 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
         };
         let finding = Finding::about_file("index", 0, what);
         walk.check.report.findings.push(Finding { severity: Severity::Warning, offset: None, ..finding });
+    }
+    for (session, (row, words)) in remembered.iter().flat_map(|remembered| &remembered.sessions) {
+        let words = words.as_deref().filter(|_| row.first > 1).and_then(SummaryWords::from_json);
+        let is_there =
+            |parent: &SessionId| remembered.as_ref().is_some_and(|known| known.sessions.contains_key(parent));
+        if let Some(parent) = words.and_then(|words| words.parent).filter(is_there) {
+            walk.check.is_fork(*session, row.first, parent);
+        }
     }
     let not_copied = silent.and_then(|silent| match silent {
         Silent::NotCopied(error) => Some(error),

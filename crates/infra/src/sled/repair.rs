@@ -20,7 +20,7 @@ use sessions_ports::StoreError;
 use super::{
     checking::Missing,
     folder::{self, Folder, failed},
-    frame::{self, FILLER, FrameHeader, HEADER, REPAIR, Trailer},
+    frame::{self, FILLER, FIRST, FrameHeader, HEADER, REPAIR, Trailer},
     inspection::{Damage, Inspection, inspect},
     recovery::{rewrite_tail, set_segment_aside},
     segment::{self, SEGMENT_HEADER, Segment},
@@ -278,7 +278,8 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
                 (Kind::LOST, commit, vec![0; 32], words.as_deref().unwrap_or_default().to_vec(), now)
             }
         };
-        let header = FrameHeader { kind, flags: REPAIR, session: *session, seq: *seq, label: 0, commit };
+        let flags = if beginning.is_some() { REPAIR | FIRST } else { REPAIR };
+        let header = FrameHeader { kind, flags, session: *session, seq: *seq, label: 0, commit };
         written = Some((*session, *seq, commit));
         let mut extra = Vec::new();
         if !words.is_empty() {
@@ -301,7 +302,7 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
 type Begun = (Kind, CommitHash, Vec<u8>, Vec<u8>, i64);
 
 /// What stands for a session's beginning, without which nothing of it could be read: kind, commit, payload, words, and when it was
-/// changed. Its lineage and what it was forked from are lost; its names are what the index remembers, its tenant the one of its other
+/// changed. Its lineage is lost; its names are what the index remembers, its tenant the one of its other
 /// records.
 fn begun_anew(missing: &Missing, stamp: &Stamp) -> Result<Begun, StoreError> {
     let known = missing.words.as_deref().and_then(SummaryWords::from_json);
@@ -318,10 +319,11 @@ fn begun_anew(missing: &Missing, stamp: &Stamp) -> Result<Begun, StoreError> {
     let origin = Origin { creator: words.creator.clone(), cwd: words.cwd.clone(), ..Origin::default() };
     let session = missing.session;
     let lineage = LineageId::from_bytes(session.to_bytes());
-    let created = Created { session, lineage, key, described, origin, fork: None, source: None };
+    let created = Created { session, lineage, key, described, origin, fork: missing.fork.clone(), source: None };
     let body = codec::encode(&Event::Created(Box::new(created)), &stamp)
         .map_err(|_| StoreError::Malformed { what: "what stands for a session's beginning has no JSON form" })?;
-    let commit = CommitHash::ZERO.next(lineage, missing.seq, Kind::CREATED, &[0; 32], &body);
+    let start = missing.fork.as_ref().map_or(CommitHash::ZERO, |fork| fork.commit);
+    let commit = start.next(lineage, missing.seq, Kind::CREATED, &[0; 32], &body);
     Ok((Kind::CREATED, commit, [&[0; 32], body.as_slice()].concat(), words.to_json(), missing.updated))
 }
 

@@ -97,6 +97,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) torn: Option<TornTail>,
     /// Records that damaged headers speak of.
     hints: Vec<(SessionId, u64)>,
+    /// Where sessions begin whose beginnings a repair wrote anew, behind what follows them.
+    firsts: HashMap<SessionId, u64>,
     /// End of the frames of the last segment.
     end: u32,
     /// Position behind the last frame that is no filler.
@@ -128,8 +130,22 @@ impl<'a> Replay<'a> {
             files.push(File { number, base, length, is_marked });
         }
         let (records, synced, marked, end, is_shortened) = (0, 0, 0, SEGMENT_HEADER, damaged > 0);
-        let (torn, hints, reached, is_live) = (None, Vec::new(), 0, false);
-        Ok(Self { folder, files, records, damaged, is_shortened, synced, marked, torn, hints, end, reached, is_live })
+        let (torn, hints, firsts, reached, is_live) = (None, Vec::new(), HashMap::new(), 0, false);
+        Ok(Self {
+            folder,
+            files,
+            records,
+            damaged,
+            is_shortened,
+            synced,
+            marked,
+            torn,
+            hints,
+            firsts,
+            end,
+            reached,
+            is_live,
+        })
     }
 
     pub(crate) fn end_of_files(&self) -> u64 {
@@ -161,6 +177,12 @@ impl<'a> Replay<'a> {
     }
 
     pub(crate) fn run(&mut self, from: u64, ledger: &mut Ledger) -> Result<(), StoreError> {
+        let numbers: Vec<u32> = self.files.iter().map(|file| file.number).collect();
+        stand_ins(self.folder, &numbers, |frame| {
+            if frame.header.flags & FIRST != 0 {
+                self.firsts.insert(frame.header.session, frame.header.seq);
+            }
+        })?;
         let count = self.files.len();
         for at in 0..count {
             let Some(file) = self.files.get(at) else { break };
@@ -324,7 +346,8 @@ impl<'a> Replay<'a> {
             label: header.label,
         };
         // A log whose beginning is damaged is taken to begin at 1, so that reading it says what is missing.
-        let first = if header.flags & FIRST != 0 { header.seq } else { 1 };
+        let begun = self.firsts.get(&header.session).copied().unwrap_or(1);
+        let first = if header.flags & FIRST != 0 { header.seq } else { begun };
         let log = ledger.sessions.entry(header.session).or_insert_with(|| LogState::new(first));
         if header.seq <= log.row.version {
             // The index holds it already, or it stands for one that was lost.
