@@ -4,13 +4,14 @@
 
 use super::{CallsOnPath, Element, RuleViolation, UndoBy, Walk, Window, append, open_calls, redo, undo};
 use crate::{
-    actor::Actor,
     chain::CommitHash,
-    event::{Created, Described, Event, Origin, Stamp},
-    identity::{LineageId, MessageId, SessionId},
+    event::Event,
+    identity::MessageId,
     message::{Message, MessagePart},
-    moment::Moment,
-    view::{OpenCalls, View},
+    view::{
+        OpenCalls, View,
+        tests::{begun, stamp},
+    },
 };
 
 /// A session in memory that keeps its elements with their parents, to hand windows to the rules.
@@ -21,17 +22,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new() -> Self {
-        let created = Created {
-            session: SessionId::from_bytes([1; 16]),
-            lineage: LineageId::from_bytes([2; 16]),
-            key: None,
-            described: Described::default(),
-            origin: Origin::default(),
-            fork: None,
-            source: None,
-        };
-        let view = View::begin(1, &created, &stamp(), CommitHash::ZERO, None).unwrap();
-        Self { view, elements: Vec::new() }
+        Self { view: begun(), elements: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, event: Event) {
@@ -89,10 +80,6 @@ impl Session {
         let Event::Moved(moved) = event else { panic!("redo moves") };
         Ok(moved.steps)
     }
-}
-
-fn stamp() -> Stamp {
-    Stamp { at: Moment::from_millis(1), actor: Actor::default() }
 }
 
 pub(super) fn call(ids: &[&str]) -> Message {

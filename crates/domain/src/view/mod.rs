@@ -420,16 +420,17 @@ fn calls_of(message: &Message) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::event::{Cleared, Moved};
     use crate::identity::MessageId;
 
-    fn stamp() -> Stamp {
+    pub(crate) fn stamp() -> Stamp {
         Stamp { at: Moment::from_millis(1), actor: crate::Actor::default() }
     }
 
-    pub(super) fn begun() -> View {
+    /// The view of a session that nothing was said in.
+    pub(crate) fn begun() -> View {
         let created = Created {
             session: SessionId::from_bytes([1; 16]),
             lineage: LineageId::from_bytes([2; 16]),
