@@ -6,6 +6,7 @@
 //! Must not know: which store, clock or generator it runs on, or how anything is encrypted or drawn.
 
 mod append;
+mod creation;
 mod directory;
 mod error;
 mod history;
@@ -22,10 +23,11 @@ mod transact;
 pub mod transfer;
 
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
+pub use creation::{NewSession, Opened};
 pub use directory::{ListPage, Query, SortBy};
 pub use error::{ErrorKind, SessionError};
 pub use history::{Entry, EntryKind, Messages, Tally};
-pub use manager::{NewSession, Opened, Ports, SessionManager, Settings};
+pub use manager::{Ports, SessionManager, Settings};
 pub use moves::{BranchInfo, Forked, MoveReceipt};
 pub use session::{At, Session};
 pub use subscription::{Subscription, Update};

@@ -9,8 +9,8 @@ use sessions_ports::{Head, KindFilter, Order, ReadRange};
 
 use crate::{
     error::SessionError,
-    manager::{SessionManager, single},
-    reading::{decoded, is_unreadable, outlined, read_around},
+    manager::SessionManager,
+    reading::{decoded, is_unreadable, outlined, read_around, single},
 };
 
 /// The first record of a log.

@@ -16,8 +16,8 @@ use sessions_domain::{
 use sessions_ports::{KindFilter, Order};
 
 use crate::{
+    creation::NewSession,
     error::SessionError,
-    manager::NewSession,
     reading::{BackWalk, Bounds, Read},
     session::{At, Session},
     transact::{Plan, Through, check_readable},

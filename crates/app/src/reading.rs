@@ -11,11 +11,7 @@ use sessions_domain::{
 };
 use sessions_ports::{KindFilter, Order, Page, ReadRange, Record, SessionLog, StoreError};
 
-use crate::{
-    error::SessionError,
-    keyed,
-    manager::{SessionManager, single},
-};
+use crate::{error::SessionError, keyed, manager::SessionManager};
 
 /// A record with its meaning.
 #[derive(Clone, Debug)]
@@ -231,4 +227,16 @@ impl BackWalk {
 /// Instructions stand at the beginning of a conversation: its leading system messages.
 pub(crate) fn is_instruction(message: &Message) -> bool {
     message.role == sessions_domain::MessageRole::System
+}
+
+/// The range of one record.
+pub(crate) fn single(seq: u64) -> ReadRange {
+    ReadRange {
+        from: seq,
+        to: seq,
+        order: Order::OldestFirst,
+        kinds: KindFilter::All,
+        max_records: 1,
+        max_bytes: usize::MAX,
+    }
 }

@@ -18,7 +18,8 @@ use crate::{
     error::SessionError,
     keyed,
     lane::{Decided, Lane, LaneState, Outcome, Settling},
-    manager::{SessionManager, single},
+    manager::SessionManager,
+    reading::single,
 };
 
 /// What was decided.

@@ -17,8 +17,7 @@ use super::{
 use crate::{
     error::SessionError,
     history::Messages,
-    manager::single,
-    reading::{decoded, is_unreadable, read_around},
+    reading::{decoded, is_unreadable, read_around, single},
     session::Session,
 };
 

@@ -15,8 +15,8 @@ use crate::{
     append::AppendOutcome,
     error::SessionError,
     keyed,
-    manager::{SessionManager, single},
-    reading::decoded,
+    manager::SessionManager,
+    reading::{decoded, single},
     transact::{Chain, words_of},
     transfer::ImportError,
 };
