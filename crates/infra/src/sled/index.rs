@@ -486,6 +486,12 @@ impl Index {
         self.read_runs.lock().unwrap().clear();
     }
 
+    /// Makes a claim that nobody made look damaged.
+    #[cfg(test)]
+    pub(crate) fn spoil_claim(&self, session: SessionId, digest: Digest) {
+        self.db.insert(key(CLAIM, &[&session.to_bytes(), &digest]), b"spoilt").unwrap();
+    }
+
     pub(crate) fn knows_blob(&self, hash: [u8; 32]) -> Result<bool, IndexFailure> {
         contained(|| self.db.scan_prefix(key(BLOB, &[&hash])).next().transpose()).map(|found| found.is_some())
     }

@@ -35,6 +35,7 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    task::{Context, Poll, Waker},
     thread::JoinHandle,
 };
 
@@ -88,6 +89,9 @@ impl Default for SledOptions {
 ///
 /// It gives every level up to [`Durability::Disk`]. What is appended at [`Durability::Volatile`] is written within milliseconds, and synced
 /// within half a second, when the process lives that long.
+///
+/// A commit with claims that comes while the index fails takes its place only when the index is thrown away: one that is polled after it
+/// may be before it in the log.
 #[derive(Clone)]
 pub struct SledStore {
     inner: Arc<Inner>,
@@ -277,6 +281,42 @@ impl SledStore {
         Ok((job, claims))
     }
 
+    /// Commits when the index, which failed, is thrown away. Only then is it known whether the claims are free, so another commit may take
+    /// the place meanwhile; but like any other it goes on when nobody waits for it any more.
+    async fn commit_behind_the_index(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let store = self.clone();
+        let late = async move {
+            store.check_claims(&commit).await?;
+            store.place(commit).await
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return late.await };
+        let failed = |error| BackendError::new(BackendErrorKind::Internal, "committing", error).into();
+        runtime.spawn(late).await.unwrap_or_else(|error| Err(failed(error)))
+    }
+
+    /// Gives a commit its place, and waits until it is through.
+    async fn place(&self, mut commit: Commit) -> Result<Committed, StoreError> {
+        let (mut job, claims) = self.encode(&mut commit)?;
+        let (done, outcome) = oneshot::channel();
+        job.done = Some(done);
+        let waits = {
+            let mut ledger = self.core().lock();
+            // Others may have come between: the place is taken only when the tail is still where it was.
+            ledger.admit(&commit)?;
+            if !ledger.has_room(&job) {
+                return Err(StoreError::NoSpace { operation: "what waits to be written" });
+            }
+            ledger.enqueue(job, claims);
+            !ledger.bodies.is_empty()
+        };
+        if waits {
+            self.core().bodies.notify_one();
+        }
+        self.core().wake_writer();
+        // Only a writer that was torn out of its work does not answer.
+        outcome.await.unwrap_or(Err(StoreError::Poisoned))
+    }
+
     async fn check_claims(&self, commit: &Commit) -> Result<(), StoreError> {
         for claim in &commit.claims {
             let known = reader::look_up(self.core(), |core| reader::claim(core, commit.session, claim.key)).await?;
@@ -323,32 +363,21 @@ fn check(commit: &Commit) -> Result<(), StoreError> {
 
 #[async_trait]
 impl SessionLog for SledStore {
-    async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         check(&commit)?;
         // The ledger is asked before the index: a claim only ever moves from the first to the second.
         if !commit.claims.is_empty() {
             self.core().lock().admit(&commit)?;
-            self.check_claims(&commit).await?;
-        }
-        let (mut job, claims) = self.encode(&mut commit)?;
-        let (done, outcome) = oneshot::channel();
-        job.done = Some(done);
-        let waits = {
-            let mut ledger = self.core().lock();
-            // Others may have come between: the place is taken only when the tail is still where it was.
-            ledger.admit(&commit)?;
-            if !ledger.has_room(&job) {
-                return Err(StoreError::NoSpace { operation: "what waits to be written" });
+            let asked = {
+                let mut asking = std::pin::pin!(self.check_claims(&commit));
+                asking.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            };
+            match asked {
+                Poll::Ready(free) => free?,
+                Poll::Pending => return self.commit_behind_the_index(commit).await,
             }
-            ledger.enqueue(job, claims);
-            !ledger.bodies.is_empty()
-        };
-        if waits {
-            self.core().bodies.notify_one();
         }
-        self.core().wake_writer();
-        // Only a writer that was torn out of its work does not answer.
-        outcome.await.unwrap_or(Err(StoreError::Poisoned))
+        self.place(commit).await
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {

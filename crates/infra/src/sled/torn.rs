@@ -89,6 +89,21 @@ async fn a_question_that_spans_the_loss_of_the_index_is_asked_again() {
     }
 }
 
+#[tokio::test]
+async fn a_commit_that_claims_while_the_index_fails_goes_on_when_nobody_waits_for_it() {
+    let (_folder, store, mut script) = scene().await;
+    let claim = Claim { key: [7; 32], payload: [6; 32], offset: 0 };
+    store.core().index.read().unwrap().as_ref().unwrap().spoil_claim(script.session(), claim.key);
+    let commit = Started::new(store.commit(Commit { claims: vec![claim], ..script.say("claims") }));
+    assert!(!commit.is_done(), "whether its key is free is not known yet");
+    drop(commit);
+    let head = due("the commit", store.wait(script.session(), 3, Durability::Disk)).await.unwrap();
+    assert_eq!(head.version, 3);
+    let made = StoredClaim { payload: [6; 32], seq: 3, version: 3 };
+    assert_eq!(store.claim(script.session(), [7; 32]).await.unwrap(), Some(made));
+    assert_eq!(store.core().generation.load(Ordering::Acquire), 1, "the index was thrown away");
+}
+
 /// Closes the store as far as its index.
 fn close(core: &Core) {
     core.lock().closing = true;
