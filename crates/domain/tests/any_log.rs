@@ -1,0 +1,123 @@
+//! Whatever the records of a log say, a view of them is made or refused, and what it then stands for can be asked for. Stores may be damaged, and
+//! archives are written by anybody.
+
+#[cfg(test)]
+mod logs {
+    use proptest::{prelude::*, sample::select};
+    use sessions_domain::{
+        Actor, Appended, Cleared, CommitHash, Created, Described, Event, ForkPoint, LineageId, Message, MessageId,
+        Moment, MoveCause, Moved, Origin, SessionId, Stamp, View,
+        branches::Tree,
+        decide::{self, CallsOnPath},
+    };
+
+    fn number() -> impl Strategy<Value = u64> {
+        select(vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 1 << 32, 1 << 62, u64::MAX - 1, u64::MAX])
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        let call = || sessions_domain::MessagePart::tool_call("a", "tool", "{}").unwrap();
+        select(vec![
+            Message::user("text"),
+            Message::assistant("text").with(call()).with(call()),
+            Message::tool_result("a", "result"),
+            Message::tool_result("b", "result"),
+        ])
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let appended = (number(), proptest::option::of(number()), any::<bool>(), message()).prop_map(
+            |(depth, parent, late, message)| {
+                Event::Appended(Appended { id: MessageId::from_bytes([1; 16]), parent, depth, late, message })
+            },
+        );
+        let cause = select(vec![MoveCause::Undo, MoveCause::Redo, MoveCause::Checkout]);
+        let moved = (number(), number(), number(), cause)
+            .prop_map(|(to, depth, steps, cause)| Event::Moved(Moved { to, depth, cause, steps }));
+        let cleared = (number(), number()).prop_map(|(from, depth)| Event::Cleared(Cleared { from, depth }));
+        prop_oneof![4 => appended, 3 => moved, 1 => cleared, 1 => Just(Event::Lost)]
+    }
+
+    fn created(fork: Option<ForkPoint>) -> Created {
+        Created {
+            session: SessionId::from_bytes([1; 16]),
+            lineage: LineageId::from_bytes([1; 16]),
+            key: None,
+            described: Described::default(),
+            origin: Origin::default(),
+            fork,
+            source: None,
+        }
+    }
+
+    fn stamp() -> Stamp {
+        Stamp { at: Moment::from_millis(1), actor: Actor::default() }
+    }
+
+    /// Takes in what can follow, and asks the view for everything that follows from it.
+    fn lived(mut view: View, events: &[Event]) -> View {
+        for event in events {
+            let before = view.clone();
+            let Some(seq) = view.version().checked_add(1) else { break };
+            if view.apply(seq, event, &stamp(), CommitHash::ZERO).is_err() {
+                assert_eq!(view, before, "what is refused changes nothing");
+            }
+        }
+        for seq in [0, 1, 2, 5, view.head(), view.version(), u64::MAX] {
+            let tree = view.tree();
+            let _ = (
+                tree.run_of(seq),
+                tree.branch(seq),
+                tree.whole_path(seq).count(),
+                tree.path(seq).count(),
+                tree.clipped(seq).runs().count(),
+            );
+            let _ = (view.owner_of(seq), view.owners_up_to(seq), decide::checkout(&view, seq, seq));
+        }
+        let _ = (view.tree().branches(), decide::clear(&view));
+        for message in [Message::user("text"), Message::tool_result("a", "result")] {
+            let _ = decide::append(&view, MessageId::from_bytes([2; 16]), message, &CallsOnPath::default());
+        }
+        let snapshot = view.to_snapshot();
+        assert_eq!(View::from_snapshot(&snapshot).as_ref(), Some(&view), "a snapshot is the view");
+        view
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn any_log_is_a_view_or_refused(
+            parents in proptest::collection::vec(event(), 0..12),
+            (at, head, depth, last) in (number(), number(), number(), proptest::option::of(number())),
+            owner in number(),
+            children in proptest::collection::vec(event(), 0..12),
+            is_inherited in any::<bool>(),
+        ) {
+            let first = View::begin(1, &created(None), &stamp(), CommitHash::ZERO, None).unwrap();
+            let parent = lived(first, &parents);
+            let owners = vec![(parent.session(), owner)];
+            let fork = ForkPoint { parent: parent.session(), at, commit: CommitHash::ZERO, head, depth, owners, last };
+            let inherited: Option<&Tree> = is_inherited.then_some(parent.tree());
+            for seq in [at, at.wrapping_add(1)] {
+                if let Ok(child) = View::begin(seq, &created(Some(fork.clone())), &stamp(), CommitHash::ZERO, inherited) {
+                    lived(child, &children);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_snapshot_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..64), events in proptest::collection::vec(event(), 0..12), places in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+            let _ = View::from_snapshot(&bytes);
+            let first = View::begin(1, &created(None), &stamp(), CommitHash::ZERO, None).unwrap();
+            let mut snapshot = lived(first, &events).to_snapshot();
+            for (place, byte) in places {
+                let at = place.index(snapshot.len());
+                snapshot[at] = byte;
+            }
+            if let Some(view) = View::from_snapshot(&snapshot) {
+                let _ = view.to_snapshot();
+            }
+        }
+    }
+}
