@@ -254,7 +254,7 @@ pub(crate) struct Export {
     /// json or jsonl
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub(crate) format: String,
-    /// Into this file, whole or not at all (default: standard output)
+    /// Into this file, whole or not at all (default, and with `-`: standard output)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }

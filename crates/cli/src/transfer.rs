@@ -292,7 +292,7 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
     program
         .with_session(&wish.session, async |_, session| {
             let mut export = if is_document { session.export_json().await? } else { session.export_jsonl().await? };
-            let Some(path) = &wish.output else {
+            let Some(path) = wish.output.as_ref().filter(|path| path.as_os_str() != "-") else {
                 while let Some(chunk) = export.next_chunk().await? {
                     program.out.bytes(&chunk)?;
                 }

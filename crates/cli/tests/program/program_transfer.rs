@@ -133,6 +133,9 @@ fn an_export_into_a_file_is_its_owners_alone() {
     let file = desk.path("out.jsonl").display().to_string();
     desk.run(&["export", "k", "--format", "jsonl", "-o", &file]);
     assert_eq!(fs::read_to_string(&file).unwrap(), desk.run(&["export", "k", "--format", "jsonl"]).stdout);
+    let dash = desk.run(&["export", "k", "--format", "jsonl", "-o", "-"]);
+    assert_eq!(dash.stdout, desk.run(&["export", "k", "--format", "jsonl"]).stdout);
+    assert!(!desk.path("-").exists());
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
