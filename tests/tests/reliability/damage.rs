@@ -9,9 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use sessions_app::{At, NewSession};
+use sessions_app::{At, ImportOptions, NewSession};
 use sessions_domain::{Kind, Message, SessionId};
-use sessions_infra::sled::{Finding, IndexReport, Severity, SledStore, VerifyReport, repair, verify};
+use sessions_infra::{
+    MemoryStore,
+    sled::{Finding, IndexReport, Severity, SledStore, VerifyReport, repair, verify},
+};
 use sessions_ports::{Durability, KindFilter, Order, ReadRange, SessionLog, StoreError};
 
 use crate::{
@@ -432,6 +435,13 @@ fn a_fork_whose_own_beginning_is_lost_keeps_what_it_inherits() {
         let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
         for (id, messages) in ids.iter().zip(&before) {
             let fork = manager.load(*id).await.unwrap();
+            let elsewhere = host.manager(Arc::new(MemoryStore::new()), Durability::Volatile);
+            let (mut bytes, mut export) = (Vec::new(), fork.export_jsonl().await.unwrap());
+            while let Some(chunk) = export.next_chunk().await.unwrap() {
+                bytes.extend(chunk);
+            }
+            elsewhere.import(std::io::Cursor::new(bytes), ImportOptions::default()).await.unwrap();
+            assert_eq!(all_messages(&elsewhere.load(*id).await.unwrap()).await.unwrap(), *messages);
             fork.append(Message::user("goes on")).await.unwrap();
             assert_eq!(all_messages(&fork).await.unwrap().len(), messages.len() + 1);
         }
