@@ -130,7 +130,7 @@ fn print_checked(program: &Program, checked: &Checked, damaged: bool) -> Result<
     Ok(())
 }
 
-/// The session that a person named, by what the log says of it, with the rules of [`sessions_api::SessionManager::find`]: id, key, or the
+/// The session that a person named, by what the log says of it, with the rules of `SessionManager::find`: id, key, or the
 /// beginning of an id. The list is not asked, since it may be what is damaged.
 fn named<'a>(report: &'a VerifyReport, name: &str) -> Result<&'a Named, Failure> {
     let unknown = || Failure::from(SessionError::NoSuchName);
