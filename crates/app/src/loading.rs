@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use sessions_domain::{CommitHash, Created, Event, ForkPoint, InvalidHistory, SessionId, Stamp, View, branches::Tree};
-use sessions_ports::{Head, KindFilter, Order, ReadRange};
+use sessions_ports::{Head, KindFilter, Order, ReadRange, Record};
 
 use crate::{
     error::SessionError,
@@ -42,13 +42,12 @@ impl SessionManager {
         let (mut id, mut head, mut last) = (id, head, last);
         let mut line: Vec<(Beginning, u64)> = Vec::new();
         let mut view = loop {
-            let kept = if line.is_empty() { None } else { self.live_view(id) };
-            let kept = match kept {
-                None => self.kept_view(id, head.version).await?,
-                kept => kept,
-            };
-            if let Some(view) = kept {
+            let live = if line.is_empty() { None } else { self.live_view(id) };
+            if let Some(view) = live {
                 break self.replay(view, last).await?;
+            }
+            if let Some(view) = self.kept_view(id, head.version, last).await? {
+                break view;
             }
             let beginning = self.beginning_of(id, head.first).await?;
             let Some(fork) = beginning.created.fork.as_ref() else {
@@ -95,13 +94,20 @@ impl SessionManager {
         Ok(head)
     }
 
-    /// The view of a snapshot, if there is one of this log that is not beyond a version. It is only a hint: its commit must be the one in the log.
-    async fn kept_view(&self, id: SessionId, version: u64) -> Result<Option<View>, SessionError> {
+    /// The view of a snapshot, if there is one of this log as it is now, with what stands behind it up to a record. A snapshot is only a hint:
+    /// its commit must be the one in the log.
+    async fn kept_view(&self, id: SessionId, version: u64, last: u64) -> Result<Option<View>, SessionError> {
         let kept = self.ports().store.snapshot(id).await?.and_then(|bytes| View::from_snapshot(&bytes));
-        let Some(view) = kept.filter(|view| view.session() == id && view.version() <= version) else { return Ok(None) };
-        let page = read_around(self.ports().store.as_ref(), id, single(view.version())).await?;
-        let is_of_this_log = page.records.first().is_some_and(|record| record.commit == view.commit());
-        Ok(is_of_this_log.then_some(view))
+        let kept = kept.filter(|view| view.session() == id && view.version() <= version);
+        let Some(mut view) = kept else { return Ok(None) };
+        let from = view.version();
+        let records = self.page_of(id, from, last.max(from)).await?;
+        let Some((first, behind)) = records.split_first() else { return Ok(None) };
+        if first.seq != from || first.commit != view.commit() {
+            return Ok(None);
+        }
+        self.take_in(&mut view, behind).await?;
+        self.replay(view, last).await.map(Some)
     }
 
     async fn beginning_of(&self, id: SessionId, first: u64) -> Result<Beginning, SessionError> {
@@ -118,32 +124,36 @@ impl SessionManager {
     pub(crate) async fn replay(&self, mut view: View, version: u64) -> Result<View, SessionError> {
         let session = view.session();
         while view.version() < version {
-            let range = ReadRange {
-                from: view.version() + 1,
-                to: version,
-                order: Order::OldestFirst,
-                kinds: KindFilter::All,
-                max_records: 4096,
-                max_bytes: 4 << 20,
-            };
-            let page = read_around(self.ports().store.as_ref(), session, range).await?;
-            if page.records.is_empty() {
-                let source = InvalidHistory::Gap { expected: view.version() + 1, found: version };
+            let from = view.version().saturating_add(1);
+            let records = self.page_of(session, from, version).await?;
+            if records.is_empty() {
+                let source = InvalidHistory::Gap { expected: from, found: version };
                 return Err(SessionError::InvalidHistory { session, source });
             }
-            for record in &page.records {
-                if is_unreadable(record) {
-                    let commit = self.commit_of_unreadable(&view, record.seq).await?;
-                    view.pass_over(record.seq, commit)
-                        .map_err(|source| SessionError::InvalidHistory { session, source })?;
-                    continue;
-                }
-                let (event, stamp) = outlined(session, record)?;
-                view.apply(record.seq, &event, &stamp, record.commit)
-                    .map_err(|source| SessionError::InvalidHistory { session, source })?;
-            }
+            self.take_in(&mut view, &records).await?;
         }
         Ok(view)
+    }
+
+    async fn page_of(&self, id: SessionId, from: u64, to: u64) -> Result<Vec<Record>, SessionError> {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let range = ReadRange { from, to, order, kinds, max_records: 4096, max_bytes: 4 << 20 };
+        Ok(read_around(self.ports().store.as_ref(), id, range).await?.records)
+    }
+
+    async fn take_in(&self, view: &mut View, records: &[Record]) -> Result<(), SessionError> {
+        let session = view.session();
+        let invalid = |source| SessionError::InvalidHistory { session, source };
+        for record in records {
+            if is_unreadable(record) {
+                let commit = self.commit_of_unreadable(view, record.seq).await?;
+                view.pass_over(record.seq, commit).map_err(invalid)?;
+                continue;
+            }
+            let (event, stamp) = outlined(session, record)?;
+            view.apply(record.seq, &event, &stamp, record.commit).map_err(invalid)?;
+        }
+        Ok(())
     }
 
     /// The commit to go on with behind a record that cannot be read: of the last one the store knows it.
