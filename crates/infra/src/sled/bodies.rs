@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use sessions_domain::{SessionId, chain};
-use sessions_ports::StoreError;
+use sessions_ports::{StoreError, StoreId};
 
 use super::{
     core::Core,
@@ -180,6 +180,18 @@ pub(crate) fn path_of(blobs: &Path, name: &BodyName) -> PathBuf {
     let name = chain::to_hex(name);
     let (folder, _) = name.split_at_checked(2).unwrap_or(("00", ""));
     blobs.join(folder).join(&name)
+}
+
+/// Reads a body; `None` where its file is gone or not as it was written.
+///
+/// # Errors
+/// What the system refuses for a reason that says nothing about the file.
+pub(crate) fn read(blobs: &Path, store: StoreId, name: &BodyName) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs::read(path_of(blobs, name)) {
+        Ok(body) => Ok((super::blob_name(store, &body) == *name).then_some(body)),
+        Err(error) if folder::is_refusal(&error) => Err(failed("reading a large message", error)),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Ends the waiting of whoever still waits when the thread ends, in whatever way.

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
     path::PathBuf,
 };
 
@@ -13,7 +12,7 @@ use sessions_domain::{
     Blind, CommitHash, Created, Event, ForkPoint, Kind, LineageId, Moment, SessionId, Stamp, View, branches::Tree,
     codec,
 };
-use sessions_ports::{Digest, StoreId};
+use sessions_ports::{Digest, StoreError, StoreId};
 
 use super::{
     bodies,
@@ -88,6 +87,8 @@ pub(super) struct Check {
     pub(super) report: VerifyReport,
     /// Files of large bodies that are not as they were written.
     pub(super) spoilt_bodies: Vec<PathBuf>,
+    /// Why a large body could not be looked at, which may be as it was written.
+    pub(super) not_read: Option<StoreError>,
     sessions: HashMap<SessionId, Checked>,
     repairs: HashMap<(SessionId, u64), Repaired>,
     /// Where forks begin whose beginnings a repair wrote anew.
@@ -112,8 +113,21 @@ impl Check {
             |repaired: &Repaired| repaired.created.as_ref().is_some_and(|(created, _)| created.fork.is_some());
         let begun = repairs.iter().filter(|(_, repaired)| is_fork(repaired)).map(|(place, _)| *place).collect();
         let (forks, places) = (HashMap::new(), HashMap::new());
-        let seem_forked = BTreeSet::new();
-        Self { report, spoilt_bodies, sessions, repairs, begun, forks, places, hints, seem_forked, blobs, store }
+        let (seem_forked, not_read) = (BTreeSet::new(), None);
+        Self {
+            report,
+            spoilt_bodies,
+            not_read,
+            sessions,
+            repairs,
+            begun,
+            forks,
+            places,
+            hints,
+            seem_forked,
+            blobs,
+            store,
+        }
     }
 
     /// A session that the index remembers as a fork.
@@ -197,6 +211,16 @@ impl Check {
                     let is_there = path.exists();
                     told(format!("the large body is {}", if is_there { "damaged" } else { "missing" }));
                     self.spoilt_bodies.extend(is_there.then_some(path));
+                }
+                return;
+            }
+            Body::Refused(error) => {
+                let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
+                let is_marked = self.repairs.contains_key(&(header.session, header.seq));
+                checked.skip(header.session, header.seq, Some(gap), &self.repairs);
+                if !is_marked {
+                    told(format!("the large body could not be looked at: {error}"));
+                    self.not_read.get_or_insert(error);
                 }
                 return;
             }
@@ -415,6 +439,8 @@ enum Body {
     Whole(Vec<u8>),
     /// The file that should hold it does not.
     Missing(PathBuf),
+    /// The system does not let it be read, so nothing is known of it.
+    Refused(StoreError),
 }
 
 fn payload(frame: &Frame<'_>, blobs: &std::path::Path, store: StoreId) -> Body {
@@ -422,10 +448,10 @@ fn payload(frame: &Frame<'_>, blobs: &std::path::Path, store: StoreId) -> Body {
         return Body::Whole(frame.body.to_vec());
     }
     let Some(hash) = frame.body.first_chunk::<32>() else { return Body::Missing(blobs.to_owned()) };
-    let path = bodies::path_of(blobs, hash);
-    match fs::read(&path) {
-        Ok(payload) if super::blob_name(store, &payload) == *hash => Body::Whole(payload),
-        _ => Body::Missing(path),
+    match bodies::read(blobs, store, hash) {
+        Ok(Some(payload)) => Body::Whole(payload),
+        Ok(None) => Body::Missing(bodies::path_of(blobs, hash)),
+        Err(error) => Body::Refused(error),
     }
 }
 

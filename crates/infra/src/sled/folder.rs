@@ -50,6 +50,21 @@ pub(crate) fn failed(operation: &'static str, error: io::Error) -> StoreError {
     }
 }
 
+/// Too many open files, of the system and of the process.
+pub(crate) const TOO_MANY_FILES: [i32; 2] = [23, 24];
+
+/// Whether the system refused for a reason that says nothing about the file.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    let kinds = [
+        ErrorKind::PermissionDenied,
+        ErrorKind::OutOfMemory,
+        ErrorKind::ResourceBusy,
+        ErrorKind::WouldBlock,
+        ErrorKind::Interrupted,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code))
+}
+
 impl Folder {
     /// Opens a store's folder, or makes one where there is nothing.
     pub(crate) fn open(

@@ -21,7 +21,7 @@ use sessions_domain::{CommitHash, SessionId};
 use sessions_ports::{Digest, StoreError, StoredClaim};
 
 use super::{
-    folder::failed,
+    folder::{TOO_MANY_FILES, failed},
     locator::{self, Locator, RunHead},
 };
 
@@ -41,9 +41,6 @@ pub(crate) enum IndexFailure {
     #[error("the index could not be opened: {what}")]
     Refused { kind: ErrorKind, what: String },
 }
-
-/// Too many open files, of the system and of the process.
-const TOO_MANY_FILES: [i32; 2] = [23, 24];
 
 impl IndexFailure {
     /// Tells what the system refused from what an index is like.

@@ -184,8 +184,8 @@ pub(super) struct Inspection {
     pub(super) cut: u64,
     /// A repair was broken off before it set the index aside, which does not know what that wrote.
     pub(super) is_behind: bool,
-    /// Why nobody could look into the index, which may remember what nothing else does.
-    pub(super) not_copied: Option<StoreError>,
+    /// Why nobody could look into the index, which may remember what nothing else does, or at a large body, which may be whole.
+    pub(super) not_seen: Option<StoreError>,
 }
 
 pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
@@ -241,7 +241,8 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
     for number in numbers {
         walk.segment(number)?;
     }
-    Ok(Inspection { is_behind, not_copied, refused, ..walk.finish(remembered)? })
+    let found = walk.finish(remembered)?;
+    Ok(Inspection { is_behind, not_seen: not_copied.or(found.not_seen), refused, ..found })
 }
 
 /// Goes through the segments in their order.
@@ -452,7 +453,7 @@ impl<'a> Walk<'a> {
             synced: self.synced,
             cut,
             is_behind: false,
-            not_copied: None,
+            not_seen: self.check.not_read,
         })
     }
 }

@@ -359,16 +359,15 @@ fn record(
     } else if large == Large::Leave {
         return Ok(None);
     } else {
-        read_blob(core, frame.body).ok_or(corrupt("its large body is missing or not as it was written"))?
+        read_blob(core, frame.body)?.ok_or(corrupt("its large body is missing or not as it was written"))?
     };
     Ok(Some(Record { seq, kind: header.kind, commit: header.commit, label: header.label, payload }))
 }
 
 /// A large body, checked against the hash that names it.
-fn read_blob(core: &Core, body: &[u8]) -> Option<Bytes> {
-    let hash = body.first_chunk::<32>()?;
-    let payload = std::fs::read(bodies::path_of(&core.folder.blobs(), hash)).ok()?;
-    (super::blob_name(core.folder.id, &payload) == *hash).then(|| Bytes::from(payload))
+fn read_blob(core: &Core, body: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    let Some(hash) = body.first_chunk::<32>() else { return Ok(None) };
+    Ok(bodies::read(&core.folder.blobs(), core.folder.id, hash)?.map(Bytes::from))
 }
 
 #[cfg(test)]

@@ -95,11 +95,11 @@ impl RepairReport {
 ///
 /// # Errors
 /// When the store cannot be read or written; what was done until then stays. When there is an index and no copy of it can be made to look
-/// into, nothing was changed. [`StoreError::NewerFormat`]: nothing was changed.
+/// into, or a large body that the system does not let be read, nothing was changed. [`StoreError::NewerFormat`]: nothing was changed.
 pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
     let folder = Folder::existing(path)?;
     let mut found = inspect(&folder)?;
-    if let Some(error) = found.not_copied.take() {
+    if let Some(error) = found.not_seen.take() {
         return Err(error);
     }
     let mut report = RepairReport { dry_run, ..RepairReport::default() };
@@ -542,6 +542,52 @@ mod tests {
             |call: &str| before.lines().position(|line| line.contains(call) && line.contains("00000001.seg>"));
         let (written, synced) = (of_first("pwrite64("), of_first("fsync("));
         assert!(written.is_some() && written < synced, "{before}");
+    }
+
+    /// Runs a test of this module by itself, with system calls on a path refused.
+    fn refused(name: &str, store: &Path, path: &Path, calls: &str) {
+        let traced = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-e", "trace=openat", "-e", calls, "-P"])
+            .arg(path)
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("sled::repair::tests::{name}"), "--nocapture"])
+            .env(STORE, store)
+            .output();
+        let traced = traced.expect("install strace to run this test");
+        assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    }
+
+    #[tokio::test]
+    async fn a_large_body_that_the_system_does_not_let_be_read_is_not_taken_for_damaged() {
+        let mut script = Script::new(1);
+        if let Some(store) = std::env::var_os(STORE) {
+            let path = Path::new(&store);
+            assert!(matches!(repair(path, false), Err(StoreError::Backend(_))));
+            let told = verify(path).unwrap().findings;
+            assert!(told.iter().any(|told| told.seq == Some(2) && told.what.contains("not be looked at")), "{told:?}");
+            let store = SledStore::open(path, SledOptions::default()).await.unwrap();
+            let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+            let range = ReadRange { from: 2, to: 2, order, kinds, max_records: 1, max_bytes: 1 };
+            let read = store.read(script.session(), range).await;
+            assert!(matches!(read, Err(StoreError::Backend(_))), "{read:?}");
+            return store.close().await.unwrap();
+        }
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).await;
+        for text in ["a", &"x".repeat(100_000)] {
+            say(&store, &mut script, text).await;
+        }
+        store.close().await.unwrap();
+        let path = folder.path().join("store");
+        let of = |path: &Path| fs::read_dir(path).unwrap().next().unwrap().unwrap().path();
+        let body = of(&of(&path.join("blobs")));
+        let name = "a_large_body_that_the_system_does_not_let_be_read_is_not_taken_for_damaged";
+        refused(name, &path, &body, "inject=openat:error=EMFILE");
+        assert!(body.exists());
+        let store = open(&folder).await;
+        assert!(store.report().is_quiet());
+        assert_eq!(kinds(&store, script.session()).await, [Kind::CREATED, Kind::APPENDED]);
+        store.close().await.unwrap();
     }
 
     #[tokio::test]
