@@ -115,6 +115,16 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
         report.did(["set", "would set"], format_args!("segment {number} aside, which was never used"), kept_at);
     }
     let before = report.actions.len();
+    if !found.missing.is_empty() {
+        // It goes behind the end of the log, so that end has to be clean. And it comes first: the damaged bytes may be all that tells of it.
+        for damage in found.damage.iter().filter(|damage| damage.torn) {
+            set_damage_aside(&folder, damage, &mut report)?;
+        }
+        if !dry_run {
+            sync_end(&folder, &found)?;
+            write_lost(&folder, &found)?;
+        }
+    }
     repair_segments(&folder, &found, &mut report)?;
     for body in &found.spoilt_bodies {
         let kept_at = if dry_run { None } else { Some(set_body_aside(&folder, body)?) };
@@ -122,10 +132,6 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
     }
     let follows = |one: &Missing, next: &Missing| one.session == next.session && one.seq + 1 == next.seq;
     found.missing.chunk_by(follows).for_each(|missing| report.marked(missing));
-    if !found.missing.is_empty() && !dry_run {
-        sync_end(&folder, &found)?;
-        write_lost(&folder, &found)?;
-    }
     if found.missing.is_empty() && found.damage.iter().any(|damage| damage.torn) {
         report.did(["left", "would leave"], "an unfinished write at the end to the next opening", None);
     }
@@ -158,13 +164,8 @@ fn repair_segments(folder: &Folder, found: &Inspection, report: &mut RepairRepor
         }
         report.did(["wrote", "would write"], format_args!("the header of segment {number} anew"), None);
     }
-    // What stands for lost records goes behind the end of the log, so that end has to be clean.
-    let clears_end = !found.missing.is_empty();
-    for damage in found.damage.iter().filter(|damage| clears_end || !damage.torn) {
-        let kept_at = if dry_run { None } else { Some(set_aside(folder, damage)?) };
-        let Damage { segment, from, to, .. } = damage;
-        let bytes = counted((to - from) as u64, "damaged byte");
-        report.did(["set", "would set"], format_args!("aside {bytes} of segment {segment} at {from}"), kept_at);
+    for damage in found.damage.iter().filter(|damage| !damage.torn) {
+        set_damage_aside(folder, damage, report)?;
     }
     for (number, base) in &found.absent {
         if !dry_run {
@@ -172,6 +173,14 @@ fn repair_segments(folder: &Folder, found: &Inspection, report: &mut RepairRepor
         }
         report.did(["marked", "would mark"], format_args!("segment {number} as lost"), None);
     }
+    Ok(())
+}
+
+fn set_damage_aside(folder: &Folder, damage: &Damage, report: &mut RepairReport) -> Result<(), StoreError> {
+    let kept_at = if report.dry_run { None } else { Some(set_aside(folder, damage)?) };
+    let Damage { segment, from, to, .. } = damage;
+    let bytes = counted((to - from) as u64, "damaged byte");
+    report.did(["set", "would set"], format_args!("aside {bytes} of segment {segment} at {from}"), kept_at);
     Ok(())
 }
 
@@ -588,6 +597,23 @@ mod tests {
         assert!(store.report().is_quiet());
         assert_eq!(kinds(&store, script.session()).await, [Kind::CREATED, Kind::APPENDED]);
         store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_repair_that_is_broken_off_forgets_no_record_that_only_its_damaged_bytes_tell_of() {
+        if let Some(store) = std::env::var_os(STORE) {
+            let refused = repair(Path::new(&store), false);
+            assert!(matches!(refused, Err(StoreError::NoSpace { .. })), "{refused:?}");
+            return;
+        }
+        let (folder, script) = harmed(|log, frames| log[frames[2] + HEADER..][..8].fill(0xee)).await;
+        let path = folder.path().join("store");
+        fs::remove_dir_all(path.join("index")).unwrap();
+        let name = "a_repair_that_is_broken_off_forgets_no_record_that_only_its_damaged_bytes_tell_of";
+        refused(name, &path, &path.join("log/00000002.seg"), "inject=openat:error=ENOSPC");
+        let did = repair(&path, false).unwrap().actions;
+        assert!(did.iter().any(|did| did.seq == Some(3)), "{did:?}");
+        is_repaired(&folder, script.session(), &[3]).await;
     }
 
     #[tokio::test]
