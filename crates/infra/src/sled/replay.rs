@@ -222,6 +222,11 @@ impl<'a> Replay<'a> {
         if is_between {
             // The position was another log's: in this one no frame begins there, and what is whole is not to be taken for damage.
             found = Scan::new(bytes, SEGMENT_HEADER as usize).collect();
+            // Or it was this one's, and damage lies over it: then what that began with was synced, and is no unfinished write.
+            let is_over = |found: &Found<'_>| matches!(found, Found::Damage(from, to) if *from < start && start < *to);
+            if found.iter().any(is_over) {
+                self.synced = self.synced.max(base + start as u64);
+            }
         }
         if let Some(format) = Found::newer(&found) {
             return Err(segment::newer(u32::from(format)));
@@ -541,6 +546,27 @@ mod tests {
             holds(&store, &other).await;
             store.close().await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn damage_over_the_place_where_the_index_ends_is_no_unfinished_write() {
+        let ground = TempDir::new().unwrap();
+        let (path, mut script, mut other) = (ground.path().join("store"), Script::new(1), Script::new(2));
+        written(&path, &mut script, &["a", "b", "c"]).await;
+        // As after a kill: the index ends behind the third record, and no mark tells of it.
+        let file = path.join("log/00000001.seg");
+        let mut log = fs::read(&file).unwrap();
+        let end = log.len();
+        let third = log.windows(4).enumerate().filter(|(_, bytes)| *bytes == frame::MAGIC).nth(2).unwrap().0;
+        log[third + 100..].fill(0xee);
+        log.extend([0xee; 90]);
+        fs::write(&file, &log).unwrap();
+        let store = open(&path).await;
+        assert_eq!((store.report().damaged, &store.report().torn_tail), (1, &None));
+        store.commit(Commit { durability: Durability::Disk, ..other.say("behind it") }).await.unwrap();
+        store.close().await.unwrap();
+        // Where it stood nothing else stands.
+        assert!(fs::read(&file).unwrap()[third..end] == log[third..end]);
     }
 
     #[tokio::test]
