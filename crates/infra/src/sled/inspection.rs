@@ -14,6 +14,7 @@ use super::{
     checking::{Check, Missing, Repaired},
     folder::{Folder, failed},
     frame::{FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
+    recovery::is_unborn,
     remembered::{Remembered, Silent},
     replay::{self, Replay, StandIn},
     segment::{self, Head, SEGMENT_HEADER},
@@ -168,8 +169,8 @@ pub(super) struct Inspection {
     pub(super) damage: Vec<Damage>,
     /// Segments whose headers are damaged or name a place inside the segment before, with the positions they begin at.
     pub(super) headers: Vec<(u32, u64)>,
-    /// A segment at the end that was made and never used, and begins inside the one before it.
-    pub(super) refused: Option<u32>,
+    /// Segments at the end that were never used: one whose making was cut short, and one that begins inside the one before it.
+    pub(super) unused: Vec<u32>,
     /// Segments that are missing before others, with the positions they would begin at.
     pub(super) absent: Vec<(u32, u64)>,
     pub(super) missing: Vec<Missing>,
@@ -190,6 +191,11 @@ pub(super) struct Inspection {
 
 pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
     let mut numbers = segment::numbers(&folder.log())?;
+    // What a newer version wrote is refused before anything is judged.
+    Replay::new(folder, numbers.clone())?;
+    let unborn = numbers.last().copied().map(|last| is_unborn(folder, last).map(|is| is.then_some(last)));
+    let unborn = unborn.transpose()?.flatten();
+    numbers.retain(|number| unborn != Some(*number));
     let refused = Replay::new(folder, numbers.clone())?.refused()?;
     numbers.retain(|number| refused != Some(*number));
     let (repairs, stand_ins) = repairs(folder, &numbers)?;
@@ -199,8 +205,9 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
         let what = format!("the file is {what}; the log's segments say the store's id, and `repair` writes it anew");
         walk.check.report.findings.push(Finding::about_file("FORMAT", 0, what));
     }
-    if let Some(number) = refused {
-        let what = "the segment was never used, and the one before it went on; opening the store sets it aside";
+    for number in unborn.into_iter().chain(refused) {
+        let why = if unborn == Some(number) { "its making was cut short" } else { "the one before it went on" };
+        let what = format!("the segment was never used, and {why}; opening the store sets it aside");
         let finding = Finding::about_file(&name_of(number), 0, what);
         walk.check.report.findings.push(Finding { severity: Severity::Warning, ..finding });
     }
@@ -242,7 +249,8 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
         walk.segment(number)?;
     }
     let found = walk.finish(remembered)?;
-    Ok(Inspection { is_behind, not_seen: not_copied.or(found.not_seen), refused, ..found })
+    let unused = unborn.into_iter().chain(refused).collect();
+    Ok(Inspection { is_behind, not_seen: not_copied.or(found.not_seen), unused, ..found })
 }
 
 /// Goes through the segments in their order.
@@ -444,7 +452,7 @@ impl<'a> Walk<'a> {
             report: self.check.report,
             damage: self.damage,
             headers: self.headers,
-            refused: None,
+            unused: Vec::new(),
             absent: self.absent,
             missing,
             spoilt_bodies: self.check.spoilt_bodies,

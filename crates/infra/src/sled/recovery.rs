@@ -161,8 +161,9 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
         }
     };
     if let Some(last) = numbers.last().copied()
-        && drop_unborn(folder, last)?
+        && is_unborn(folder, last)?
     {
+        set_segment_aside(folder, last)?;
         numbers.pop();
     }
     if let Some(refused) = Replay::new(folder, numbers.clone())?.refused()? {
@@ -316,20 +317,16 @@ fn loaded(contents: Contents) -> Ledger {
     ledger
 }
 
-/// A segment whose making was cut short holds nothing of the log.
-fn drop_unborn(folder: &Folder, number: u32) -> Result<bool, StoreError> {
+/// Whether the making of a segment was cut short: it holds nothing of the log.
+pub(super) fn is_unborn(folder: &Folder, number: u32) -> Result<bool, StoreError> {
     let path = segment::path_of(&folder.log(), number);
     let bytes = fs::read(&path).map_err(|error| failed("reading the log", error))?;
     if let Head::Newer(format) = segment::head_of(&bytes, number) {
         return Err(segment::newer(format));
     }
-    let unborn = segment::base_of(&bytes, number, folder.id).is_none()
+    Ok(segment::base_of(&bytes, number, folder.id).is_none()
         && Scan::new(&bytes, 0).all(|found| matches!(found, Found::Damage(..)))
-        && bytes.get(SEGMENT_HEADER as usize..).unwrap_or_default().iter().all(|byte| *byte == 0);
-    if unborn {
-        set_segment_aside(folder, number)?;
-    }
-    Ok(unborn)
+        && bytes.get(SEGMENT_HEADER as usize..).unwrap_or_default().iter().all(|byte| *byte == 0))
 }
 
 /// Sets a segment aside that holds nothing of the log; where it is kept.

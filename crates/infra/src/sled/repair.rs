@@ -110,8 +110,8 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
         let kept_at = if dry_run { None } else { folder.write_format_anew()? };
         report.did(["wrote", "would write"], format_args!("the FORMAT file anew, which was {what}"), kept_at);
     }
-    if let Some(number) = found.refused {
-        let kept_at = if dry_run { None } else { Some(set_segment_aside(&folder, number)?) };
+    for number in &found.unused {
+        let kept_at = if dry_run { None } else { Some(set_segment_aside(&folder, *number)?) };
         report.did(["set", "would set"], format_args!("segment {number} aside, which was never used"), kept_at);
     }
     let before = report.actions.len();
@@ -345,7 +345,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sled::{IndexReport, SledOptions, SledStore, verify};
+    use crate::sled::{IndexReport, Severity, SledOptions, SledStore, verify};
 
     async fn open(folder: &TempDir) -> SledStore {
         SledStore::open(folder.path().join("store"), SledOptions::default()).await.unwrap()
@@ -614,6 +614,24 @@ mod tests {
         let did = repair(&path, false).unwrap().actions;
         assert!(did.iter().any(|did| did.seq == Some(3)), "{did:?}");
         is_repaired(&folder, script.session(), &[3]).await;
+    }
+
+    #[tokio::test]
+    async fn a_segment_whose_making_was_cut_short_is_no_damage() {
+        for bytes in [0, 64, 9_000] {
+            let (folder, script) = harmed(|_, _| {}).await;
+            let path = folder.path().join("store");
+            fs::write(path.join("log/00000002.seg"), vec![0; bytes]).unwrap();
+            let told = verify(&path).unwrap().findings;
+            let told: Vec<_> = told.iter().filter(|told| told.session.is_none()).collect();
+            assert!(
+                matches!(told.as_slice(), [told] if told.severity == Severity::Warning && told.what.contains("cut short")),
+                "{told:?}"
+            );
+            let did = repair(&path, false).unwrap().actions;
+            assert!(matches!(did.as_slice(), [one] if one.what.starts_with("set segment 2 aside")), "{did:?}");
+            is_repaired(&folder, script.session(), &[]).await;
+        }
     }
 
     #[tokio::test]
