@@ -178,7 +178,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
         numbers.push(1);
     }
     let mut replay = Replay::new(folder, numbers.clone())?;
-    if from > replay.end_of_files() {
+    if replay.ends_before(from)? {
         let last = numbers.last().copied().unwrap_or(0);
         let beyond = index.as_ref().map_or(Ok(0), Index::highest_segment);
         match beyond.ok().and_then(|highest| highest.max(last).checked_add(1)) {
@@ -391,7 +391,7 @@ pub(crate) fn set_index_aside(core: &Core) {
 /// Reads the log of a store that runs. `position`: how far the index knows it, at least.
 fn learn(folder: &Folder, position: u64) -> Result<Ledger, StoreError> {
     let mut replay = Replay::new(folder, segment::numbers(&folder.log())?)?;
-    if replay.end_of_files() < position {
+    if replay.ends_before(position)? {
         let gone = std::io::Error::new(std::io::ErrorKind::NotFound, "a part of the log is gone");
         return Err(failed("reading the log", gone));
     }

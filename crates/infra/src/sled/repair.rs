@@ -635,6 +635,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_end_that_is_cut_off_behind_a_segment_with_zeros_is_noticed() {
+        let (folder, script) = harmed(|log, frames| {
+            damage(log, frames[1]);
+            // As a kill leaves it.
+            log.resize(60_000, 0);
+        })
+        .await;
+        let (path, mut other) = (folder.path().join("store"), Script::new(2));
+        repair(&path, false).unwrap();
+        let store = open(&folder).await;
+        for text in ["d", "e"] {
+            say(&store, &mut other, text).await;
+        }
+        store.close().await.unwrap();
+        drop(store);
+        let file = path.join("log/00000002.seg");
+        let log = fs::read(&file).unwrap();
+        let second = frames(&log).into_iter().rev().nth(1).unwrap();
+        fs::write(&file, &log[..second]).unwrap();
+        for _ in 0..2 {
+            let store = open(&folder).await;
+            assert!(store.report().shortened);
+            assert_eq!(store.head(other.session()).await.unwrap().unwrap().version, 2);
+            assert_eq!(store.head(script.session()).await.unwrap().unwrap().version, 3);
+            store.close().await.unwrap();
+        }
+        let did = repair(&path, false).unwrap().actions;
+        assert!(did.iter().any(|did| (did.session, did.seq) == (Some(other.session()), Some(2))), "{did:?}");
+    }
+
+    #[tokio::test]
     async fn opening_keeps_an_index_that_remembers_what_a_broken_off_repair_did_not_write_yet() {
         let (folder, script) = harmed(|log, frames| log.truncate(frames[1])).await;
         let path = folder.path().join("store");

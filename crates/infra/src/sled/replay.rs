@@ -148,22 +148,34 @@ impl<'a> Replay<'a> {
         })
     }
 
-    pub(crate) fn end_of_files(&self) -> u64 {
-        self.files.iter().map(|file| file.base + file.length).max().unwrap_or(0)
+    /// Whether the files of the log end before a position. Zeros behind the base of the next segment are none of it.
+    pub(crate) fn ends_before(&self, position: u64) -> Result<bool, StoreError> {
+        for (at, file) in self.files.iter().enumerate() {
+            if position > file.base + file.length {
+                continue;
+            }
+            match self.files.get(at + 1) {
+                Some(next) if next.base < position && !self.holds(file, next.base.saturating_sub(file.base))? => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether anything but zeros stands in a segment, from an offset on.
+    fn holds(&self, file: &File, from: u64) -> Result<bool, StoreError> {
+        let bytes = self.bytes(file.number)?;
+        let rest = bytes.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+        Ok(rest.iter().any(|byte| *byte != 0))
     }
 
     /// The last segment, if its making was refused and its file is there again, as a power cut can leave it: it holds nothing, and the log
     /// went on in the one before it.
     pub(super) fn refused(&self) -> Result<Option<u32>, StoreError> {
         let [.., before, last] = self.files.as_slice() else { return Ok(None) };
-        let holds = |file: &File, from: u64| {
-            let bytes = self.bytes(file.number)?;
-            let rest = bytes.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
-            Ok::<_, StoreError>(rest.iter().any(|byte| *byte != 0))
-        };
         let is_within = last.base < before.base + before.length;
         let behind = last.base.saturating_sub(before.base).max(u64::from(SEGMENT_HEADER));
-        let is_refused = is_within && !holds(last, u64::from(SEGMENT_HEADER))? && holds(before, behind)?;
+        let is_refused = is_within && !self.holds(last, u64::from(SEGMENT_HEADER))? && self.holds(before, behind)?;
         Ok(is_refused.then_some(last.number))
     }
 
