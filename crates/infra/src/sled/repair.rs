@@ -666,6 +666,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_copy_of_a_segment_beside_it_is_none() {
+        let (folder, script) = harmed(|_, _| {}).await;
+        let log = folder.path().join("store/log");
+        fs::copy(log.join("00000001.seg"), log.join("1.seg")).unwrap();
+        is_repaired(&folder, script.session(), &[]).await;
+    }
+
+    #[tokio::test]
     async fn opening_keeps_an_index_that_remembers_what_a_broken_off_repair_did_not_write_yet() {
         let (folder, script) = harmed(|log, frames| log.truncate(frames[1])).await;
         let path = folder.path().join("store");

@@ -64,7 +64,9 @@ pub(crate) fn numbers(log: &Path) -> Result<Vec<u32>, StoreError> {
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(".seg")).and_then(|stem| stem.parse::<u32>().ok());
-        numbers.extend(number.filter(|number| *number > 0));
+        // Another way to write a number is the name of a copy that somebody made.
+        let is_its_name = |number: &u32| *number > 0 && path_of(log, *number).file_name() == Some(&name);
+        numbers.extend(number.filter(is_its_name));
     }
     numbers.sort_unstable();
     Ok(numbers)
