@@ -68,7 +68,6 @@ const TABLE: &[Row] = &[
         external: &[
             ("async-trait", "implements ports"),
             ("bytes", "payloads are handed on without copies"),
-            ("chrono", "the system's clock"),
             ("crc32c", "frames of segments"),
             ("foldhash", "the ledger is asked for a session several times with each append"),
             ("ring", "digests of frames and blobs, random bytes"),

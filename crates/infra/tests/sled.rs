@@ -90,6 +90,29 @@ mod persistence {
     }
 
     #[tokio::test]
+    async fn a_store_in_a_folder_that_others_may_enter_lets_them_read_nothing() {
+        use std::{fs, os::unix::fs::PermissionsExt as _};
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        fs::create_dir(&path).unwrap();
+        let open_to_others = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&path, open_to_others.clone()).unwrap();
+        for round in ["made", "found open"] {
+            let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+            store.commit(Script::new(if round == "made" { 1 } else { 2 }).say("one")).await.unwrap();
+            store.close().await.unwrap();
+            assert!(path.join("index/db").exists());
+            for entry in fs::read_dir(&path).unwrap() {
+                let (name, about) = entry.map(|entry| (entry.file_name(), entry.metadata().unwrap())).unwrap();
+                assert_eq!(about.permissions().mode() & 0o077, 0, "{round}: {name:?}");
+            }
+            fs::set_permissions(path.join("index"), open_to_others.clone()).unwrap();
+        }
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o755, "a folder that was there keeps its owner's rights");
+    }
+
+    #[tokio::test]
     async fn a_large_body_that_no_record_names_is_set_aside_and_not_deleted() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("store");

@@ -12,10 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sessions_domain::{Moment, chain};
-use sessions_ports::{BackendError, BackendErrorKind, StoreError, StoreId};
+use sessions_domain::chain;
+use sessions_ports::{BackendError, BackendErrorKind, Clock as _, StoreError, StoreId};
 
 use super::segment::{self, Head, SEGMENT_HEADER};
+use crate::environment::SystemClock;
 
 /// The format this version reads and writes.
 pub(crate) const FORMAT: &str = "sessions-store 1";
@@ -42,7 +43,10 @@ pub(crate) fn failed(operation: &'static str, error: io::Error) -> StoreError {
         kind => {
             let kind = match kind {
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => BackendErrorKind::Permission,
-                ErrorKind::NotADirectory | ErrorKind::NotFound | ErrorKind::IsADirectory => BackendErrorKind::Path,
+                ErrorKind::NotADirectory
+                | ErrorKind::NotFound
+                | ErrorKind::IsADirectory
+                | ErrorKind::InvalidFilename => BackendErrorKind::Path,
                 _ => BackendErrorKind::Io,
             };
             BackendError::new(kind, operation, error).into()
@@ -186,6 +190,9 @@ pub(crate) fn make(path: &Path) -> Result<(), StoreError> {
         Ok(_) => {
             return Err(failed("making the store's folder (its path is a file)", ErrorKind::NotADirectory.into()));
         }
+        Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
+            return Err(failed("making the store's folder (its path is a link that leads nowhere)", error));
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed("reading the store's folder", error)),
     }
@@ -195,6 +202,16 @@ pub(crate) fn make(path: &Path) -> Result<(), StoreError> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
     };
     create().map_err(|error| failed("making the store's folder", error))
+}
+
+/// Makes a folder, or takes one that is there, so that only its owner may enter it. For what others write into: the files that sled makes
+/// are as open as the umask lets them be. Where it cannot be done, whoever writes there hears of it, or the owner is another one.
+pub(crate) fn close_to_others(path: &Path) {
+    let _ = DirBuilder::new().mode(0o700).create(path);
+    let is_open = fs::metadata(path).is_ok_and(|found| found.is_dir() && found.permissions().mode() & 0o077 != 0);
+    if is_open {
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    }
 }
 
 /// Options of a file that only its owner may read.
@@ -231,7 +248,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
             Err(TryLockError::Error(error)) => return Err(failed("locking the store", error)),
         }
     }
-    let since = Moment::from(chrono::Utc::now());
+    let since = SystemClock.now();
     let owner = format!("{}\n{since}\n", std::process::id());
     // Who owns the lock is a help for people; the lock itself is the system's, so a full disk does not matter here.
     let _ = file.set_len(0).and_then(|()| file.write_all(owner.as_bytes()));

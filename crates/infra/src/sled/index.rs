@@ -21,7 +21,7 @@ use sessions_domain::{CommitHash, SessionId};
 use sessions_ports::{Digest, StoreError, StoredClaim};
 
 use super::{
-    folder::{TOO_MANY_FILES, failed},
+    folder::{self, TOO_MANY_FILES, failed},
     locator::{self, Locator, RunHead},
 };
 
@@ -294,6 +294,7 @@ impl Index {
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Contents), IndexFailure> {
         let path = path.to_owned();
         let work = move || {
+            folder::close_to_others(&path);
             let db = Self::open_engine(&path, cache_bytes)?;
             let file = File::open(path.join("db")).map_err(|error| IndexFailure::of(&error))?;
             let mut index = Self { db, file, mark: Mutex::default(), read_runs: Mutex::default() };

@@ -15,7 +15,7 @@ use std::{
 use sessions_domain::{
     CommitHash, Created, Described, Event, Kind, LineageId, Origin, SessionId, Stamp, SummaryWords, codec,
 };
-use sessions_ports::StoreError;
+use sessions_ports::{Clock as _, StoreError};
 
 use super::{
     checking::Missing,
@@ -26,7 +26,7 @@ use super::{
     segment::{self, SEGMENT_HEADER, Segment},
     writer::mark_frame,
 };
-use crate::counted::counted;
+use crate::{counted::counted, environment::SystemClock};
 
 /// One thing that a repair did, or would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,7 +271,7 @@ fn sync_end(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
 /// Writes, into a segment of their own, the records that stand for missing ones.
 fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
     let (last, base) = found.last_segment;
-    let now = chrono::Utc::now().timestamp_millis();
+    let now = SystemClock.now().as_millis();
     let (mut frames, mut written) = (Vec::new(), None);
     for missing in &found.missing {
         let Missing { session, seq, beginning, words, .. } = missing;
