@@ -9,7 +9,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sessions_domain::{Moment, SessionId, SessionStatus, SessionSummary, SummaryWords};
+use sessions_domain::{
+    Moment, SessionId, SessionStatus, SessionSummary, SummaryWords,
+    chain::{from_hex, to_hex},
+};
 use sessions_ports::Row;
 
 use crate::{error::SessionError, manager::SessionManager};
@@ -23,7 +26,7 @@ pub enum SortBy {
     Updated,
     /// The newest session first.
     Created,
-    /// By title.
+    /// By title, of which the first 100 characters count.
     Title,
     /// The longest first.
     Messages,
@@ -64,8 +67,11 @@ pub struct ListPage {
 }
 
 /// The place of a row in an order: what it is sorted by, so that ascending order is the list's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank(i64, String, SessionId);
+
+/// Characters of a title that count in an order, so that a cursor stays short.
+const SORTED_CHARACTERS: usize = 100;
 
 /// Of times and counts the largest comes first.
 fn descending(value: i64) -> i64 {
@@ -77,10 +83,25 @@ impl Rank {
         let (number, text) = match sort {
             SortBy::Updated => (descending(known.row.updated.as_millis()), String::new()),
             SortBy::Created => (descending(known.created().as_millis()), String::new()),
-            SortBy::Title => (0, known.words().title.clone().unwrap_or_default()),
+            SortBy::Title => {
+                (0, known.words().title.iter().flat_map(|title| title.chars()).take(SORTED_CHARACTERS).collect())
+            }
             SortBy::Messages => (descending(i64::try_from(known.row.messages).unwrap_or(i64::MAX)), String::new()),
         };
         Self(number, text, known.row.session)
+    }
+
+    /// As a cursor, which people copy into a shell: letters, digits, `.` and `-` and no word of a person's, whatever the title.
+    fn cursor(&self) -> String {
+        let Self(number, text, session) = self;
+        format!("{session}.{number}.{}", to_hex(text.as_bytes()))
+    }
+
+    fn from_cursor(cursor: &str) -> Option<Self> {
+        let mut fields = cursor.splitn(3, '.');
+        let (session, number) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let text = String::from_utf8(from_hex(fields.next()?)?).ok()?;
+        Some(Self(number, text, session))
     }
 }
 
@@ -158,7 +179,7 @@ impl Directory {
     fn page(&self, query: &Query) -> Result<ListPage, SessionError> {
         let limit = if query.limit == 0 { 50 } else { query.limit };
         let after: Option<Rank> = match &query.cursor {
-            Some(cursor) => Some(serde_json::from_str(cursor).map_err(|_| SessionError::InvalidCursor)?),
+            Some(cursor) => Some(Rank::from_cursor(cursor).ok_or(SessionError::InvalidCursor)?),
             None => None,
         };
         let text = query.text.as_ref().map(|text| text.to_lowercase());
@@ -177,8 +198,7 @@ impl Directory {
         }
         let more = found.len() > limit;
         found.truncate(limit);
-        let last = found.last().filter(|_| more).map(|known| Rank::of(known, query.sort));
-        let cursor = last.and_then(|rank| serde_json::to_string(&rank).ok());
+        let cursor = found.last().filter(|_| more).map(|known| Rank::of(known, query.sort).cursor());
         Ok(ListPage { sessions: found.into_iter().map(Known::summary).collect(), cursor })
     }
 }

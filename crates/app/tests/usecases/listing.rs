@@ -56,10 +56,38 @@ async fn pages_hold_every_session_once_in_every_order() {
 }
 
 #[tokio::test]
+async fn a_cursor_is_short_and_no_order_to_a_shell_whatever_the_titles() {
+    let (sessions, _) = manager();
+    let long = "日".repeat(50_000);
+    let titles = ["'; rm -rf ~; '", "\"$(x)\" `y` \\", "a\n\u{1b}[2J\u{202e}", "", &long, &long, "b.c.d"];
+    for title in titles {
+        sessions.create(NewSession::titled(title)).await.unwrap();
+    }
+    let mut query = Query { limit: 1, sort: SortBy::Title, ..Query::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = sessions.list(&query).await.unwrap();
+        seen.extend(page.sessions.into_iter().filter_map(|row| row.title));
+        let Some(cursor) = page.cursor else { break };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        assert!(cursor.len() < 1000 && cursor.chars().all(is_plain) && !cursor.starts_with('-'), "{cursor}");
+        query.cursor = Some(cursor);
+    }
+    let mut sorted = titles;
+    sorted.sort_unstable();
+    assert_eq!(seen, sorted);
+}
+
+#[tokio::test]
 async fn a_cursor_of_ones_own_making_is_refused() {
     let (sessions, _) = manager();
-    let query = Query { cursor: Some("next".into()), ..Query::default() };
-    assert!(matches!(sessions.list(&query).await, Err(SessionError::InvalidCursor)));
+    let id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    for cursor in
+        ["next", "", "..", id, &format!("{id}.1"), &format!("{id}.x."), &format!("{id}.0.f"), &format!("{id}.0.ff")]
+    {
+        let query = Query { cursor: Some(cursor.into()), ..Query::default() };
+        assert!(matches!(sessions.list(&query).await, Err(SessionError::InvalidCursor)), "{cursor}");
+    }
 }
 
 #[tokio::test]
