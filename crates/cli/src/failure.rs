@@ -50,6 +50,11 @@ impl Failure {
         Self::new("usage", message, Some(hint), Self::USAGE)
     }
 
+    /// Something that was named is not there.
+    pub(crate) fn not_found(message: &str, hint: &str) -> Self {
+        Self::new("not_found", message, Some(hint), Self::NOT_FOUND)
+    }
+
     /// Something went wrong beside the sessions.
     pub(crate) fn failed(message: &str, hint: &str) -> Self {
         Self::new("failed", message, Some(hint), Self::FAILED)
@@ -246,7 +251,9 @@ impl From<StoreError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::told_by("not_allowed", &error, Self::NOT_ALLOWED),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::told_by("not_allowed", &error, Self::NOT_ALLOWED)
+            }
             io::ErrorKind::NotFound => Self::told_by("not_found", &error, Self::NOT_FOUND),
             io::ErrorKind::StorageFull => Self::told_by("no_space", &error, Self::FAILED),
             _ => Self::told_by("failed", &error, Self::FAILED),

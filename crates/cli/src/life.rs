@@ -104,7 +104,7 @@ pub(crate) async fn list(program: &Program, wish: List) -> Result<(), Failure> {
                 if program.out.is_json() {
                     return program.out.object(&More { cursor: &cursor });
                 }
-                program.out.notice(&format!("there are more: go on with --cursor '{cursor}'"));
+                program.out.notice(&format!("there are more: go on with --cursor {cursor}"));
             }
             Ok(())
         })

@@ -131,7 +131,12 @@ pub(crate) fn place(text: Option<&str>) -> Result<At, Failure> {
             .map(At::Version)
             .map_err(|_| Failure::usage("this is no version", "give the number of a version, or the id of a message"));
     }
-    message_id(text).map(At::Message)
+    text.parse().map(At::Message).map_err(|_| {
+        Failure::usage(
+            "this is neither a version nor the id of a message",
+            "give a number that `show` or `branches` tells, or the id of a message as it is shown",
+        )
+    })
 }
 
 fn message_id(text: &str) -> Result<MessageId, Failure> {

@@ -113,7 +113,8 @@ fn default_folder() -> Option<PathBuf> {
 /// Nobody typed the default folder's path, so nobody made the folders above it.
 fn prepare_default(folder: &std::path::Path) -> Result<(), Failure> {
     if let Some(above) = folder.parent() {
-        std::fs::create_dir_all(above)?;
+        std::fs::create_dir_all(above)
+            .map_err(|error| Failure::from(error).about(above).with_hint("name a store, as in --store sled:./chats"))?;
     }
     Ok(())
 }

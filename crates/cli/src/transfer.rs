@@ -321,9 +321,13 @@ async fn write(
     progress: &Progress,
 ) -> Result<(u64, Vec<LostRecord>), Failure> {
     let failed = |error: io::Error| {
-        let is_missing = error.kind() == io::ErrorKind::NotFound;
-        let failure = Failure::from(error).about(path);
-        if is_missing { failure.with_hint("name a file in a folder that exists") } else { failure }
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                Failure::not_found("there is no such folder", "name a file in a folder that exists")
+            }
+            _ => Failure::from(error),
+        }
+        .about(path)
     };
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let target = target.as_path();

@@ -12,7 +12,7 @@ use crate::{
     failure::{Failure, code_of, kind_name},
     output::Style,
     program::Program,
-    progress::{Progress, unless_interrupted},
+    progress::{Progress, Stop, told_of_interrupt, unless_interrupted},
     table::counted,
 };
 
@@ -276,7 +276,12 @@ pub(crate) async fn doctor(program: &Program) -> Result<(), Failure> {
     let url = program.url()?;
     let seen = {
         let _progress = Progress::without_end(&program.out, "looking");
-        unless_interrupted(async { Ok(maintenance::diagnose(&url).await?) }).await?
+        // It is waited for, since it takes away the file that it measured the disk with.
+        let stop = Stop::default();
+        let seen = async { Ok(maintenance::diagnose(&url).await?) };
+        let seen = told_of_interrupt(&stop, seen).await?;
+        stop.check()?;
+        seen
     };
     let mut code = None;
     for observation in &seen {

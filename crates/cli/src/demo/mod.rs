@@ -3,7 +3,7 @@
 //! Must not know: more than any host: each step is what a host would write.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
     time::Instant,
@@ -36,7 +36,9 @@ pub(crate) async fn demo(program: &Program, wish: Demo) -> Result<(), Failure> {
         return write(program, &folder).await;
     }
     let begun = Instant::now();
-    let folder = tempfile::Builder::new().prefix("sessions-demo-").tempdir()?;
+    let folder = tempfile::Builder::new().prefix("sessions-demo-").tempdir().map_err(|error| {
+        Failure::from(error).with_hint("set TMPDIR to a folder that exists, and that you may write to")
+    })?;
     let stop = Stop::default();
     let told = told_of_interrupt(&stop, tell(program, folder.path(), &stop)).await;
     folder.close()?;
@@ -59,7 +61,8 @@ async fn tell(program: &Program, folder: &Path, stop: &Stop) -> Result<(), Failu
 fn step(program: &Program, stop: &Stop, number: usize, title: &str) -> Result<(), Failure> {
     stop.check()?;
     program.out.styled(&[])?;
-    program.out.styled(&[(Style::Strong, &format!("{number}. {title}"))])
+    program.out.styled(&[(Style::Strong, &format!("{number}. {title}"))])?;
+    program.out.flush()
 }
 
 fn say(program: &Program, text: &str) -> Result<(), Failure> {
@@ -163,7 +166,9 @@ async fn export(session: &Session, path: &Path) -> Result<u64, Failure> {
 /// Kills a process that writes, and counts what it was promised.
 async fn killed(program: &Program, url: &StoreUrl, store: &Path, visible: usize, stop: &Stop) -> Result<(), Failure> {
     step(program, stop, 6, "kill -9")?;
-    let acknowledged = tokio::task::block_in_place(|| kill_a_writer(store))?;
+    let folder = store.to_owned();
+    let acknowledged =
+        tokio::task::spawn_blocking(move || kill_a_writer(&folder)).await.map_err(io::Error::other)??;
     say(
         program,
         &format!(
@@ -212,6 +217,9 @@ async fn open_after_kill(url: &StoreUrl) -> Result<SessionManager, Failure> {
 fn kill_a_writer(store: &Path) -> Result<usize, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["demo", "--write-until-killed"]).arg(store);
+    // A Ctrl-C in a terminal goes to a whole group of processes, and this one is not to be killed by it.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut acknowledged = 0;
     if let Some(stdout) = child.stdout.take() {

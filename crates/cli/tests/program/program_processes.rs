@@ -215,3 +215,47 @@ fn ctrl_c_ends_a_demo_and_its_folder_goes() {
         assert_eq!(std::fs::read_dir(desk.folder.path()).unwrap().count(), 0, "{title}");
     }
 }
+
+#[test]
+fn ctrl_c_in_a_terminal_ends_a_demo_and_is_no_broken_promise() {
+    use std::os::unix::process::CommandExt as _;
+    let desk = Desk::new();
+    for _ in 0..5 {
+        let mut command = desk.command(&["demo"]);
+        let command = command.env("TMPDIR", desk.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.process_group(0).spawn().unwrap();
+        let (mut stdout, mut stderr) = (BufReader::new(child.stdout.take().unwrap()), child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("6. kill -9") {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0);
+        }
+        // As a terminal does: everybody in the group.
+        let group = format!("-{}", child.id());
+        assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+        let (rest, told) = (std::io::read_to_string(stdout).unwrap(), std::io::read_to_string(&mut stderr).unwrap());
+        let code = child.wait().unwrap().code();
+        assert!(code == Some(130) || rest.contains("That was all"), "{code:?} {rest} {told}");
+        assert_eq!(std::fs::read_dir(desk.folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_doctor_and_its_file_goes() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let measures = || {
+        let mut files = std::fs::read_dir(desk.folder.path()).unwrap().flatten();
+        files.any(|file| file.file_name().to_string_lossy().starts_with(".sync-probe"))
+    };
+    let mut interrupted = 0;
+    while interrupted < 3 {
+        let mut child = desk.command(&["doctor"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // It may be through before anybody looked.
+        while !measures() && child.try_wait().unwrap().is_none() {}
+        interrupted += usize::from(measures());
+        interrupt(&child);
+        assert!(matches!(child.wait().unwrap().code(), Some(0 | 130)));
+        assert!(!measures());
+    }
+}

@@ -57,6 +57,35 @@ fn a_store_path_that_is_a_file() {
 }
 
 #[test]
+fn paths_that_lead_nowhere_say_what_to_do() {
+    let desk = Desk::new();
+    std::os::unix::fs::symlink(desk.path("gone"), desk.path("link")).unwrap();
+    let (link, long) = (format!("sled:{}", desk.path("link").display()), format!("sled:{}", "x".repeat(300)));
+    for url in [&link, &long] {
+        let error = desk.run(&["new", "--json", "--store", url]).refused(2, "usage");
+        assert!(error["hint"].as_str().unwrap().contains("name the folder"), "{error}");
+    }
+    assert!(desk.path("link").is_symlink() && !desk.path("gone").exists());
+    desk.talk(&["one"]);
+    let error = desk.run(&["export", "k", "-o", "missing/file", "--json"]).refused(3, "not_found");
+    assert_eq!(error["message"], "missing/file: there is no such folder");
+}
+
+#[test]
+fn folders_that_nobody_typed_are_named_when_they_cannot_be_made() {
+    let desk = Desk::new();
+    fs::write(desk.path("file"), "mine").unwrap();
+    let mut command = desk.command(&["new", "--json"]);
+    command.env_remove("SESSIONS_STORE").env("HOME", desk.path("file"));
+    let ran = crate::finish(command, b"");
+    assert!(ran.stderr.contains("file/.local/share") && ran.stderr.contains("--store"), "{ran:?}");
+    let mut command = desk.command(&["demo", "--json"]);
+    command.env("TMPDIR", desk.path("missing"));
+    let error = crate::finish(command, b"").refused(3, "not_found");
+    assert!(error["hint"].as_str().unwrap().contains("TMPDIR"), "{error}");
+}
+
+#[test]
 fn commands_that_need_a_store_make_none() {
     let desk = Desk::new();
     let id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -216,6 +245,10 @@ fn ids_and_keys_of_every_wrong_form() {
     ] {
         desk.run(&["info", name, "--json"]).refused(3, "not_found");
         desk.run(&["verify", name, "--json"]).refused(3, "not_found");
+    }
+    for place in ["x", "-1", "1.5", "99999999999999999999", ""] {
+        let error = desk.run(&["show", "k", &format!("--at={place}"), "--json"]).refused(2, "usage");
+        assert!(error["message"].as_str().unwrap().contains("neither a version nor the id"), "{error}");
     }
     let other = desk.one(&["new", "--key", &id[..8]])["id"].clone();
     assert_eq!(desk.one(&["info", &id[..8]])["key"], id[..8], "a key comes before the beginning of an id");
