@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sessions_domain::{
-    CommitHash, Event, MessageId, Place, SessionId, SessionSummary, SummaryWords, View,
+    CommitHash, Event, Message, MessageId, Place, SessionId, SessionSummary, SummaryWords, View,
     branches::Stretch,
     context::{Budget, Context, Gather},
     decide::{Element, ElementKind},
@@ -138,7 +138,7 @@ impl Session {
         let view = self.fresh_view().await?;
         let instructions = self.instructions(&view).await?;
         let counter = Arc::clone(&self.manager.ports().counter);
-        let count = move |message: &sessions_domain::Message| counter.count(message);
+        let count = move |message: &Message| counter.count(message);
         let mut gather = Gather::new(budget, &count, instructions)?;
         let mut walk = BackWalk::visible(&self.manager, Arc::clone(&view), view.head());
         'path: while let Some(page) = walk.next_page(Bounds::records(64)).await? {
@@ -151,13 +151,22 @@ impl Session {
         Ok(gather.finish())
     }
 
-    /// The system messages that the visible conversation begins with.
-    async fn instructions(&self, view: &View) -> Result<Vec<sessions_domain::Message>, SessionError> {
-        let Some(first) = view.tree().path(view.head()).last() else { return Ok(Vec::new()) };
-        let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
-        let (reads, _) = self.manager.read_stretch(view, first, order, kinds, Bounds::records(8)).await?;
-        let messages = reads.into_iter().filter_map(|read| read.message(true)).map(|stored| stored.message);
-        Ok(messages.take_while(is_instruction).collect())
+    /// The system messages that the visible conversation begins with, on however many stretches and pages they stand.
+    async fn instructions(&self, view: &View) -> Result<Vec<Message>, SessionError> {
+        let mut stretches: Vec<Stretch> = view.tree().path(view.head()).collect();
+        let mut instructions = Vec::new();
+        while let Some(stretch) = stretches.pop() {
+            let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
+            let (reads, rest) = self.manager.read_stretch(view, stretch, order, kinds, Bounds::records(8)).await?;
+            stretches.extend(rest);
+            for stored in reads.into_iter().filter_map(|read| read.message(true)) {
+                if !is_instruction(&stored.message) {
+                    return Ok(instructions);
+                }
+                instructions.push(stored.message);
+            }
+        }
+        Ok(instructions)
     }
 
     /// Where the head was, or is to be, at a place in history.

@@ -7,6 +7,8 @@ mod ground;
 #[cfg(test)]
 mod in_flight;
 #[cfg(test)]
+mod instructions;
+#[cfg(test)]
 mod lanes;
 #[cfg(test)]
 mod listing;
