@@ -15,8 +15,8 @@ use bytes::Bytes;
 use sessions_app::{NewSession, Ports, SessionManager, Settings};
 use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId, context};
 use sessions_ports::{
-    Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError, Expected, Head, IdGenerator, KindFilter,
-    Order, Page, ReadRange, Record, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim, TokenCounter,
+    Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError, Head, IdGenerator, KindFilter, Order, Page,
+    ReadRange, Record, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim, TokenCounter,
 };
 use tokio::sync::Notify;
 
@@ -65,10 +65,10 @@ impl State {
             return Err(StoreError::Malformed { what: "a commit has at least one record" });
         };
         let (first, version) = (first.seq, last.seq);
-        match (commit.expected, self.head(commit.session)) {
-            (Expected::NoStream, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
-            (Expected::Exactly(_), None) => return Err(StoreError::NotFound { session: commit.session }),
-            (Expected::Exactly(expected), Some(head)) if head.version != expected => {
+        match (commit.expected.version(), self.head(commit.session)) {
+            (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
+            (Some(_), None) => return Err(StoreError::NotFound { session: commit.session }),
+            (Some(expected), Some(head)) if !commit.expected.is_tail(head.version, head.commit) => {
                 return Err(StoreError::Conflict { expected, actual: head.version });
             }
             _ => {}

@@ -217,7 +217,7 @@ impl SessionManager {
         let crosses = before / every < (before + records.len() as u64) / every;
         let commit = Commit {
             session: view.session(),
-            expected: Expected::Exactly(view.version()),
+            expected: Expected::Behind { version: view.version(), commit: view.commit() },
             records,
             row: RowChange { updated: stamp.at, messages, words },
             key: None,

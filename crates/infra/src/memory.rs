@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sessions_domain::{Moment, SessionId};
 use sessions_ports::{
-    Commit, Committed, Digest, Durability, Expected, Head, KindFilter, Order, Page, ReadRange, Record, Row, RowPage,
-    SessionLog, StoreError, StoreId, StoredClaim,
+    Commit, Committed, Digest, Durability, Head, KindFilter, Order, Page, ReadRange, Record, Row, RowPage, SessionLog,
+    StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::{Notify, futures::OwnedNotified};
 
@@ -160,17 +160,17 @@ fn check(commit: &Commit) -> Result<u64, StoreError> {
     let (Some(first), Some(last)) = (commit.records.first(), commit.records.last()) else {
         return malformed("it has no records; give at least one");
     };
-    match commit.expected {
-        Expected::NoStream if first.seq == 0 => return malformed("records are numbered from 1"),
-        Expected::NoStream => {}
-        Expected::Exactly(0) => return malformed("version 0 is no stream; expect that instead"),
-        Expected::Exactly(version) if version.checked_add(1) != Some(first.seq) => {
+    match commit.expected.version() {
+        None if first.seq == 0 => return malformed("records are numbered from 1"),
+        None => {}
+        Some(0) => return malformed("version 0 is no stream; expect that instead"),
+        Some(version) if version.checked_add(1) != Some(first.seq) => {
             return malformed("its first record does not follow the version it expects");
         }
-        Expected::Exactly(_) if commit.key.is_some() => {
+        Some(_) if commit.key.is_some() => {
             return malformed("a key comes with a session's first commit only");
         }
-        Expected::Exactly(_) => {}
+        Some(_) => {}
     }
     if commit.records.iter().zip(commit.records.iter().skip(1)).any(|(a, b)| a.seq.checked_add(1) != Some(b.seq)) {
         return malformed("its records are not numbered without gaps");
@@ -196,10 +196,12 @@ impl State {
     /// What is wrong with a commit in the light of what is here.
     fn admit(&self, commit: &Commit) -> Result<(), StoreError> {
         let log = self.logs.get(&commit.session);
-        let actual = log.and_then(Log::head).map_or(0, |head| head.version);
-        match commit.expected {
-            Expected::NoStream if actual != 0 => return Err(StoreError::AlreadyExists { session: commit.session }),
-            Expected::Exactly(expected) if expected != actual => return Err(StoreError::Conflict { expected, actual }),
+        let head = log.and_then(Log::head);
+        match (commit.expected.version(), head) {
+            (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
+            (Some(expected), head) if !head.is_some_and(|head| commit.expected.is_tail(head.version, head.commit)) => {
+                return Err(StoreError::Conflict { expected, actual: head.map_or(0, |head| head.version) });
+            }
             _ => {}
         }
         if let Some(holder) = commit.key.and_then(|key| self.keys.get(&key)) {

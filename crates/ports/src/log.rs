@@ -69,6 +69,33 @@ pub enum Expected {
     NoStream,
     /// The last record has this number.
     Exactly(u64),
+    /// The last record has this number and this commit. Who decides behind commits that are still on their way says so: one of them may
+    /// have failed meanwhile, and another writer's record stand in its place.
+    Behind {
+        /// The number.
+        version: u64,
+        /// The commit.
+        commit: CommitHash,
+    },
+}
+
+impl Expected {
+    /// The number of the last record; `None`: there is none.
+    pub const fn version(self) -> Option<u64> {
+        match self {
+            Self::NoStream => None,
+            Self::Exactly(version) | Self::Behind { version, .. } => Some(version),
+        }
+    }
+
+    /// Whether a log that ends like this, queued commits included, is the one that is expected.
+    pub fn is_tail(self, version: u64, commit: CommitHash) -> bool {
+        match self {
+            Self::NoStream => false,
+            Self::Exactly(expected) => expected == version,
+            Self::Behind { version: expected, commit: behind } => expected == version && behind == commit,
+        }
+    }
 }
 
 /// An idempotency key, claimed with the records it stands for.
@@ -219,8 +246,8 @@ pub struct RowPage {
 
 /// A store of session logs.
 ///
-/// **Order.** Commits of one session take their places in the order in which their futures are first polled. Expected versions, keys and
-/// claims are checked against the *queued* tail, when the place is taken, so commits may be queued without waiting for each other.
+/// **Order.** Commits of one session take their places in the order in which their futures are first polled. Expected versions and
+/// commits, keys and claims are checked against the *queued* tail, when the place is taken, so commits may be queued without waiting for each other.
 ///
 /// **Visibility.** Everything that reads sees a commit once the level it asked for is reached, whole, and never one without all before it.
 #[async_trait]

@@ -11,10 +11,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use sessions_domain::SessionId;
+use sessions_domain::{CommitHash, SessionId};
 use sessions_ports::{
-    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Expected, Head, Page, ReadRange, RowPage,
-    SessionLog, StoreError, StoreId, StoredClaim,
+    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Page, ReadRange, RowPage, SessionLog,
+    StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -48,7 +48,11 @@ struct Held {
 
 impl Held {
     fn version(&self) -> u64 {
-        self.commit.records.last().map_or(0, |record| record.seq)
+        self.tail().0
+    }
+
+    fn tail(&self) -> (u64, CommitHash) {
+        self.commit.records.last().map_or((0, CommitHash::ZERO), |record| (record.seq, record.commit))
     }
 }
 
@@ -127,12 +131,12 @@ impl HeldStore {
             return Err(StoreError::TooWeak { asked: commit.durability, best: self.strongest() });
         }
         let queued = || state.queue.iter().map(|held| (held, &held.commit));
-        let last = queued().filter(|(_, other)| other.session == commit.session).map(|(held, _)| held.version()).last();
-        let tail = last.or(at_once(self.inner.head(commit.session))?.map(|head| head.version));
-        match (commit.expected, tail) {
-            (Expected::NoStream, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
-            (Expected::Exactly(expected), tail) if tail != Some(expected) => {
-                return Err(StoreError::Conflict { expected, actual: tail.unwrap_or(0) });
+        let last = queued().filter(|(_, other)| other.session == commit.session).map(|(held, _)| held.tail()).last();
+        let tail = last.or(at_once(self.inner.head(commit.session))?.map(|head| (head.version, head.commit)));
+        match (commit.expected.version(), tail) {
+            (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
+            (Some(expected), tail) if !tail.is_some_and(|(version, tip)| commit.expected.is_tail(version, tip)) => {
+                return Err(StoreError::Conflict { expected, actual: tail.map_or(0, |(version, _)| version) });
             }
             _ => {}
         }
@@ -183,7 +187,7 @@ impl fmt::Debug for HeldStore {
 #[async_trait]
 impl SessionLog for HeldStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        if commit.records.is_empty() || commit.expected == Expected::Exactly(0) {
+        if commit.records.is_empty() || commit.expected.version() == Some(0) {
             // It has no place to be taken: the store behind says what is wrong with it.
             return self.inner.commit(commit).await;
         }

@@ -212,6 +212,7 @@ macro_rules! every_law {
             order {
                 places_are_taken_at_the_first_poll
                 the_queued_tail_decides
+                another_record_of_the_same_number_is_a_conflict
                 a_dropped_commit_still_happens
                 an_unpolled_commit_does_nothing
                 what_is_answered_is_visible

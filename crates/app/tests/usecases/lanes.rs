@@ -218,3 +218,44 @@ async fn another_tenant_sees_nothing_of_what_is_in_use() {
     assert_eq!(manager.list(&all).await.unwrap().sessions.len(), 1);
     assert_eq!(manager.acting_for(Actor::named("bob")).list(&all).await.unwrap().sessions.len(), 1);
 }
+
+/// The numbers alone do not tell: another's commit stands where the one was to stand that this one was decided behind.
+#[tokio::test]
+async fn nothing_follows_a_commit_that_failed_when_another_took_its_place() {
+    let (store, ours, session) = scene().await;
+    let theirs = due("loading", manager(store.clone()).load(session.id())).await.unwrap();
+    let one = session.enqueue(Message::user("one")).await.unwrap();
+    // Nothing gives way to the task that is to hear of it, so it has not heard yet.
+    store.fail_all(Injected::NoSpace);
+    let other = theirs.enqueue(Message::user("other")).await.unwrap();
+    store.write_all();
+    let mut two = Box::pin(session.enqueue(Message::user("two")));
+    let serving = {
+        let store = store.clone();
+        async move {
+            loop {
+                store.write_all();
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let two = async {
+        let two = two.as_mut().await?;
+        two.await
+    };
+    let two = tokio::select! {
+        two = due("the second", two) => two,
+        () = serving => unreachable!("it never ends"),
+    };
+    assert!(one.await.is_err());
+    assert_eq!((other.await.unwrap().seq, two.unwrap().seq), (2, 3));
+    drop(ours);
+    let mut export = session.export_jsonl().await.unwrap();
+    let mut file = Vec::new();
+    while let Some(chunk) = export.next_chunk().await.unwrap() {
+        file.extend(chunk);
+    }
+    let there = manager(MemoryStore::new());
+    let imported = there.import(std::io::Cursor::new(file), sessions_app::ImportOptions::default()).await;
+    assert_eq!(imported.map(|report| report.version).unwrap(), 3, "an import checks the chain");
+}

@@ -372,6 +372,7 @@ mod tests {
             blobs: Vec::new(),
             bodies: Vec::new(),
             files: Vec::new(),
+            behind: CommitHash::ZERO,
             row: CoreRow { first: 1, version, commit: CommitHash::ZERO, created: 1, updated: 1, messages: version },
             words: words.map(|words| Bytes::copy_from_slice(words.as_bytes())),
             snapshot: None,

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use sessions_domain::SessionId;
-use sessions_ports::{Commit, Committed, Digest, Durability, Expected, Head, StoreError, StoredClaim};
+use sessions_ports::{Commit, Committed, Digest, Durability, Head, StoreError, StoredClaim};
 use tokio::sync::oneshot;
 
 use super::{
@@ -57,6 +57,8 @@ pub(crate) struct Waiter {
 pub(crate) struct LogState {
     /// The version behind all queued commits.
     pub(crate) queued: u64,
+    /// The commit of that version, while it is not the visible one (see [`LogState::tail`]).
+    queued_commit: sessions_domain::CommitHash,
     /// The last version that survives the process, and the power cut.
     pub(crate) written: u64,
     pub(crate) synced: u64,
@@ -95,6 +97,7 @@ impl LogState {
         let row = CoreRow { first, version: before, commit: none, created: 0, updated: 0, messages: 0 };
         Self {
             queued: before,
+            queued_commit: none,
             written: before,
             synced: before,
             tick: 0,
@@ -131,6 +134,11 @@ impl LogState {
             words,
             ..Self::new(row.first)
         }
+    }
+
+    /// The commit of the version behind all queued commits.
+    fn tail(&self) -> sessions_domain::CommitHash {
+        if self.queued == self.row.version { self.row.commit } else { self.queued_commit }
     }
 
     /// True once anything of it is visible.
@@ -222,6 +230,8 @@ pub(crate) struct Job {
     pub(crate) bodies: Vec<Bytes>,
     /// Files that came into being with this append.
     pub(crate) files: Vec<BodyName>,
+    /// The commit of the record before its first one, once it is queued.
+    pub(crate) behind: sessions_domain::CommitHash,
     pub(crate) row: CoreRow,
     pub(crate) words: Option<Bytes>,
     pub(crate) snapshot: Option<Bytes>,
@@ -314,14 +324,14 @@ impl Ledger {
             return Err(StoreError::NoSpace { operation: "opening the index" });
         }
         let known = self.sessions.get(&commit.session);
-        match (commit.expected, known) {
-            (Expected::NoStream, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
-            (Expected::NoStream, None) => {}
-            (Expected::Exactly(expected), None) => return Err(StoreError::Conflict { expected, actual: 0 }),
-            (Expected::Exactly(expected), Some(log)) if log.queued != expected => {
+        match (commit.expected.version(), known) {
+            (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
+            (None, None) => {}
+            (Some(expected), None) => return Err(StoreError::Conflict { expected, actual: 0 }),
+            (Some(expected), Some(log)) if !commit.expected.is_tail(log.queued, log.tail()) => {
                 return Err(StoreError::Conflict { expected, actual: log.queued });
             }
-            (Expected::Exactly(_), Some(_)) => {}
+            (Some(_), Some(_)) => {}
         }
         if let Some(holder) = commit.key.and_then(|key| self.keys.get(&key)) {
             return Err(StoreError::KeyTaken { session: *holder });
@@ -344,7 +354,8 @@ impl Ledger {
     pub(crate) fn enqueue(&mut self, mut job: Job, claims: Vec<(Digest, StoredClaim)>) {
         let first = job.records.first().map_or(1, |(seq, _)| *seq);
         let log = self.sessions.entry(job.session).or_insert_with(|| LogState::new(first));
-        log.queued = job.row.version;
+        job.behind = log.tail();
+        (log.queued, log.queued_commit) = (job.row.version, job.row.commit);
         if !claims.is_empty() {
             log.claims.extend(claims);
         }
@@ -498,7 +509,9 @@ impl Ledger {
         log.unsettled = log.unsettled.saturating_sub(1);
         // What was queued before it stays.
         let first = job.records.first().map_or(log.queued, |(seq, _)| seq - 1);
-        log.queued = log.queued.min(first);
+        if first < log.queued {
+            (log.queued, log.queued_commit) = (first, job.behind);
+        }
         let left = log.queued;
         log.claims.retain(|(_, claim)| claim.version <= left);
         let is_gone = left < log.row.first;
@@ -645,6 +658,7 @@ mod tests {
             blobs: Vec::new(),
             bodies: Vec::new(),
             files: Vec::new(),
+            behind: CommitHash::ZERO,
             row,
             words: None,
             snapshot: None,
@@ -710,6 +724,27 @@ mod tests {
         let mut second = ledger.queue.pop_front().unwrap();
         ledger.written(&mut second, Spot { segment: 0, offset: 0, is_synced: false });
         assert_eq!(follower.try_recv().unwrap().unwrap().version, 2);
+    }
+
+    #[test]
+    fn what_fails_leaves_the_tail_of_what_was_queued_before_it() {
+        let commit = |version: u64| CommitHash::from_bytes([version as u8; 32]);
+        for fails_first in [1, 2] {
+            let mut ledger = Ledger::default();
+            for version in 1..=3 {
+                let mut job = job(version, Durability::Disk);
+                job.row.commit = commit(version);
+                ledger.enqueue(job, Vec::new());
+            }
+            let tail = |ledger: &Ledger| ledger.sessions.get(&session()).map(|log| (log.queued, log.tail()));
+            assert_eq!(tail(&ledger), Some((3, commit(3))));
+            let mut failed = [ledger.queue.remove(fails_first).unwrap(), ledger.queue.remove(1).unwrap()];
+            failed.iter_mut().for_each(|job| ledger.withdraw(job, no_space));
+            assert_eq!(tail(&ledger), Some((1, commit(1))));
+            let mut first = ledger.queue.pop_front().unwrap();
+            ledger.written(&mut first, Spot { segment: 0, offset: 0, is_synced: false });
+            assert_eq!(tail(&ledger), Some((1, commit(1))));
+        }
     }
 
     #[test]

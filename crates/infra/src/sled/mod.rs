@@ -268,6 +268,7 @@ impl SledStore {
             blobs,
             bodies,
             files: Vec::new(),
+            behind: sessions_domain::CommitHash::ZERO,
             row,
             words: commit.row.words.take(),
             snapshot: commit.snapshot.take(),
@@ -335,10 +336,10 @@ fn check(commit: &Commit) -> Result<(), StoreError> {
     if commit.records.last().is_none_or(|last| last.seq >= 1 << 62) || first.seq >= 1 << 62 {
         return malformed("its numbers are beyond all bounds");
     }
-    let expected = match commit.expected {
-        Expected::NoStream => first.seq.max(1),
-        Expected::Exactly(0) => return malformed("it expects version 0, which no log has"),
-        Expected::Exactly(version) => version.saturating_add(1),
+    let expected = match commit.expected.version() {
+        None => first.seq.max(1),
+        Some(0) => return malformed("it expects version 0, which no log has"),
+        Some(version) => version.saturating_add(1),
     };
     if commit.records.iter().zip(expected..).any(|(record, seq)| record.seq != seq) {
         return malformed("its records are not numbered without gaps from where it is expected");

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sessions_domain::Kind;
-use sessions_ports::{Claim, Durability, StoreError};
+use sessions_domain::{CommitHash, Kind};
+use sessions_ports::{Claim, Durability, Expected, StoreError};
 
 use crate::{
     fixture::Fixture,
@@ -43,6 +43,33 @@ pub async fn the_queued_tail_decides(fixture: &dyn Fixture) -> Outcome {
         "a commit that expects what a queued one expects too"
     );
     ensure_eq!(first.finish().await?.version, 2, "the queued commit");
+    ensure_eq!(read_all(&*store, script.session(), everything()).await?, script.written(), "the log");
+    Ok(())
+}
+
+/// Where the commit of the tail is expected, another record in its place is a conflict, visible or queued.
+pub async fn another_record_of_the_same_number_is_a_conflict(fixture: &dyn Fixture) -> Outcome {
+    let store = fixture.open().await;
+    let mut script = Script::new(1);
+    for (number, level) in (1..=40).zip([Durability::Volatile, store.strongest()].into_iter().cycle()) {
+        let mut commit = script.say("the one that is there");
+        commit.durability = level;
+        let queued = Started::new(store.commit(commit));
+        let (version, commit) = (script.version(), script.tip());
+        let another = CommitHash::from_bytes([number; 32]);
+        let mut behind = script.behind(version, another, b"behind another", level);
+        behind.expected = Expected::Behind { version, commit: another };
+        ensure_refused!(
+            Started::new(store.commit(behind)).finish().await,
+            StoreError::Conflict { .. },
+            "a commit behind another record than the one that is there"
+        );
+        let mut next = script.say("behind it");
+        (next.expected, next.durability) = (Expected::Behind { version, commit }, level);
+        let next = Started::new(store.commit(next));
+        ensure_eq!(queued.finish().await?.version, version, "the queued commit");
+        ensure_eq!(next.finish().await?.version, version + 1, "the commit behind it");
+    }
     ensure_eq!(read_all(&*store, script.session(), everything()).await?, script.written(), "the log");
     Ok(())
 }
