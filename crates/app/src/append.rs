@@ -406,8 +406,11 @@ impl Session {
             let view = self.fresh_view().await?;
             let mut walk = BackWalk::whole(self.manager(), view.clone(), view.head());
             let mut elements: Vec<Element> = Vec::new();
+            let mut bounds = 8;
             let open = loop {
-                let page = walk.next_page(Bounds::records(8)).await?;
+                let page = walk.next_page(Bounds::records(bounds)).await?;
+                // All of them are looked at again with each page, so pages grow with what there is.
+                bounds = (bounds * 4).min(4096);
                 let complete = page.is_none();
                 elements.extend(page.iter().flatten().filter_map(|read| read.element()));
                 if let Walk::Done(open) = decide::open_calls(Window { elements: &elements, complete }) {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use mockall::mock;
 use sessions_app::{Append, AppendOutcome, ErrorKind, NewSession, Ports, SessionError, SessionManager};
-use sessions_domain::{Message, Moment};
+use sessions_domain::{Message, MessagePart, Moment};
 use sessions_infra::MemoryStore;
 use sessions_ports::{Clock, Entropy, EntropyError};
+use sessions_testkit::{Call, FaultyStore};
 
 use crate::ground;
 
@@ -75,4 +76,22 @@ async fn two_that_use_one_key_at_once_write_one_record() {
     let receipts = tokio::join!(append(), append(), append());
     let versions = [receipts.0.unwrap().version, receipts.1.unwrap().version, receipts.2.unwrap().version];
     assert_eq!(versions, [2, 2, 2]);
+}
+
+/// A call of many results, each in a message of its own, is found again by reads that grow with it.
+#[tokio::test]
+async fn the_calls_of_a_long_step_are_known_again_by_few_reads() {
+    let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+    let sessions = ground::manager(store.clone());
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    let ids: Vec<String> = (0..600).map(|number| format!("call {number}")).collect();
+    let call = |message: Message, id: &String| message.with(MessagePart::tool_call(id, "tool", "{}").unwrap());
+    chat.append(ids.iter().fold(Message::assistant("all at once"), call)).await.unwrap();
+    chat.append(Append::all(ids.iter().map(|id| Message::tool_result(id, "done")))).await.unwrap();
+    chat.append(Message::user("no")).await.unwrap();
+    chat.undo(1).await.unwrap();
+    let before = store.calls(Call::Read);
+    chat.append(Message::user("yes")).await.unwrap();
+    let reads = store.calls(Call::Read) - before;
+    assert!(reads < 10, "{reads} reads");
 }
