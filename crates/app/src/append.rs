@@ -3,6 +3,7 @@
 //! Must not know: rules of the conversation; the domain decides.
 
 use std::{
+    collections::HashSet,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -427,18 +428,18 @@ impl Session {
 
     /// Looks up the visible path for calls that the messages answer, and says at which version. An answer counts only for a call that is on the path too.
     async fn calls_on_path(&self, messages: &[Message]) -> Result<(u64, CallsOnPath), SessionError> {
-        let wanted: Vec<&str> = messages.iter().flat_map(Message::results).map(|r| r.call_id.as_str()).collect();
+        let wanted: HashSet<&str> = messages.iter().flat_map(Message::results).map(|r| r.call_id.as_str()).collect();
         self.lane().quiet().await;
         let view = self.fresh_view().await?;
         let mut walk = BackWalk::visible(self.manager(), view.clone(), view.head());
-        let (mut found, mut called) = (CallsOnPath::default(), Vec::new());
+        let (mut found, mut called) = (CallsOnPath::default(), HashSet::new());
         while called.len() < wanted.len()
             && let Some(page) = walk.next_page(Bounds::records(512)).await?
         {
             for element in page.iter().filter_map(|read| read.element()) {
                 let ElementKind::Message { calls, answers, .. } = element.what else { continue };
                 // Of calls with the same id only the last one counts.
-                let is_open = |id: &String| wanted.contains(&id.as_str()) && !called.contains(id);
+                let is_open = |id: &String| wanted.contains(id.as_str()) && !called.contains(id);
                 found.answered.extend(answers.into_iter().filter(is_open));
                 let calls: Vec<String> = calls.into_iter().filter(is_open).collect();
                 found.unanswered.extend(calls.iter().filter(|id| !found.answered.contains(*id)).cloned());

@@ -96,6 +96,9 @@ fn part_depth(part: &MessagePart) -> usize {
     }
 }
 
+/// So many results are few.
+const FEW: usize = 4;
+
 /// Appends a message behind the head.
 ///
 /// The view must know its open calls. When the message answers a call that is not open, the rule cannot tell late from wrong by the
@@ -107,12 +110,16 @@ pub fn append(view: &View, id: MessageId, message: Message, on_path: &CallsOnPat
     check_message(&message)?;
     let (mut in_time, mut late) = (0_usize, 0_usize);
     if message.role == MessageRole::Tool {
-        let open: HashSet<&str> = match view.open_calls() {
-            OpenCalls::Known(open) => open.iter().map(String::as_str).collect(),
-            OpenCalls::Unknown => HashSet::new(),
+        let open: &[String] = match view.open_calls() {
+            OpenCalls::Known(open) => open,
+            OpenCalls::Unknown => &[],
         };
+        // One result looks through the calls, many look them up.
+        let is_many = message.results().nth(FEW).is_some();
+        let by_id: HashSet<&str> = if is_many { open.iter().map(String::as_str).collect() } else { HashSet::new() };
+        let is_open = |id: &str| if is_many { by_id.contains(id) } else { open.iter().any(|open| open == id) };
         for id in message.results().map(|result| result.call_id.as_str()) {
-            if open.contains(id) {
+            if is_open(id) {
                 in_time += 1;
             } else if on_path.answered.contains(id) {
                 return Err(RuleViolation::AlreadyAnswered { call_id: shown(id) });

@@ -265,13 +265,15 @@ impl View {
         Ok(())
     }
 
-    fn open_after(&self, message: &Message, late: bool) -> OpenCalls {
-        match (&self.standing.open, message.role) {
-            (open, MessageRole::Tool) if late => open.clone(),
-            (OpenCalls::Known(open), MessageRole::Tool) => {
+    fn open_after(&mut self, message: &Message, late: bool) -> OpenCalls {
+        // What is open is changed in its place: of many calls each may be answered by a message of its own.
+        let before = std::mem::replace(&mut self.standing.open, OpenCalls::Unknown);
+        match (before, message.role) {
+            (open, MessageRole::Tool) if late => open,
+            (OpenCalls::Known(mut open), MessageRole::Tool) => {
                 let answered: HashSet<&str> = message.results().map(|result| result.call_id.as_str()).collect();
-                let still = open.iter().filter(|id| !answered.contains(id.as_str()));
-                OpenCalls::Known(still.cloned().collect())
+                open.retain(|id| !answered.contains(id.as_str()));
+                OpenCalls::Known(open)
             }
             (OpenCalls::Unknown, MessageRole::Tool) => OpenCalls::Unknown,
             _ => OpenCalls::Known(calls_of(message)),
