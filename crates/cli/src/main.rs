@@ -11,6 +11,7 @@ mod life;
 mod lines;
 mod moves;
 mod output;
+mod panics;
 mod program;
 mod progress;
 mod reading;
@@ -27,6 +28,7 @@ use output::Output;
 use program::Program;
 
 fn main() -> ExitCode {
+    panics::leave_out_the_engine();
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(refused) => return refused.answer(),
