@@ -76,7 +76,14 @@ mod logs {
         }
         let _ = (view.tree().branches(), decide::clear(&view));
         for message in [Message::user("text"), Message::tool_result("a", "result")] {
-            let _ = decide::append(&view, MessageId::from_bytes([2; 16]), message, &CallsOnPath::default());
+            let id = MessageId::from_bytes([2; 16]);
+            let decided = decide::append(&view, id, message, &CallsOnPath::default());
+            if let (Ok(event), Some(seq)) = (decided, view.version().checked_add(1)) {
+                view.clone().apply(seq, &event, &stamp(), CommitHash::ZERO).expect("what was decided can follow");
+            }
+        }
+        if let (Ok(event), Some(seq)) = (decide::clear(&view), view.version().checked_add(1)) {
+            view.clone().apply(seq, &event, &stamp(), CommitHash::ZERO).expect("what was decided can follow");
         }
         let snapshot = view.to_snapshot();
         assert_eq!(View::from_snapshot(&snapshot).as_ref(), Some(&view), "a snapshot is the view");

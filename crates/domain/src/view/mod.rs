@@ -136,10 +136,15 @@ impl View {
         if seq != expected {
             return Err(InvalidHistory::Gap { expected, found: seq });
         }
-        let (head, depth) = created.fork.as_ref().map_or((0, 0), |fork| (fork.head, fork.depth));
         let tree = match (&created.fork, inherited) {
-            (Some(fork), Some(tree)) => tree.clipped(fork.last.unwrap_or(fork.at)),
+            (Some(fork), Some(tree)) => tree.clipped(fork.last.unwrap_or(fork.at).min(fork.at)),
             _ => Tree::default(),
+        };
+        let (head, depth) = match &created.fork {
+            Some(fork) if fork.head == 0 || tree.run_of(fork.head).is_some() => (fork.head, fork.depth),
+            // Of what was inherited too much is lost to say. The fork stands at the end of what is left.
+            Some(_) => (tree.last(), tree.path(tree.last()).map(|shown| shown.last - shown.first + 1).sum()),
+            None => (0, 0),
         };
         Ok(Self {
             session: created.session,
