@@ -20,7 +20,8 @@ use sessions_ports::{StoreError, StoreId};
 use super::{
     core::Core,
     folder::{self, failed},
-    ledger::{Job, Ledger},
+    ledger::Ledger,
+    log_state::Job,
 };
 
 /// The name of a body's file.

@@ -3,7 +3,7 @@
 //! Must not know: segments, the index, or what is done about what is found.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
 };
 
@@ -16,6 +16,7 @@ use sessions_ports::{Digest, StoreError, StoreId};
 
 use super::{
     bodies,
+    checked::{Checked, Gap},
     frame::{self, BLOB, FILLER, Frame, FrameHeader, MARK, REPAIR},
     index::CoreRow,
     inspection::{Finding, Named, Severity, VerifyReport},
@@ -49,37 +50,6 @@ pub(super) struct Repaired {
     pub(super) created: Option<(Box<Created>, Stamp)>,
     /// When the repair was, if it says so.
     pub(super) at: i64,
-}
-
-/// A number without a whole record.
-struct Gap {
-    before: CommitHash,
-    commit: Option<CommitHash>,
-    kind: Option<Kind>,
-    /// True when a finding has told of it already.
-    is_told: bool,
-}
-
-/// One session as far as it has been checked.
-struct Checked {
-    lineage: Option<LineageId>,
-    view: Option<View>,
-    first: u64,
-    commits: Vec<CommitHash>,
-    /// Numbers without a whole record, until a repair's record stands for them.
-    missing: BTreeMap<u64, Gap>,
-    /// Numbers whose commits are not known, repaired or not.
-    lost: BTreeSet<u64>,
-    /// Numbers that a record stands for which says that they are lost.
-    marked: BTreeSet<u64>,
-    marked_at: i64,
-    /// The stamp of the first record that could be read.
-    stamp: Option<Stamp>,
-    /// Without a beginning: where the head stood before the first record that tells (`None`: at the last element), and with which depth.
-    stood: Option<(Option<u64>, u64)>,
-    /// What it inherits, where a repair wrote its beginning anew.
-    inherited: Option<Tree>,
-    remembered: Option<(CoreRow, Option<Bytes>, Option<Digest>)>,
 }
 
 /// All sessions, and what was found about them.
@@ -466,10 +436,6 @@ fn beginning(kind: Kind, payload: &[u8]) -> Option<Box<Created>> {
 }
 
 /// The stamp of a record of which nothing is known.
-fn nobody() -> Stamp {
-    Stamp { at: Moment::default(), actor: sessions_domain::Actor::default() }
-}
-
 fn follows(
     before: CommitHash,
     lineage: LineageId,
@@ -482,115 +448,5 @@ fn follows(
         Ok(())
     } else {
         Err("the record does not follow the one before it (its commit)".to_owned())
-    }
-}
-
-impl Gap {
-    /// A record whose own commit is known.
-    fn of(commit: CommitHash) -> Self {
-        Self { before: CommitHash::ZERO, commit: Some(commit), kind: None, is_told: true }
-    }
-}
-
-impl Checked {
-    /// A session whose first record has this number.
-    fn from(first: u64) -> Self {
-        Self {
-            lineage: None,
-            view: None,
-            first,
-            commits: Vec::new(),
-            missing: BTreeMap::new(),
-            lost: BTreeSet::new(),
-            marked: BTreeSet::new(),
-            marked_at: 0,
-            stamp: None,
-            stood: None,
-            inherited: None,
-            remembered: None,
-        }
-    }
-
-    fn next(&self) -> u64 {
-        self.first + self.commits.len() as u64
-    }
-
-    /// Goes on behind a record that is missing, with what a repair put in its place if one did. `known`: what is known of it.
-    fn skip(
-        &mut self,
-        session: SessionId,
-        seq: u64,
-        known: Option<Gap>,
-        repairs: &HashMap<(SessionId, u64), Repaired>,
-    ) {
-        let before = self.commits.last().copied().unwrap_or(CommitHash::ZERO);
-        let repaired = repairs.get(&(session, seq));
-        let unknown = before.after_lost(seq);
-        let commit = match repaired {
-            Some(repaired) => {
-                self.marked.insert(seq);
-                self.marked_at = self.marked_at.max(repaired.at);
-                repaired.commit
-            }
-            None => {
-                let none = Gap { before, commit: None, kind: None, is_told: false };
-                let gap = Gap { before, ..known.unwrap_or(none) };
-                let commit = gap.commit.unwrap_or(unknown);
-                self.missing.insert(seq, gap);
-                commit
-            }
-        };
-        let created = repaired.and_then(|repaired| repaired.created.as_ref());
-        if commit == unknown || created.is_some() {
-            self.lost.insert(seq);
-        }
-        self.commits.push(commit);
-        if let Some((created, stamp)) = created {
-            // The lineage stays unknown: whole records of the session are chained with the one that was lost.
-            self.view = View::begin(seq, created, stamp, commit, self.inherited.as_ref()).ok();
-        } else if let Some(view) = &mut self.view {
-            // A lost record can follow anything.
-            let stamp = Stamp { at: view.updated(), ..nobody() };
-            let _ = view.apply(seq, &Event::Lost, &stamp, commit);
-        }
-    }
-
-    /// Everything that is known of a missing record.
-    fn tell(&self, session: SessionId, seq: u64, gap: &Gap, kind: Option<Kind>) -> Missing {
-        let begins = seq == self.first && self.view.is_none();
-        let is_end = seq + 1 == self.next();
-        let (row, words, key) = match &self.remembered {
-            Some((row, words, key)) => (Some(row), words.clone(), *key),
-            None => (None, None, None),
-        };
-        let nothing_is_left = self.missing.len() == self.commits.len();
-        let made = row.map(|row| Stamp { at: Moment::from_millis(row.created), ..nobody() });
-        let beginning = begins.then(|| self.stamp.clone().or(made).unwrap_or_else(nobody));
-        Missing {
-            session,
-            seq,
-            before: gap.before,
-            commit: gap.commit.filter(|_| !begins),
-            kind: gap.kind.or(kind),
-            beginning,
-            // Words that were changed in a record that is lost would be forgotten with the index.
-            words: words.filter(|_| begins || (is_end && row.is_some_and(|row| row.version == seq))),
-            key: key.filter(|_| begins),
-            fork: None,
-            updated: row.filter(|_| begins && nothing_is_left).map_or(0, |row| row.updated),
-        }
-    }
-
-    /// The commit of a record, where it is known.
-    fn commit_at(&self, seq: u64, sessions: &HashMap<SessionId, Checked>) -> Option<CommitHash> {
-        if self.lost.contains(&seq) {
-            return None;
-        }
-        if seq >= self.first {
-            return self.commits.get(usize::try_from(seq - self.first).ok()?).copied();
-        }
-        let owner = self.view.as_ref()?.owner_of(seq);
-        let owner = sessions.get(&owner).filter(|owner| owner.first < self.first && !owner.lost.contains(&seq))?;
-        owner.commits.get(usize::try_from(seq.checked_sub(owner.first)?).ok()?).copied()
     }
 }

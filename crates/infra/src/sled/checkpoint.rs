@@ -349,8 +349,8 @@ mod tests {
     use super::*;
     use crate::sled::{
         folder::Folder,
-        ledger::{Job, Spot},
         locator::Locator,
+        log_state::{Job, Spot},
     };
 
     /// A store's parts without its threads.

@@ -10,6 +10,7 @@
 //! Must not know: what records say.
 
 mod bodies;
+mod checked;
 mod checking;
 mod checkpoint;
 mod core;
@@ -21,6 +22,7 @@ mod index;
 mod inspection;
 mod ledger;
 mod locator;
+mod log_state;
 mod reader;
 mod recovery;
 mod remembered;
@@ -60,8 +62,8 @@ use self::{
     folder::Folder,
     frame::{FrameHeader, Trailer},
     index::CoreRow,
-    ledger::Job,
     locator::Locator,
+    log_state::Job,
     writer::Writer,
 };
 

@@ -20,8 +20,8 @@ use super::{
     folder::failed,
     frame::{self, BLOB},
     index::{Index, IndexFailure},
-    ledger::Place,
     locator::Locator,
+    log_state::Place,
 };
 
 /// Records lying together are read in pieces of at most so many bytes.

@@ -12,8 +12,9 @@ use super::{
     folder::{self, Folder, failed},
     frame::{self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, KEY, MARK, REPAIR, Scan, WORDS},
     index::parse_claim,
-    ledger::{Ledger, LogState, Place},
+    ledger::Ledger,
     locator::Locator,
+    log_state::{LogState, Place},
     recovery::TornTail,
     segment::{self, Head, SEGMENT_HEADER, Segment},
 };

@@ -20,7 +20,7 @@ use sessions_ports::{BackendError, BackendErrorKind, Committed, Durability, Stor
 use super::{
     core::Core,
     frame::{self, FrameHeader, MARK, Trailer},
-    ledger::{Job, Spot},
+    log_state::{Job, Spot},
     segment::{self, NotMade, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
 };
 

@@ -1,0 +1,159 @@
+//! One session of a log as far as it has been checked, and what is known of its records that are missing.
+//!
+//! Must not know: other sessions.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use sessions_domain::{CommitHash, Event, Kind, LineageId, Moment, SessionId, Stamp, View, branches::Tree};
+use sessions_ports::Digest;
+
+use super::{
+    checking::{Missing, Repaired},
+    index::CoreRow,
+};
+
+/// A number without a whole record.
+pub(super) struct Gap {
+    pub(super) before: CommitHash,
+    pub(super) commit: Option<CommitHash>,
+    pub(super) kind: Option<Kind>,
+    /// True when a finding has told of it already.
+    pub(super) is_told: bool,
+}
+
+/// One session as far as it has been checked.
+pub(super) struct Checked {
+    pub(super) lineage: Option<LineageId>,
+    pub(super) view: Option<View>,
+    pub(super) first: u64,
+    pub(super) commits: Vec<CommitHash>,
+    /// Numbers without a whole record, until a repair's record stands for them.
+    pub(super) missing: BTreeMap<u64, Gap>,
+    /// Numbers whose commits are not known, repaired or not.
+    pub(super) lost: BTreeSet<u64>,
+    /// Numbers that a record stands for which says that they are lost.
+    pub(super) marked: BTreeSet<u64>,
+    pub(super) marked_at: i64,
+    /// The stamp of the first record that could be read.
+    pub(super) stamp: Option<Stamp>,
+    /// Without a beginning: where the head stood before the first record that tells (`None`: at the last element), and with which depth.
+    pub(super) stood: Option<(Option<u64>, u64)>,
+    /// What it inherits, where a repair wrote its beginning anew.
+    pub(super) inherited: Option<Tree>,
+    pub(super) remembered: Option<(CoreRow, Option<Bytes>, Option<Digest>)>,
+}
+
+fn nobody() -> Stamp {
+    Stamp { at: Moment::default(), actor: sessions_domain::Actor::default() }
+}
+
+impl Gap {
+    /// A record whose own commit is known.
+    pub(super) fn of(commit: CommitHash) -> Self {
+        Self { before: CommitHash::ZERO, commit: Some(commit), kind: None, is_told: true }
+    }
+}
+
+impl Checked {
+    /// A session whose first record has this number.
+    pub(super) fn from(first: u64) -> Self {
+        Self {
+            lineage: None,
+            view: None,
+            first,
+            commits: Vec::new(),
+            missing: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            marked: BTreeSet::new(),
+            marked_at: 0,
+            stamp: None,
+            stood: None,
+            inherited: None,
+            remembered: None,
+        }
+    }
+
+    pub(super) fn next(&self) -> u64 {
+        self.first + self.commits.len() as u64
+    }
+
+    /// Goes on behind a record that is missing, with what a repair put in its place if one did. `known`: what is known of it.
+    pub(super) fn skip(
+        &mut self,
+        session: SessionId,
+        seq: u64,
+        known: Option<Gap>,
+        repairs: &HashMap<(SessionId, u64), Repaired>,
+    ) {
+        let before = self.commits.last().copied().unwrap_or(CommitHash::ZERO);
+        let repaired = repairs.get(&(session, seq));
+        let unknown = before.after_lost(seq);
+        let commit = match repaired {
+            Some(repaired) => {
+                self.marked.insert(seq);
+                self.marked_at = self.marked_at.max(repaired.at);
+                repaired.commit
+            }
+            None => {
+                let none = Gap { before, commit: None, kind: None, is_told: false };
+                let gap = Gap { before, ..known.unwrap_or(none) };
+                let commit = gap.commit.unwrap_or(unknown);
+                self.missing.insert(seq, gap);
+                commit
+            }
+        };
+        let created = repaired.and_then(|repaired| repaired.created.as_ref());
+        if commit == unknown || created.is_some() {
+            self.lost.insert(seq);
+        }
+        self.commits.push(commit);
+        if let Some((created, stamp)) = created {
+            // The lineage stays unknown: whole records of the session are chained with the one that was lost.
+            self.view = View::begin(seq, created, stamp, commit, self.inherited.as_ref()).ok();
+        } else if let Some(view) = &mut self.view {
+            // A lost record can follow anything.
+            let stamp = Stamp { at: view.updated(), ..nobody() };
+            let _ = view.apply(seq, &Event::Lost, &stamp, commit);
+        }
+    }
+
+    /// Everything that is known of a missing record.
+    pub(super) fn tell(&self, session: SessionId, seq: u64, gap: &Gap, kind: Option<Kind>) -> Missing {
+        let begins = seq == self.first && self.view.is_none();
+        let is_end = seq + 1 == self.next();
+        let (row, words, key) = match &self.remembered {
+            Some((row, words, key)) => (Some(row), words.clone(), *key),
+            None => (None, None, None),
+        };
+        let nothing_is_left = self.missing.len() == self.commits.len();
+        let made = row.map(|row| Stamp { at: Moment::from_millis(row.created), ..nobody() });
+        let beginning = begins.then(|| self.stamp.clone().or(made).unwrap_or_else(nobody));
+        Missing {
+            session,
+            seq,
+            before: gap.before,
+            commit: gap.commit.filter(|_| !begins),
+            kind: gap.kind.or(kind),
+            beginning,
+            // Words that were changed in a record that is lost would be forgotten with the index.
+            words: words.filter(|_| begins || (is_end && row.is_some_and(|row| row.version == seq))),
+            key: key.filter(|_| begins),
+            fork: None,
+            updated: row.filter(|_| begins && nothing_is_left).map_or(0, |row| row.updated),
+        }
+    }
+
+    /// The commit of a record, where it is known.
+    pub(super) fn commit_at(&self, seq: u64, sessions: &HashMap<SessionId, Checked>) -> Option<CommitHash> {
+        if self.lost.contains(&seq) {
+            return None;
+        }
+        if seq >= self.first {
+            return self.commits.get(usize::try_from(seq - self.first).ok()?).copied();
+        }
+        let owner = self.view.as_ref()?.owner_of(seq);
+        let owner = sessions.get(&owner).filter(|owner| owner.first < self.first && !owner.lost.contains(&seq))?;
+        owner.commits.get(usize::try_from(seq.checked_sub(owner.first)?).ok()?).copied()
+    }
+}
