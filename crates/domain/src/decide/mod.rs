@@ -65,7 +65,7 @@ pub enum RuleViolation {
     #[error("no steps were asked for; ask for at least one")]
     NoSteps,
     /// Nothing is left to undo.
-    #[error("nothing is left to undo")]
+    #[error("nothing is left to undo: no message is visible, see the branches")]
     NothingToUndo,
     /// Nothing is left to redo.
     #[error("nothing is left to redo; a new message ends redo, see the branches")]
