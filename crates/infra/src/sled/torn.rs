@@ -90,6 +90,25 @@ async fn a_question_that_spans_the_loss_of_the_index_is_asked_again() {
 }
 
 #[tokio::test]
+async fn who_claims_a_key_that_another_took_with_the_place_has_lost_the_place() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let mut script = Script::new(1);
+    store.commit(script.say("the beginning")).await.unwrap();
+    let claiming = |text| Commit {
+        claims: vec![Claim { key: KEY, payload: MADE.payload, offset: 0 }],
+        ..script.clone().say(text)
+    };
+    let (other, theirs) = (store.clone(), claiming("theirs"));
+    store.core().hook("checking claims", move |_| {
+        Started::new(other.commit(theirs));
+    });
+    let ours = store.commit(claiming("ours")).await;
+    assert!(matches!(ours, Err(StoreError::Conflict { .. })), "{ours:?}");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_commit_that_claims_while_the_index_fails_goes_on_when_nobody_waits_for_it() {
     let (_folder, store, mut script) = scene().await;
     let claim = Claim { key: [7; 32], payload: [6; 32], offset: 0 };
