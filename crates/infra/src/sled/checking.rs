@@ -112,12 +112,27 @@ impl Check {
             let remembered = self.forks.get(&session).map(|(first, _)| *first);
             let first = first.or(self.begun.get(&session).copied()).or(remembered).unwrap_or(1);
             let begun = self.repairs.get(&(session, first)).and_then(|repaired| repaired.created.as_ref());
-            let owner = begun.and_then(|(created, _)| created.fork.as_ref()).and_then(|fork| fork.owners.last());
-            let owner = owner.and_then(|(owner, _)| self.sessions.get(owner)).and_then(|owner| owner.view.as_ref());
-            let inherited = owner.map(|view| view.tree().clone());
-            self.sessions.insert(session, Checked { inherited, ..Checked::from(first) });
+            let fork = begun.and_then(|(created, _)| created.fork.clone());
+            self.sessions.insert(session, Checked::from(first));
+            if let Some(fork) = fork {
+                self.go_to(&fork);
+                let owner = fork.owners.last().and_then(|(owner, _)| self.sessions.get(owner));
+                let inherited = owner.and_then(|owner| owner.view.as_ref()).map(|view| view.tree().clone());
+                self.sessions.entry(session).and_modify(|checked| checked.inherited = inherited);
+            }
         }
         self.sessions.entry(session).or_insert_with(|| Checked::from(1))
+    }
+
+    /// What a fork inherits was there before it, also where nothing behind it tells.
+    fn go_to(&mut self, fork: &ForkPoint) {
+        for (owner, last) in &fork.owners {
+            self.meet(*owner, None);
+            let Some(checked) = self.sessions.get_mut(owner) else { continue };
+            while checked.next() <= *last {
+                checked.skip(*owner, checked.next(), None, &self.repairs);
+            }
+        }
     }
 
     /// Bytes of a segment that are no frames. With `torn` opening the store sets them aside.
@@ -205,13 +220,8 @@ impl Check {
     /// Checks a record against the chain and the history before it.
     fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
         let beginning = beginning(header.kind, payload);
-        for (owner, last) in beginning.iter().flat_map(|created| &created.fork).flat_map(|fork| &fork.owners) {
-            // What a fork inherits was there before it, also where nothing behind it tells.
-            self.meet(*owner, None);
-            let Some(checked) = self.sessions.get_mut(owner) else { continue };
-            while checked.next() <= *last {
-                checked.skip(*owner, checked.next(), None, &self.repairs);
-            }
+        if let Some(fork) = beginning.as_ref().and_then(|created| created.fork.as_ref()) {
+            self.go_to(fork);
         }
         let mut continues = true;
         let inherited = match beginning.as_ref().and_then(|created| created.fork.as_ref()) {
