@@ -360,6 +360,57 @@ fn damage_is_named_and_repaired_without_an_index() {
 
 /// Lays the checksum of a frame anew.
 #[test]
+fn a_fork_whose_beginning_is_lost_with_what_it_inherits_goes_on() {
+    for is_parent_known in [true, false] {
+        lose_a_fork_and_its_parent(is_parent_known);
+    }
+}
+
+fn lose_a_fork_and_its_parent(is_parent_known: bool) {
+    let host = Host::drawing(seed("forks"));
+    run(2, async {
+        let ground = folder();
+        let at = ground.path().join("store");
+        let store = open(&at).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        let parent = manager.create(NewSession::titled("parent")).await.unwrap();
+        parent.append(Message::user("inherited")).await.unwrap();
+        let forks = [parent.fork(At::Now).await.unwrap(), parent.fork(At::Version(1)).await.unwrap()];
+        for fork in &forks {
+            fork.append(Message::user("its own")).await.unwrap();
+        }
+        forks[0].undo(1).await.unwrap();
+        let (parent, ids) = (parent.id(), forks.each_ref().map(sessions_app::Session::id));
+        store.close().await.unwrap();
+        drop((store, manager, forks));
+        // All that is left whole: that the first fork went back to what it inherits, and perhaps how the parent begins.
+        let path = segments(&at).remove(0);
+        let mut log = fs::read(&path).unwrap();
+        let is_left =
+            |session, seq| (is_parent_known && (session, seq) == (parent, 1)) || (session, seq) == (ids[0], 5);
+        let touched = |session| session == parent || ids.contains(&session);
+        for frame in frames(&log.clone()).iter().filter(|frame| touched(frame.session)) {
+            if !is_left(frame.session, frame.seq) {
+                log[frame.bytes.start + 80..frame.bytes.end].fill(0xee);
+            }
+        }
+        fs::write(&path, &log).unwrap();
+        repair(&at, false).unwrap();
+        let left = verify(&at).unwrap();
+        assert!(left.is_sound(), "{:?}", left.findings);
+        let store = open(&at).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        for id in ids {
+            let fork = manager.load(id).await.unwrap();
+            fork.append(Message::user("goes on")).await.unwrap();
+            assert_eq!(all_messages(&fork).await.unwrap().last().unwrap().text(), "goes on");
+        }
+        store.close().await.unwrap();
+        assert!(verify(&at).unwrap().is_sound());
+    });
+}
+
+#[test]
 fn a_fork_whose_own_beginning_is_lost_keeps_what_it_inherits() {
     let host = Host::drawing(seed("forks"));
     run(2, async {
