@@ -5,7 +5,7 @@
 //! `sessions-testkit` for the laws that a real one is held to. Run it with `cargo run -p sessions-app --example bare_host`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -15,14 +15,17 @@ use bytes::Bytes;
 use sessions_app::{NewSession, Ports, SessionManager, Settings};
 use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId, context};
 use sessions_ports::{
-    Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError, Head, IdGenerator, KindFilter, Order, Page,
-    ReadRange, Record, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim, TokenCounter,
+    Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError, Head, Heir, IdGenerator, KindFilter, Order,
+    Page, ReadRange, Record, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    TokenCounter,
 };
 use tokio::sync::Notify;
 
 /// One session: its records, and the row that a list shows of it.
 struct Log {
     records: Vec<Record>,
+    /// It was removed: what is left are records that others inherit.
+    gone: bool,
     row: Row,
     changed: u64,
     snapshot: Option<Bytes>,
@@ -34,6 +37,8 @@ struct State {
     logs: HashMap<SessionId, Log>,
     keys: HashMap<Digest, SessionId>,
     claims: HashMap<(SessionId, Digest), StoredClaim>,
+    /// Who inherits from a session, and up to where.
+    heirs: HashMap<SessionId, BTreeMap<SessionId, u64>>,
     changes: u64,
     closed: bool,
 }
@@ -53,10 +58,53 @@ impl MapStore {
 }
 
 impl State {
-    fn head(&self, session: SessionId) -> Option<Head> {
-        let records = &self.logs.get(&session)?.records;
-        let (first, last) = (records.first()?, records.last()?);
-        Some(Head { version: last.seq, commit: last.commit, first: first.seq })
+    fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        let Some(log) = self.logs.get(&session) else { return Ok(None) };
+        if log.gone {
+            return Err(StoreError::Gone { session });
+        }
+        let ends = log.records.first().zip(log.records.last());
+        Ok(ends.map(|(first, last)| Head { version: last.seq, commit: last.commit, first: first.seq }))
+    }
+
+    /// The last record of a session that others inherit.
+    fn kept(&self, session: SessionId) -> u64 {
+        self.heirs.get(&session).and_then(|heirs| heirs.values().max().copied()).unwrap_or(0)
+    }
+
+    fn remove(&mut self, removal: Removal) -> Result<Removed, StoreError> {
+        let session = removal.session;
+        let heirs: Vec<_> = self.heirs.get(&session).into_iter().flat_map(BTreeMap::keys).copied().collect();
+        let kept = self.kept(session);
+        let head = match self.head(session) {
+            Err(StoreError::Gone { .. }) => return Ok(Removed { kept, heirs, ..Removed::default() }),
+            head => head?.ok_or(StoreError::NotFound { session })?,
+        };
+        if let Some(expected) = removal.expected.filter(|expected| *expected != head.version) {
+            return Err(StoreError::Conflict { expected, actual: head.version });
+        }
+        if !removal.keep_key {
+            self.keys.retain(|_, holder| *holder != session);
+        }
+        self.claims.retain(|(holder, _), _| *holder != session);
+        for heirs in self.heirs.values_mut() {
+            heirs.remove(&session);
+        }
+        self.changes += 1;
+        let mut removed = Removed { was_there: true, kept, heirs, ..Removed::default() };
+        let kept_of: HashMap<_, _> = self.logs.keys().map(|owner| (*owner, self.kept(*owner))).collect();
+        if let Some(log) = self.logs.get_mut(&session) {
+            (log.gone, log.changed, log.snapshot) = (true, self.changes, None);
+            let dead = || log.records.iter().filter(|record| record.seq > kept);
+            removed.records = dead().count() as u64;
+            removed.bytes = dead().map(|record| record.payload.len() as u64).sum();
+        }
+        // What nobody inherits any more goes, also of those that were removed before.
+        for (owner, log) in self.logs.iter_mut().filter(|(_, log)| log.gone) {
+            let kept = kept_of.get(owner).copied().unwrap_or(0);
+            log.records.retain(|record| record.seq <= kept);
+        }
+        Ok(removed)
     }
 
     /// Checks everything first, so that what fails leaves nothing behind.
@@ -65,7 +113,7 @@ impl State {
             return Err(StoreError::Malformed { what: "a commit has at least one record" });
         };
         let (first, version) = (first.seq, last.seq);
-        match (commit.expected.version(), self.head(commit.session)) {
+        match (commit.expected.version(), self.head(commit.session)?) {
             (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
             (Some(_), None) => return Err(StoreError::NotFound { session: commit.session }),
             (Some(expected), Some(head)) if !commit.expected.is_tail(head.version, head.commit) => {
@@ -76,6 +124,18 @@ impl State {
         if let Some(session) = commit.key.and_then(|key| self.keys.get(&key)) {
             return Err(StoreError::KeyTaken { session: *session });
         }
+        for link in &commit.links {
+            match self.logs.get(&link.owner) {
+                None => return Err(StoreError::NotFound { session: link.owner }),
+                Some(log) if log.gone && self.kept(link.owner) < link.last => {
+                    return Err(StoreError::Gone { session: link.owner });
+                }
+                Some(_) => {}
+            }
+        }
+        for link in commit.links {
+            self.heirs.entry(link.owner).or_default().insert(commit.session, link.last);
+        }
         self.keys.extend(commit.key.map(|key| (key, commit.session)));
         for claim in commit.claims {
             let claimed = StoredClaim { payload: claim.payload, seq: first + u64::from(claim.offset), version };
@@ -84,6 +144,7 @@ impl State {
         self.changes += 1;
         let log = self.logs.entry(commit.session).or_insert_with(|| Log {
             records: Vec::new(),
+            gone: false,
             row: Row {
                 session: commit.session,
                 version: 0,
@@ -105,6 +166,9 @@ impl State {
 
     fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
         let log = self.logs.get(&session).ok_or(StoreError::NotFound { session })?;
+        if log.records.is_empty() {
+            return Err(StoreError::Gone { session });
+        }
         let wanted = |record: &&Record| {
             let is_wanted_kind = range.kinds == KindFilter::All || record.kind.is_element();
             (range.from..=range.to).contains(&record.seq) && is_wanted_kind
@@ -134,7 +198,9 @@ impl State {
         let more = changed.len() > limit;
         changed.truncate(limit);
         let next = changed.last().map_or(since, |log| log.changed);
-        RowPage { rows: changed.into_iter().map(|log| log.row.clone()).collect(), next, more }
+        let (removed, rows): (Vec<&Log>, Vec<&Log>) = changed.into_iter().partition(|log| log.gone);
+        let removed = removed.into_iter().map(|log| log.row.session).collect();
+        RowPage { rows: rows.into_iter().map(|log| log.row.clone()).collect(), removed, next, more }
     }
 }
 
@@ -150,8 +216,25 @@ impl SessionLog for MapStore {
         Ok(done)
     }
 
+    async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
+        if removal.durability > self.strongest() {
+            return Err(StoreError::TooWeak { asked: removal.durability, best: self.strongest() });
+        }
+        let removed = self.with(|state| state.remove(removal))?;
+        self.committed.notify_waiters();
+        Ok(removed)
+    }
+
+    async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        self.with(|state| {
+            state.logs.get(&session).ok_or(StoreError::NotFound { session })?;
+            let heirs = state.heirs.get(&session).into_iter().flatten();
+            Ok(heirs.map(|(session, last)| Heir { session: *session, last: *last }).collect())
+        })
+    }
+
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
-        self.with(|state| Ok(state.head(session)))
+        self.with(|state| state.head(session))
     }
 
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
@@ -190,7 +273,7 @@ impl SessionLog for MapStore {
             let committed = self.committed.notified();
             tokio::pin!(committed);
             committed.as_mut().enable();
-            let head = self.with(|state| Ok(state.head(session)))?.ok_or(StoreError::NotFound { session })?;
+            let head = self.with(|state| state.head(session))?.ok_or(StoreError::NotFound { session })?;
             if head.version >= version {
                 return Ok(head);
             }

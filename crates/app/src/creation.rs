@@ -7,7 +7,7 @@ use sessions_domain::{
     CommitHash, Created, Described, Event, ForkPoint, ImportSource, Moment, Origin, SessionId, SessionKey, Stamp, View,
     branches::Tree,
 };
-use sessions_ports::{Commit, Durability, Expected, RowChange, StoreError};
+use sessions_ports::{Commit, Durability, Expected, Link, RowChange, StoreError};
 
 use crate::{
     append::AppendOutcome,
@@ -138,8 +138,13 @@ impl SessionManager {
                 }
                 // The holder may be on its way; when it fails, the key is free again.
                 Err(SessionError::Store(StoreError::KeyTaken { session })) if attempt < MAX_ATTEMPTS => {
-                    if self.ports().store.settled(session).await?.is_some() {
-                        return Ok(Opened { session: self.load(session).await?, outcome, durability });
+                    match self.ports().store.settled(session).await {
+                        Ok(Some(_)) => {
+                            return Ok(Opened { session: self.load(session).await?, outcome, durability });
+                        }
+                        // So is that of one that was removed meanwhile.
+                        Ok(None) | Err(StoreError::Gone { .. }) => {}
+                        Err(error) => return Err(error.into()),
                     }
                 }
                 Err(error) => return Err(error),
@@ -216,8 +221,15 @@ impl SessionManager {
             row: RowChange { updated: stamp.at, messages: view.depth(), words: Some(words_of(&view)) },
             key: created.key.as_ref().map(|key| self.key_digest(key)),
             claims: Vec::new(),
+            links: links_of(&created),
             durability,
         };
         Ok((commit, view))
     }
+}
+
+/// What a log inherits, as its store has to know it.
+pub(crate) fn links_of(created: &Created) -> Vec<Link> {
+    let owners = created.fork.iter().flat_map(|fork| &fork.owners);
+    owners.map(|(owner, last)| Link { owner: *owner, last: *last }).collect()
 }

@@ -19,6 +19,14 @@ pub enum SessionError {
         /// What was looked for.
         session: SessionId,
     },
+    /// The session was deleted.
+    #[error(
+        "session {session} was deleted, and an id is never used again; list the sessions to see those that are there"
+    )]
+    Gone {
+        /// What was looked for.
+        session: SessionId,
+    },
     /// No session answers to this name.
     #[error(
         "no session has this id or key, or an id that begins so (at least 6 characters); list the sessions to see them"
@@ -181,9 +189,11 @@ impl SessionError {
     /// What the error asks of a caller.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::NoSuchName | Self::UnknownMessage { .. } | Self::UnknownVersion { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::NotFound { .. }
+            | Self::Gone { .. }
+            | Self::NoSuchName
+            | Self::UnknownMessage { .. }
+            | Self::UnknownVersion { .. } => ErrorKind::NotFound,
             Self::AmbiguousName { .. }
             | Self::NameTooShort
             | Self::InvalidCursor
@@ -203,7 +213,7 @@ impl SessionError {
                 StoreError::Conflict { .. } | StoreError::AlreadyExists { .. } | StoreError::KeyTaken { .. } => {
                     ErrorKind::Conflict
                 }
-                StoreError::NotFound { .. } | StoreError::NoStore => ErrorKind::NotFound,
+                StoreError::NotFound { .. } | StoreError::Gone { .. } | StoreError::NoStore => ErrorKind::NotFound,
                 StoreError::Corrupt { .. } | StoreError::FormatLost { .. } | StoreError::IdLost => ErrorKind::Damaged,
                 StoreError::ForeignFormat { .. } => ErrorKind::ForeignFormat,
                 StoreError::NewerFormat { .. } => ErrorKind::NewerFormat,
@@ -231,6 +241,7 @@ impl From<StoreError> for SessionError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound { session } => Self::NotFound { session },
+            StoreError::Gone { session } => Self::Gone { session },
             StoreError::Conflict { expected, actual } => Self::Conflict { expected, actual },
             other => Self::Store(other),
         }

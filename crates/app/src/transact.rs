@@ -222,6 +222,7 @@ impl SessionManager {
             row: RowChange { updated: stamp.at, messages, words },
             key: None,
             claims: plan.claim.map(|(key, payload)| Claim { key, payload, offset: 0 }).into_iter().collect(),
+            links: Vec::new(),
             snapshot: crosses.then(|| Bytes::from(view.to_snapshot())),
             durability,
         };

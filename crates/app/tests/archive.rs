@@ -717,6 +717,7 @@ mod import_archive {
             row: RowChange { updated: view.updated(), messages: 1, words: None },
             key: None,
             claims: Vec::new(),
+            links: Vec::new(),
             snapshot: None,
             durability: Durability::Volatile,
         };

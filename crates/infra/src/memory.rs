@@ -5,20 +5,24 @@
 //!
 //! Must not know: what records say, or what a disk is.
 
+mod log;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::RandomState},
+    collections::{BTreeMap, HashMap, hash_map::RandomState},
     hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sessions_domain::{Moment, SessionId};
+use sessions_domain::SessionId;
 use sessions_ports::{
-    Commit, Committed, Digest, Durability, Head, KindFilter, Order, Page, ReadRange, Record, Row, RowPage, SessionLog,
-    StoreError, StoreId, StoredClaim,
+    Commit, Committed, Digest, Durability, Head, Heir, Link, Page, ReadRange, Removal, Removed, Row, RowPage,
+    SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::{Notify, futures::OwnedNotified};
+
+use self::log::Log;
 
 /// The most bytes of payloads, words and snapshot in one commit: 1 GiB.
 pub const MAX_COMMIT_BYTES: u64 = 1 << 30;
@@ -39,25 +43,15 @@ struct Shared {
 struct State {
     closed: bool,
     logs: HashMap<SessionId, Log>,
+    /// Those that were removed, each with the records that others inherit.
+    removed: HashMap<SessionId, Log>,
+    /// Who inherits from a session, and up to where.
+    heirs: HashMap<SessionId, BTreeMap<SessionId, u64>>,
     keys: HashMap<Digest, SessionId>,
-    /// **Invariant**: holds each session that has words once, under its `Log::change`.
+    /// **Invariant**: holds each session that has words or was removed once, under its `Log::change`.
     changes: BTreeMap<u64, SessionId>,
     last_change: u64,
     waiters: HashMap<SessionId, Waiters>,
-}
-
-/// One session. **Invariant**: records are numbered from `first` without gaps, and there is at least one.
-struct Log {
-    first: u64,
-    records: Vec<Record>,
-    labels: BTreeSet<(u64, u64)>,
-    claims: HashMap<Digest, StoredClaim>,
-    snapshot: Option<Bytes>,
-    created: Moment,
-    updated: Moment,
-    messages: u64,
-    words: Option<Bytes>,
-    change: u64,
 }
 
 /// Futures that wait for a session to change.
@@ -105,7 +99,7 @@ impl MemoryStore {
     /// The head when it is far enough, or else what to wait for.
     fn reached(&self, session: SessionId, version: u64) -> Result<Result<Head, Waiting>, StoreError> {
         let mut state = self.open()?;
-        let head = state.logs.get(&session).and_then(Log::head).ok_or(StoreError::NotFound { session })?;
+        let head = state.head(session)?.ok_or(StoreError::NotFound { session })?;
         if head.version >= version {
             return Ok(Ok(head));
         }
@@ -170,10 +164,16 @@ fn check(commit: &Commit) -> Result<u64, StoreError> {
         Some(_) if commit.key.is_some() => {
             return malformed("a key comes with a session's first commit only");
         }
+        Some(_) if !commit.links.is_empty() => {
+            return malformed("what a session inherits comes with its first commit only");
+        }
         Some(_) => {}
     }
     if commit.records.iter().zip(commit.records.iter().skip(1)).any(|(a, b)| a.seq.checked_add(1) != Some(b.seq)) {
         return malformed("its records are not numbered without gaps");
+    }
+    if commit.links.iter().any(|link| link.owner == commit.session) {
+        return malformed("a session inherits nothing from itself");
     }
     let count = commit.records.len();
     if commit.claims.iter().any(|claim| usize::try_from(claim.offset).is_ok_and(|offset| offset >= count)) {
@@ -195,6 +195,7 @@ fn check(commit: &Commit) -> Result<u64, StoreError> {
 impl State {
     /// What is wrong with a commit in the light of what is here.
     fn admit(&self, commit: &Commit) -> Result<(), StoreError> {
+        self.present(commit.session)?;
         let log = self.logs.get(&commit.session);
         let head = log.and_then(Log::head);
         match (commit.expected.version(), head) {
@@ -212,7 +213,85 @@ impl State {
                 what: "it claims an idempotency key that the session has; look it up",
             });
         }
-        Ok(())
+        commit.links.iter().try_for_each(|link| self.check_link(*link))
+    }
+
+    /// Whether what a session would inherit is there.
+    fn check_link(&self, Link { owner, last }: Link) -> Result<(), StoreError> {
+        if self.removed.contains_key(&owner) && self.kept(owner) < last {
+            Err(StoreError::Gone { session: owner })
+        } else if self.removed.contains_key(&owner) || self.logs.contains_key(&owner) {
+            Ok(())
+        } else {
+            Err(StoreError::NotFound { session: owner })
+        }
+    }
+
+    /// Whether a session was not removed.
+    fn present(&self, session: SessionId) -> Result<(), StoreError> {
+        if self.removed.contains_key(&session) { Err(StoreError::Gone { session }) } else { Ok(()) }
+    }
+
+    fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        self.present(session)?;
+        Ok(self.logs.get(&session).and_then(Log::head))
+    }
+
+    /// The last record of a session that others inherit (0: none).
+    fn kept(&self, session: SessionId) -> u64 {
+        self.heirs.get(&session).and_then(|heirs| heirs.values().max().copied()).unwrap_or(0)
+    }
+
+    fn remove(&mut self, removal: Removal) -> Result<Removed, StoreError> {
+        let session = removal.session;
+        if let Some(log) = self.removed.get(&session) {
+            let kept = log.records.last().map_or(0, |record| record.seq);
+            return Ok(Removed { kept, heirs: self.heirs_of(session), ..Removed::default() });
+        }
+        let actual = self.head(session)?.ok_or(StoreError::NotFound { session })?.version;
+        if let Some(expected) = removal.expected.filter(|expected| *expected != actual) {
+            return Err(StoreError::Conflict { expected, actual });
+        }
+        let Some(mut log) = self.logs.remove(&session) else { return Err(StoreError::NotFound { session }) };
+        for link in std::mem::take(&mut log.links) {
+            self.release(link.owner, session);
+        }
+        let (records, bytes) = log.bury(self.kept(session));
+        if let Some(key) = log.key.filter(|_| !removal.keep_key) {
+            self.keys.remove(&key);
+        }
+        self.changes.remove(&log.change);
+        self.last_change += 1;
+        log.change = self.last_change;
+        self.changes.insert(self.last_change, session);
+        let kept = log.records.last().map_or(0, |record| record.seq);
+        self.removed.insert(session, log);
+        self.wake(session);
+        Ok(Removed { was_there: true, records, bytes, kept, heirs: self.heirs_of(session) })
+    }
+
+    /// An heir is gone: what its removed owner kept only for it goes too.
+    fn release(&mut self, owner: SessionId, heir: SessionId) {
+        if let Some(heirs) = self.heirs.get_mut(&owner) {
+            heirs.remove(&heir);
+            if heirs.is_empty() {
+                self.heirs.remove(&owner);
+            }
+        }
+        let kept = self.kept(owner);
+        if let Some(log) = self.removed.get_mut(&owner) {
+            log.bury(kept);
+        }
+    }
+
+    fn heirs_of(&self, session: SessionId) -> Vec<SessionId> {
+        self.heirs.get(&session).into_iter().flat_map(BTreeMap::keys).copied().collect()
+    }
+
+    fn wake(&self, session: SessionId) {
+        if let Some(waiters) = self.waiters.get(&session) {
+            waiters.notify.notify_waiters();
+        }
     }
 
     fn apply(&mut self, commit: Commit, version: u64) {
@@ -221,7 +300,14 @@ impl State {
             self.keys.insert(key, session);
         }
         let first = commit.records.first().map_or(version, |record| record.seq);
+        for link in &commit.links {
+            let last = self.heirs.entry(link.owner).or_default().entry(session).or_insert(link.last);
+            *last = link.last.max(*last);
+        }
         let log = self.logs.entry(session).or_insert_with(|| Log::beginning(first, commit.row.updated));
+        if log.records.is_empty() {
+            (log.key, log.links) = (commit.key, commit.links);
+        }
         for claim in commit.claims {
             let stored = StoredClaim { payload: claim.payload, seq: first + u64::from(claim.offset), version };
             log.claims.insert(claim.key, stored);
@@ -242,9 +328,7 @@ impl State {
             log.change = self.last_change;
             self.changes.insert(self.last_change, session);
         }
-        if let Some(waiters) = self.waiters.get(&session) {
-            waiters.notify.notify_waiters();
-        }
+        self.wake(session);
     }
 
     fn row(&self, session: SessionId) -> Option<Row> {
@@ -260,58 +344,6 @@ impl State {
     }
 }
 
-impl Log {
-    fn beginning(first: u64, created: Moment) -> Self {
-        Self {
-            first,
-            records: Vec::new(),
-            labels: BTreeSet::new(),
-            claims: HashMap::new(),
-            snapshot: None,
-            created,
-            updated: created,
-            messages: 0,
-            words: None,
-            change: 0,
-        }
-    }
-
-    fn head(&self) -> Option<Head> {
-        let last = self.records.last()?;
-        Some(Head { version: last.seq, commit: last.commit, first: self.first })
-    }
-
-    /// Records of a range, oldest first, and the number of the first of them.
-    fn slice(&self, from: u64, to: u64) -> &[Record] {
-        let place = |seq: u64| usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let end = if to < self.first { 0 } else { place(to).saturating_add(1).min(self.records.len()) };
-        self.records.get(place(from)..end).unwrap_or_default()
-    }
-
-    fn page(&self, range: ReadRange) -> Page {
-        let slice = self.slice(range.from, range.to);
-        match range.order {
-            Order::OldestFirst => fill(slice.iter(), range),
-            Order::NewestFirst => fill(slice.iter().rev(), range),
-        }
-    }
-}
-
-fn fill<'a>(records: impl Iterator<Item = &'a Record>, range: ReadRange) -> Page {
-    let (mut page, mut bytes) = (Vec::new(), 0_usize);
-    for record in records {
-        if range.kinds == KindFilter::Elements && !record.kind.is_element() {
-            continue;
-        }
-        bytes = bytes.saturating_add(record.payload.len());
-        if page.len() >= range.max_records || (bytes > range.max_bytes && !page.is_empty()) {
-            return Page { records: page, next: Some(record.seq) };
-        }
-        page.push(record.clone());
-    }
-    Page { records: page, next: None }
-}
-
 #[async_trait]
 impl SessionLog for MemoryStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
@@ -323,20 +355,39 @@ impl SessionLog for MemoryStore {
         Ok(Committed { version, durability: self.shared.strongest })
     }
 
+    async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
+        let mut state = self.open()?;
+        self.check_level(removal.durability)?;
+        state.remove(removal)
+    }
+
+    async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        let state = self.open()?;
+        if !state.logs.contains_key(&session) && !state.removed.contains_key(&session) {
+            return Err(StoreError::NotFound { session });
+        }
+        let heirs = state.heirs.get(&session).into_iter().flatten();
+        Ok(heirs.map(|(session, last)| Heir { session: *session, last: *last }).collect())
+    }
+
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
-        Ok(self.open()?.logs.get(&session).and_then(Log::head))
+        self.open()?.head(session)
     }
 
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
         let state = self.open()?;
-        let log = state.logs.get(&session).ok_or(StoreError::NotFound { session })?;
-        Ok(log.page(range))
+        match (state.logs.get(&session), state.removed.get(&session)) {
+            (Some(log), _) => Ok(log.page(range)),
+            (None, Some(left)) if !left.records.is_empty() => Ok(left.page(range)),
+            (None, Some(_)) => Err(StoreError::Gone { session }),
+            (None, None) => Err(StoreError::NotFound { session }),
+        }
     }
 
     async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
         let state = self.open()?;
-        let labels = state.logs.get(&session).map(|log| log.labels.range((label, 0)..=(label, u64::MAX)));
-        Ok(labels.into_iter().flatten().map(|(_, seq)| *seq).collect())
+        let log = state.logs.get(&session).or_else(|| state.removed.get(&session));
+        Ok(log.map(|log| log.find(label)).unwrap_or_default())
     }
 
     async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
@@ -354,12 +405,15 @@ impl SessionLog for MemoryStore {
     async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
         let state = self.open()?;
         let mut changed = state.changes.range(since.saturating_add(1)..);
-        let (mut rows, mut next) = (Vec::new(), since);
+        let (mut rows, mut removed, mut next) = (Vec::new(), Vec::new(), since);
         for (change, session) in changed.by_ref().take(limit) {
-            rows.extend(state.row(*session));
+            match state.row(*session) {
+                Some(row) => rows.push(row),
+                None => removed.push(*session),
+            }
             next = *change;
         }
-        Ok(RowPage { rows, next, more: changed.next().is_some() })
+        Ok(RowPage { rows, removed, next, more: changed.next().is_some() })
     }
 
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {

@@ -59,6 +59,7 @@ mod persistence {
                 row: RowChange { updated: stamp().at, messages: seq - 1, words },
                 key: None,
                 claims: Vec::new(),
+                links: Vec::new(),
                 snapshot: None,
                 durability: Durability::Disk,
             }

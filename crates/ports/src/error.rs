@@ -42,6 +42,12 @@ pub enum StoreError {
         /// The session.
         session: SessionId,
     },
+    /// The session was removed.
+    #[error("session {session} was deleted, and an id is never used again; make a new session")]
+    Gone {
+        /// The session.
+        session: SessionId,
+    },
     /// A record is damaged.
     #[error(
         "record {seq} of session {session} is damaged ({what}); run `verify` to see all damage and `repair` to set it aside"

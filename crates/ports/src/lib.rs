@@ -12,6 +12,6 @@ mod log;
 pub use environment::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
 pub use error::{BackendError, BackendErrorKind, StoreError};
 pub use log::{
-    Claim, Commit, Committed, Digest, Durability, Expected, Head, KindFilter, Order, Page, ReadRange, Record, Row,
-    RowChange, RowPage, SessionLog, StoreId, StoredClaim,
+    Claim, Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Link, Order, Page, ReadRange,
+    Record, Removal, Removed, Row, RowChange, RowPage, SessionLog, StoreId, StoredClaim,
 };

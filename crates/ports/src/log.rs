@@ -120,6 +120,24 @@ pub struct StoredClaim {
     pub version: u64,
 }
 
+/// What a log inherits: a fork's records begin behind those of others, which must stay readable as long as the fork is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The session whose records they are.
+    pub owner: SessionId,
+    /// The last of them: those up to it are inherited.
+    pub last: u64,
+}
+
+/// A session that inherits from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heir {
+    /// The session.
+    pub session: SessionId,
+    /// The last record that it inherits.
+    pub last: u64,
+}
+
 /// How a commit changes the session's row in the list of sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowChange {
@@ -146,6 +164,8 @@ pub struct Commit {
     pub key: Option<Digest>,
     /// Idempotency keys.
     pub claims: Vec<Claim>,
+    /// What the log inherits; only a session's first commit may say so. Who owns it keeps it for this session from here on.
+    pub links: Vec<Link>,
     /// A view of the log at a version not after this commit, to be kept beside the log. A store may lose it at any time.
     pub snapshot: Option<Bytes>,
     /// The level to wait for.
@@ -159,6 +179,34 @@ pub struct Committed {
     pub version: u64,
     /// The level that was reached: at least the one that was asked.
     pub durability: Durability,
+}
+
+/// A session that is to be no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The session.
+    pub session: SessionId,
+    /// The version it must have, queued commits included, for whoever decided about what was there then; `None`: whatever it has.
+    pub expected: Option<u64>,
+    /// The host's key stays taken, and leads to the id that is gone. Otherwise it is free again.
+    pub keep_key: bool,
+    /// The level to wait for.
+    pub durability: Durability,
+}
+
+/// What a removal did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// False when the session had been removed before. Then `records` and `bytes` are 0.
+    pub was_there: bool,
+    /// Records of the session that are readable no more.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Records up to this number stay, because other sessions inherit them. 0: none.
+    pub kept: u64,
+    /// Who inherits them, in the order of their ids.
+    pub heirs: Vec<SessionId>,
 }
 
 /// The end of a log.
@@ -238,6 +286,8 @@ pub struct Row {
 pub struct RowPage {
     /// The rows, in the order of their last change.
     pub rows: Vec<Row>,
+    /// Sessions that were removed, in that order too, each once. They count like rows.
+    pub removed: Vec<SessionId>,
     /// What to give as `since` the next time.
     pub next: u64,
     /// True when more rows changed than were given.
@@ -250,6 +300,9 @@ pub struct RowPage {
 /// commits, keys and claims are checked against the *queued* tail, when the place is taken, so commits may be queued without waiting for each other.
 ///
 /// **Visibility.** Everything that reads sees a commit once the level it asked for is reached, whole, and never one without all before it.
+///
+/// **Removal.** What is removed does not come back, and its id is never used again: whatever asks for it is answered [`StoreError::Gone`]. Only
+/// records that other sessions inherit can still be read, for as long as one of those is there.
 #[async_trait]
 pub trait SessionLog: Send + Sync {
     /// Appends.
@@ -258,24 +311,54 @@ pub trait SessionLog: Send + Sync {
     /// that was asked is reached for this commit and all before it. *Cancel-safe*: once polled, dropping the future changes nothing about
     /// the commit. When a commit fails, every commit queued behind it in the same session fails too.
     ///
+    /// *Linked*: what it inherits is there when the place is taken, and stays as long as the session does.
+    ///
     /// # Errors
     /// [`StoreError::Conflict`], [`StoreError::AlreadyExists`], [`StoreError::KeyTaken`], [`StoreError::TooWeak`], [`StoreError::TooLarge`],
-    /// [`StoreError::Malformed`]: nothing was written. [`StoreError::NoSpace`]: nothing was written, and a later try may succeed.
+    /// [`StoreError::Malformed`], [`StoreError::Gone`] (the session was removed, or is being so; or the owner of what it inherits was, and
+    /// keeps it no more), [`StoreError::NotFound`] (there never was such an owner): nothing was written. [`StoreError::NoSpace`]: nothing was written, and a later try may succeed.
     /// [`StoreError::Poisoned`]: whether it was written shows when the store is opened again.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// Removes a session.
+    ///
+    /// **Contract.** *Ordered* like a commit of the session, with a place that is taken at the first poll: what was queued before goes through
+    /// or fails first. *Atomic*, also across a crash. *Durable*: when it answers, the level that was asked is reached. *Cancel-safe*: once
+    /// polled, dropping the future changes nothing about it. Removing twice is fine.
+    ///
+    /// Afterwards [`Self::commit`] (also with [`Expected::NoStream`]), [`Self::head`], [`Self::wait`] and [`Self::settled`] answer
+    /// [`StoreError::Gone`], whoever waits hears it, and [`Self::rows`] tells it. [`Self::claim`] and [`Self::snapshot`] find nothing. The
+    /// host's key is free, unless it was to be kept. Records that other sessions inherit, up to [`Removed::kept`], are still given by
+    /// [`Self::read`] and [`Self::find`]; with none of them `read` answers `Gone`. When an heir is removed too, what it inherited and nobody
+    /// else does is readable no more.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]: there never was such a session. [`StoreError::Conflict`]: it has another version than the one expected. These
+    /// and the others of [`Self::commit`] that tell nothing was written: the session is as it was. [`StoreError::Poisoned`]: whether it is gone
+    /// shows when the store is opened again.
+    async fn remove(&self, removal: Removal) -> Result<Removed, StoreError>;
+
+    /// The sessions that inherit from this one, queued ones included, in the order of their ids. It may have been removed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]: there never was such a session.
+    async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError>;
 
     /// The visible end of a log.
     ///
     /// **Contract**: cheap; hosts may ask it before each read.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`].
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError>;
 
     /// Reads records.
     ///
-    /// **Contract**: gives only records whose bytes are as they were written; numbers outside the log are passed over. A page ends early only
-    /// with `next`. Does not wait for writers.
+    /// **Contract**: gives only records whose bytes are as they were written; numbers outside the log are passed over, and so are those of a
+    /// removed session that nobody inherits. A page ends early only with `next`. Does not wait for writers.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] for the first damaged record of the range.
+    /// [`StoreError::NotFound`]; [`StoreError::Gone`] when nothing is left of the session; [`StoreError::Corrupt`] for the first damaged record of the range.
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError>;
 
     /// Numbers of the visible records with this label, ascending.
@@ -290,9 +373,10 @@ pub trait SessionLog: Send + Sync {
     /// A claim of the session, queued ones included.
     async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError>;
 
-    /// Rows that changed after `since` (0: all), oldest change first, at most `limit`.
+    /// Rows that changed after `since` (0: all) and sessions that were removed, oldest change first, at most `limit`.
     ///
-    /// **Contract**: a row that changes while paging is given again; none is left out. Numbers of changes are for one opened store only.
+    /// **Contract**: a row that changes while paging is given again; none is left out, and no removal. Numbers of changes are for one opened
+    /// store only, which need not tell of removals from before it was opened.
     async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError>;
 
     /// Waits until `version` is visible and has reached a level.
@@ -303,7 +387,8 @@ pub trait SessionLog: Send + Sync {
     /// from one that is to come; who lost a race asks [`Self::settled`].
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the session neither exists nor is queued. The commit's error when `version` was queued and failed.
+    /// [`StoreError::NotFound`] when the session neither exists nor is queued. [`StoreError::Gone`], also when it is removed meanwhile. The
+    /// commit's error when `version` was queued and failed.
     /// [`StoreError::NoSpace`] when a level above [`Durability::Volatile`] was waited for and the disk is full.
     /// [`StoreError::Closed`] or [`StoreError::Poisoned`] when it cannot happen any more.
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError>;
@@ -315,7 +400,7 @@ pub trait SessionLog: Send + Sync {
     /// ends however busy the session is. That a commit failed is no error here: it is the answer.
     ///
     /// # Errors
-    /// [`StoreError::Closed`], also when it is closed meanwhile.
+    /// [`StoreError::Closed`], also when it is closed meanwhile. [`StoreError::Gone`] when it was removed, or what was queued removes it.
     async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError>;
 
     /// The strongest level this store gives.

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use sessions_domain::SessionId;
 use sessions_ports::{
-    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Page, ReadRange, RowPage, SessionLog,
-    StoreError, StoreId, StoredClaim,
+    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Heir, Page, ReadRange, Removal,
+    Removed, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 
 /// A method of [`SessionLog`] that can fail.
@@ -23,6 +23,10 @@ use sessions_ports::{
 pub enum Call {
     /// [`SessionLog::commit`].
     Commit,
+    /// [`SessionLog::remove`].
+    Remove,
+    /// [`SessionLog::heirs`].
+    Heirs,
     /// [`SessionLog::head`].
     Head,
     /// [`SessionLog::read`].
@@ -132,7 +136,7 @@ impl FaultyStore {
     }
 
     /// Before this store, without faults. Each call gives way once before it happens and once after, so that a future can be dropped at
-    /// either. A commit has its place when it first gives way, as the port promises.
+    /// either. A commit or removal has its place when it first gives way, as the port promises.
     pub fn hesitating(inner: Arc<dyn SessionLog>) -> Self {
         Self { hesitates: true, ..Self::over(inner) }
     }
@@ -221,7 +225,11 @@ impl FaultyStore {
     {
         let fault = self.enter(call)?;
         let mut happens = std::pin::pin!(happens());
-        let early = if self.hesitates && call == Call::Commit { happens.as_mut().now_or_never() } else { None };
+        let early = if self.hesitates && matches!(call, Call::Commit | Call::Remove) {
+            happens.as_mut().now_or_never()
+        } else {
+            None
+        };
         if self.hesitates {
             tokio::task::yield_now().await;
         }
@@ -260,6 +268,14 @@ impl SessionLog for FaultyStore {
             watcher(&commit);
         }
         self.around(Call::Commit, || self.inner.commit(commit)).await
+    }
+
+    async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
+        self.around(Call::Remove, || self.inner.remove(removal)).await
+    }
+
+    async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        self.around(Call::Heirs, || self.inner.heirs(session)).await
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {

@@ -1,4 +1,4 @@
-//! A store that holds commits back until it is told, in front of any other: what a slow disk does, as slowly as a test wants.
+//! A store that holds commits and removals back until it is told, in front of any other: what a slow disk does, as slowly as a test wants.
 //!
 //! Must not know: which store it stands before.
 
@@ -13,14 +13,14 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use sessions_domain::{CommitHash, SessionId};
 use sessions_ports::{
-    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Page, ReadRange, RowPage, SessionLog,
-    StoreError, StoreId, StoredClaim,
+    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Heir, Link, Page, ReadRange, Removal,
+    Removed, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::{Notify, oneshot};
 
 use crate::faulty::Injected;
 
-/// Takes commits into a queue and writes them when it is told to. A clone is the same one.
+/// Takes commits and removals into a queue and writes them when it is told to. A clone is the same one.
 ///
 /// Places in the log are taken at the first poll, and a commit happens whoever waits for it, as the port promises. The store behind it
 /// has to answer when it is polled once, as one in memory does.
@@ -34,25 +34,61 @@ pub struct HeldStore {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Held>,
-    /// Commits that were queued so far.
+    /// Commits and removals that were queued so far.
     queued: u64,
     failed: Option<Injected>,
     closed: bool,
 }
 
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
 struct Held {
     number: u64,
-    commit: Commit,
-    done: oneshot::Sender<Result<Committed, StoreError>>,
+    what: Step,
+}
+
+/// What is held back, and who hears of it.
+enum Step {
+    Commit(Box<Commit>, Answer<Committed>),
+    Remove(Removal, Answer<Removed>),
 }
 
 impl Held {
-    fn version(&self) -> u64 {
-        self.tail().0
+    fn session(&self) -> SessionId {
+        match &self.what {
+            Step::Commit(commit, _) => commit.session,
+            Step::Remove(removal, _) => removal.session,
+        }
     }
 
-    fn tail(&self) -> (u64, CommitHash) {
-        self.commit.records.last().map_or((0, CommitHash::ZERO), |record| (record.seq, record.commit))
+    fn commit(&self) -> Option<&Commit> {
+        match &self.what {
+            Step::Commit(commit, _) => Some(commit),
+            Step::Remove(..) => None,
+        }
+    }
+
+    fn version(&self) -> u64 {
+        self.tail().map_or(0, |(version, _)| version)
+    }
+
+    fn tail(&self) -> Option<(u64, CommitHash)> {
+        self.commit()?.records.last().map(|record| (record.seq, record.commit))
+    }
+
+    /// Does it now. Nobody has to wait for it.
+    fn write(self, store: &dyn SessionLog) {
+        match self.what {
+            Step::Commit(commit, done) => drop(done.send(at_once(store.commit(*commit)))),
+            Step::Remove(removal, done) => drop(done.send(at_once(store.remove(removal)))),
+        }
+    }
+
+    fn fail(self, answer: Injected) {
+        match self.what {
+            Step::Commit(_, done) => drop(done.send(Err(answer.error()))),
+            Step::Remove(_, done) => drop(done.send(Err(answer.error()))),
+        }
     }
 }
 
@@ -68,22 +104,21 @@ impl HeldStore {
         Self { inner, state: Arc::default(), changed: Arc::default() }
     }
 
-    /// Commits that are held back now.
+    /// Commits and removals that are held back now.
     pub fn held(&self) -> usize {
         self.lock().queue.len()
     }
 
-    /// Waits until so many commits are held back.
+    /// Waits until so many of them are held back.
     pub async fn until_held(&self, count: usize) {
         self.until(|state| (state.queue.len() >= count).then_some(())).await;
     }
 
-    /// Writes the commit that waits longest, if there is one.
+    /// Writes what waits longest, if there is anything.
     pub fn write_one(&self) -> bool {
         let mut state = self.lock();
-        let Some(Held { commit, done, .. }) = state.queue.pop_front() else { return false };
-        // Nobody has to wait for it.
-        let _ = done.send(at_once(self.inner.commit(commit)));
+        let Some(held) = state.queue.pop_front() else { return false };
+        held.write(&*self.inner);
         drop(state);
         self.changed.notify_waiters();
         true
@@ -98,9 +133,7 @@ impl HeldStore {
     pub fn fail_all(&self, answer: Injected) {
         let mut state = self.lock();
         state.failed = Some(answer);
-        for held in std::mem::take(&mut state.queue) {
-            let _ = held.done.send(Err(answer.error()));
-        }
+        std::mem::take(&mut state.queue).into_iter().for_each(|held| held.fail(answer));
         drop(state);
         self.changed.notify_waiters();
     }
@@ -122,17 +155,31 @@ impl HeldStore {
         }
     }
 
+    /// Whether anything is taken at this level.
+    fn check(&self, state: &State, asked: Durability) -> Result<(), StoreError> {
+        let best = self.strongest();
+        if state.closed {
+            Err(StoreError::Closed)
+        } else if asked > best {
+            Err(StoreError::TooWeak { asked, best })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The queued tail of a session.
+    fn tail(&self, state: &State, session: SessionId) -> Result<Option<(u64, CommitHash)>, StoreError> {
+        if state.is_leaving(session) {
+            return Err(StoreError::Gone { session });
+        }
+        let last = state.queue.iter().filter(|held| held.session() == session).filter_map(Held::tail).next_back();
+        Ok(last.or(at_once(self.inner.head(session))?.map(|head| (head.version, head.commit))))
+    }
+
     /// Checks a commit against the queued tail.
     fn admit(&self, state: &State, commit: &Commit) -> Result<(), StoreError> {
-        if state.closed {
-            return Err(StoreError::Closed);
-        }
-        if commit.durability > self.strongest() {
-            return Err(StoreError::TooWeak { asked: commit.durability, best: self.strongest() });
-        }
-        let queued = || state.queue.iter().map(|held| (held, &held.commit));
-        let last = queued().filter(|(_, other)| other.session == commit.session).map(|(held, _)| held.tail()).last();
-        let tail = last.or(at_once(self.inner.head(commit.session))?.map(|head| (head.version, head.commit)));
+        self.check(state, commit.durability)?;
+        let tail = self.tail(state, commit.session)?;
         match (commit.expected.version(), tail) {
             (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
             (Some(expected), tail) if !tail.is_some_and(|(version, tip)| commit.expected.is_tail(version, tip)) => {
@@ -141,7 +188,7 @@ impl HeldStore {
             _ => {}
         }
         if let Some(key) = commit.key {
-            let holder = queued().find(|(_, other)| other.key == Some(key)).map(|(_, other)| other.session);
+            let holder = state.commits().find(|other| other.key == Some(key)).map(|other| other.session);
             if let Some(session) = holder.or(at_once(self.inner.by_key(key))?) {
                 return Err(StoreError::KeyTaken { session });
             }
@@ -152,28 +199,91 @@ impl HeldStore {
                 return Err(StoreError::Malformed { what: "it claims an idempotency key that the session has" });
             }
         }
-        Ok(())
+        commit.links.iter().try_for_each(|link| self.check_link(state, *link))
+    }
+
+    /// Whether what a session would inherit is there, and will be.
+    fn check_link(&self, state: &State, Link { owner, last }: Link) -> Result<(), StoreError> {
+        match self.tail(state, owner) {
+            Ok(None) => Err(StoreError::NotFound { session: owner }),
+            Err(StoreError::Gone { .. }) => {
+                let is_kept = self.queued_heirs(state, owner)?.iter().any(|heir| heir.last >= last);
+                if is_kept { Ok(()) } else { Err(StoreError::Gone { session: owner }) }
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Who inherits from a session now, and who will.
+    fn queued_heirs(&self, state: &State, session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        let queued = state.commits().flat_map(|commit| {
+            let links = commit.links.iter().filter(move |link| link.owner == session);
+            links.map(|link| Heir { session: commit.session, last: link.last })
+        });
+        let queued: Vec<Heir> = queued.collect();
+        let is_queued = state.commits().any(|commit| commit.session == session);
+        let mut heirs = match at_once(self.inner.heirs(session)) {
+            Err(StoreError::NotFound { .. }) if is_queued => Vec::new(),
+            heirs => heirs?,
+        };
+        heirs.extend(queued);
+        heirs.sort_by_key(|heir| heir.session);
+        Ok(heirs)
     }
 
     fn take(&self, commit: Commit) -> Result<oneshot::Receiver<Result<Committed, StoreError>>, StoreError> {
         let mut state = self.lock();
         self.admit(&state, &commit)?;
         let (done, outcome) = oneshot::channel();
-        state.queued += 1;
-        let number = state.queued;
-        state.queue.push_back(Held { number, commit, done });
+        state.hold(Step::Commit(Box::new(commit), done));
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(outcome)
+    }
+
+    fn take_removal(&self, removal: Removal) -> Result<oneshot::Receiver<Result<Removed, StoreError>>, StoreError> {
+        let mut state = self.lock();
+        self.check(&state, removal.durability)?;
+        match self.tail(&state, removal.session) {
+            // It waits for the one before it.
+            Err(StoreError::Gone { .. }) => {}
+            tail => {
+                let (actual, _) = tail?.ok_or(StoreError::NotFound { session: removal.session })?;
+                if let Some(expected) = removal.expected.filter(|expected| *expected != actual) {
+                    return Err(StoreError::Conflict { expected, actual });
+                }
+            }
+        }
+        let (done, outcome) = oneshot::channel();
+        state.hold(Step::Remove(removal, done));
         drop(state);
         self.changed.notify_waiters();
         Ok(outcome)
     }
 }
 
+impl State {
+    fn hold(&mut self, what: Step) {
+        self.queued += 1;
+        self.queue.push_back(Held { number: self.queued, what });
+    }
+
+    fn commits(&self) -> impl Iterator<Item = &Commit> {
+        self.queue.iter().filter_map(Held::commit)
+    }
+
+    /// Whether the removal of a session is held back.
+    fn is_leaving(&self, session: SessionId) -> bool {
+        self.queue.iter().any(|held| held.session() == session && matches!(held.what, Step::Remove(..)))
+    }
+}
+
 fn queued_claim(state: &State, session: SessionId, key: Digest) -> Option<StoredClaim> {
-    let of_session = state.queue.iter().filter(|held| held.commit.session == session);
-    of_session.flat_map(|held| held.commit.claims.iter().map(move |claim| (held, claim))).find_map(|(held, claim)| {
-        let first = held.commit.records.first().map_or(0, |record| record.seq);
-        let stored =
-            StoredClaim { payload: claim.payload, seq: first + u64::from(claim.offset), version: held.version() };
+    let of_session = state.commits().filter(|commit| commit.session == session);
+    of_session.flat_map(|commit| commit.claims.iter().map(move |claim| (commit, claim))).find_map(|(commit, claim)| {
+        let first = commit.records.first().map_or(0, |record| record.seq);
+        let version = commit.records.last().map_or(0, |record| record.seq);
+        let stored = StoredClaim { payload: claim.payload, seq: first + u64::from(claim.offset), version };
         (claim.key == key).then_some(stored)
     })
 }
@@ -187,11 +297,20 @@ impl fmt::Debug for HeldStore {
 #[async_trait]
 impl SessionLog for HeldStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        if commit.records.is_empty() || commit.expected.version() == Some(0) {
+        let inherits_from_itself = commit.links.iter().any(|link| link.owner == commit.session);
+        if commit.records.is_empty() || commit.expected.version() == Some(0) || inherits_from_itself {
             // It has no place to be taken: the store behind says what is wrong with it.
             return self.inner.commit(commit).await;
         }
         self.take(commit)?.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
+        self.take_removal(removal)?.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        self.queued_heirs(&self.lock(), session)
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
@@ -225,7 +344,7 @@ impl SessionLog for HeldStore {
 
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
         let is_held =
-            |state: &State| state.queue.iter().any(|held| held.commit.session == session && held.version() >= version);
+            |state: &State| state.queue.iter().any(|held| held.session() == session && held.version() >= version);
         if is_held(&self.lock()) {
             self.until(|state| (!is_held(state)).then_some(())).await;
             if at_once(self.inner.head(session))?.is_none_or(|head| head.version < version) {
@@ -237,7 +356,7 @@ impl SessionLog for HeldStore {
 
     async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
         let last = self.lock().queued;
-        let is_left = |held: &Held| held.commit.session == session && held.number <= last;
+        let is_left = |held: &Held| held.session() == session && held.number <= last;
         self.until(|state| (!state.queue.iter().any(is_left)).then_some(())).await;
         self.inner.settled(session).await
     }

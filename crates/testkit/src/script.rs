@@ -79,6 +79,7 @@ impl Script {
             row: RowChange { updated: moment(version), messages: version, words },
             key: None,
             claims: Vec::new(),
+            links: Vec::new(),
             snapshot: None,
             durability: Durability::Volatile,
         }
@@ -94,6 +95,7 @@ impl Script {
             row: RowChange { updated: moment(version), messages: version, words: None },
             key: None,
             claims: Vec::new(),
+            links: Vec::new(),
             snapshot: None,
             durability,
         }

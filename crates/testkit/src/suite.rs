@@ -253,6 +253,31 @@ macro_rules! every_law {
                 only_what_changed_comes_again
                 a_row_that_changes_while_paging_is_given_again
             }
+            removal {
+                what_is_removed_is_gone
+                what_never_was_is_not_removed
+                removing_twice_is_fine
+                a_removal_says_what_it_took
+                an_expected_version_is_asked
+                a_key_is_free_again
+                a_kept_key_stays_taken
+                a_removal_takes_its_place
+                a_dropped_removal_still_happens
+                who_waits_hears_of_a_removal
+                the_feed_tells_of_a_removal_once
+                pages_leave_no_removal_out
+                what_others_inherit_stays
+                the_last_heir_takes_it_along
+                a_removed_heir_keeps_nothing_of_others
+                heirs_are_known
+                nothing_is_inherited_from_what_is_gone
+                links_come_with_the_first_commit
+                a_removal_is_not_promised_too_much
+                a_reopened_store_stays_without
+                a_removal_is_seen_through_other_handles
+                a_closed_store_removes_nothing
+                one_removal_wins
+            }
             waiting {
                 what_is_there_is_not_waited_for
                 a_wait_ends_when_its_version_comes

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sessions_infra::MemoryStore;
-use sessions_ports::{Durability, SessionLog, StoreError};
+use sessions_ports::{Durability, Removal, SessionLog, StoreError};
 use sessions_testkit::{Call, Fault, FaultyStore, Injected, Script, Started, When};
 
 fn faulty() -> FaultyStore {
@@ -58,7 +58,7 @@ fn nine() -> sessions_ports::ReadRange {
 #[tokio::test]
 async fn any_call_counts_and_each_method_can_fail() {
     let session = Script::new(1).session();
-    for nth in 1..=10 {
+    for nth in 1..=12 {
         let store = faulty();
         store.commit(Script::new(1).say("one")).await.unwrap();
         store.fail(fault(None, nth, When::Before, Injected::Unavailable));
@@ -73,10 +73,29 @@ async fn any_call_counts_and_each_method_can_fail() {
             store.rows(0, 1).await.is_err(),
             store.wait(session, 1, Durability::Volatile).await.is_err(),
             store.settled(session).await.is_err(),
+            store.heirs(session).await.is_err(),
+            store.remove(removal(session)).await.is_err(),
         ];
-        let which: Vec<usize> = (0..10).filter(|at| failed[*at]).collect();
+        let which: Vec<usize> = (0..12).filter(|at| failed[*at]).collect();
         assert_eq!(which, [nth as usize - 1]);
         assert_eq!(store.struck(), 1);
+    }
+}
+
+fn removal(session: sessions_domain::SessionId) -> Removal {
+    Removal { session, expected: None, keep_key: false, durability: Durability::Volatile }
+}
+
+#[tokio::test]
+async fn a_removal_fails_before_or_after_it_happened() {
+    for (when, was_removed) in [(When::Before, false), (When::After, true)] {
+        let store = faulty();
+        let mut script = Script::new(1);
+        store.commit(script.say("one")).await.unwrap();
+        store.fail(fault(Some(Call::Remove), 1, when, Injected::NoSpace));
+        assert!(matches!(store.remove(removal(script.session())).await, Err(StoreError::NoSpace { .. })));
+        assert_eq!(matches!(store.head(script.session()).await, Err(StoreError::Gone { .. })), was_removed);
+        assert_eq!(store.remove(removal(script.session())).await.unwrap().was_there, !was_removed);
     }
 }
 

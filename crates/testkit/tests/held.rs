@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sessions_infra::MemoryStore;
-use sessions_ports::{Durability, SessionLog, StoreError};
+use sessions_ports::{Durability, Removal, SessionLog, StoreError};
 use sessions_testkit::{HeldStore, InMemory, Injected, Script, Started};
 
 fn held() -> HeldStore {
@@ -36,6 +36,7 @@ mod laws {
             "durability::a_reopened_store_has_all_rows",
             "durability::a_reopened_store_goes_on",
             "close::closing_loses_nothing",
+            "removal::a_reopened_store_stays_without",
         ]
     );
 }
@@ -71,4 +72,24 @@ async fn what_fails_is_gone_and_settled() {
     }
     assert!(matches!(wait.finish().await, Err(StoreError::NoSpace { .. })));
     assert_eq!(settled.finish().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_removal_is_held_back_too_and_may_fail() {
+    let store = held();
+    let mut script = Script::new(1);
+    let first = Started::new(store.commit(script.say("one")));
+    let removal =
+        Removal { session: script.session(), expected: Some(1), keep_key: false, durability: Durability::Volatile };
+    let removed = Started::new(store.remove(removal));
+    let later = script.clone().say("behind it");
+    assert!(matches!(store.commit(later.clone()).await, Err(StoreError::Gone { .. })));
+    assert!(store.write_one() && first.finish().await.is_ok());
+    assert!(!removed.is_done());
+    assert_eq!(store.head(script.session()).await.unwrap().unwrap().version, 1);
+    store.fail_all(Injected::NoSpace);
+    assert!(matches!(removed.finish().await, Err(StoreError::NoSpace { .. })));
+    let later = Started::new(store.commit(later));
+    store.write_all();
+    assert_eq!(later.finish().await.unwrap().version, 2);
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_infra::MemoryStore;
 use sessions_ports::{
-    Commit, Committed, Digest, Durability, Expected, Head, KindFilter, Order, Page, ReadRange, RowPage, SessionLog,
-    StoreError, StoreId, StoredClaim,
+    Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Order, Page, ReadRange, Removal, Removed,
+    RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use sessions_testkit::{Fixture, LAWS, Verdict, check, report};
 
@@ -47,6 +47,19 @@ enum Flaw {
     MixesUpSnapshots,
     SettlesTooEarly,
     WaitsForNobody,
+    RemovesWhateverIsThere,
+    RemovesOnTheSecondPoll,
+    RefusesToRemoveTwice,
+    CountsWhatItKeeps,
+    FreesEveryKey,
+    KeepsEveryKey,
+    KeepsNothingForHeirs,
+    KeepsAllForHeirs,
+    ForgetsWhoInherits,
+    InheritsFromAnything,
+    UsesAnIdAgain,
+    TellsOfNoRemoval,
+    LeavesWaitersAsleep,
 }
 
 /// A memory store with a flaw.
@@ -127,10 +140,43 @@ impl SessionLog for Flawed {
                     commit.expected = Expected::Exactly(version);
                 }
             }
+            Flaw::KeepsNothingForHeirs | Flaw::InheritsFromAnything => commit.links.clear(),
+            Flaw::KeepsAllForHeirs => commit.links.iter_mut().for_each(|link| link.last = 5),
+            Flaw::UsesAnIdAgain => {
+                if let Err(StoreError::Gone { .. }) = self.inner.head(commit.session).await {
+                    let version = commit.records.last().map_or(0, |record| record.seq);
+                    return Ok(Committed { version, durability: Durability::Volatile });
+                }
+            }
             Flaw::ClaimsALevelItCannotGive => commit.durability = Durability::Volatile,
             _ => {}
         }
         self.inner.commit(commit).await
+    }
+
+    async fn remove(&self, mut removal: Removal) -> Result<Removed, StoreError> {
+        match self.flaw {
+            Flaw::RemovesWhateverIsThere => removal.expected = None,
+            Flaw::FreesEveryKey => removal.keep_key = false,
+            Flaw::KeepsEveryKey => removal.keep_key = true,
+            Flaw::RemovesOnTheSecondPoll => tokio::task::yield_now().await,
+            _ => {}
+        }
+        let twice = matches!(self.inner.head(removal.session).await, Err(StoreError::Gone { .. }));
+        match self.inner.remove(removal).await {
+            Ok(_) if twice && self.has(Flaw::RefusesToRemoveTwice) => {
+                Err(StoreError::NotFound { session: removal.session })
+            }
+            Ok(removed) if self.has(Flaw::CountsWhatItKeeps) => {
+                Ok(Removed { records: removed.records + removed.kept, ..removed })
+            }
+            other => other,
+        }
+    }
+
+    async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        let heirs = self.inner.heirs(session).await?;
+        Ok(if self.has(Flaw::ForgetsWhoInherits) { Vec::new() } else { heirs })
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
@@ -187,6 +233,7 @@ impl SessionLog for Flawed {
     async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
         match self.flaw {
             Flaw::SkipsARowBetweenPages if since > 0 => self.inner.rows(since + 1, limit).await,
+            Flaw::TellsOfNoRemoval => Ok(RowPage { removed: Vec::new(), ..self.inner.rows(since, limit).await? }),
             Flaw::RepeatsRowsThatDidNotChange => self.inner.rows(since.saturating_sub(1), limit).await,
             _ => self.inner.rows(since, limit).await,
         }
@@ -201,6 +248,12 @@ impl SessionLog for Flawed {
         }
         if self.has(Flaw::WaitsForNobody) && self.inner.head(session).await?.is_none() {
             return std::future::pending().await;
+        }
+        if self.has(Flaw::LeavesWaitersAsleep) {
+            return match self.inner.wait(session, version, level).await {
+                Err(StoreError::Gone { .. }) => std::future::pending().await,
+                other => other,
+            };
         }
         let wanted = if self.has(Flaw::WakesTooEarly) { version.saturating_sub(1) } else { version };
         self.inner.wait(session, wanted, level).await
@@ -275,6 +328,19 @@ const CAUGHT: &[(Flaw, &str)] = &[
     (Flaw::MixesUpSnapshots, "order::a_snapshot_is_one_that_was_kept"),
     (Flaw::SettlesTooEarly, "waiting::what_is_queued_is_settled"),
     (Flaw::WaitsForNobody, "waiting::a_queued_session_can_be_waited_for"),
+    (Flaw::RemovesWhateverIsThere, "removal::an_expected_version_is_asked"),
+    (Flaw::RemovesOnTheSecondPoll, "removal::a_removal_takes_its_place"),
+    (Flaw::RefusesToRemoveTwice, "removal::removing_twice_is_fine"),
+    (Flaw::CountsWhatItKeeps, "removal::what_others_inherit_stays"),
+    (Flaw::FreesEveryKey, "removal::a_kept_key_stays_taken"),
+    (Flaw::KeepsEveryKey, "removal::a_key_is_free_again"),
+    (Flaw::KeepsNothingForHeirs, "removal::what_others_inherit_stays"),
+    (Flaw::KeepsAllForHeirs, "removal::the_last_heir_takes_it_along"),
+    (Flaw::ForgetsWhoInherits, "removal::heirs_are_known"),
+    (Flaw::InheritsFromAnything, "removal::nothing_is_inherited_from_what_is_gone"),
+    (Flaw::UsesAnIdAgain, "removal::what_is_removed_is_gone"),
+    (Flaw::TellsOfNoRemoval, "removal::pages_leave_no_removal_out"),
+    (Flaw::LeavesWaitersAsleep, "removal::who_waits_hears_of_a_removal"),
 ];
 
 #[test]
@@ -325,6 +391,7 @@ fn the_list_has_every_law() {
         ("order", include_str!("../src/laws/order.rs")),
         ("reading", include_str!("../src/laws/reading.rs")),
         ("claims", include_str!("../src/laws/claims.rs")),
+        ("removal", include_str!("../src/laws/removal.rs")),
         ("rows", include_str!("../src/laws/rows.rs")),
         ("waiting", include_str!("../src/laws/waiting.rs")),
         ("durability", include_str!("../src/laws/durability.rs")),
@@ -338,7 +405,7 @@ fn the_list_has_every_law() {
         written.extend(laws.map(|law| format!("{group}::{law}")));
     }
     let listed: Vec<&str> = LAWS.iter().map(|law| law.name).collect();
-    assert_eq!(listed.len(), 82);
+    assert_eq!(listed.len(), 105);
     written.sort();
     let mut sorted = listed.clone();
     sorted.sort_unstable();

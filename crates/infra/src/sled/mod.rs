@@ -46,8 +46,8 @@ use bytes::Bytes;
 use ring::{hmac, rand::SecureRandom as _};
 use sessions_domain::{Moment, SessionId};
 use sessions_ports::{
-    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, EntropyError, Expected, Head, Page,
-    ReadRange, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, EntropyError, Expected, Head, Heir, Page,
+    ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::oneshot;
 
@@ -387,6 +387,14 @@ impl SessionLog for SledStore {
         self.place(commit).await
     }
 
+    async fn remove(&self, _removal: Removal) -> Result<Removed, StoreError> {
+        Err(BackendError::new(BackendErrorKind::Internal, "removing", "it is not made yet").into())
+    }
+
+    async fn heirs(&self, _session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        Err(BackendError::new(BackendErrorKind::Internal, "removing", "it is not made yet").into())
+    }
+
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
         let ledger = self.core().lock();
         ledger.check_not_closed()?;
@@ -452,7 +460,7 @@ impl SessionLog for SledStore {
                 words: log.words.clone().unwrap_or_default(),
             });
         }
-        Ok(RowPage { rows, next, more })
+        Ok(RowPage { rows, removed: Vec::new(), next, more })
     }
 
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {

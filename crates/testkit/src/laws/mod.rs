@@ -40,5 +40,6 @@ pub mod handles;
 pub mod order;
 pub mod races;
 pub mod reading;
+pub mod removal;
 pub mod rows;
 pub mod waiting;

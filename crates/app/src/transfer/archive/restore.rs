@@ -13,6 +13,7 @@ use sessions_ports::{Commit, Committed, Durability, Expected, RowChange, StoreEr
 use super::log::{Archive, ArchivedLog};
 use crate::{
     append::AppendOutcome,
+    creation::links_of,
     error::SessionError,
     keyed,
     manager::SessionManager,
@@ -223,6 +224,7 @@ impl Step {
             row: RowChange { updated: view.updated(), messages: view.depth(), words },
             key: None,
             claims: Vec::new(),
+            links: if here == 0 { links_of(&log.created) } else { Vec::new() },
             durability,
         }))
     }

@@ -1,0 +1,94 @@
+//! One session's log in memory, and what is left of it when it was removed.
+//!
+//! Must not know: other sessions.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use sessions_domain::Moment;
+use sessions_ports::{Digest, Head, KindFilter, Link, Order, Page, ReadRange, Record, StoredClaim};
+
+/// One session. **Invariant**: records are numbered from `first` without gaps, and there is at least one, unless it was removed.
+pub(super) struct Log {
+    pub(super) first: u64,
+    pub(super) records: Vec<Record>,
+    pub(super) labels: BTreeSet<(u64, u64)>,
+    /// What it inherits, and the key it holds.
+    pub(super) links: Vec<Link>,
+    pub(super) key: Option<Digest>,
+    pub(super) claims: HashMap<Digest, StoredClaim>,
+    pub(super) snapshot: Option<Bytes>,
+    pub(super) created: Moment,
+    pub(super) updated: Moment,
+    pub(super) messages: u64,
+    pub(super) words: Option<Bytes>,
+    pub(super) change: u64,
+}
+
+impl Log {
+    pub(super) fn beginning(first: u64, created: Moment) -> Self {
+        Self {
+            first,
+            records: Vec::new(),
+            labels: BTreeSet::new(),
+            links: Vec::new(),
+            key: None,
+            claims: HashMap::new(),
+            snapshot: None,
+            created,
+            updated: created,
+            messages: 0,
+            words: None,
+            change: 0,
+        }
+    }
+
+    pub(super) fn head(&self) -> Option<Head> {
+        let last = self.records.last()?;
+        Some(Head { version: last.seq, commit: last.commit, first: self.first })
+    }
+
+    /// Records of a range, oldest first, and the number of the first of them.
+    fn slice(&self, from: u64, to: u64) -> &[Record] {
+        let place = |seq: u64| usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let end = if to < self.first { 0 } else { place(to).saturating_add(1).min(self.records.len()) };
+        self.records.get(place(from)..end).unwrap_or_default()
+    }
+
+    pub(super) fn page(&self, range: ReadRange) -> Page {
+        let slice = self.slice(range.from, range.to);
+        match range.order {
+            Order::OldestFirst => fill(slice.iter(), range),
+            Order::NewestFirst => fill(slice.iter().rev(), range),
+        }
+    }
+
+    /// Numbers of the records with this label.
+    pub(super) fn find(&self, label: u64) -> Vec<u64> {
+        self.labels.range((label, 0)..=(label, u64::MAX)).map(|(_, seq)| *seq).collect()
+    }
+
+    /// Leaves the records up to `kept`, and nothing else but what the log inherits. Gives the number and the bytes of the others.
+    pub(super) fn bury(&mut self, kept: u64) -> (u64, u64) {
+        let dead = self.records.split_off(self.records.partition_point(|record| record.seq <= kept));
+        self.labels.retain(|(_, seq)| *seq <= kept);
+        self.claims.clear();
+        (self.snapshot, self.words) = (None, None);
+        (dead.len() as u64, dead.iter().map(|record| record.payload.len() as u64).sum())
+    }
+}
+
+fn fill<'a>(records: impl Iterator<Item = &'a Record>, range: ReadRange) -> Page {
+    let (mut page, mut bytes) = (Vec::new(), 0_usize);
+    for record in records {
+        if range.kinds == KindFilter::Elements && !record.kind.is_element() {
+            continue;
+        }
+        bytes = bytes.saturating_add(record.payload.len());
+        if page.len() >= range.max_records || (bytes > range.max_bytes && !page.is_empty()) {
+            return Page { records: page, next: Some(record.seq) };
+        }
+        page.push(record.clone());
+    }
+    Page { records: page, next: None }
+}
