@@ -191,7 +191,8 @@
 //! let mut updates = chat.subscribe(chat.version().await?);
 //! chat.append(Message::user("Hello")).await?;
 //! let update = updates.next().await?;
-//! assert_eq!(update.message().map(|message| message.text()).as_deref(), Some("Hello"));
+//! let message = update.and_then(|update| update.message());
+//! assert_eq!(message.map(|message| message.text()).as_deref(), Some("Hello"));
 //! # Ok(())
 //! # }
 //! ```
@@ -263,7 +264,7 @@
 //! # assert_eq!(receipt.durability, sessions_api::Durability::Disk);
 //! # assert_eq!(context.messages.len(), 1);
 //! # assert_eq!(other.last(9).await?.len(), 1);
-//! # assert_eq!(updates.next().await?.seq, receipt.version + 1);
+//! # assert_eq!(updates.next().await?.unwrap().seq, receipt.version + 1);
 //! sessions.close().await?;
 //! # std::env::set_current_dir("/")?;
 //! # Ok(())
@@ -283,17 +284,22 @@ mod url;
 
 pub use manager::{Builder, NoStoreNamed, SessionManager};
 pub use sessions_app::{
-    Append, AppendOutcome, At, BranchInfo, Entry, EntryKind, ErrorKind, Export, Forked, Format, ImportError,
-    ImportOptions, ImportReport, InFlight, ListPage, Messages, MoveReceipt, NewSession, Opened, Ports, Query, Receipt,
-    Session, SessionError, Settings, SortBy, Subscription, Tally, Update,
+    Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, Deletion, DeletionReport, EndReason, Entry, EntryKind,
+    ErrorKind, Export, Forked, Forks, Format, ImportError, ImportOptions, ImportReport, InFlight, Lineage, ListPage,
+    MessageStream, Messages, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError,
+    Settings, SortBy, Subscription, Tally, Update,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{
-    Actor, Appended, Cleared, CommitHash, Created, Described, Event, FileRef, ForkPoint, ImportSource, InvalidHistory,
-    InvalidId, InvalidJson, InvalidKey, Json, Kind, LineageId, Message, MessageId, MessageMetadata, MessagePart,
-    MessageRole, Moment, MoveCause, Moved, Origin, Place, Residue, ResidueLine, RuleViolation, SessionId, SessionKey,
-    SessionStatus, SessionSummary, Stamp, StoredMessage, TokenUsage, ToolCall, ToolContent, ToolResult, View,
+    Actor, Appended, Checkpointed, Chunk, Cleared, CommitHash, Created, Described, Event, FileRef, ForkPoint,
+    ImportSource, InvalidHistory, InvalidId, InvalidJson, InvalidKey, InvalidStateKey, Json, Kind, Kinship, Limits,
+    LineageId, Message, MessageId, MessageMetadata, MessagePart, MessageRole, MessageState, MetadataChange, Moment,
+    MoveCause, Moved, NamedPlace, Origin, Parent, Pinned, Place, Residue, ResidueLine, RuleViolation, RuntimeChange,
+    RuntimeState, Sealed, SessionId, SessionKey, SessionSettings, SessionStatus, SessionSummary, Stamp, StateChange,
+    StateKey, StateOwner, StateScope, StatusChange, StoredMessage, StreamEnd, TokenUsage, ToolCall, ToolContent,
+    ToolResult, View,
     context::{Budget, Context, OverBudget},
+    decide::Draft,
     json_depth,
     pairing::Repair,
 };
@@ -309,7 +315,7 @@ pub use sessions_infra::{
 };
 pub use sessions_ports::{
     BackendError, BackendErrorKind, Claim, Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError,
-    Expected, Head, IdGenerator, KindFilter, Order, Page, ReadRange, Record, Row, RowChange, RowPage, SessionLog,
-    StoreError, StoreId, StoredClaim, TokenCounter,
+    Expected, Head, Heir, IdGenerator, KindFilter, Link, Order, Page, ReadRange, Record, Removal, Removed, Row,
+    RowChange, RowPage, SessionLog, StoreError, StoreId, StoredClaim, TokenCounter,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};

@@ -13,11 +13,12 @@ use sessions_domain::{
     CommitHash, Event, Message, MessageId, OpenCalls, RuleViolation, View,
     decide::{self, CallsOnPath, Element, ElementKind, Walk, Window},
 };
-use sessions_ports::{Digest, Durability, StoreError};
+use sessions_ports::{Durability, StoreError};
 
 use crate::{
     error::SessionError,
     keyed,
+    once::Wish,
     reading::{BackWalk, Bounds},
     session::Session,
     transact::{MAX_ATTEMPTS, Placed, Plan, Through, lost_every_race},
@@ -280,6 +281,8 @@ impl Session {
                 (Err(SessionError::Rule(RuleViolation::ResultWithoutCall { .. })), _) if !knows_path => {
                     looked_up = Some(self.calls_on_path(&append.messages).await?);
                 }
+                // Whoever wrote the message that is open went away: it ends here, as far as it came.
+                (Err(SessionError::Rule(RuleViolation::TurnOpen)), _) if self.seal_abandoned().await? => {}
                 // Another append with the same key was faster: its receipt is ours.
                 (Err(error), _) if !self.is_claimed(claim).await? => return Err(error),
                 (Err(_), _) => {}
@@ -294,15 +297,10 @@ impl Session {
             return self.manager().catch_up(self.lane(), expected).await;
         }
         // Another append with the same key was faster: its receipt is ours.
-        if append.idempotency_key.is_some() && self.is_claimed(self.claim_of(append).await?).await? {
+        if self.is_claimed(self.claim_of(append).await?).await? {
             return Ok(());
         }
         Err(error.into())
-    }
-
-    async fn is_claimed(&self, claim: Option<(Digest, Digest)>) -> Result<bool, SessionError> {
-        let Some((key, _)) = claim else { return Ok(false) };
-        Ok(self.manager().ports().store.claim(self.id(), key).await?.is_some())
     }
 
     fn decide(
@@ -310,17 +308,20 @@ impl Session {
         view: &View,
         messages: &[Message],
         mut on_path: CallsOnPath,
-        claim: Option<(Digest, Digest)>,
+        claim: Wish,
         ids: &mut Vec<MessageId>,
     ) -> Result<Plan, SessionError> {
         let ports = self.manager().ports();
         let now = ports.clock.now();
+        let limits = self.manager().limits_of(view);
         let mut events: Vec<Event> = Vec::with_capacity(messages.len());
         let mut ahead: Option<View> = None;
         for (at, message) in messages.iter().enumerate() {
             let id = ports.ids.message(now);
             ids.push(id);
-            let event = decide::append(ahead.as_ref().unwrap_or(view), id, message.clone(), &on_path)?;
+            let behind = ahead.as_ref().unwrap_or(view);
+            let event = decide::append(behind, id, message.clone(), &on_path)?;
+            limits.check_message(message, behind.depth())?;
             if at + 1 < messages.len() {
                 // The next message is decided behind this one. Only its place and calls matter, so stamp and commit stay as they are.
                 let mut next = ahead.take().unwrap_or_else(|| view.clone());
@@ -338,8 +339,8 @@ impl Session {
         Ok(Plan { events, claim })
     }
 
-    async fn claim_of(&self, append: &Append) -> Result<Option<(Digest, Digest)>, SessionError> {
-        let Some(key) = &append.idempotency_key else { return Ok(None) };
+    async fn claim_of(&self, append: &Append) -> Result<Wish, SessionError> {
+        let Some(key) = append.idempotency_key.as_deref().or(self.key()) else { return Ok(None) };
         if key.is_empty() {
             return Err(SessionError::EmptyIdempotencyKey);
         }
@@ -350,23 +351,8 @@ impl Session {
     }
 
     /// The receipt of the append that claimed the key, if one did. Checked before status, limits, versions and rules.
-    async fn replayed(
-        &self,
-        claim: Option<(Digest, Digest)>,
-        durability: Durability,
-    ) -> Result<Option<Receipt>, SessionError> {
-        let Some((key, payload)) = claim else { return Ok(None) };
-        let store = &self.manager().ports().store;
-        let Some(made) = store.claim(self.id(), key).await? else { return Ok(None) };
-        if made.payload != payload {
-            return Err(SessionError::KeyReused);
-        }
-        // The claim may be of a commit that is on its way and fails; another commit may then take its place.
-        store.settled(self.id()).await?;
-        if store.claim(self.id(), key).await? != Some(made) {
-            return Ok(None);
-        }
-        store.wait(self.id(), made.version, durability).await?;
+    async fn replayed(&self, claim: Wish, durability: Durability) -> Result<Option<Receipt>, SessionError> {
+        let Some(made) = self.claimed(claim, durability).await? else { return Ok(None) };
         let view = self.fresh_view().await?;
         let unknown = SessionError::UnknownVersion { version: made.version, first: 1, last: view.version() };
         let Some(last) = self.manager().read_one(&view, made.version).await? else { return Err(unknown) };
@@ -389,7 +375,7 @@ impl Session {
     }
 
     /// Fills in the view's open calls after the head was moved, which needs a look at the elements before it.
-    async fn know_open_calls(&self) -> Result<(), SessionError> {
+    pub(crate) async fn know_open_calls(&self) -> Result<(), SessionError> {
         loop {
             let known = {
                 let mut state = self.lane().lock();

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use sessions_domain::{
-    CommitHash, Created, Described, Event, ForkPoint, ImportSource, Moment, Origin, SessionId, SessionKey, Stamp, View,
-    branches::Tree,
+    CommitHash, Created, Described, Event, ForkPoint, ImportSource, Kinship, Moment, Origin, Parent, SessionId,
+    SessionKey, Stamp, View, branches::Tree,
 };
 use sessions_ports::{Commit, Durability, Expected, Link, RowChange, StoreError};
 
@@ -29,6 +29,9 @@ pub struct NewSession {
     pub(crate) durability: Option<Durability>,
     pub(crate) fork: Option<ForkPoint>,
     pub(crate) source: Option<ImportSource>,
+    pub(crate) parent: Option<Parent>,
+    /// What comes behind its first record in the same append.
+    pub(crate) inherited: Vec<Event>,
 }
 
 impl NewSession {
@@ -52,7 +55,14 @@ impl NewSession {
         self
     }
 
-    /// With the time it was made elsewhere.
+    /// As the work of a sub-agent for another session, whose history it does not inherit.
+    #[must_use]
+    pub fn sub_agent_of(mut self, session: SessionId) -> Self {
+        self.parent = Some(Parent { session, kinship: Kinship::SubAgent });
+        self
+    }
+
+    /// With the time it was made elsewhere, which is data: its records bear the time at which they are appended.
     #[must_use]
     pub fn created_at(mut self, at: Moment) -> Self {
         self.created_at = Some(at);
@@ -76,10 +86,10 @@ impl NewSession {
         self
     }
 
-    /// With what is known of where it is made.
+    /// With what is known of it, and its settings.
     #[must_use]
     pub fn origin(mut self, origin: Origin) -> Self {
-        self.origin = origin;
+        self.origin = origin.tidied();
         self
     }
 
@@ -111,7 +121,7 @@ impl SessionManager {
         self.begin(new).await.map(|(session, _)| session)
     }
 
-    /// Opens the session with the host's key, or makes it. Atomic, also when several do it at once.
+    /// Opens the session with the host's key, also out of the trash, or makes it. Atomic, also when several do it at once.
     ///
     /// # Errors
     /// The key's, or the store's.
@@ -127,6 +137,7 @@ impl SessionManager {
     pub async fn open_or_create_as(&self, new: NewSession) -> Result<Opened, SessionError> {
         let (outcome, durability) = (AppendOutcome::Replayed, self.durability());
         if let Some(session) = self.by_key(new.key.as_ref()).await? {
+            let session = self.restore_from_trash(session.id()).await?;
             return Ok(Opened { session, outcome, durability });
         }
         let mut attempt = 0;
@@ -140,7 +151,8 @@ impl SessionManager {
                 Err(SessionError::Store(StoreError::KeyTaken { session })) if attempt < MAX_ATTEMPTS => {
                     match self.ports().store.settled(session).await {
                         Ok(Some(_)) => {
-                            return Ok(Opened { session: self.load(session).await?, outcome, durability });
+                            let session = self.restore_from_trash(session).await?;
+                            return Ok(Opened { session, outcome, durability });
                         }
                         // So is that of one that was removed meanwhile.
                         Ok(None) | Err(StoreError::Gone { .. }) => {}
@@ -154,7 +166,12 @@ impl SessionManager {
 
     pub(crate) async fn begin(&self, new: NewSession) -> Result<(Session, Durability), SessionError> {
         let now = self.ports().clock.now();
-        let stamp = Stamp { at: new.created_at.unwrap_or(now), actor: self.actor().clone() };
+        let stamp = Stamp { at: now, actor: self.actor().clone() };
+        let (limits, words) = (self.limits(), &new.described);
+        let tags = words.tags.as_deref().unwrap_or_default();
+        limits.check_words(words.title.as_deref(), words.description.as_deref(), tags)?;
+        limits.check_metadata(&new.origin)?;
+        let _room = self.room_for_a_session().await?;
         let created = Created {
             session: new.id.unwrap_or_else(|| self.ports().ids.session(now)),
             lineage: self.ports().ids.lineage(now),
@@ -163,13 +180,18 @@ impl SessionManager {
             origin: new.origin,
             fork: new.fork,
             source: new.source,
+            parent: new.parent,
+            created_at: new.created_at,
+            state_of: None,
         };
         let inherited = match &created.fork {
             Some(fork) => Some(self.tree_of(fork).await?),
             None => None,
         };
         let durability = new.durability.unwrap_or(self.durability());
-        self.publish(vec![Event::Created(Box::new(created))], &stamp, inherited.as_ref(), durability).await
+        let mut events = vec![Event::Created(Box::new(created))];
+        events.extend(new.inherited);
+        self.publish(events, &stamp, inherited.as_ref(), durability).await
     }
 
     /// Commits the whole beginning of a log, whose first event is its creation.
@@ -213,12 +235,13 @@ impl SessionManager {
             }
         }
         let Some(view) = view else { return Err(StoreError::Malformed { what: "no records" }.into()) };
+        let is_shown = created.state_of.is_none();
         let commit = Commit {
             session: created.session,
             expected: Expected::NoStream,
             snapshot: (records.len() > 16).then(|| Bytes::from(view.to_snapshot())),
             records,
-            row: RowChange { updated: stamp.at, messages: view.depth(), words: Some(words_of(&view)) },
+            row: RowChange { updated: stamp.at, messages: view.depth(), words: is_shown.then(|| words_of(&view)) },
             key: created.key.as_ref().map(|key| self.key_digest(key)),
             claims: Vec::new(),
             links: links_of(&created),

@@ -4,18 +4,19 @@
 
 use std::{
     cell::OnceCell,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     ops::Bound,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use sessions_domain::{
-    Moment, SessionId, SessionStatus, SessionSummary, SummaryWords,
+    Moment, SessionId, SessionKey, SessionStatus, SessionSummary, SummaryWords,
     chain::{from_hex, to_hex},
 };
 use sessions_ports::Row;
 
-use crate::{error::SessionError, manager::SessionManager};
+use crate::{error::SessionError, manager::SessionManager, room::Rooms};
 
 /// What a list is sorted by. Times and counts go down, titles go up; equal ones go by id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,12 +42,24 @@ pub struct Query {
     pub tags: Vec<String>,
     /// Made by.
     pub creator: Option<String>,
-    /// Forked from.
+    /// Come from this one: forked, or the work of its sub-agents.
     pub parent: Option<SessionId>,
     /// Changed at or after.
     pub since: Option<Moment>,
     /// Changed before.
     pub until: Option<Moment>,
+    /// Made at or after.
+    pub created_since: Option<Moment>,
+    /// Made before.
+    pub created_until: Option<Moment>,
+    /// With this title.
+    pub title: Option<String>,
+    /// With a title that begins so.
+    pub title_prefix: Option<String>,
+    /// With a host's key that begins so.
+    pub key_prefix: Option<String>,
+    /// Those in the trash, or those that are not.
+    pub trash: bool,
     /// With this text in title or description, whatever the case.
     pub text: Option<String>,
     /// The order.
@@ -121,11 +134,17 @@ impl Known {
         self.words().created.unwrap_or(self.row.created)
     }
 
+    /// Whether the words have a field. A quote within a text is escaped, so this is only ever the field.
+    fn names(&self, field: &[u8]) -> bool {
+        self.row.words.windows(field.len()).any(|window| window == field)
+    }
+
     fn belongs_to(&self, tenant: &str) -> bool {
-        // A quote within a text is escaped, so this is only ever the field.
-        let field = b"\"tenant\":";
-        let is_named = self.row.words.windows(field.len()).any(|window| window == field);
-        if is_named { self.words().tenant == tenant } else { tenant.is_empty() }
+        if self.names(b"\"tenant\":") { self.words().tenant == tenant } else { tenant.is_empty() }
+    }
+
+    fn is_trashed(&self) -> bool {
+        self.names(b"\"trashed\":") && self.words().trashed.is_some()
     }
 
     fn summary(&self) -> SessionSummary {
@@ -142,7 +161,7 @@ pub(crate) fn summary_of(row: &Row, words: SummaryWords) -> SessionSummary {
         status: words.status,
         created: words.created.unwrap_or(row.created),
         updated: row.updated,
-        last_accessed: row.updated,
+        last_accessed: words.touched.map_or(row.updated, |touched| touched.max(row.updated)),
         messages: row.messages,
         tokens: None,
         cwd: words.cwd,
@@ -151,6 +170,8 @@ pub(crate) fn summary_of(row: &Row, words: SummaryWords) -> SessionSummary {
         version: row.version,
         description: words.description,
         creator: words.creator,
+        kinship: words.kinship,
+        trashed: words.trashed,
     }
 }
 
@@ -161,6 +182,9 @@ pub(crate) struct Directory {
     sessions: HashMap<SessionId, Known>,
     /// The sessions in the order of [`SortBy::Updated`].
     by_update: BTreeSet<(i64, SessionId)>,
+    /// Those in the trash.
+    trashed: HashSet<SessionId>,
+    rooms: Arc<Rooms>,
 }
 
 impl Directory {
@@ -170,10 +194,23 @@ impl Directory {
             return;
         }
         let (id, updated) = (known.row.session, known.row.updated);
+        if known.is_trashed() {
+            self.trashed.insert(id)
+        } else {
+            self.trashed.remove(&id)
+        };
         if let Some(before) = self.sessions.insert(id, known) {
             self.by_update.remove(&(descending(before.row.updated.as_millis()), id));
         }
         self.by_update.insert((descending(updated.as_millis()), id));
+    }
+
+    /// Forgets a session that is gone.
+    fn drop_session(&mut self, id: SessionId) {
+        if let Some(known) = self.sessions.remove(&id) {
+            self.by_update.remove(&(descending(known.row.updated.as_millis()), id));
+        }
+        self.trashed.remove(&id);
     }
 
     fn page(&self, query: &Query) -> Result<ListPage, SessionError> {
@@ -183,7 +220,9 @@ impl Directory {
             None => None,
         };
         let text = query.text.as_ref().map(|text| text.to_lowercase());
-        let fits = |known: &&Known| query.holds(known, text.as_deref());
+        let fits = |known: &&Known| {
+            self.trashed.contains(&known.row.session) == query.trash && query.holds(known, text.as_deref())
+        };
         let mut found: Vec<&Known> = Vec::new();
         if query.sort == SortBy::Updated {
             let from = after.map_or(Bound::Unbounded, |Rank(updated, _, id)| Bound::Excluded((updated, id)));
@@ -203,15 +242,24 @@ impl Directory {
     }
 }
 
+fn begins(prefix: &Option<String>, text: Option<&str>) -> bool {
+    prefix.as_ref().is_none_or(|prefix| text.is_some_and(|text| text.starts_with(prefix.as_str())))
+}
+
 impl Query {
     fn holds(&self, known: &Known, text: Option<&str>) -> bool {
         let asks_words = self.status.is_some()
             || !self.tags.is_empty()
             || self.creator.is_some()
             || self.parent.is_some()
+            || self.title.is_some()
+            || self.title_prefix.is_some()
+            || self.key_prefix.is_some()
             || text.is_some();
         self.since.is_none_or(|since| known.row.updated >= since)
             && self.until.is_none_or(|until| known.row.updated < until)
+            && self.created_since.is_none_or(|since| known.created() >= since)
+            && self.created_until.is_none_or(|until| known.created() < until)
             && (!asks_words || self.holds_words(known.words(), text))
     }
 
@@ -221,6 +269,9 @@ impl Query {
             && self.tags.iter().all(|tag| words.tags.contains(tag))
             && self.creator.as_ref().is_none_or(|creator| words.creator.as_ref() == Some(creator))
             && self.parent.is_none_or(|parent| words.parent == Some(parent))
+            && self.title.as_ref().is_none_or(|title| words.title.as_ref() == Some(title))
+            && begins(&self.title_prefix, words.title.as_deref())
+            && begins(&self.key_prefix, words.key.as_ref().map(SessionKey::as_str))
             && text.is_none_or(|text| has(&words.title, text) || has(&words.description, text))
     }
 }
@@ -244,6 +295,16 @@ impl SessionManager {
         .await
     }
 
+    /// How many sessions there are, those in the trash not counted.
+    pub(crate) async fn count_sessions(&self) -> Result<u64, SessionError> {
+        self.look_up(|directory| (directory.sessions.len() - directory.trashed.len()) as u64).await
+    }
+
+    pub(crate) fn rooms(&self) -> Arc<Rooms> {
+        let directory = self.directory().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Arc::clone(&directory.rooms)
+    }
+
     /// True when a list can show the session.
     pub(crate) async fn is_listed(&self, id: SessionId) -> Result<bool, SessionError> {
         self.look_up(|directory| directory.sessions.contains_key(&id)).await
@@ -263,6 +324,7 @@ impl SessionManager {
             for row in page.rows {
                 directory.take(row, &self.actor().tenant);
             }
+            page.removed.into_iter().for_each(|id| directory.drop_session(id));
             directory.seen = page.next;
             if !page.more {
                 return Ok(look(&directory));

@@ -3,7 +3,8 @@
 //! Must not know: exit codes, pages, or how an error is shown.
 
 use sessions_domain::{
-    InvalidHistory, InvalidId, InvalidKey, MessageId, RuleViolation, SessionId, codec::CodecError, context::OverBudget,
+    InvalidHistory, InvalidId, InvalidKey, InvalidStateKey, LimitReached, MessageId, RuleViolation, SessionId,
+    codec::CodecError, context::OverBudget,
 };
 use sessions_ports::{BackendErrorKind, EntropyError, StoreError};
 
@@ -50,6 +51,25 @@ pub enum SessionError {
     /// A list's cursor is not one that a list gave.
     #[error("this is not a cursor of a list; give the one of the page before as it is, or none for the first page")]
     InvalidCursor,
+    /// Not a key of state.
+    #[error(transparent)]
+    InvalidStateKey(#[from] InvalidStateKey),
+    /// Not a place's token.
+    #[error("this is not the token of a place; give one as a receipt has it")]
+    InvalidPlace,
+    /// A place of another session, or of another log under the same id.
+    #[error("this place is one of another session")]
+    ForeignPlace,
+    /// A place that was never promised to stay, and did not: its record was acknowledged below `disk`, and went with its process.
+    #[error(
+        "what stood at this place went with the process that wrote it, as it was not yet on disk; go on from an earlier place"
+    )]
+    LostPlace,
+    /// A place that was on disk and is not there: the store was put back to an older state.
+    #[error(
+        "what stood at this place was on disk and is gone, so the store was put back to an older state; look for the newer copy"
+    )]
+    RolledBack,
     /// The session has no such message.
     #[error("the session has no message {message}")]
     UnknownMessage {
@@ -82,9 +102,15 @@ pub enum SessionError {
     /// An idempotency key without a letter, which all that forgot theirs would share.
     #[error("the idempotency key is empty; give each message one of its own, or none")]
     EmptyIdempotencyKey,
+    /// The session is in the trash.
+    #[error("session {session} is in the trash; restore it first")]
+    InTrash {
+        /// The session.
+        session: SessionId,
+    },
     /// A rule of the conversation refuses it.
     #[error(transparent)]
-    Rule(#[from] RuleViolation),
+    Rule(RuleViolation),
     /// A limit is reached.
     #[error("{limit} may be at most {max}; this has {actual}")]
     LimitReached {
@@ -192,13 +218,25 @@ impl SessionError {
             Self::NotFound { .. }
             | Self::Gone { .. }
             | Self::NoSuchName
+            | Self::InTrash { .. }
             | Self::UnknownMessage { .. }
-            | Self::UnknownVersion { .. } => ErrorKind::NotFound,
+            | Self::UnknownVersion { .. }
+            | Self::Rule(RuleViolation::NoSuchCheckpoint) => ErrorKind::NotFound,
+            Self::Rule(
+                RuleViolation::NotActive { .. }
+                | RuleViolation::InvalidTransition { .. }
+                | RuleViolation::TurnOpen
+                | RuleViolation::TurnEnded,
+            ) => ErrorKind::Conflict,
+            Self::LostPlace | Self::RolledBack => ErrorKind::Damaged,
             Self::AmbiguousName { .. }
             | Self::NameTooShort
             | Self::InvalidCursor
             | Self::InvalidId(_)
             | Self::InvalidKey(_)
+            | Self::InvalidStateKey(_)
+            | Self::InvalidPlace
+            | Self::ForeignPlace
             | Self::EmptyIdempotencyKey
             | Self::Rule(_)
             | Self::OverBudget(_)
@@ -234,6 +272,23 @@ impl SessionError {
     /// True when the same call may succeed later without anybody changing it.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_transient())
+    }
+}
+
+impl From<RuleViolation> for SessionError {
+    fn from(rule: RuleViolation) -> Self {
+        match rule {
+            RuleViolation::LimitReached(LimitReached { limit, max, actual }) => {
+                Self::LimitReached { limit, max, actual }
+            }
+            rule => Self::Rule(rule),
+        }
+    }
+}
+
+impl From<LimitReached> for SessionError {
+    fn from(reached: LimitReached) -> Self {
+        RuleViolation::from(reached).into()
     }
 }
 

@@ -94,10 +94,12 @@ pub enum EntryKind {
 
 impl Entry {
     fn of(read: Read, visible: bool) -> Self {
-        let Read { record, event, stamp } = read;
+        let Read { record, event, stamp, state, .. } = read;
         let seq = record.seq;
         let what = match event {
-            Event::Appended(appended) => EntryKind::Message(StoredMessage::of(seq, appended, stamp, visible)),
+            Event::Appended(appended) => {
+                EntryKind::Message(StoredMessage::of(seq, appended, stamp, visible).in_state(state))
+            }
             Event::Lost if is_unreadable(&record) => EntryKind::Damaged,
             Event::Lost => EntryKind::Lost,
             other => EntryKind::Event(other),

@@ -3,7 +3,8 @@
 //! Must not know: what becomes of a digest.
 
 use ring::hmac;
-use sessions_domain::{Actor, ImportSource, LineageId, Message, MessageId, SessionKey};
+use serde::Serialize;
+use sessions_domain::{Actor, ImportSource, LineageId, Message, MessageId, SessionId, SessionKey, StateOwner};
 use sessions_ports::{Digest, StoreId};
 
 fn keyed(store: StoreId, purpose: &str, parts: &[&[u8]]) -> Digest {
@@ -44,6 +45,26 @@ pub(crate) fn idempotency_key(store: StoreId, lineage: LineageId, key: &str) -> 
 pub(crate) fn payload(store: StoreId, lineage: LineageId, messages: &[Message]) -> Digest {
     let bytes = serde_json::to_vec(messages).unwrap_or_default();
     keyed(store, "payload", &[&lineage.to_bytes(), &bytes])
+}
+
+/// The digest of a verb and what a host gave with it.
+pub(crate) fn wish(store: StoreId, lineage: LineageId, verb: &str, arguments: &impl Serialize) -> Digest {
+    let bytes = serde_json::to_vec(arguments).unwrap_or_default();
+    keyed(store, "wish", &[&lineage.to_bytes(), verb.as_bytes(), &bytes])
+}
+
+/// The id of the fork that a host makes once under a key.
+pub(crate) fn fork_id(store: StoreId, lineage: LineageId, key: &str) -> SessionId {
+    let digest = keyed(store, "fork", &[&lineage.to_bytes(), key.as_bytes()]);
+    let mut id = [0; 16];
+    id.iter_mut().zip(digest).for_each(|(byte, of)| *byte = of);
+    SessionId::from_bytes(id)
+}
+
+/// The digest of the name of a scope's log of state.
+pub(crate) fn state_of(store: StoreId, actor: &Actor, owner: &StateOwner) -> Digest {
+    let parts = [actor.tenant.as_str(), owner.scope.as_str(), &owner.name].map(str::as_bytes);
+    keyed(store, "state", &parts)
 }
 
 /// What a store finds a message by: the milliseconds of its id and the last 16 bits, so that ids of one process ascend.

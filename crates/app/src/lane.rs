@@ -5,11 +5,11 @@
 //! Must not know: what the events mean.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use sessions_domain::{CommitHash, Event, InvalidHistory, SessionId, Stamp, View};
+use sessions_domain::{CommitHash, Event, InvalidHistory, Json, SessionId, Stamp, View};
 use sessions_ports::{Committed, StoreError};
 use tokio::sync::{Notify, oneshot};
 
@@ -179,17 +179,43 @@ pub(crate) struct Lane {
     pub(crate) id: SessionId,
     state: Mutex<LaneState>,
     changed: Notify,
+    /// The message that somebody here is writing while it arrives.
+    stream: Mutex<(u64, Weak<()>)>,
+    /// State that is never stored.
+    temporary: Mutex<BTreeMap<String, Json>>,
 }
 
 impl Lane {
     pub(crate) fn new(id: SessionId, view: Option<View>) -> Self {
         let state = LaneState { settled: view.map(Arc::new), ..LaneState::default() };
-        Self { id, state: Mutex::new(state), changed: Notify::new() }
+        Self {
+            id,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            stream: Mutex::default(),
+            temporary: Mutex::default(),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, LaneState> {
         // A panic elsewhere leaves at worst a view that the next conflict replaces.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// State that is never stored. It goes with the lane, which lives as long as anybody holds a handle.
+    pub(crate) fn temporary(&self) -> MutexGuard<'_, BTreeMap<String, Json>> {
+        self.temporary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes who writes the message that begins at a record, for as long as he lives.
+    pub(crate) fn hold_stream(&self, seq: u64, writer: Weak<()>) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = (seq, writer);
+    }
+
+    /// Whether somebody here is writing the message that began at a record.
+    pub(crate) fn is_live(&self, seq: u64) -> bool {
+        let (held, writer) = &*self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        *held == seq && writer.strong_count() > 0
     }
 
     fn settle(&self, version: u64, ending: Ending) {
@@ -249,7 +275,7 @@ impl Drop for Settling {
 
 #[cfg(test)]
 mod tests {
-    use sessions_domain::{Actor, Created, Described, LineageId, Moment, Origin};
+    use sessions_domain::{Actor, Created, Described, LineageId, Moment};
     use sessions_ports::Durability;
 
     use super::*;
@@ -259,15 +285,7 @@ mod tests {
     }
 
     fn lane() -> Lane {
-        let created = Created {
-            session: SessionId::from_bytes([1; 16]),
-            lineage: LineageId::from_bytes([1; 16]),
-            key: None,
-            described: Described::default(),
-            origin: Origin::default(),
-            fork: None,
-            source: None,
-        };
+        let created = Created::of(SessionId::from_bytes([1; 16]), LineageId::from_bytes([1; 16]));
         let view = View::begin(1, &created, &stamp(), CommitHash::ZERO, None).unwrap();
         Lane::new(created.session, Some(view))
     }

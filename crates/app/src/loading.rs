@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use sessions_domain::{CommitHash, Created, Event, ForkPoint, InvalidHistory, SessionId, Stamp, View, branches::Tree};
-use sessions_ports::{Head, KindFilter, Order, ReadRange, Record};
+use sessions_ports::{Head, KindFilter, Order, ReadRange, Record, StoreError};
 
 use crate::{
     error::SessionError,
@@ -85,13 +85,28 @@ impl SessionManager {
 
     /// The head of a log that a fork inherits from, up to a record.
     async fn head_of_owner(&self, owner: SessionId, at: u64) -> Result<Head, SessionError> {
-        let head = self.ports().store.head(owner).await?.ok_or(SessionError::NotFound { session: owner })?;
+        let head = match self.ports().store.head(owner).await {
+            Ok(head) => head.ok_or(SessionError::NotFound { session: owner })?,
+            Err(StoreError::Gone { .. }) => self.head_of_kept(owner, at).await?,
+            Err(error) => return Err(error.into()),
+        };
         // So each of a line begins before the one that inherits from it, and the line has an end.
         if at < head.first {
             let source = InvalidHistory::Gap { expected: at, found: head.first };
             return Err(SessionError::InvalidHistory { session: owner, source });
         }
         Ok(head)
+    }
+
+    /// The same for an owner that was deleted: what it keeps for its forks has an end too.
+    async fn head_of_kept(&self, owner: SessionId, at: u64) -> Result<Head, SessionError> {
+        let store = &self.ports().store;
+        let first = store.read(owner, ReadRange { from: 1, ..single(at) }).await?;
+        let last = store.read(owner, single(at)).await?;
+        match (first.records.first(), last.records.first()) {
+            (Some(first), Some(last)) => Ok(Head { version: at, commit: last.commit, first: first.seq }),
+            _ => Err(SessionError::Gone { session: owner }),
+        }
     }
 
     /// The view of a snapshot, if there is one of this log as it is now, with what stands behind it up to a record. A snapshot is only a hint:

@@ -3,11 +3,12 @@
 //! Must not know: which store it runs on.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
-use sessions_domain::{Actor, SessionId, SessionKey, View};
+use sessions_domain::{Actor, Limits, SessionId, SessionKey, View};
 use sessions_ports::{Clock, Digest, Durability, Entropy, IdGenerator, SessionLog, StoreError, TokenCounter};
 
 use crate::{directory::Directory, error::SessionError, keyed, lane::Lane, session::Session};
@@ -36,11 +37,13 @@ pub struct Settings {
     pub durability: Option<Durability>,
     /// How many sessions to keep ready that nobody holds a handle to.
     pub live_sessions: usize,
+    /// How much there may be.
+    pub limits: Limits,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { actor: Actor::default(), durability: None, live_sessions: 4096 }
+        Self { actor: Actor::default(), durability: None, live_sessions: 4096, limits: Limits::default() }
     }
 }
 
@@ -61,6 +64,9 @@ struct Shared {
     ports: Ports,
     durability: Durability,
     live_sessions: usize,
+    limits: Limits,
+    /// Names this run: what it noted as busy is interrupted for any other.
+    run: OnceLock<u64>,
     lanes: Mutex<Lanes>,
     /// By tenant, as long as anybody acts for it.
     directories: Mutex<HashMap<String, Weak<Mutex<Directory>>>>,
@@ -108,6 +114,8 @@ impl SessionManager {
             ports,
             durability,
             live_sessions: settings.live_sessions,
+            limits: settings.limits,
+            run: OnceLock::new(),
             lanes: Mutex::new(Lanes::default()),
             directories: Mutex::new(HashMap::new()),
         };
@@ -135,6 +143,31 @@ impl SessionManager {
         self.inner.shared.durability
     }
 
+    /// How much there may be.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.shared.limits
+    }
+
+    /// How much there may be in a session, which may have narrowed it.
+    pub(crate) fn limits_of(&self, view: &View) -> Cow<'_, Limits> {
+        let settings = &view.origin().settings;
+        if settings.is_empty() { Cow::Borrowed(self.limits()) } else { Cow::Owned(self.limits().narrowed(settings)) }
+    }
+
+    /// What names this run, once it has noted anything.
+    pub(crate) fn run(&self) -> Option<u64> {
+        self.inner.shared.run.get().copied()
+    }
+
+    /// The same, drawn now when it is the first time.
+    pub(crate) fn named_run(&self) -> Result<u64, SessionError> {
+        let mut drawn = [0; 8];
+        if self.run().is_none() {
+            self.ports().entropy.fill(&mut drawn)?;
+        }
+        Ok(*self.inner.shared.run.get_or_init(|| u64::from_le_bytes(drawn)))
+    }
+
     pub(crate) fn directory(&self) -> &Mutex<Directory> {
         &self.inner.directory
     }
@@ -143,7 +176,7 @@ impl SessionManager {
         let Some(key) = key else { return Ok(None) };
         let found = self.ports().store.by_key(self.key_digest(key)).await?;
         match found {
-            Some(id) => self.get(id).await,
+            Some(id) => self.load_any(id).await.map(Some),
             None => Ok(None),
         }
     }
@@ -152,14 +185,14 @@ impl SessionManager {
         keyed::session_key(self.ports().store.id(), self.actor(), key)
     }
 
-    /// The session, if there is one.
+    /// The session, if there is one that is neither in the trash nor gone.
     ///
     /// # Errors
     /// The store's, and what makes its log unreadable.
     pub async fn get(&self, id: SessionId) -> Result<Option<Session>, SessionError> {
         match self.load(id).await {
             Ok(session) => Ok(Some(session)),
-            Err(SessionError::NotFound { .. }) => Ok(None),
+            Err(SessionError::NotFound { .. } | SessionError::InTrash { .. } | SessionError::Gone { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -167,10 +200,21 @@ impl SessionManager {
     /// The session.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`] when there is none, or when it belongs to another tenant.
+    /// [`SessionError::NotFound`] when there is none, or when it belongs to another tenant; [`SessionError::InTrash`].
     pub async fn load(&self, id: SessionId) -> Result<Session, SessionError> {
+        let session = self.load_any(id).await?;
+        let is_trashed = session.lane().lock().visible().is_some_and(|view| view.trashed().is_some());
+        if is_trashed { Err(SessionError::InTrash { session: id }) } else { Ok(session) }
+    }
+
+    /// The session, also when it is in the trash.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] when there is none, or when it belongs to another tenant.
+    pub async fn load_any(&self, id: SessionId) -> Result<Session, SessionError> {
         let lane = self.lane(id);
-        if self.fresh_view(&lane).await?.tenant() != self.actor().tenant {
+        let view = self.fresh_view(&lane).await?;
+        if view.tenant() != self.actor().tenant || view.state_of().is_some() {
             return Err(SessionError::NotFound { session: id });
         }
         Ok(Session::new(self.clone(), self.adopt_shared(lane)))
@@ -193,8 +237,13 @@ impl SessionManager {
         self.adopt_shared(Arc::new(lane))
     }
 
+    /// Lets go of a session that is gone. Whoever holds a handle hears it from the store.
+    pub(crate) fn let_go(&self, id: SessionId) {
+        self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).by_id.remove(&id);
+    }
+
     /// Keeps a lane, and lets go of others that nobody holds when there are too many. The one that was kept first wins.
-    fn adopt_shared(&self, lane: Arc<Lane>) -> Arc<Lane> {
+    pub(crate) fn adopt_shared(&self, lane: Arc<Lane>) -> Arc<Lane> {
         let most = self.inner.shared.live_sessions;
         let mut lanes = self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = lanes.by_id.get(&lane.id) {

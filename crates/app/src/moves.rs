@@ -5,22 +5,25 @@
 //!
 //! Must not know: rules of the moves; the domain decides.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use sessions_domain::{
-    CommitHash, Described, Event, Moved, SessionId, View,
+    Checkpointed, CommitHash, Event, Message, MessageId, MoveCause, Moved, Pinned, SessionId, StateChange, View,
     branches::{Branch, Stretch},
     decide::{self, Element, UndoBy, Walk, Window},
 };
-use sessions_ports::{KindFilter, Order};
+use sessions_ports::{KindFilter, Order, StoreError};
 
 use crate::{
+    append::{AppendOutcome, Receipt},
     creation::NewSession,
     error::SessionError,
+    keyed,
+    once::{Done, Wish},
     reading::{BackWalk, Bounds, Read},
     session::{At, Session},
-    transact::{Plan, Through, check_readable},
+    transact::check_readable,
 };
 
 /// Elements that are read at first to see where a move goes: most steps are a message or two.
@@ -39,6 +42,19 @@ pub struct MoveReceipt {
     pub messages: u64,
     /// The commit of the session's last record.
     pub head: CommitHash,
+    /// Whether it moved now, or before under the same idempotency key.
+    pub outcome: AppendOutcome,
+}
+
+impl MoveReceipt {
+    fn of(done: &Done) -> Self {
+        let (moved_to, messages, steps) = match &done.event {
+            Event::Moved(Moved { to, depth, steps, .. }) => (*to, *depth, *steps),
+            _ => (done.first, 0, 1),
+        };
+        let Done { version, head, outcome, .. } = *done;
+        Self { version, moved_to, steps, messages, head, outcome }
+    }
 }
 
 /// A branch of the history.
@@ -93,7 +109,11 @@ impl Session {
     }
 
     async fn undo_by(&self, by: UndoBy) -> Result<MoveReceipt, SessionError> {
-        let view = self.quiet_view().await?;
+        let wish = self.wish("undo", &by).await?;
+        if let Some(done) = self.done_before(wish).await? {
+            return Ok(MoveReceipt::of(&done));
+        }
+        let view = self.still_view().await?;
         let mut walk = BackWalk::whole(self.manager(), Arc::clone(&view), view.head());
         let mut elements: Vec<Element> = Vec::new();
         let mut bounds = FIRST_LOOK;
@@ -108,7 +128,7 @@ impl Session {
                 break event;
             }
         };
-        self.make_move(&view, event).await
+        self.make_move(wish, &view, event).await
     }
 
     /// Takes undone steps up again.
@@ -116,7 +136,11 @@ impl Session {
     /// # Errors
     /// [`sessions_domain::RuleViolation::NothingToRedo`], and as [`Self::undo`].
     pub async fn redo(&self, steps: u64) -> Result<MoveReceipt, SessionError> {
-        let view = self.quiet_view().await?;
+        let wish = self.wish("redo", &steps).await?;
+        if let Some(done) = self.done_before(wish).await? {
+            return Ok(MoveReceipt::of(&done));
+        }
+        let view = self.still_view().await?;
         let mut stretches = ahead(&view);
         let mut elements: Vec<Element> = Vec::new();
         let mut bounds = FIRST_LOOK;
@@ -135,7 +159,7 @@ impl Session {
                 break event;
             }
         };
-        self.make_move(&view, event).await
+        self.make_move(wish, &view, event).await
     }
 
     /// Hides the whole history. It can be undone.
@@ -143,8 +167,12 @@ impl Session {
     /// # Errors
     /// [`sessions_domain::RuleViolation::NothingToClear`], and as [`Self::undo`].
     pub async fn clear(&self) -> Result<MoveReceipt, SessionError> {
-        let view = self.quiet_view().await?;
-        self.make_move(&view, decide::clear(&view)?).await
+        let wish = self.wish("clear", &()).await?;
+        if let Some(done) = self.done_before(wish).await? {
+            return Ok(MoveReceipt::of(&done));
+        }
+        let view = self.still_view().await?;
+        self.make_move(wish, &view, decide::clear(&view)?).await
     }
 
     /// The branches of the history, oldest first.
@@ -168,68 +196,86 @@ impl Session {
     /// # Errors
     /// [`sessions_domain::RuleViolation::NoSuchBranch`], and as [`Self::undo`].
     pub async fn checkout(&self, branch: u64) -> Result<MoveReceipt, SessionError> {
-        let view = self.quiet_view().await?;
+        let wish = self.wish("checkout", &branch).await?;
+        if let Some(done) = self.done_before(wish).await? {
+            return Ok(MoveReceipt::of(&done));
+        }
+        let view = self.still_view().await?;
         let depth = match view.tree().branch(branch) {
             Some(branch) => self.depth_at(&view, branch.tip).await?,
             None => 0,
         };
         match decide::checkout(&view, branch, depth)? {
-            Some(event) => self.make_move(&view, event).await,
-            None => Ok(MoveReceipt {
-                version: view.version(),
-                moved_to: view.head(),
-                steps: 0,
-                messages: view.depth(),
-                head: view.commit(),
-            }),
+            Some(event) => self.make_move(wish, &view, event).await,
+            None => Ok(stands(&view)),
         }
     }
 
+    /// Moves the head to where it stood at a place in history: the conversation goes on from there, and what it leaves stays reachable.
+    ///
+    /// # Errors
+    /// As [`Self::fork`], and as [`Self::undo`].
+    pub async fn checkout_at(&self, at: At) -> Result<MoveReceipt, SessionError> {
+        let wish = self.wish("checkout-at", &at).await?;
+        if let Some(done) = self.done_before(wish).await? {
+            return Ok(MoveReceipt::of(&done));
+        }
+        let view = self.still_view().await?;
+        let place = self.place_at(&view, at).await?;
+        decide::check_open(&view)?;
+        if place.head == view.head() {
+            return Ok(stands(&view));
+        }
+        let moved = Moved { to: place.head, depth: place.depth, cause: MoveCause::Checkout, steps: 1 };
+        self.make_move(wish, &view, Event::Moved(moved)).await
+    }
+
     /// Commits a move that was decided about `seen`, unless the conversation went on.
-    async fn make_move(&self, seen: &View, event: Event) -> Result<MoveReceipt, SessionError> {
-        let (moved_to, messages, steps) = match &event {
-            Event::Moved(Moved { to, depth, steps, .. }) => (Some(*to), *depth, *steps),
-            _ => (None, 0, 1),
-        };
+    async fn make_move(&self, wish: Wish, seen: &View, event: Event) -> Result<MoveReceipt, SessionError> {
         let done = self
-            .manager()
-            .transact(self.lane(), self.manager().durability(), |view| {
+            .make(wish, |view| {
                 let same = view.head() == seen.head() && view.redo_tip() == seen.redo_tip();
                 if !same {
                     return Err(SessionError::Conflict { expected: seen.version(), actual: view.version() });
                 }
-                Ok(Some(Plan::of(event.clone())))
+                decide::check_open(view)?;
+                Ok(vec![event.clone()])
             })
             .await?;
-        let done = done.unwrap_or(Through {
-            first: seen.version(),
-            version: seen.version(),
-            head: seen.commit(),
-            durability: self.manager().durability(),
-        });
-        let moved_to = moved_to.unwrap_or(done.first);
-        Ok(MoveReceipt { version: done.version, moved_to, steps, messages, head: done.head })
+        Ok(done.as_ref().map_or_else(|| stands(seen), MoveReceipt::of))
     }
 
-    /// Changes title, description or tags; what is `None` stays. `false`: they were so already.
+    /// Puts a new version of a message in its place, on a branch of its own that ends there. The old one stays reachable.
     ///
     /// # Errors
-    /// The store's.
-    pub async fn describe(&self, words: Described) -> Result<bool, SessionError> {
-        let durability = self.manager().durability();
+    /// [`sessions_domain::RuleViolation::NotEditable`] for messages with tool calls or results, [`SessionError::UnknownMessage`], and as
+    /// [`Self::undo`].
+    pub async fn edit(&self, message: MessageId, new: Message) -> Result<Receipt, SessionError> {
+        let wish = self.wish("edit", &(message, &new)).await?;
+        if let Some(done) = self.done_before(wish).await? {
+            return edited(&done);
+        }
+        let view = self.still_view().await?;
+        let old = self.manager().read_message(&view, message).await?;
+        let old = old.element().ok_or(SessionError::UnknownMessage { message })?;
+        let mut walk = BackWalk::whole(self.manager(), Arc::clone(&view), old.seq);
+        let mut before: Vec<Element> = Vec::new();
+        while before.len() < 2
+            && let Some(page) = walk.next_page(Bounds::records(2)).await?
+        {
+            before.extend(page.iter().filter_map(Read::element));
+        }
+        let ports = self.manager().ports();
+        let limits = self.manager().limits_of(&view).into_owned();
         let done = self
-            .manager()
-            .transact(self.lane(), durability, |view| Ok(decide::describe(view, words.clone()).map(Plan::of)))
+            .make(wish, |view| {
+                let id = ports.ids.message(ports.clock.now());
+                limits.check_message(&new, 0)?;
+                Ok(vec![decide::edit(view, &old, before.get(1), id, new.clone())?])
+            })
             .await?;
-        Ok(done.is_some())
-    }
-
-    /// Gives the session a title.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn rename(&self, title: impl Into<String> + Send) -> Result<bool, SessionError> {
-        self.describe(Described { title: Some(title.into()), ..Described::default() }).await
+        let unknown = SessionError::UnknownMessage { message };
+        done.as_ref().map_or(Err(unknown), edited)
     }
 
     /// Forks at a place into a new session. It costs one append, whatever the length of the history.
@@ -240,17 +286,29 @@ impl Session {
         self.fork_as(at, NewSession::default()).await.map(|forked| forked.session)
     }
 
-    /// Forks at a place into a new session with words of its own; what `new` leaves open is inherited.
+    /// Forks at a place into a new session with words of its own; what `new` leaves open is inherited, and so are the state of the
+    /// session, its pins and its checkpoints, as far as they are of what is inherited.
     ///
     /// # Errors
     /// As [`Self::fork`].
     pub async fn fork_as(&self, at: At, mut new: NewSession) -> Result<Forked, SessionError> {
         let view = self.quiet_view().await?;
         check_readable(&view)?;
+        if let Some(key) = self.key() {
+            let id = keyed::fork_id(self.manager().ports().store.id(), view.lineage(), key);
+            if let Some(forked) = self.forked_before(id, at, &view).await? {
+                return Ok(forked);
+            }
+            new.id = new.id.or(Some(id));
+        }
         let place = self.place_at(&view, at).await?;
         let durability = new.durability.unwrap_or(self.manager().durability());
         let owner = view.owner_of(place.at);
-        self.manager().ports().store.wait(owner, place.at, durability).await?;
+        match self.manager().ports().store.wait(owner, place.at, durability).await {
+            // What it keeps for others was waited for by them.
+            Ok(_) | Err(StoreError::Gone { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         let mut point = decide::fork_point(&view, place.at, place.commit, place.head, place.depth);
         point.last = Some(self.last_element(&view, place.at).await?).filter(|last| *last != place.at);
         new.fork = Some(point);
@@ -261,8 +319,24 @@ impl Session {
         if new.origin.is_empty() {
             new.origin = view.origin().clone();
         }
+        new.inherited = inherited(&view, place.at);
         let (session, _) = self.manager().begin(new).await?;
         Ok(Forked { session, parent: view.session(), at: place.at })
+    }
+
+    /// The fork that was made once under a key, if it was made of this place.
+    async fn forked_before(&self, id: SessionId, at: At, view: &View) -> Result<Option<Forked>, SessionError> {
+        let Some(session) = self.manager().get(id).await? else { return Ok(None) };
+        let point = session.fresh_view().await?.fork().cloned();
+        // The present is another place by now, and so is none that could be compared.
+        let same = match at {
+            At::Now => true,
+            at => self.place_at(view, at).await?.at == point.as_ref().map_or(0, |point| point.at),
+        };
+        match point {
+            Some(point) if same => Ok(Some(Forked { session, parent: point.parent, at: point.at })),
+            _ => Err(SessionError::KeyReused),
+        }
     }
 }
 
@@ -283,6 +357,35 @@ impl Session {
         }
         Ok(0)
     }
+}
+
+/// What a fork takes along beside the history up to `at`.
+fn inherited(view: &View, at: u64) -> Vec<Event> {
+    let pins = view.pins().iter().copied().filter(|pin| *pin <= at);
+    let pins = pins.map(|message| Event::Pinned(Pinned { message, pinned: true }));
+    let names = view.checkpoints().iter().filter(|(_, place)| place.version <= at);
+    let names = names.map(|(name, place)| Event::Checkpointed(Checkpointed { name: name.clone(), at: Some(*place) }));
+    let state = StateChange::between(&BTreeMap::new(), view.state()).map(Event::StateChanged);
+    state.into_iter().chain(pins).chain(names).collect()
+}
+
+/// The receipt of a move to where the head stands already.
+fn stands(view: &View) -> MoveReceipt {
+    MoveReceipt {
+        version: view.version(),
+        moved_to: view.head(),
+        steps: 0,
+        messages: view.depth(),
+        head: view.commit(),
+        outcome: AppendOutcome::Inserted,
+    }
+}
+
+/// The receipt of an edit.
+fn edited(done: &Done) -> Result<Receipt, SessionError> {
+    let Event::Appended(appended) = &done.event else { return Err(SessionError::KeyReused) };
+    let Done { first: seq, version, head, durability, outcome, .. } = *done;
+    Ok(Receipt { message: appended.id, seq, version, head, durability, outcome })
 }
 
 /// The stretches from behind the head to the redo tip, so that the last of the list is the nearest.

@@ -6,19 +6,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sessions_domain::{
-    CommitHash, Event, Kind, Message, MessageId, SessionId, Stamp, StoredMessage, View, branches::Stretch, codec,
-    decide::Element,
+    CommitHash, Event, Kind, Message, MessageId, MessageState, SessionId, Stamp, StoredMessage, View,
+    branches::Stretch, codec, decide::Element, stream::Assembly,
 };
 use sessions_ports::{KindFilter, Order, Page, ReadRange, Record, SessionLog, StoreError};
 
 use crate::{error::SessionError, keyed, manager::SessionManager};
 
-/// A record with its meaning.
+/// A record with its meaning. A message that arrived bit by bit is put together: it stands where it began.
 #[derive(Clone, Debug)]
 pub(crate) struct Read {
     pub(crate) record: Record,
     pub(crate) event: Event,
     pub(crate) stamp: Stamp,
+    /// Whether the message is whole.
+    pub(crate) state: MessageState,
+    /// The last record of a message that has several, with its commit.
+    pub(crate) end: Option<(u64, CommitHash)>,
 }
 
 /// Stands where a record cannot be read. No record has this commit, so it is told from one that a repair marked as lost.
@@ -86,7 +90,7 @@ impl Read {
 
     pub(crate) fn message(self, visible: bool) -> Option<StoredMessage> {
         let Event::Appended(appended) = self.event else { return None };
-        Some(StoredMessage::of(self.record.seq, appended, self.stamp, visible))
+        Some(StoredMessage::of(self.record.seq, appended, self.stamp, visible).in_state(self.state))
     }
 }
 
@@ -104,8 +108,59 @@ impl Bounds {
 }
 
 impl SessionManager {
-    /// Records of a stretch, at most one page; the second value is where the rest begins (ascending) or ends (descending).
+    /// Records of a stretch, at most one page, with each message put together; the second value is where the rest begins (ascending) or
+    /// ends (descending).
     pub(crate) async fn read_stretch(
+        &self,
+        view: &View,
+        stretch: Stretch,
+        order: Order,
+        kinds: KindFilter,
+        bounds: Bounds,
+    ) -> Result<(Vec<Read>, Option<Stretch>), SessionError> {
+        let (mut reads, rest) = self.read_records(view, stretch, order, kinds, bounds).await?;
+        for read in &mut reads {
+            if matches!(read.event, Event::Begun(_)) {
+                self.put_together(view, read).await?;
+            }
+        }
+        Ok((reads, rest))
+    }
+
+    /// Makes of the record that began a message the message, as far as it came.
+    async fn put_together(&self, view: &View, read: &mut Read) -> Result<(), SessionError> {
+        let Event::Begun(begun) = &read.event else { return Ok(()) };
+        let (mut begun, began) = (begun.clone(), read.record.seq);
+        let mut assembly = Assembly::begin(std::mem::replace(&mut begun.message, Message::assistant("")));
+        let owner = view.owner_of(began);
+        let last = owner_end(view, owner).min(view.version());
+        let mut rest = began.checked_add(1).filter(|next| *next <= last).map(|first| Stretch { first, last });
+        'message: while let Some(stretch) = rest {
+            let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+            let (reads, more) = self.read_records(view, stretch, order, kinds, Bounds::records(64)).await?;
+            for next in reads {
+                let at = (next.record.seq, next.record.commit);
+                match next.event {
+                    Event::Chunk(chunk) => assembly.push(chunk),
+                    Event::Sealed(sealed) if sealed.message == began => {
+                        assembly.seal(&sealed);
+                        read.end = Some(at);
+                        break 'message;
+                    }
+                    _ if next.record.kind.is_element() => break 'message,
+                    _ => continue,
+                }
+                read.end = Some(at);
+            }
+            rest = more;
+        }
+        (begun.message, read.state) = assembly.finish();
+        read.event = Event::Appended(begun);
+        Ok(())
+    }
+
+    /// Records of a stretch as they are, at most one page.
+    pub(crate) async fn read_records(
         &self,
         view: &View,
         stretch: Stretch,
@@ -136,7 +191,11 @@ impl SessionManager {
     pub(crate) async fn read_one(&self, view: &View, seq: u64) -> Result<Option<Read>, SessionError> {
         let owner = view.owner_of(seq);
         let page = self.ports().store.read(owner, single(seq)).await?;
-        page.records.into_iter().next().map(|record| read_of(owner, record)).transpose()
+        let mut read = page.records.into_iter().next().map(|record| read_of(owner, record)).transpose()?;
+        if let Some(read) = read.as_mut().filter(|read| matches!(read.event, Event::Begun(_))) {
+            self.put_together(view, read).await?;
+        }
+        Ok(read)
     }
 
     /// The record that began a message.
@@ -162,7 +221,7 @@ impl SessionManager {
 
 fn read_of(owner: SessionId, record: Record) -> Result<Read, SessionError> {
     let (event, stamp) = decoded(owner, &record)?;
-    Ok(Read { record, event, stamp })
+    Ok(Read { record, event, stamp, state: MessageState::Complete, end: None })
 }
 
 fn owner_end(view: &View, owner: SessionId) -> u64 {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
 use sessions_domain::{
     CommitHash, Event, Message, MessageId, Place, SessionId, SessionSummary, SummaryWords, View,
     branches::Stretch,
@@ -14,16 +15,18 @@ use sessions_domain::{
 use sessions_ports::{Durability, KindFilter, Order, Row};
 
 use crate::{
+    append::Receipt,
     directory::summary_of,
     error::SessionError,
     lane::Lane,
     manager::SessionManager,
+    place::PlaceToken,
     reading::{BackWalk, Bounds, Read, is_instruction},
     subscription::Subscription,
 };
 
 /// A place in a session's history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum At {
     /// The present.
     Now,
@@ -31,6 +34,8 @@ pub enum At {
     Version(u64),
     /// At this message.
     Message(MessageId),
+    /// At the place of this token, if that is still what it was.
+    Token(PlaceToken),
 }
 
 /// A handle to one session. Clones are handles to the same one.
@@ -38,6 +43,8 @@ pub enum At {
 pub struct Session {
     manager: SessionManager,
     lane: Arc<Lane>,
+    /// The idempotency key of the next change.
+    key: Option<Arc<str>>,
 }
 
 /// A head in history, with what a fork needs to begin there.
@@ -50,7 +57,7 @@ pub(crate) struct HeadAt {
 
 impl Session {
     pub(crate) fn new(manager: SessionManager, lane: Arc<Lane>) -> Self {
-        Self { manager, lane }
+        Self { manager, lane, key: None }
     }
 
     /// The session's id.
@@ -61,6 +68,15 @@ impl Session {
     /// The manager it belongs to.
     pub fn manager(&self) -> &SessionManager {
         &self.manager
+    }
+
+    /// The same session, whose changes are made under an idempotency key, or under none.
+    pub(crate) fn keyed(&self, key: Option<Arc<str>>) -> Self {
+        Self { key, ..self.clone() }
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     pub(crate) fn lane(&self) -> &Arc<Lane> {
@@ -87,6 +103,12 @@ impl Session {
     /// The store's.
     pub async fn version(&self) -> Result<u64, SessionError> {
         Ok(self.fresh_view().await?.version())
+    }
+
+    /// The token of the place that an append reached.
+    pub fn token(&self, receipt: &Receipt) -> PlaceToken {
+        let place = Place { session: self.id(), seq: receipt.version, hash: receipt.head };
+        PlaceToken { place, durability: receipt.durability }
     }
 
     /// The place of the session's last record.
@@ -177,10 +199,34 @@ impl Session {
             At::Version(version) => self.head_at_version(view, version).await,
             At::Message(id) => {
                 let read = self.manager.read_message(view, id).await?;
-                let seq = read.record.seq;
+                let head = read.record.seq;
                 let depth = read.element().map_or(0, |element| element.depth);
-                Ok(HeadAt { at: seq, commit: read.record.commit, head: seq, depth })
+                // All records of a message that arrived bit by bit belong to it.
+                let (at, commit) = read.end.unwrap_or((head, read.record.commit));
+                Ok(HeadAt { at, commit, head, depth })
             }
+            At::Token(token) => {
+                let version = self.version_at(view, token).await?;
+                Box::pin(self.place_at(view, At::Version(version))).await
+            }
+        }
+    }
+
+    /// The version that a token names, if what stands there is what it names.
+    async fn version_at(&self, view: &View, token: PlaceToken) -> Result<u64, SessionError> {
+        let PlaceToken { place, durability } = token;
+        let is_ours = place.session == view.session() || view.owner_of(place.seq) == place.session;
+        if !is_ours || place.seq == 0 {
+            return Err(SessionError::ForeignPlace);
+        }
+        let stands = match place.seq <= view.version() {
+            true => self.manager.read_one(view, place.seq).await?,
+            false => None,
+        };
+        match stands {
+            Some(read) if read.record.commit == place.hash => Ok(place.seq),
+            _ if durability < Durability::Disk => Err(SessionError::LostPlace),
+            _ => Err(SessionError::RolledBack),
         }
     }
 

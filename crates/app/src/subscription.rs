@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use sessions_domain::{Event, Stamp, StoredMessage, branches::Stretch};
-use sessions_ports::{Durability, KindFilter, Order};
+use sessions_domain::{Event, MessageState, Stamp, StoredMessage, branches::Stretch};
+use sessions_ports::{Durability, KindFilter, Order, StoreError};
 
 use crate::{
     error::SessionError,
@@ -25,11 +25,28 @@ pub struct Update {
 }
 
 impl Update {
-    /// The message, when one was appended.
+    /// The message, when one was appended or began to arrive (what comes of it are updates of their own).
     pub fn message(&self) -> Option<StoredMessage> {
-        let Event::Appended(appended) = &self.event else { return None };
-        Some(StoredMessage::of(self.seq, appended.clone(), self.stamp.clone(), true))
+        let (appended, state) = match &self.event {
+            Event::Appended(appended) => (appended, MessageState::Complete),
+            Event::Begun(appended) => (appended, MessageState::Partial),
+            _ => return None,
+        };
+        Some(StoredMessage::of(self.seq, appended.clone(), self.stamp.clone(), true).in_state(state))
     }
+}
+
+/// Why a subscription ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The reader was further behind than it had said it would be.
+    Lagged,
+    /// The session was deleted.
+    Deleted,
+    /// The store was closed.
+    Closed,
 }
 
 /// Follows a session. Dropping it ends it; a slow reader misses nothing, because it reads from the log.
@@ -37,33 +54,73 @@ pub struct Subscription {
     session: Session,
     seen: u64,
     read: VecDeque<Update>,
+    most_behind: Option<u64>,
+    ended: Option<EndReason>,
 }
 
 impl Subscription {
     pub(crate) fn new(session: Session, after: u64) -> Self {
-        Self { session, seen: after, read: VecDeque::new() }
+        Self { session, seen: after, read: VecDeque::new(), most_behind: None, ended: None }
     }
 
-    /// The next record; waits for it when there is none yet.
+    /// Ends it with [`EndReason::Lagged`] when the reader is more than so many records behind, instead of reading all of them.
+    #[must_use]
+    pub fn at_most_behind(mut self, records: u64) -> Self {
+        self.most_behind = Some(records);
+        self
+    }
+
+    /// Why it ended, once it has.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.ended
+    }
+
+    /// The version up to which it gave everything, for whoever subscribes again.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// The next record; waits for it when there is none yet. `None`: it has ended, and [`Self::end_reason`] says why.
     ///
     /// Cancel-safe: a dropped future loses nothing.
     ///
     /// # Errors
-    /// The store's, which end the subscription: [`sessions_ports::StoreError::Closed`] when it was closed.
-    pub async fn next(&mut self) -> Result<Update, SessionError> {
+    /// The store's, after which it may be asked again.
+    pub async fn next(&mut self) -> Result<Option<Update>, SessionError> {
+        if self.ended.is_some() {
+            return Ok(None);
+        }
+        match self.following().await {
+            Ok(update) => Ok(update),
+            Err(error) => {
+                self.ended = match error {
+                    SessionError::Gone { .. } => Some(EndReason::Deleted),
+                    SessionError::Store(StoreError::Closed) => Some(EndReason::Closed),
+                    other => return Err(other),
+                };
+                Ok(None)
+            }
+        }
+    }
+
+    async fn following(&mut self) -> Result<Option<Update>, SessionError> {
         loop {
             if let Some(update) = self.read.pop_front() {
                 self.seen = update.seq;
-                return Ok(update);
+                return Ok(Some(update));
             }
             let manager = self.session.manager();
             let first = self.seen.saturating_add(1);
             let head = manager.ports().store.wait(self.session.id(), first, Durability::Volatile).await?;
+            if self.most_behind.is_some_and(|most| head.version.saturating_sub(self.seen) > most) {
+                self.ended = Some(EndReason::Lagged);
+                return Ok(None);
+            }
             // The view only tells who owns what was inherited, so an older one serves.
             let view = self.session.fresh_view().await?;
             let stretch = Stretch { first, last: head.version };
             let (order, kinds) = (Order::OldestFirst, KindFilter::All);
-            let (reads, _) = manager.read_stretch(&view, stretch, order, kinds, Bounds::records(256)).await?;
+            let (reads, _) = manager.read_records(&view, stretch, order, kinds, Bounds::records(256)).await?;
             let update = |read: Read| Update { seq: read.record.seq, event: read.event, stamp: read.stamp };
             self.read.extend(reads.into_iter().map(update));
         }

@@ -32,6 +32,10 @@ impl Plan {
     pub(crate) fn of(event: Event) -> Self {
         Self { events: vec![event], claim: None }
     }
+
+    fn leaves_the_trash(&self) -> bool {
+        self.events.iter().all(|event| matches!(event, Event::Restored))
+    }
 }
 
 /// A commit that is through.
@@ -98,7 +102,13 @@ impl SessionManager {
                 let mut state = lane.lock();
                 let Some(view) = state.tail() else { continue };
                 check_readable(&view)?;
-                let plan = match decide(&view) {
+                let wished = match decide(&view) {
+                    Ok(Some(plan)) if view.trashed().is_some() && !plan.leaves_the_trash() => {
+                        Err(SessionError::InTrash { session: lane.id })
+                    }
+                    wished => wished,
+                };
+                let plan = match wished {
                     Ok(Some(plan)) => plan,
                     outcome if is_fresh => return outcome.map(|_| None),
                     _ => {
@@ -207,19 +217,20 @@ impl SessionManager {
         let chain = Chain { lineage: view.lineage(), seq: view.version(), commit: view.commit() };
         let (records, decided) = self.chained(chain, plan.events, &stamp)?;
         let mut after: Option<View> = None;
-        let describes = decided.iter().any(|record| matches!(record.event, Event::Described(_)));
-        if describes {
+        if decided.iter().any(|record| changes_words(&record.event)) {
             after = Some(applied(view, &decided)?);
         }
         let words = after.as_ref().map(words_of);
         let messages = decided.iter().rev().find_map(|record| visible_after(&record.event)).unwrap_or(view.depth());
+        let only_touched = decided.iter().all(|record| record.event == Event::Touched);
+        let updated = if only_touched { view.updated() } else { stamp.at };
         let (before, every) = (view.version(), snapshot_every(view));
         let crosses = before / every < (before + records.len() as u64) / every;
         let commit = Commit {
             session: view.session(),
             expected: Expected::Behind { version: view.version(), commit: view.commit() },
             records,
-            row: RowChange { updated: stamp.at, messages, words },
+            row: RowChange { updated, messages, words },
             key: None,
             claims: plan.claim.map(|(key, payload)| Claim { key, payload, offset: 0 }).into_iter().collect(),
             links: Vec::new(),
@@ -328,7 +339,10 @@ impl Chain {
         let mut payload = BytesMut::with_capacity(blind.len() + body.len());
         payload.put_slice(&blind);
         payload.put_slice(&body);
-        let label = if let Event::Appended(appended) = event { keyed::label(appended.id) } else { 0 };
+        let label = match event {
+            Event::Appended(appended) | Event::Begun(appended) => keyed::label(appended.id),
+            _ => 0,
+        };
         Ok(Record { seq: self.seq, kind, commit: self.commit, label, payload: payload.freeze() })
     }
 }
@@ -348,10 +362,16 @@ pub(crate) fn words_of(view: &View) -> Bytes {
     Bytes::from(SummaryWords::of(view).to_json())
 }
 
+/// Whether an event may change the words of the session's row.
+fn changes_words(event: &Event) -> bool {
+    use Event::{Configured, Described, Restored, StatusChanged, Touched, Trashed};
+    matches!(event, Described(_) | Configured(_) | StatusChanged(_) | Trashed | Restored | Touched)
+}
+
 /// Visible messages after an event, for those that change it.
 pub(crate) fn visible_after(event: &Event) -> Option<u64> {
     match event {
-        Event::Appended(appended) => Some(appended.depth),
+        Event::Appended(appended) | Event::Begun(appended) => Some(appended.depth),
         Event::Moved(moved) => Some(moved.depth),
         Event::Cleared(_) => Some(0),
         _ => None,

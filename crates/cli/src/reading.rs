@@ -4,8 +4,7 @@
 
 use serde::Serialize;
 use sessions_api::{
-    At, Entry, EntryKind, Event, Message, MessagePart, MessageRole, Session, SessionError, StoreError, StoredMessage,
-    ToolContent,
+    At, Entry, EntryKind, Event, Message, MessagePart, MessageRole, Session, StoreError, StoredMessage, ToolContent,
 };
 
 use crate::{
@@ -115,10 +114,7 @@ pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failur
                 () = &mut end => return Ok(()),
                 update = updates.next() => update,
             };
-            let update = match update {
-                Err(SessionError::Store(StoreError::Closed)) => return Ok(()),
-                update => update?,
-            };
+            let Some(update) = update? else { return Ok(()) };
             match update.message() {
                 Some(message) => print(program, &message)?,
                 None if program.out.is_json() => {}
@@ -203,6 +199,20 @@ fn print_event(program: &Program, seq: u64, event: &Event) -> Result<(), Failure
         Event::Moved(moved) => format!("{:?} to {}", moved.cause, moved.to).to_lowercase(),
         Event::Cleared(_) => "cleared".to_owned(),
         Event::Described(_) => "described".to_owned(),
+        Event::StatusChanged(change) => format!("became {}", change.to),
+        Event::Configured(_) => "configured".to_owned(),
+        Event::StateChanged(change) => format!("state changed: {}", counted(change.set.len() as u64, "key")),
+        Event::Pinned(pin) if pin.pinned => format!("pinned {}", pin.message),
+        Event::Pinned(pin) => format!("no longer pinned: {}", pin.message),
+        Event::Checkpointed(named) => match named.at {
+            Some(at) => format!("checkpoint {:?} at {}", named.name, at.version),
+            None => format!("no checkpoint {:?} any more", named.name),
+        },
+        Event::Chunk(chunk) => format!("more of a message: {}", counted(chunk.parts.len() as u64, "part")),
+        Event::Sealed(sealed) => format!("message {} ended: {:?}", sealed.message, sealed.end).to_lowercase(),
+        Event::Trashed => "put into the trash".to_owned(),
+        Event::Restored => "taken out of the trash".to_owned(),
+        Event::Touched => "touched".to_owned(),
         Event::Residue(residue) => {
             format!("{} of the imported file without a place", counted(residue.lines.len() as u64, "line"))
         }

@@ -195,6 +195,11 @@ impl Tree {
         Path { tree: self, next: head, through_clears: false }
     }
 
+    /// How many messages may be visible at `head` at most: numbers of records that are no messages may lie within its runs.
+    pub fn span(&self, head: u64) -> u64 {
+        self.path(head).map(|shown| shown.last - shown.first + 1).sum()
+    }
+
     /// The stretches of the path that ends at `head`, newest first, clears and what they hide included.
     pub fn whole_path(&self, head: u64) -> Path<'_> {
         Path { tree: self, next: head, through_clears: true }

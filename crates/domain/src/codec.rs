@@ -37,6 +37,8 @@ struct MessageBodyRef<'a> {
     p: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     late: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<MessageId>,
     role: MessageRole,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
@@ -58,6 +60,8 @@ struct MessageBody {
     p: Option<u64>,
     #[serde(default)]
     late: bool,
+    #[serde(default)]
+    replaces: Option<MessageId>,
     role: MessageRole,
     #[serde(default)]
     text: Option<String>,
@@ -103,6 +107,10 @@ struct Body<T> {
     e: T,
 }
 
+/// What is said by the kind alone.
+#[derive(Serialize, Deserialize)]
+struct Nothing {}
+
 /// The body of an event.
 ///
 /// # Errors
@@ -112,7 +120,7 @@ pub fn encode(event: &Event, stamp: &Stamp) -> Result<Vec<u8>, CodecError> {
     let by = (!stamp.actor.is_anonymous()).then_some(&stamp.actor);
     let at = stamp.at;
     let body = match event {
-        Event::Appended(appended) => {
+        Event::Appended(appended) | Event::Begun(appended) => {
             let message = &appended.message;
             let text = match message.parts.as_slice() {
                 [MessagePart::Text(text)] => Some(text.as_str()),
@@ -125,6 +133,7 @@ pub fn encode(event: &Event, stamp: &Stamp) -> Result<Vec<u8>, CodecError> {
                 n: appended.depth,
                 p: appended.parent,
                 late: appended.late,
+                replaces: appended.replaces,
                 role: message.role,
                 text,
                 parts: text.is_none().then_some(message.parts.as_slice()),
@@ -136,6 +145,15 @@ pub fn encode(event: &Event, stamp: &Stamp) -> Result<Vec<u8>, CodecError> {
         Event::Cleared(e) => serde_json::to_vec(&BodyRef { at, by, e }),
         Event::Described(e) => serde_json::to_vec(&BodyRef { at, by, e }),
         Event::Residue(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::StatusChanged(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Configured(e) => serde_json::to_vec(&BodyRef { at, by, e: &**e }),
+        Event::StateChanged(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Pinned(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Checkpointed(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Chunk(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Sealed(e) => serde_json::to_vec(&BodyRef { at, by, e: &**e }),
+        Event::Trashed | Event::Restored | Event::Touched => serde_json::to_vec(&BodyRef { at, by, e: &Nothing {} }),
+        Event::RuntimeChanged(e) => serde_json::to_vec(&BodyRef { at, by, e }),
         Event::Unknown { .. } | Event::Lost => {
             Err(<serde_json::Error as serde::ser::Error>::custom("this event is never written"))
         }
@@ -157,7 +175,7 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
         Ok((wrap(e), Stamp { at, actor: by }))
     }
     match kind {
-        Kind::APPENDED => {
+        Kind::APPENDED | Kind::BEGUN => {
             let body: MessageBody = from_json(body).map_err(failed)?;
             let parts = match (body.text, body.parts) {
                 (Some(text), None) => vec![MessagePart::Text(text)],
@@ -165,15 +183,26 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
             };
             let message = Message { role: body.role, parts, metadata: body.meta };
             let at = moment_of(body.at, body.id);
-            let event =
-                Event::Appended(Appended { id: body.id, parent: body.p, depth: body.n, late: body.late, message });
-            Ok((event, Stamp { at, actor: body.by }))
+            let MessageBody { id, n: depth, p: parent, late, replaces, .. } = body;
+            let appended = Appended { id, parent, depth, late, replaces, message };
+            Ok((placed(kind, appended), Stamp { at, actor: body.by }))
         }
         Kind::CREATED => enveloped(body, |e| Event::Created(Box::new(e))).map_err(failed),
         Kind::MOVED => enveloped(body, Event::Moved).map_err(failed),
         Kind::CLEARED => enveloped(body, Event::Cleared).map_err(failed),
         Kind::DESCRIBED => enveloped(body, Event::Described).map_err(failed),
         Kind::RESIDUE => enveloped(body, Event::Residue).map_err(failed),
+        Kind::STATUS_CHANGED => enveloped(body, Event::StatusChanged).map_err(failed),
+        Kind::CONFIGURED => enveloped(body, |e| Event::Configured(Box::new(e))).map_err(failed),
+        Kind::STATE_CHANGED => enveloped(body, Event::StateChanged).map_err(failed),
+        Kind::PINNED => enveloped(body, Event::Pinned).map_err(failed),
+        Kind::CHECKPOINTED => enveloped(body, Event::Checkpointed).map_err(failed),
+        Kind::CHUNK => enveloped(body, Event::Chunk).map_err(failed),
+        Kind::SEALED => enveloped(body, |e| Event::Sealed(Box::new(e))).map_err(failed),
+        Kind::TRASHED => enveloped(body, |Nothing {}| Event::Trashed).map_err(failed),
+        Kind::RESTORED => enveloped(body, |Nothing {}| Event::Restored).map_err(failed),
+        Kind::TOUCHED => enveloped(body, |Nothing {}| Event::Touched).map_err(failed),
+        Kind::RUNTIME_CHANGED => enveloped(body, Event::RuntimeChanged).map_err(failed),
         Kind::LOST => Ok((Event::Lost, Stamp { at: Moment::default(), actor: Actor::default() })),
         Kind(kind) => {
             let at = serde_json::from_slice::<Body<serde::de::IgnoredAny>>(body).map(|body| body.at);
@@ -188,14 +217,20 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_outline(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
-    if kind != Kind::APPENDED {
+    if !matches!(kind, Kind::APPENDED | Kind::BEGUN) {
         return decode(kind, body);
     }
     let body: MessageOutline = from_json(body).map_err(|source| CodecError { kind, source })?;
     let message = Message { role: body.role, parts: body.parts, metadata: MessageMetadata::default() };
     let at = moment_of(body.at, body.id);
-    let event = Event::Appended(Appended { id: body.id, parent: body.p, depth: body.n, late: body.late, message });
-    Ok((event, Stamp { at, actor: body.by }))
+    let MessageOutline { id, n: depth, p: parent, late, .. } = body;
+    let appended = Appended { id, parent, depth, late, replaces: None, message };
+    Ok((placed(kind, appended), Stamp { at, actor: body.by }))
+}
+
+/// A message that was appended whole, or one that began to arrive.
+fn placed(kind: Kind, appended: Appended) -> Event {
+    if kind == Kind::BEGUN { Event::Begun(appended) } else { Event::Appended(appended) }
 }
 
 /// The value of a body. Bytes are checked once to be text, and not again for each string.
@@ -213,9 +248,16 @@ mod tests {
     use super::*;
     use crate::{
         chain::CommitHash,
-        event::{Cleared, Created, Described, ForkPoint, MoveCause, Moved, Origin, Residue, ResidueLine},
+        event::{
+            Checkpointed, Cleared, Created, Described, ForkPoint, MoveCause, Moved, NamedPlace, Pinned, Residue,
+            ResidueLine,
+        },
         identity::{LineageId, SessionId},
         json::Json,
+        life::{RuntimeChange, RuntimeState, SessionStatus, StatusChange},
+        metadata::{Kinship, MetadataChange, Origin, Parent},
+        state::{StateChange, StateOwner, StateScope},
+        stream::{Chunk, Sealed, StreamEnd},
     };
 
     fn stamp() -> Stamp {
@@ -229,7 +271,14 @@ mod tests {
     }
 
     fn appended(message: Message) -> Event {
-        Event::Appended(Appended { id: MessageId::from_bytes([1; 16]), parent: None, depth: 3, late: false, message })
+        Event::Appended(Appended {
+            id: MessageId::from_bytes([1; 16]),
+            parent: None,
+            depth: 3,
+            late: false,
+            replaces: None,
+            message,
+        })
     }
 
     #[test]
@@ -243,7 +292,8 @@ mod tests {
     #[test]
     fn the_moment_of_an_id_is_not_said_twice() {
         let id = MessageId::from_parts(1_763_690_000_000, 7);
-        let event = Event::Appended(Appended { id, parent: None, depth: 1, late: false, message: Message::user("hi") });
+        let message = Message::user("hi");
+        let event = Event::Appended(Appended { id, parent: None, depth: 1, late: false, replaces: None, message });
         let body = round_trip(event.clone());
         assert_eq!(body, format!(r#"{{"by":{{"id":"ada"}},"id":"{id}","n":1,"role":"user","text":"hi"}}"#));
         assert_eq!(decode_outline(Kind::APPENDED, body.as_bytes()).unwrap().1, stamp());
@@ -279,11 +329,9 @@ mod tests {
         round_trip(appended(Message::assistant("x").with(call)));
         round_trip(appended(Message { role: MessageRole::User, parts: vec![], metadata: MessageMetadata::default() }));
         round_trip(Event::Created(Box::new(Created {
-            session: SessionId::from_bytes([2; 16]),
-            lineage: LineageId::from_bytes([3; 16]),
             key: Some("user-123".parse().unwrap()),
             described: Described { title: Some("t".into()), description: None, tags: Some(vec!["a".into()]) },
-            origin: Origin { custom: Some(Json::parse(r#"{"x":1.50}"#).unwrap()), ..Origin::default() },
+            origin: Origin { custom: [("x".to_owned(), Json::parse("1.50").unwrap())].into(), ..Origin::default() },
             fork: Some(ForkPoint {
                 parent: SessionId::from_bytes([4; 16]),
                 at: 7,
@@ -293,11 +341,46 @@ mod tests {
                 owners: vec![(SessionId::from_bytes([4; 16]), 7)],
                 last: Some(6),
             }),
-            source: None,
+            ..Created::of(SessionId::from_bytes([2; 16]), LineageId::from_bytes([3; 16]))
         })));
         round_trip(Event::Moved(Moved { to: 2, depth: 1, cause: MoveCause::Undo, steps: 1 }));
         round_trip(Event::Cleared(Cleared { from: 9, depth: 5 }));
         round_trip(Event::Described(Described { tags: Some(vec![]), ..Described::default() }));
+        let json = |text: &str| Json::parse(text).unwrap();
+        round_trip(Event::Created(Box::new(Created {
+            parent: Some(Parent { session: SessionId::from_bytes([4; 16]), kinship: Kinship::SubAgent }),
+            created_at: Some(Moment::from_millis(77)),
+            state_of: Some(StateOwner { scope: StateScope::User, name: "ada".into() }),
+            ..Created::of(SessionId::from_bytes([2; 16]), LineageId::from_bytes([3; 16]))
+        })));
+        round_trip(Event::StatusChanged(StatusChange { to: SessionStatus::Paused, reason: Some("lunch".into()) }));
+        let custom = [("x".to_owned(), None), ("y".to_owned(), Some(json("1.0")))].into();
+        let change = MetadataChange { cwd: Some(None), mode: Some(Some("plan".into())), custom, ..Default::default() };
+        round_trip(Event::Configured(Box::new(change)));
+        round_trip(Event::StateChanged(StateChange { set: [("k".to_owned(), Some(json("[1.50]")))].into() }));
+        round_trip(Event::Pinned(Pinned { message: 4, pinned: true }));
+        let at = Some(NamedPlace { version: 9, head: 4, depth: 2 });
+        round_trip(Event::Checkpointed(Checkpointed { name: "before".into(), at }));
+        round_trip(Event::Checkpointed(Checkpointed { name: "before".into(), at: None }));
+        let Event::Appended(begun) = appended(Message::assistant("x")) else { panic!("a message") };
+        round_trip(Event::Begun(Appended { replaces: Some(MessageId::from_bytes([9; 16])), ..begun }));
+        let parts = vec![MessagePart::text("more"), MessagePart::tool_call("c", "n", "{}").unwrap()];
+        round_trip(Event::Chunk(Chunk { parts, apart: true }));
+        round_trip(Event::Sealed(Box::new(Sealed {
+            message: 2,
+            end: StreamEnd::Cancelled,
+            reason: Some("enough".into()),
+            chunks: 3,
+            digest: Some("00".into()),
+            metadata: Some(MessageMetadata { model: Some("m".into()), ..MessageMetadata::default() }),
+        })));
+        round_trip(Event::Trashed);
+        round_trip(Event::Restored);
+        round_trip(Event::Touched);
+        let retrying = RuntimeState::Retrying { attempt: 2, next: Moment::from_millis(5), message: "529".into() };
+        for to in [RuntimeState::Idle, RuntimeState::Busy, RuntimeState::Interrupted, retrying] {
+            round_trip(Event::RuntimeChanged(RuntimeChange { to, run: u64::MAX }));
+        }
         round_trip(Event::Residue(Residue {
             lines: vec![ResidueLine { line: 3, text: None, base16: Some("ff00".into()) }],
         }));

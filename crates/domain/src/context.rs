@@ -145,12 +145,18 @@ impl<'a, C: Fn(&Message) -> u64> Gather<'a, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{actor::Actor, identity::MessageId, moment::Moment};
+    use crate::{
+        actor::Actor,
+        event::{Appended, Stamp},
+        identity::MessageId,
+        moment::Moment,
+    };
 
     fn stored(seq: u64, message: Message) -> StoredMessage {
         let id = MessageId::from_bytes([seq as u8; 16]);
         let (at, actor) = (Moment::default(), Actor::default());
-        StoredMessage { seq, id, at, actor, depth: seq, late: false, visible: true, message }
+        let appended = Appended { id, parent: None, depth: seq, late: false, replaces: None, message };
+        StoredMessage::of(seq, appended, Stamp { at, actor }, true)
     }
 
     fn history() -> Vec<StoredMessage> {

@@ -8,9 +8,12 @@ use crate::{
     actor::Actor,
     chain::CommitHash,
     identity::{LineageId, MessageId, SessionId, SessionKey},
-    json::Json,
+    life::{RuntimeChange, StatusChange},
     message::Message,
+    metadata::{MetadataChange, Origin, Parent},
     moment::Moment,
+    state::{StateChange, StateOwner},
+    stream::{Chunk, Sealed},
 };
 
 /// When and by whom: given from outside, the same for every event of one append.
@@ -39,6 +42,30 @@ pub enum Event {
     Described(Described),
     /// Lines of an imported file that have no place in the conversation were kept.
     Residue(Residue),
+    /// The state of life became another.
+    StatusChanged(StatusChange),
+    /// What is known of the session changed.
+    Configured(Box<MetadataChange>),
+    /// Key-value state changed.
+    StateChanged(StateChange),
+    /// A message was pinned or is pinned no more.
+    Pinned(Pinned),
+    /// A place got a name, or a name was taken away.
+    Checkpointed(Checkpointed),
+    /// A message began to arrive: where it stands, with what it begins.
+    Begun(Appended),
+    /// More of the message that is arriving.
+    Chunk(Chunk),
+    /// The message that was arriving ended.
+    Sealed(Box<Sealed>),
+    /// The session was put into the trash.
+    Trashed,
+    /// The session was taken out of the trash.
+    Restored,
+    /// What the session does was noted.
+    RuntimeChanged(RuntimeChange),
+    /// The session was used, though nothing was changed.
+    Touched,
     /// A newer version of the program wrote something this one does not know. Kept, and passed over.
     Unknown {
         /// The kind's number.
@@ -65,12 +92,36 @@ impl Kind {
     pub const DESCRIBED: Self = Self(5);
     /// [`Event::Residue`].
     pub const RESIDUE: Self = Self(6);
+    /// [`Event::StatusChanged`].
+    pub const STATUS_CHANGED: Self = Self(7);
+    /// [`Event::Configured`].
+    pub const CONFIGURED: Self = Self(8);
+    /// [`Event::StateChanged`].
+    pub const STATE_CHANGED: Self = Self(9);
+    /// [`Event::Pinned`].
+    pub const PINNED: Self = Self(10);
+    /// [`Event::Checkpointed`].
+    pub const CHECKPOINTED: Self = Self(11);
+    /// [`Event::Begun`].
+    pub const BEGUN: Self = Self(12);
+    /// [`Event::Chunk`].
+    pub const CHUNK: Self = Self(13);
+    /// [`Event::Sealed`].
+    pub const SEALED: Self = Self(14);
+    /// [`Event::Trashed`].
+    pub const TRASHED: Self = Self(15);
+    /// [`Event::Restored`].
+    pub const RESTORED: Self = Self(16);
+    /// [`Event::RuntimeChanged`].
+    pub const RUNTIME_CHANGED: Self = Self(17);
+    /// [`Event::Touched`].
+    pub const TOUCHED: Self = Self(18);
     /// [`Event::Lost`].
     pub const LOST: Self = Self(127);
 
     /// True for the kinds that are places on the tree of messages: a message, a clear, or a lost record (which may have been one).
     pub const fn is_element(self) -> bool {
-        matches!(self, Self::APPENDED | Self::CLEARED | Self::LOST)
+        matches!(self, Self::APPENDED | Self::BEGUN | Self::CLEARED | Self::LOST)
     }
 }
 
@@ -84,6 +135,18 @@ impl Event {
             Self::Cleared(_) => Kind::CLEARED,
             Self::Described(_) => Kind::DESCRIBED,
             Self::Residue(_) => Kind::RESIDUE,
+            Self::StatusChanged(_) => Kind::STATUS_CHANGED,
+            Self::Configured(_) => Kind::CONFIGURED,
+            Self::StateChanged(_) => Kind::STATE_CHANGED,
+            Self::Pinned(_) => Kind::PINNED,
+            Self::Checkpointed(_) => Kind::CHECKPOINTED,
+            Self::Begun(_) => Kind::BEGUN,
+            Self::Chunk(_) => Kind::CHUNK,
+            Self::Sealed(_) => Kind::SEALED,
+            Self::Trashed => Kind::TRASHED,
+            Self::Restored => Kind::RESTORED,
+            Self::RuntimeChanged(_) => Kind::RUNTIME_CHANGED,
+            Self::Touched => Kind::TOUCHED,
             Self::Unknown { kind } => Kind(*kind),
             Self::Lost => Kind::LOST,
         }
@@ -103,7 +166,7 @@ pub struct Created {
     /// Words about it.
     #[serde(flatten)]
     pub described: Described,
-    /// Where it was made: the working directory, provider, model and the like.
+    /// What is known of it: the working directory, provider, model and the like.
     #[serde(default, skip_serializing_if = "Origin::is_empty")]
     pub origin: Origin,
     /// The place it was forked from.
@@ -112,9 +175,34 @@ pub struct Created {
     /// The file it was imported from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ImportSource>,
+    /// The session it came from without inheriting its history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// When it was made elsewhere, for a host that moves in: data, which orders nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Moment>,
+    /// Whose state the log keeps, where it is no conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_of: Option<StateOwner>,
 }
 
 impl Created {
+    /// The beginning of a session of which nothing more is known.
+    pub fn of(session: SessionId, lineage: LineageId) -> Self {
+        Self {
+            session,
+            lineage,
+            key: None,
+            described: Described::default(),
+            origin: Origin::default(),
+            fork: None,
+            source: None,
+            parent: None,
+            created_at: None,
+            state_of: None,
+        }
+    }
+
     /// True for a beginning that a repair wrote for one that was lost: its lineage is made of the session's id and its blind is zero, as
     /// of no other, and the records behind it are chained in another lineage. `payload` is the record's, which begins with the blind.
     pub fn stands_for_a_lost_one(&self, payload: &[u8]) -> bool {
@@ -134,33 +222,6 @@ pub struct Described {
     /// The tags: a set, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
-}
-
-/// Where a session was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// Who made it, in the words of the host or of the file it came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub creator: Option<String>,
-    /// The working directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<String>,
-    /// The provider.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
-    /// The model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The host's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub custom: Option<Json>,
-}
-
-impl Origin {
-    /// True when nothing is known.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// The place a session was forked from. The fork's own records start at `at + 1`; what is at or below belongs to the owners.
@@ -206,8 +267,40 @@ pub struct Appended {
     pub depth: u64,
     /// True for tool results that came after the conversation had gone on; they are left out of the context.
     pub late: bool,
+    /// The message that this one is a new version of.
+    pub replaces: Option<MessageId>,
     /// What was said.
     pub message: Message,
+}
+
+/// A message was pinned: it is always a part of the context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// The message: the number of its record.
+    pub message: u64,
+    /// Whether it is pinned now.
+    pub pinned: bool,
+}
+
+/// A place got a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpointed {
+    /// The name.
+    pub name: String,
+    /// The place; `None`: the name is taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<NamedPlace>,
+}
+
+/// A place that has a name: the present of a moment in the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedPlace {
+    /// The session's version.
+    pub version: u64,
+    /// The record the head stood at (0: before the first message).
+    pub head: u64,
+    /// Messages visible there.
+    pub depth: u64,
 }
 
 /// The head moved.

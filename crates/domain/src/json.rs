@@ -51,6 +51,11 @@ impl Json {
         self.0.get()
     }
 
+    /// True for `null`.
+    pub fn is_null(&self) -> bool {
+        self.as_str().trim_ascii() == "null"
+    }
+
     /// The value, decoded as `T`.
     ///
     /// # Errors

@@ -14,11 +14,16 @@ pub mod decide;
 mod event;
 mod identity;
 mod json;
+mod life;
+mod limits;
 mod message;
+mod metadata;
 mod moment;
 pub mod pairing;
 mod shared_list;
+mod state;
 mod stored;
+pub mod stream;
 mod summary;
 pub mod varint;
 mod view;
@@ -27,15 +32,20 @@ pub use actor::Actor;
 pub use chain::{Blind, CommitHash, Place};
 pub use decide::RuleViolation;
 pub use event::{
-    Appended, Cleared, Created, Described, Event, ForkPoint, ImportSource, Kind, MoveCause, Moved, Origin, Residue,
-    ResidueLine, Stamp,
+    Appended, Checkpointed, Cleared, Created, Described, Event, ForkPoint, ImportSource, Kind, MoveCause, Moved,
+    NamedPlace, Pinned, Residue, ResidueLine, Stamp,
 };
 pub use identity::{InvalidId, InvalidKey, LineageId, MessageId, SessionId, SessionKey};
 pub use json::{InvalidJson, Json, MAX_JSON_DEPTH, depth as json_depth};
+pub use life::{RuntimeChange, RuntimeState, SessionStatus, StatusChange};
+pub use limits::{LimitReached, Limits};
 pub use message::{
     FileRef, Message, MessageMetadata, MessagePart, MessageRole, TokenUsage, ToolCall, ToolContent, ToolResult,
 };
+pub use metadata::{Change, Kinship, MetadataChange, Origin, Parent, SessionSettings};
 pub use moment::Moment;
+pub use state::{InvalidStateKey, StateChange, StateKey, StateOwner, StateScope};
 pub use stored::StoredMessage;
+pub use stream::{Chunk, MessageState, Sealed, StreamEnd};
 pub use summary::{SessionSummary, SummaryWords};
-pub use view::{InvalidHistory, OpenCalls, SessionStatus, View};
+pub use view::{InvalidHistory, OpenCalls, OpenStream, View};

@@ -12,6 +12,7 @@ use crate::{
     identity::MessageId,
     message::{Message, MessageMetadata, MessagePart, MessageRole},
     moment::Moment,
+    stream::MessageState,
 };
 
 /// A [`Message`] with its place, its id and its stamp. It serialises as the JSON shape of a message:
@@ -33,6 +34,10 @@ pub struct StoredMessage {
     pub late: bool,
     /// True when it is on the current path.
     pub visible: bool,
+    /// Whether it is all that was to be said.
+    pub state: MessageState,
+    /// The message that it is a new version of.
+    pub replaces: Option<MessageId>,
     /// What was said.
     pub message: Message,
 }
@@ -40,8 +45,15 @@ pub struct StoredMessage {
 impl StoredMessage {
     /// The message of a record.
     pub fn of(seq: u64, appended: Appended, stamp: Stamp, visible: bool) -> Self {
-        let Appended { id, depth, late, message, .. } = appended;
-        Self { seq, id, at: stamp.at, actor: stamp.actor, depth, late, visible, message }
+        let Appended { id, depth, late, replaces, message, .. } = appended;
+        let state = MessageState::Complete;
+        Self { seq, id, at: stamp.at, actor: stamp.actor, depth, late, visible, state, replaces, message }
+    }
+
+    /// The same message, so far as it came.
+    #[must_use]
+    pub fn in_state(self, state: MessageState) -> Self {
+        Self { state, ..self }
     }
 
     /// When it was said: when it was made, where that is known and not when it was appended (an imported message), or else when it was
@@ -72,6 +84,10 @@ struct Shape<'a> {
     appended_at: Option<Moment>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     late: bool,
+    #[serde(skip_serializing_if = "MessageState::is_complete")]
+    state: MessageState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<MessageId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<&'a Actor>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +107,8 @@ impl Serialize for StoredMessage {
             visible: self.visible,
             appended_at: Some(self.at).filter(|at| *at != said_at),
             late: self.late,
+            state: self.state,
+            replaces: self.replaces,
             actor: (!self.actor.is_anonymous()).then_some(&self.actor),
             metadata: (!metadata.is_empty()).then_some(metadata),
         }

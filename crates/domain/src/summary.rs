@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{SessionId, SessionKey},
+    life::SessionStatus,
+    metadata::Kinship,
     moment::Moment,
-    view::{SessionStatus, View},
+    view::View,
 };
 
 /// The part of a summary that is words: opaque to a store, and rewritten only when it changes.
@@ -37,9 +39,18 @@ pub struct SummaryWords {
     /// The working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
-    /// The session it was forked from.
+    /// The session it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SessionId>,
+    /// How it stands to that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kinship: Option<Kinship>,
+    /// Since when it is in the trash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trashed: Option<Moment>,
+    /// When it was used, where that is behind its last change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<Moment>,
     /// When it was made, which for a restored log is before the store's first commit of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Moment>,
@@ -69,7 +80,10 @@ impl SummaryWords {
             status: view.status(),
             creator: view.origin().creator.clone(),
             cwd: view.origin().cwd.clone(),
-            parent: view.fork().map(|fork| fork.parent),
+            parent: view.parent().map(|parent| parent.session),
+            kinship: view.parent().map(|parent| parent.kinship),
+            trashed: view.trashed(),
+            touched: Some(view.accessed()).filter(|accessed| *accessed != view.updated()),
             created: Some(view.created()),
         }
     }
@@ -98,7 +112,7 @@ pub struct SessionSummary {
     pub tokens: Option<u64>,
     /// The working directory.
     pub cwd: Option<String>,
-    /// The session it was forked from.
+    /// The session it came from.
     pub parent: Option<SessionId>,
     /// The tags, sorted.
     pub tags: Vec<String>,
@@ -110,4 +124,10 @@ pub struct SessionSummary {
     /// Who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creator: Option<String>,
+    /// How it stands to its parent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kinship: Option<Kinship>,
+    /// Since when it is in the trash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trashed: Option<Moment>,
 }

@@ -5,8 +5,8 @@
 mod logs {
     use proptest::{prelude::*, sample::select};
     use sessions_domain::{
-        Actor, Appended, Cleared, CommitHash, Created, Described, Event, ForkPoint, LineageId, Message, MessageId,
-        Moment, MoveCause, Moved, Origin, SessionId, Stamp, View,
+        Actor, Appended, Cleared, CommitHash, Created, Event, ForkPoint, LineageId, Message, MessageId, Moment,
+        MoveCause, Moved, SessionId, Stamp, View,
         branches::Tree,
         decide::{self, CallsOnPath},
     };
@@ -28,7 +28,14 @@ mod logs {
     fn event() -> impl Strategy<Value = Event> {
         let appended = (number(), proptest::option::of(number()), any::<bool>(), message()).prop_map(
             |(depth, parent, late, message)| {
-                Event::Appended(Appended { id: MessageId::from_bytes([1; 16]), parent, depth, late, message })
+                Event::Appended(Appended {
+                    id: MessageId::from_bytes([1; 16]),
+                    parent,
+                    depth,
+                    late,
+                    replaces: None,
+                    message,
+                })
             },
         );
         let cause = select(vec![MoveCause::Undo, MoveCause::Redo, MoveCause::Checkout]);
@@ -39,15 +46,7 @@ mod logs {
     }
 
     fn created(fork: Option<ForkPoint>) -> Created {
-        Created {
-            session: SessionId::from_bytes([1; 16]),
-            lineage: LineageId::from_bytes([1; 16]),
-            key: None,
-            described: Described::default(),
-            origin: Origin::default(),
-            fork,
-            source: None,
-        }
+        Created { fork, ..Created::of(SessionId::from_bytes([1; 16]), LineageId::from_bytes([1; 16])) }
     }
 
     fn stamp() -> Stamp {

@@ -7,8 +7,8 @@ mod persistence {
 
     use bytes::Bytes;
     use sessions_domain::{
-        Actor, Appended, CommitHash, Created, Described, Event, Kind, LineageId, Message, MessageId, Moment, Origin,
-        SessionId, Stamp, chain, codec,
+        Actor, Appended, CommitHash, Created, Described, Event, Kind, LineageId, Message, MessageId, Moment, SessionId,
+        Stamp, chain, codec,
     };
     use sessions_infra::sled::{SledOptions, SledStore, verify};
     use sessions_ports::{Commit, Durability, Expected, Record, RowChange, SessionLog};
@@ -30,17 +30,11 @@ mod persistence {
 
     /// The two events of the document's example, with the label of each.
     fn events() -> [(Event, u64); 2] {
-        let created = Created {
-            session: session(),
-            lineage: lineage(),
-            key: None,
-            described: Described { title: Some("Hello".to_owned()), ..Described::default() },
-            origin: Origin::default(),
-            fork: None,
-            source: None,
-        };
+        let described = Described { title: Some("Hello".to_owned()), ..Described::default() };
+        let created = Created { described, ..Created::of(session(), lineage()) };
         let id = MessageId::from_parts(MILLIS, 3);
-        let appended = Appended { id, parent: None, depth: 1, late: false, message: Message::user("hi") };
+        let appended =
+            Appended { id, parent: None, depth: 1, late: false, replaces: None, message: Message::user("hi") };
         [(Event::Created(Box::new(created)), 0), (Event::Appended(appended), MILLIS << 16 | 3)]
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sessions_domain::{
     Appended, CommitHash, Created, Described, Event, LineageId, Message, MessageId, MessagePart, Moment, OpenCalls,
-    Origin, RuleViolation, SessionId, Stamp, View, codec,
+    RuleViolation, SessionId, Stamp, View, codec,
     decide::{self, CallsOnPath, Element, ElementKind, UndoBy, Walk, Window},
 };
 use sessions_ports::Entropy;
@@ -300,15 +300,8 @@ impl Real {
 }
 
 fn created(number: u64, fork: Option<sessions_domain::ForkPoint>) -> Created {
-    Created {
-        session: SessionId::from_parts(0, number.into()),
-        lineage: LineageId::from_parts(0, number.into()),
-        key: None,
-        described: Described::default(),
-        origin: Origin::default(),
-        fork,
-        source: None,
-    }
+    let (session, lineage) = (SessionId::from_parts(0, number.into()), LineageId::from_parts(0, number.into()));
+    Created { fork, ..Created::of(session, lineage) }
 }
 
 fn refusal(violation: &RuleViolation) -> Refusal {

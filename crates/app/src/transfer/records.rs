@@ -60,22 +60,19 @@ impl Transcript {
 
 fn created(beginning: Beginning, facts: Facts, source: ImportSource) -> Created {
     let named = [("version", &facts.version), ("git_branch", &facts.git_branch)];
-    let custom: serde_json::Map<String, serde_json::Value> =
-        named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))).collect();
+    let known = |(name, value): (&str, &Option<String>)| Some((name.to_owned(), Json::of(value.as_ref()?).ok()?));
     Created {
-        session: beginning.session,
-        lineage: beginning.lineage,
         key: beginning.key,
         described: Described { title: facts.title, ..Described::default() },
         origin: Origin {
             creator: Some(source.format.clone()),
             cwd: facts.cwd,
-            provider: None,
             model: facts.model,
-            custom: if custom.is_empty() { None } else { Json::of(&custom).ok() },
+            custom: named.into_iter().filter_map(known).collect(),
+            ..Origin::default()
         },
-        fork: None,
         source: Some(source),
+        ..Created::of(beginning.session, beginning.lineage)
     }
 }
 

@@ -58,7 +58,7 @@ async fn pages_hold_every_session_once_in_every_order() {
 #[tokio::test]
 async fn a_cursor_is_short_and_no_order_to_a_shell_whatever_the_titles() {
     let (sessions, _) = manager();
-    let long = "日".repeat(50_000);
+    let long = "日".repeat(1_000);
     let titles = ["'; rm -rf ~; '", "\"$(x)\" `y` \\", "a\n\u{1b}[2J\u{202e}", "", &long, &long, "b.c.d"];
     for title in titles {
         sessions.create(NewSession::titled(title)).await.unwrap();

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{ElementKind, RuleViolation, Walk, Window};
+use super::{Element, ElementKind, RuleViolation, Walk, Window, check_open};
 use crate::{
     branches::Tree,
     event::{Appended, Event},
@@ -58,6 +58,11 @@ pub fn check_message(message: &Message) -> Result<(), RuleViolation> {
     if message.parts.is_empty() {
         return Err(RuleViolation::EmptyMessage);
     }
+    check_arriving(message)
+}
+
+/// As [`check_message`], for a message of which more may come.
+pub(super) fn check_arriving(message: &Message) -> Result<(), RuleViolation> {
     for part in &message.parts {
         let allowed = match part {
             MessagePart::ToolCall(_) | MessagePart::Reasoning { .. } => message.role == MessageRole::Assistant,
@@ -107,6 +112,7 @@ const FEW: usize = 4;
 /// # Errors
 /// The rule that is broken.
 pub fn append(view: &View, id: MessageId, message: Message, on_path: &CallsOnPath) -> Result<Event, RuleViolation> {
+    check_open(view)?;
     check_message(&message)?;
     let (mut in_time, mut late) = (0_usize, 0_usize);
     if message.role == MessageRole::Tool {
@@ -139,7 +145,36 @@ pub fn append(view: &View, id: MessageId, message: Message, on_path: &CallsOnPat
 /// A message behind any element of the tree, without the rules of [`append`]: for imports, whose history is what it is.
 pub fn placed(tree: &Tree, parent: u64, depth: u64, id: MessageId, message: Message, late: bool) -> Event {
     let parent = (parent != tree.last()).then_some(parent);
-    Event::Appended(Appended { id, parent, depth: depth.saturating_add(1), late, message })
+    Event::Appended(Appended { id, parent, depth: depth.saturating_add(1), late, replaces: None, message })
+}
+
+/// A new version of a message, on a branch of its own that ends there. `before`: the element that the old version follows, if it
+/// follows one.
+///
+/// # Errors
+/// [`RuleViolation::NotEditable`], and the rule that the new message breaks.
+pub fn edit(
+    view: &View,
+    old: &Element,
+    before: Option<&Element>,
+    id: MessageId,
+    message: Message,
+) -> Result<Event, RuleViolation> {
+    check_open(view)?;
+    check_message(&message)?;
+    let ElementKind::Message { id: replaces, role, calls, answers, .. } = &old.what else {
+        return Err(RuleViolation::NotEditable);
+    };
+    let has_tools = |message: &Message| message.calls().next().is_some() || message.results().next().is_some();
+    if !calls.is_empty() || !answers.is_empty() || has_tools(&message) || *role != message.role {
+        return Err(RuleViolation::NotEditable);
+    }
+    let before = before.map_or(0, |before| before.seq);
+    let mut event = placed(view.tree(), before, old.depth.saturating_sub(1), id, message, false);
+    if let Event::Appended(appended) = &mut event {
+        appended.replaces = Some(*replaces);
+    }
+    Ok(event)
 }
 
 /// The calls that wait for an answer at the head, from the elements before it, newest first.

@@ -7,19 +7,25 @@
 
 #[cfg(test)]
 mod ground;
+mod life;
 mod message;
 mod moves;
 mod path;
+mod streaming;
 
 pub use self::{
-    message::{CallsOnPath, append, check_message, open_calls, placed},
+    life::{Draft, checkpoint, configure, pin, restore, set_state, set_status, trash},
+    message::{CallsOnPath, append, check_message, edit, open_calls, placed},
     moves::{UndoBy, checkout, clear, redo, undo},
     path::{Element, ElementKind, Walk, Window},
+    streaming::{begin, chunk, seal},
 };
 use crate::{
     chain::CommitHash,
     event::{Described, Event, ForkPoint},
     json::MAX_JSON_DEPTH,
+    life::SessionStatus,
+    limits::LimitReached,
     view::View,
 };
 
@@ -82,6 +88,50 @@ pub enum RuleViolation {
     /// The message is not on the path that is visible.
     #[error("the message is not on the current branch; check out its branch first")]
     NotOnPath,
+    /// The session does not take messages in its state of life.
+    #[error("the session is {status} and takes no messages; make it active first")]
+    NotActive {
+        /// Its state.
+        status: SessionStatus,
+    },
+    /// This state of life does not follow that one.
+    #[error("a session that is {from} cannot become {to}")]
+    InvalidTransition {
+        /// The state it is in.
+        from: SessionStatus,
+        /// The state that was asked for.
+        to: SessionStatus,
+    },
+    /// A message is arriving.
+    #[error("a message is still arriving; wait for it, or cancel it")]
+    TurnOpen,
+    /// The message that was arriving has ended, by whoever wrote next.
+    #[error("the message that was arriving has ended meanwhile; what came of it is kept")]
+    TurnEnded,
+    /// A message with calls or results cannot be edited.
+    #[error("a message with tool calls or results cannot be edited; fork before it, or undo to it")]
+    NotEditable,
+    /// A checkpoint's name cannot be one.
+    #[error("a checkpoint's name has 1 to 200 characters without control characters")]
+    InvalidName,
+    /// There is no checkpoint of this name.
+    #[error("there is no checkpoint of this name; list the checkpoints to see their names")]
+    NoSuchCheckpoint,
+    /// A limit is reached.
+    #[error(transparent)]
+    LimitReached(#[from] LimitReached),
+}
+
+/// Whether the conversation may go on: a session takes messages and moves while it is active and no message is arriving.
+///
+/// # Errors
+/// [`RuleViolation::NotActive`] or [`RuleViolation::TurnOpen`].
+pub fn check_open(view: &View) -> Result<(), RuleViolation> {
+    match view.status() {
+        SessionStatus::Active if view.stream().is_some() => Err(RuleViolation::TurnOpen),
+        SessionStatus::Active => Ok(()),
+        status => Err(RuleViolation::NotActive { status }),
+    }
 }
 
 /// The place for a fork whose head is the element `head` (0: the beginning) with `depth` messages visible; `at` is the last record it

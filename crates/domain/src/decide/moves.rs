@@ -2,14 +2,16 @@
 //!
 //! Must not know: what may be said.
 
-use super::{Element, ElementKind, RuleViolation, Walk, Window};
+use serde::Serialize;
+
+use super::{Element, ElementKind, RuleViolation, Walk, Window, check_open};
 use crate::{
     event::{Cleared, Event, MoveCause, Moved},
     view::View,
 };
 
 /// How far to undo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum UndoBy {
     /// So many steps; a step is a message, or an assistant message with calls and all their results.
     Steps(u64),
@@ -45,6 +47,7 @@ pub fn undo(view: &View, by: UndoBy, window: Window<'_>) -> Result<Walk<Event>, 
     if matches!(by, UndoBy::Steps(0) | UndoBy::Turns(0)) {
         return Err(RuleViolation::NoSteps);
     }
+    check_open(view)?;
     let (mut passed, mut steps, mut turns) = (0_usize, 0_u64, 0_u64);
     loop {
         let rest = window.elements.get(passed..).unwrap_or_default();
@@ -128,6 +131,7 @@ pub fn redo(view: &View, steps: u64, window: Window<'_>) -> Result<Walk<Event>, 
     if steps == 0 {
         return Err(RuleViolation::NoSteps);
     }
+    check_open(view)?;
     if view.redo_tip().is_none() {
         return Err(RuleViolation::NothingToRedo);
     }
@@ -166,6 +170,7 @@ pub fn redo(view: &View, steps: u64, window: Window<'_>) -> Result<Walk<Event>, 
 /// # Errors
 /// [`RuleViolation::NoSuchBranch`].
 pub fn checkout(view: &View, branch: u64, depth: u64) -> Result<Option<Event>, RuleViolation> {
+    check_open(view)?;
     let branch = view.tree().branch(branch).ok_or(RuleViolation::NoSuchBranch { branch })?;
     if view.head() == branch.tip {
         return Ok(None);
@@ -178,6 +183,7 @@ pub fn checkout(view: &View, branch: u64, depth: u64) -> Result<Option<Event>, R
 /// # Errors
 /// [`RuleViolation::NothingToClear`].
 pub fn clear(view: &View) -> Result<Event, RuleViolation> {
+    check_open(view)?;
     if view.depth() == 0 {
         return Err(RuleViolation::NothingToClear);
     }

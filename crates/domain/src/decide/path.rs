@@ -41,7 +41,7 @@ impl Element {
     /// The element of a record, if the record is one.
     pub fn of(seq: u64, event: &Event) -> Option<Self> {
         let (depth, what) = match event {
-            Event::Appended(appended) => (
+            Event::Appended(appended) | Event::Begun(appended) => (
                 appended.depth,
                 ElementKind::Message {
                     id: appended.id,

@@ -7,35 +7,25 @@
 
 mod snapshot;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     branches::{NotAnElement, Tree},
     chain::{CommitHash, Place},
-    event::{Appended, Created, Described, Event, ForkPoint, ImportSource, MoveCause, Origin, Stamp},
+    event::{Appended, Created, Described, Event, ForkPoint, ImportSource, MoveCause, NamedPlace, Stamp},
     identity::{LineageId, SessionId, SessionKey},
-    message::{Message, MessageRole},
+    json::Json,
+    life::{RuntimeChange, RuntimeState, SessionStatus},
+    message::{Message, MessagePart, MessageRole},
+    metadata::{Origin, Parent},
     moment::Moment,
+    state::StateOwner,
 };
-
-/// A session's state of life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionStatus {
-    /// Open for messages.
-    #[default]
-    Active,
-    /// Set aside for a while.
-    Paused,
-    /// Done.
-    Completed,
-    /// Ended by an error.
-    Failed,
-    /// Put away.
-    Archived,
-}
 
 /// A record that cannot follow the log it stands in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +70,17 @@ pub enum OpenCalls {
     Unknown,
 }
 
+/// A message that is arriving, as far as the log says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenStream {
+    /// The message: the number of the record that began it.
+    pub message: u64,
+    /// Chunks that came.
+    pub chunks: u64,
+    /// Ids of the tool calls in it.
+    pub calls: Vec<String>,
+}
+
 /// A session as its log makes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
@@ -105,6 +106,16 @@ struct Standing {
     status: SessionStatus,
     updated: Moment,
     lost: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before_archive: Option<SessionStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trashed: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    touched: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stream: Option<OpenStream>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runtime: Option<RuntimeChange>,
 }
 
 /// What is known of a session as a whole: kept as JSON in a snapshot.
@@ -118,6 +129,16 @@ struct About {
     created: Moment,
     #[serde(default)]
     tenant: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<Parent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state_of: Option<StateOwner>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    state: BTreeMap<String, Json>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pins: BTreeSet<u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    checkpoints: BTreeMap<String, NamedPlace>,
 }
 
 impl View {
@@ -143,7 +164,7 @@ impl View {
         let (head, depth) = match &created.fork {
             Some(fork) if fork.head == 0 || tree.run_of(fork.head).is_some() => (fork.head, fork.depth),
             // Of what was inherited too much is lost to say. The fork stands at the end of what is left.
-            Some(_) => (tree.last(), tree.path(tree.last()).map(|shown| shown.last - shown.first + 1).sum()),
+            Some(_) => (tree.last(), tree.span(tree.last())),
             None => (0, 0),
         };
         Ok(Self {
@@ -160,6 +181,11 @@ impl View {
                 status: SessionStatus::Active,
                 updated: stamp.at,
                 lost: 0,
+                before_archive: None,
+                trashed: None,
+                touched: None,
+                stream: None,
+                runtime: None,
             },
             about: Arc::new(About {
                 key: created.key.clone(),
@@ -167,8 +193,13 @@ impl View {
                 origin: created.origin.clone(),
                 fork: created.fork.clone(),
                 source: created.source.clone(),
-                created: stamp.at,
+                created: created.created_at.unwrap_or(stamp.at),
                 tenant: stamp.actor.tenant.clone(),
+                parent: created.parent,
+                state_of: created.state_of.clone(),
+                state: BTreeMap::new(),
+                pins: BTreeSet::new(),
+                checkpoints: BTreeMap::new(),
             }),
             unreadable: None,
         })
@@ -207,6 +238,11 @@ impl View {
         match event {
             Event::Created(_) => return Err(InvalidHistory::SecondBeginning { seq }),
             Event::Appended(appended) => self.apply_message(seq, appended)?,
+            Event::Begun(appended) => {
+                self.apply_message(seq, appended)?;
+                let calls = calls_of(&appended.message);
+                self.standing.stream = Some(OpenStream { message: seq, chunks: 0, calls });
+            }
             Event::Cleared(_) => {
                 self.tree.add(seq, self.standing.head, true)?;
                 self.stand_at(seq, 0, OpenCalls::Known(Vec::new()));
@@ -232,6 +268,41 @@ impl View {
                 let open = if moved.to == 0 { OpenCalls::Known(Vec::new()) } else { OpenCalls::Unknown };
                 self.stand_at(moved.to, moved.depth, open);
             }
+            Event::Chunk(chunk) => {
+                if let Some(stream) = &mut self.standing.stream {
+                    stream.chunks += 1;
+                    stream.calls.extend(calls_in(&chunk.parts));
+                }
+            }
+            Event::Sealed(sealed) => self.end_stream(Some(sealed.message)),
+            Event::StatusChanged(change) => {
+                let standing = &mut self.standing;
+                standing.before_archive = Some(standing.status).filter(|_| change.to == SessionStatus::Archived);
+                standing.status = change.to;
+            }
+            Event::Trashed => self.standing.trashed = Some(stamp.at),
+            Event::Restored => self.standing.trashed = None,
+            Event::Touched => self.standing.touched = Some(stamp.at),
+            Event::RuntimeChanged(change) => {
+                self.standing.runtime = Some(change.clone()).filter(|change| change.to != RuntimeState::Idle);
+            }
+            Event::Configured(change) => change.apply_to(&mut Arc::make_mut(&mut self.about).origin),
+            Event::StateChanged(change) => change.apply_to(&mut Arc::make_mut(&mut self.about).state),
+            Event::Pinned(pin) => {
+                let pins = &mut Arc::make_mut(&mut self.about).pins;
+                if pin.pinned {
+                    pins.insert(pin.message)
+                } else {
+                    pins.remove(&pin.message)
+                };
+            }
+            Event::Checkpointed(checkpoint) => {
+                let names = &mut Arc::make_mut(&mut self.about).checkpoints;
+                match checkpoint.at {
+                    Some(at) => names.insert(checkpoint.name.clone(), at),
+                    None => names.remove(&checkpoint.name),
+                };
+            }
             Event::Described(described) => {
                 let words = &mut Arc::make_mut(&mut self.about).described;
                 let keep = |new: &Option<String>, old: &mut Option<String>| {
@@ -247,9 +318,13 @@ impl View {
             }
             Event::Residue(_) | Event::Unknown { .. } => {}
         }
+        if matches!(event, Event::Appended(_) | Event::Cleared(_) | Event::Lost | Event::Moved(_)) {
+            // What follows a message that nobody sealed has ended it: a log of another's, or one with losses.
+            self.standing.stream = None;
+        }
         self.version = seq;
         self.commit = commit;
-        if stamp.at != Moment::default() {
+        if stamp.at != Moment::default() && *event != Event::Touched {
             self.standing.updated = stamp.at;
         }
         Ok(())
@@ -282,6 +357,15 @@ impl View {
             }
             (OpenCalls::Unknown, MessageRole::Tool) => OpenCalls::Unknown,
             _ => OpenCalls::Known(calls_of(message)),
+        }
+    }
+
+    fn end_stream(&mut self, message: Option<u64>) {
+        let Some(stream) = self.standing.stream.take_if(|open| message.is_none_or(|seq| seq == open.message)) else {
+            return;
+        };
+        if self.standing.head == stream.message {
+            self.standing.open = OpenCalls::Known(stream.calls);
         }
     }
 
@@ -356,7 +440,7 @@ impl View {
         &self.about.described
     }
 
-    /// Where the session was made.
+    /// What is known of the session.
     pub fn origin(&self) -> &Origin {
         &self.about.origin
     }
@@ -364,6 +448,57 @@ impl View {
     /// The state of life.
     pub fn status(&self) -> SessionStatus {
         self.standing.status
+    }
+
+    /// The state of life before the session was archived, while it is.
+    pub fn before_archive(&self) -> Option<SessionStatus> {
+        self.standing.before_archive
+    }
+
+    /// Since when the session is in the trash, while it is.
+    pub fn trashed(&self) -> Option<Moment> {
+        self.standing.trashed
+    }
+
+    /// When the session was last used: changed, or touched.
+    pub fn accessed(&self) -> Moment {
+        self.standing.touched.map_or(self.standing.updated, |touched| touched.max(self.standing.updated))
+    }
+
+    /// The message that is arriving, as far as the log says.
+    pub fn stream(&self) -> Option<&OpenStream> {
+        self.standing.stream.as_ref()
+    }
+
+    /// What the session was noted to do.
+    pub fn runtime(&self) -> Option<&RuntimeChange> {
+        self.standing.runtime.as_ref()
+    }
+
+    /// Key-value state of the session's own scope.
+    pub fn state(&self) -> &BTreeMap<String, Json> {
+        &self.about.state
+    }
+
+    /// Whose state the log keeps, where it is no conversation.
+    pub fn state_of(&self) -> Option<&StateOwner> {
+        self.about.state_of.as_ref()
+    }
+
+    /// The messages that are pinned: the numbers of their records.
+    pub fn pins(&self) -> &BTreeSet<u64> {
+        &self.about.pins
+    }
+
+    /// Places that have a name.
+    pub fn checkpoints(&self) -> &BTreeMap<String, NamedPlace> {
+        &self.about.checkpoints
+    }
+
+    /// The session it came from: by a fork, or as the work of a sub-agent.
+    pub fn parent(&self) -> Option<Parent> {
+        let forked = |fork: &ForkPoint| Parent { session: fork.parent, kinship: crate::metadata::Kinship::Fork };
+        self.about.fork.as_ref().map(forked).or(self.about.parent)
     }
 
     /// The place the session was forked from.
@@ -423,7 +558,13 @@ impl View {
 }
 
 fn calls_of(message: &Message) -> Vec<String> {
-    message.calls().map(|call| call.call_id.clone()).collect()
+    calls_in(&message.parts).collect()
+}
+
+fn calls_in(parts: &[MessagePart]) -> impl Iterator<Item = String> {
+    parts
+        .iter()
+        .filter_map(|part| if let MessagePart::ToolCall(call) = part { Some(call.call_id.clone()) } else { None })
 }
 
 #[cfg(test)]
@@ -438,21 +579,13 @@ pub(crate) mod tests {
 
     /// The view of a session that nothing was said in.
     pub(crate) fn begun() -> View {
-        let created = Created {
-            session: SessionId::from_bytes([1; 16]),
-            lineage: LineageId::from_bytes([2; 16]),
-            key: None,
-            described: Described::default(),
-            origin: Origin::default(),
-            fork: None,
-            source: None,
-        };
+        let created = Created::of(SessionId::from_bytes([1; 16]), LineageId::from_bytes([2; 16]));
         View::begin(1, &created, &stamp(), CommitHash::ZERO, None).unwrap()
     }
 
     pub(super) fn message(depth: u64, parent: Option<u64>) -> Event {
         let id = MessageId::from_bytes([depth as u8; 16]);
-        Event::Appended(Appended { id, parent, depth, late: false, message: Message::user("x") })
+        Event::Appended(Appended { id, parent, depth, late: false, replaces: None, message: Message::user("x") })
     }
 
     pub(super) fn apply(view: &mut View, event: Event) {

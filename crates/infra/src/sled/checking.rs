@@ -314,7 +314,7 @@ impl Check {
             known.and_then(|known| known.commit_at(at, &self.sessions)).unwrap_or(CommitHash::ZERO.after_lost(at));
         let tree = view.map(|view| view.tree().clipped(at));
         let last = tree.as_ref().map_or(at, Tree::last);
-        let shown = || tree.iter().flat_map(|tree| tree.path(last)).map(|shown| shown.last + 1 - shown.first).sum();
+        let shown = || tree.as_ref().map_or(0, |tree| tree.span(last));
         let stood = checked.stood.map(|(head, depth)| (head.unwrap_or(last), depth));
         let stood = stood.or_else(|| self.places.get(&(parent, at)).copied().flatten());
         let (head, depth) = stood.unwrap_or_else(|| (last, shown()));

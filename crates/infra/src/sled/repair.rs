@@ -328,7 +328,7 @@ fn begun_anew(missing: &Missing, stamp: &Stamp) -> Result<Begun, StoreError> {
     let origin = Origin { creator: words.creator.clone(), cwd: words.cwd.clone(), ..Origin::default() };
     let session = missing.session;
     let lineage = LineageId::from_bytes(session.to_bytes());
-    let created = Created { session, lineage, key, described, origin, fork: missing.fork.clone(), source: None };
+    let created = Created { key, described, origin, fork: missing.fork.clone(), ..Created::of(session, lineage) };
     let body = codec::encode(&Event::Created(Box::new(created)), &stamp)
         .map_err(|_| StoreError::Malformed { what: "what stands for a session's beginning has no JSON form" })?;
     let start = missing.fork.as_ref().map_or(CommitHash::ZERO, |fork| fork.commit);

@@ -1,0 +1,140 @@
+//! Deleting sessions for good: what goes, what stays for others, and what is told of it.
+//!
+//! Must not know: how a store gives back room.
+
+use serde::Serialize;
+use sessions_domain::SessionId;
+use sessions_ports::{Durability, Removal, StoreError};
+
+use crate::{error::SessionError, manager::SessionManager};
+
+/// What becomes of the sessions that were forked from one that is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forks {
+    /// They keep what they inherit of it.
+    #[default]
+    Keep,
+    /// They are deleted too, and what was forked from them.
+    Cascade,
+}
+
+/// How to delete. By default forks keep what they inherit, and the file that the session was imported from stays known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Deletion {
+    forks: Forks,
+    expected: Option<u64>,
+    forgets_source: bool,
+    durability: Option<Durability>,
+}
+
+impl Deletion {
+    /// What becomes of forks.
+    #[must_use]
+    pub fn forks(mut self, forks: Forks) -> Self {
+        self.forks = forks;
+        self
+    }
+
+    /// Only when the session has this version, for whoever decided about what was there then.
+    #[must_use]
+    pub fn at_version(mut self, version: u64) -> Self {
+        self.expected = Some(version);
+        self
+    }
+
+    /// Forgets the file that the session was imported from, so that importing it again brings it back as a new session.
+    #[must_use]
+    pub fn forgetting_source(mut self) -> Self {
+        self.forgets_source = true;
+        self
+    }
+
+    /// Waits for this level instead of the manager's.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+}
+
+/// What a deletion did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeletionReport {
+    /// True when the session had been deleted before.
+    pub was_gone: bool,
+    /// Records of the session that nobody can read any more.
+    pub records: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Records up to this number stay for the forks that inherit them. 0: none.
+    pub kept: u64,
+    /// These forks.
+    pub heirs: Vec<SessionId>,
+    /// The forks that were deleted with it, in the order in which they went.
+    pub cascaded: Vec<SessionId>,
+}
+
+impl SessionManager {
+    /// Deletes a session for good: its messages, its words, its state, its host's key and its idempotency keys. Its id is never used again.
+    ///
+    /// Forks keep what they inherit unless they are to go too. Deleting twice is fine. With [`Self::trash`] a session can be brought back.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`], [`SessionError::Conflict`] when it has another version than [`Deletion::at_version`], and the store's.
+    pub async fn delete(&self, id: SessionId, deletion: Deletion) -> Result<DeletionReport, SessionError> {
+        let mut report = DeletionReport::default();
+        if deletion.forks == Forks::Cascade {
+            // Forks of forks first, so that each is deleted when nothing is left that inherits from it.
+            let mut line = vec![id];
+            while let Some(last) = line.last().copied() {
+                let heirs = match self.ports().store.heirs(last).await {
+                    Ok(heirs) => heirs,
+                    Err(StoreError::NotFound { .. }) if last != id => Vec::new(),
+                    Err(error) => return Err(error.into()),
+                };
+                match heirs.into_iter().find(|heir| !line.contains(&heir.session)) {
+                    Some(heir) => line.push(heir.session),
+                    None if last == id => break,
+                    None => {
+                        line.pop();
+                        self.remove_one(last, &Deletion { expected: None, ..deletion }).await?;
+                        report.cascaded.push(last);
+                    }
+                }
+            }
+        }
+        let own = self.remove_one(id, &deletion).await?;
+        Ok(DeletionReport { cascaded: report.cascaded, ..own })
+    }
+
+    async fn remove_one(&self, id: SessionId, deletion: &Deletion) -> Result<DeletionReport, SessionError> {
+        let view = match self.load_any(id).await {
+            Ok(session) => session.quiet_view().await,
+            Err(error) => Err(error),
+        };
+        let view = match view {
+            Ok(view) => view,
+            Err(SessionError::Gone { .. }) => {
+                return Ok(DeletionReport { was_gone: true, ..DeletionReport::default() });
+            }
+            Err(error) => return Err(error),
+        };
+        let is_import = view.key().is_none() && view.source().is_some();
+        let removal = Removal {
+            session: id,
+            expected: deletion.expected,
+            keep_key: is_import && !deletion.forgets_source,
+            durability: deletion.durability.unwrap_or(self.durability()),
+        };
+        let removed = self.ports().store.remove(removal).await?;
+        self.let_go(id);
+        Ok(DeletionReport {
+            was_gone: !removed.was_there,
+            records: removed.records,
+            bytes: removed.bytes,
+            kept: removed.kept,
+            heirs: removed.heirs,
+            cascaded: Vec::new(),
+        })
+    }
+}
