@@ -11,6 +11,8 @@ mod instructions;
 #[cfg(test)]
 mod lanes;
 #[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
 mod listing;
 #[cfg(test)]
 mod ports;
@@ -20,3 +22,5 @@ mod rivals;
 mod snapshots;
 #[cfg(test)]
 mod stale;
+#[cfg(test)]
+mod streaming;
