@@ -31,10 +31,28 @@ mod persistence {
     #[test]
     fn each_kind_that_is_written_has_an_example_and_its_documented_number() {
         let shown: BTreeSet<u8> = examples().into_iter().map(|(kind, _)| kind.0).collect();
-        let written = [Kind::CREATED, Kind::APPENDED, Kind::MOVED, Kind::CLEARED, Kind::DESCRIBED, Kind::RESIDUE];
-        assert_eq!(shown, written.iter().map(|kind| kind.0).collect());
-        for (kind, name) in written.into_iter().zip(["created", "appended", "moved", "cleared", "described", "residue"])
-        {
+        let written = [
+            (Kind::CREATED, "created"),
+            (Kind::APPENDED, "appended"),
+            (Kind::MOVED, "moved"),
+            (Kind::CLEARED, "cleared"),
+            (Kind::DESCRIBED, "described"),
+            (Kind::RESIDUE, "residue"),
+            (Kind::STATUS_CHANGED, "status_changed"),
+            (Kind::CONFIGURED, "configured"),
+            (Kind::STATE_CHANGED, "state_changed"),
+            (Kind::PINNED, "pinned"),
+            (Kind::CHECKPOINTED, "checkpointed"),
+            (Kind::BEGUN, "begun"),
+            (Kind::CHUNK, "chunk"),
+            (Kind::SEALED, "sealed"),
+            (Kind::TRASHED, "trashed"),
+            (Kind::RESTORED, "restored"),
+            (Kind::RUNTIME_CHANGED, "runtime_changed"),
+            (Kind::TOUCHED, "touched"),
+        ];
+        assert_eq!(shown, written.iter().map(|(kind, _)| kind.0).collect());
+        for (kind, name) in written {
             assert!(DOCUMENT.contains(&format!("| {} | `{name}` |", kind.0)), "{name}");
         }
         assert!(DOCUMENT.contains(&format!("| {} | `lost` |", Kind::LOST.0)));
