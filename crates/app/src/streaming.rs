@@ -222,6 +222,12 @@ impl MessageStream {
         self.end(StreamEnd::Failed, Some(reason.into()), None).await
     }
 
+    /// Lets go of the message without ending it, as if the process had ended here: it reads as partial until the next writer ends it. What
+    /// was gathered and not written is lost.
+    pub fn abandon(mut self) {
+        self.writer = None;
+    }
+
     async fn end(
         mut self,
         end: StreamEnd,

@@ -5,7 +5,11 @@
 //!
 //! Must not know: how the real thing decides, stores or reads.
 
-use sessions_domain::{Message, MessageId, MessageRole};
+mod life;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sessions_domain::{Message, MessageId, MessagePart, MessageRole, MessageState, SessionStatus};
 
 /// A place on the tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,10 +29,23 @@ pub struct Node {
 pub struct Said {
     /// Its id.
     pub id: MessageId,
-    /// What was said.
+    /// What was said, when it was said at once; what of it was there at the beginning, when it arrived bit by bit.
     pub message: Message,
     /// True for results that came after the conversation had gone on.
     pub late: bool,
+    /// The message it is a new version of.
+    pub replaces: Option<MessageId>,
+    /// How it arrived, when it did so bit by bit.
+    pub arrival: Option<Arrival>,
+}
+
+/// A message that arrived bit by bit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Arrival {
+    /// What came, each with its number.
+    pub pieces: Vec<(u64, Vec<MessagePart>)>,
+    /// The number at which it ended, and how; `None`: it has not.
+    pub ended: Option<(u64, MessageState)>,
 }
 
 /// A branch, as a list shows it.
@@ -66,6 +83,10 @@ pub enum Refusal {
     ResultWithoutCall,
     AlreadyAnswered,
     MixedLateness,
+    NotActive,
+    InvalidTransition,
+    TurnOpen,
+    NotEditable,
 }
 
 /// A session.
@@ -83,6 +104,20 @@ pub struct Model {
     pub title: Option<String>,
     /// The tags, sorted.
     pub tags: Vec<String>,
+    /// The message that is arriving.
+    pub open: Option<u64>,
+    /// The state of life.
+    pub status: SessionStatus,
+    /// The one before it was archived.
+    pub before_archive: Option<SessionStatus>,
+    /// True in the trash.
+    pub trashed: bool,
+    /// Key-value state.
+    pub state: BTreeMap<String, String>,
+    /// Pinned messages.
+    pub pins: BTreeSet<u64>,
+    /// Named places: the version each names, and where the head stood.
+    pub checkpoints: BTreeMap<String, (u64, u64)>,
 }
 
 impl Default for Model {
@@ -94,7 +129,30 @@ impl Default for Model {
 impl Model {
     /// A session that was just made.
     pub fn new() -> Self {
-        Self { version: 1, nodes: Vec::new(), head: 0, redo_tip: None, title: None, tags: Vec::new() }
+        Self {
+            version: 1,
+            nodes: Vec::new(),
+            head: 0,
+            redo_tip: None,
+            title: None,
+            tags: Vec::new(),
+            open: None,
+            status: SessionStatus::Active,
+            before_archive: None,
+            trashed: false,
+            state: BTreeMap::new(),
+            pins: BTreeSet::new(),
+            checkpoints: BTreeMap::new(),
+        }
+    }
+
+    /// Whether anything may be said or moved.
+    fn check_open(&self) -> Result<(), Refusal> {
+        match (self.status, self.open) {
+            (SessionStatus::Active, None) => Ok(()),
+            (SessionStatus::Active, Some(_)) => Err(Refusal::TurnOpen),
+            _ => Err(Refusal::NotActive),
+        }
     }
 
     fn node(&self, seq: u64) -> Option<&Node> {
@@ -144,6 +202,7 @@ impl Model {
     /// # Errors
     /// When a result answers no call that it may answer.
     pub fn append(&mut self, id: MessageId, message: Message) -> Result<(), Refusal> {
+        self.check_open()?;
         let open = self.open_calls();
         let mut lateness = Vec::new();
         for result in message.results() {
@@ -157,7 +216,7 @@ impl Model {
             return Err(Refusal::MixedLateness);
         }
         let late = lateness.contains(&true);
-        self.grow(Some(Said { id, message, late }));
+        self.grow(Some(Said { id, message, late, replaces: None, arrival: None }));
         Ok(())
     }
 
@@ -222,6 +281,7 @@ impl Model {
         if matches!(by, By::Steps(0) | By::Turns(0)) {
             return Err(Refusal::NoSteps);
         }
+        self.check_open()?;
         let mut kept = self.steps_to(self.head);
         let there = |seq: u64| seq == 0 || kept.iter().flatten().any(|node| node.seq == seq);
         if matches!(by, By::To(seq) if !there(seq)) {
@@ -260,6 +320,7 @@ impl Model {
         if steps == 0 {
             return Err(Refusal::NoSteps);
         }
+        self.check_open()?;
         let tip = self.redo_tip.ok_or(Refusal::NothingToRedo)?;
         let ahead: Vec<u64> = self.steps_ahead(tip);
         let wanted = usize::try_from(steps).unwrap_or(usize::MAX);
@@ -284,6 +345,7 @@ impl Model {
     /// # Errors
     /// When nothing is.
     pub fn clear(&mut self) -> Result<(), Refusal> {
+        self.check_open()?;
         if self.visible().is_empty() {
             return Err(Refusal::NothingToClear);
         }
@@ -296,6 +358,7 @@ impl Model {
     /// # Errors
     /// When there is no such branch.
     pub fn checkout(&mut self, branch: u64) -> Result<bool, Refusal> {
+        self.check_open()?;
         let tip = self.branches().iter().find(|known| known.id == branch).ok_or(Refusal::NoSuchBranch)?.tip;
         if tip == self.head {
             return Ok(false);
@@ -309,8 +372,17 @@ impl Model {
     /// A session of its own that begins as this one was at the place `head` when `at` was the last number (`head` ≤ `at`).
     #[must_use]
     pub fn fork(&self, at: u64, head: u64) -> Self {
-        let nodes = self.nodes.iter().filter(|node| node.seq <= at).cloned().collect();
-        Self { version: at + 1, nodes, head, redo_tip: None, title: None, tags: Vec::new() }
+        let mut nodes: Vec<Node> = self.nodes.iter().filter(|node| node.seq <= at).cloned().collect();
+        for arrival in nodes.iter_mut().filter_map(|node| node.said.as_mut()?.arrival.as_mut()) {
+            arrival.pieces.retain(|(seq, _)| *seq <= at);
+            arrival.ended = arrival.ended.filter(|(seq, _)| *seq <= at);
+        }
+        let state = self.state.clone();
+        let pins: BTreeSet<u64> = self.pins.iter().copied().filter(|pin| *pin <= at).collect();
+        let names = self.checkpoints.iter().filter(|(_, (version, _))| *version <= at);
+        let checkpoints: BTreeMap<String, (u64, u64)> = names.map(|(name, place)| (name.clone(), *place)).collect();
+        let taken_along = u64::from(!state.is_empty()) + (pins.len() + checkpoints.len()) as u64;
+        Self { version: at + 1 + taken_along, nodes, head, state, pins, checkpoints, ..Self::new() }
     }
 
     /// Changes words about the session. Gives false when they are so already.
@@ -340,7 +412,8 @@ impl Node {
     }
 
     fn calls(&self) -> Vec<String> {
-        self.said.iter().flat_map(|said| said.message.calls()).map(|call| call.call_id.clone()).collect()
+        let Some(said) = &self.said else { return Vec::new() };
+        said.whole().0.calls().map(|call| call.call_id.clone()).collect()
     }
 
     fn answers(&self) -> Vec<String> {

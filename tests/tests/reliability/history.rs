@@ -1,4 +1,5 @@
-//! Append, undo, redo, clear, checkout, fork, describe, crash and reopen in any order are what the plain model says.
+//! Create, append, stream, edit, undo, redo, clear, checkout, fork, describe, name, pin, set, trash, restore, delete, crash and reopen in any
+//! order are what the plain model says.
 
 use std::{
     fs,
@@ -6,8 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use sessions_app::{Append, At, Query, Session, SessionError, SessionManager};
-use sessions_domain::{Described, Message, MessageId, MessagePart, RuleViolation, SessionId};
+use sessions_app::{Append, At, Deletion, MessageStream, Query, Session, SessionError, SessionManager};
+use sessions_domain::{
+    Described, Json, Message, MessageId, MessageMetadata, MessagePart, MessageRole, MessageState, RuleViolation,
+    SessionId, SessionStatus,
+};
 use sessions_infra::MemoryStore;
 use sessions_ports::{Durability, SessionLog};
 use sessions_testkit::model::{By, Model, Refusal};
@@ -31,6 +35,8 @@ struct Pair {
     /// Where the head stood at each version, from 0.
     heads: Vec<u64>,
     calls: u64,
+    /// Whoever writes the message that is arriving.
+    stream: Option<MessageStream>,
 }
 
 enum Ground {
@@ -44,6 +50,7 @@ struct World {
     ground: Ground,
     manager: SessionManager,
     pairs: Vec<Pair>,
+    gone: Vec<SessionId>,
     reopened: u64,
 }
 
@@ -59,6 +66,10 @@ fn refusal(error: &SessionError) -> Option<Refusal> {
         RuleViolation::ResultWithoutCall { .. } => Refusal::ResultWithoutCall,
         RuleViolation::AlreadyAnswered { .. } => Refusal::AlreadyAnswered,
         RuleViolation::MixedLateness => Refusal::MixedLateness,
+        RuleViolation::NotActive { .. } => Refusal::NotActive,
+        RuleViolation::InvalidTransition { .. } => Refusal::InvalidTransition,
+        RuleViolation::TurnOpen => Refusal::TurnOpen,
+        RuleViolation::NotEditable => Refusal::NotEditable,
         _ => return None,
     })
 }
@@ -84,7 +95,141 @@ fn agree<A: std::fmt::Debug, B>(model: Result<A, Refusal>, real: Result<B, Sessi
 impl Pair {
     async fn new(manager: &SessionManager) -> Self {
         let session = manager.create(sessions_app::NewSession::default()).await.unwrap();
-        Self { id: session.id(), session, model: Model::new(), heads: vec![0, 0], calls: 0 }
+        Self { id: session.id(), session, model: Model::new(), heads: vec![0, 0], calls: 0, stream: None }
+    }
+
+    /// Whoever speaks or moves next ends what nobody writes any more.
+    fn end_abandoned(&mut self) {
+        if self.model.open.is_some() && self.stream.is_none() {
+            self.model.end(MessageState::Interrupted);
+            self.note();
+        }
+    }
+
+    /// Begins a message that arrives, or goes on with it, or ends it.
+    async fn stream(&mut self, dice: &mut Dice) {
+        let Some(mut stream) = self.stream.take() else {
+            self.end_abandoned();
+            let parts = if dice.chance(50) { vec![MessagePart::text("begun ")] } else { Vec::new() };
+            let message = Message { role: MessageRole::Assistant, parts, metadata: MessageMetadata::default() };
+            let real = self.session.begin(message.clone()).await;
+            if let Some((seq, stream)) = agree(self.model.begin(MessageId::from_parts(0, 0), message), real) {
+                assert_eq!(stream.seq(), seq);
+                self.stream = Some(stream);
+                self.note();
+            }
+            return;
+        };
+        let end = match dice.below(8) {
+            0 => (stream.finish(None).await, MessageState::Complete),
+            1 => (stream.cancel(None).await, MessageState::Cancelled),
+            2 => (stream.fail("broken").await, MessageState::Failed),
+            3 => return stream.abandon(),
+            _ => {
+                let part = if dice.chance(25) {
+                    self.calls += 1;
+                    MessagePart::tool_call(format!("call-{}", self.calls), "tool", "{}").unwrap()
+                } else {
+                    MessagePart::text(format!("{} ", dice.number()))
+                };
+                match &part {
+                    MessagePart::Text(text) => stream.push_text(text).await.unwrap(),
+                    _ => stream.push_part(part.clone()).await.unwrap(),
+                }
+                stream.flush().await.unwrap();
+                self.model.arrive(vec![part]);
+                self.stream = Some(stream);
+                return self.note();
+            }
+        };
+        self.model.end(end.1);
+        assert_eq!(end.0.unwrap().version, self.model.version);
+        self.note();
+    }
+
+    /// The rest of a session's life.
+    async fn live(&mut self, dice: &mut Dice) {
+        let name = format!("name-{}", dice.below(3));
+        let said: Vec<u64> = self.model.nodes.iter().filter(|node| node.said.is_some()).map(|node| node.seq).collect();
+        let some = dice.pick(&said).copied();
+        match dice.below(10) {
+            0..=2 => {
+                let to = *dice.pick(&SessionStatus::ALL).unwrap();
+                // Most of a session's life it is active.
+                let to = if dice.chance(70) { SessionStatus::Active } else { to };
+                self.end_abandoned();
+                let wished = match self.model.open {
+                    Some(_) if self.model.status != to => Err(Refusal::TurnOpen),
+                    _ => self.model.become_status(to),
+                };
+                // Of what cannot follow and comes while a message arrives, the first is told.
+                let real = self.session.set_status(to).await;
+                if let (Err(Refusal::TurnOpen), Err(SessionError::Rule(RuleViolation::InvalidTransition { .. }))) =
+                    (&wished, &real)
+                {
+                    return;
+                }
+                if let Some((wished, real)) = agree(wished, real) {
+                    assert_eq!(wished, real);
+                }
+            }
+            3..=4 => {
+                let value = dice.chance(70).then(|| dice.below(3).to_string());
+                let changed = self.model.set(&name, value.as_deref());
+                let value = value.map(|value| Json::parse(&value).unwrap());
+                assert_eq!(self.session.set_states([(name.as_str(), value)]).await.unwrap(), changed);
+            }
+            5 => {
+                let Some(seq) = some else { return };
+                let Some(id) = self.id_of(seq).await else { return };
+                let pinned = dice.chance(60);
+                let changed = self.model.pin(seq, pinned);
+                assert_eq!(self.session.pin(id, pinned).await.unwrap(), changed);
+            }
+            6 => {
+                let version = 1 + dice.below(self.model.version as usize) as u64;
+                let changed = self.model.name(&name, version, self.heads[version as usize]);
+                assert_eq!(self.session.checkpoint(&name, At::Version(version)).await.unwrap(), changed);
+            }
+            7..=8 => {
+                let Some(seq) = some else { return };
+                let Some(id) = self.id_of(seq).await else { return };
+                self.end_abandoned();
+                let new = if dice.chance(70) { Message::user("edited") } else { Message::assistant("edited") };
+                let real = self.session.edit(id, new.clone()).await;
+                if let Some(((), receipt)) = agree(self.model.edit(seq, MessageId::from_parts(0, 0), new), real) {
+                    assert_eq!(receipt.seq, self.model.head);
+                }
+            }
+            _ => {
+                let version = 1 + dice.below(self.model.version as usize) as u64;
+                self.end_abandoned();
+                let real = self.session.checkout_at(At::Version(version)).await;
+                if let Some((_, receipt)) = agree(self.model.go_to(self.heads[version as usize]), real) {
+                    assert_eq!(receipt.moved_to, self.model.head);
+                }
+            }
+        }
+        self.note();
+    }
+
+    /// In the trash nothing is said, until the session comes out.
+    async fn rest(&mut self, dice: &mut Dice) {
+        let id = self.id;
+        let manager = self.session.manager().clone();
+        if self.model.trashed && dice.chance(50) {
+            manager.restore_from_trash(id).await.unwrap();
+            self.model.trash(false);
+        } else if self.model.trashed {
+            let refused = self.session.rename("x").await.unwrap_err();
+            assert!(matches!(refused, SessionError::InTrash { .. }), "{refused}");
+            assert!(manager.get(id).await.unwrap().is_none());
+        } else if self.stream.is_none() {
+            self.end_abandoned();
+            assert!(manager.trash(id).await.unwrap());
+            self.model.trash(true);
+        }
+        self.note();
     }
 
     /// Notes where the head stood after each version that is new.
@@ -129,6 +274,7 @@ impl Pair {
 
     async fn append(&mut self, dice: &mut Dice) {
         let count = if dice.chance(15) { 2 + dice.below(3) } else { 1 };
+        self.end_abandoned();
         let (mut messages, mut outcome) = (Vec::new(), Ok(()));
         let mut ahead = self.model.clone();
         for _ in 0..count {
@@ -158,6 +304,9 @@ impl Pair {
     async fn move_head(&mut self, dice: &mut Dice) {
         let some = 1 + dice.below(4) as u64;
         let kind = dice.below(10);
+        if kind != 4 {
+            self.end_abandoned();
+        }
         let real = match kind {
             0..=2 => agree(self.model.undo(By::Steps(some)), self.session.undo(some).await),
             3 => agree(self.model.undo(By::Turns(some)), self.session.undo_turns(some).await),
@@ -165,6 +314,7 @@ impl Pair {
                 let Some(node) = dice.pick(&self.model.nodes).filter(|node| node.said.is_some()) else { return };
                 let seq = node.seq;
                 let Some(id) = self.id_of(seq).await else { return };
+                self.end_abandoned();
                 agree(self.model.undo(By::To(seq)), self.session.undo_to(id).await)
             }
             5..=6 => agree(self.model.redo(some), self.session.redo(some).await),
@@ -211,8 +361,9 @@ impl Pair {
                 ((at, self.heads[at as usize]), At::Version(at))
             }
             _ => {
-                let seq = dice.pick(&self.model.nodes).filter(|node| node.said.is_some())?.seq;
-                ((seq, seq), At::Message(self.id_of(seq).await?))
+                let node = dice.pick(&self.model.nodes)?;
+                let (seq, last) = (node.seq, node.said.as_ref()?.last_record(node.seq));
+                ((last, seq), At::Message(self.id_of(seq).await?))
             }
         };
         let session = self.session.fork(place).await.unwrap();
@@ -220,8 +371,10 @@ impl Pair {
         // Words are inherited.
         (model.title, model.tags) = (self.model.title.clone(), self.model.tags.clone());
         let mut heads = self.heads[..=at.0 as usize].to_vec();
-        heads.push(at.1);
-        Some(Self { id: session.id(), session, model, heads, calls: self.calls })
+        while heads.len() as u64 <= model.version {
+            heads.push(at.1);
+        }
+        Some(Self { id: session.id(), session, model, heads, calls: self.calls, stream: None })
     }
 
     /// The session is what the model says: its state always, every message and record when `whole`.
@@ -232,14 +385,23 @@ impl Pair {
             (view.version(), view.head(), view.depth(), view.redo_tip()),
             (self.model.version, self.model.head, visible.len() as u64, self.model.redo_tip)
         );
+        let stream = view.stream().map(|open| open.message);
+        let life = (view.status(), view.trashed().is_some(), stream);
+        assert_eq!(life, (self.model.status, self.model.trashed, self.model.open));
+        let state: Vec<_> = view.state().iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let wanted: Vec<_> = self.model.state.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!((state, view.pins()), (wanted, &self.model.pins));
+        let names = view.checkpoints().iter().map(|(name, at)| (name.clone(), (at.version, at.head)));
+        assert!(names.eq(self.model.checkpoints.clone()));
         assert_eq!(view.described().title, self.model.title);
         assert_eq!(view.described().tags.clone().unwrap_or_default(), self.model.tags);
         let wanted: Vec<_> = visible
             .iter()
-            .filter_map(|node| node.said.as_ref().map(|said| (node.seq, said.late, said.message.clone())))
+            .filter_map(|node| node.said.as_ref().map(|said| (node.seq, said.late, said.whole())))
             .collect();
         let found = if whole { all_messages(&self.session).await } else { self.session.last(3).await }.unwrap();
-        let found: Vec<_> = found.into_iter().map(|found| (found.seq, found.late, found.message)).collect();
+        let found: Vec<_> =
+            found.into_iter().map(|found| (found.seq, found.late, (found.message, found.state))).collect();
         assert_eq!(found, wanted[if whole { 0 } else { wanted.len().saturating_sub(3) }..]);
         if whole {
             let branches: Vec<_> = self.session.branches().await.unwrap();
@@ -263,17 +425,38 @@ impl World {
         };
         let manager = host.manager(ground.store(), Durability::Process);
         let pairs = vec![Pair::new(&manager).await];
-        Self { dice: Dice::new(seed), host, ground, manager, pairs, reopened: 0 }
+        Self { dice: Dice::new(seed), host, ground, manager, pairs, gone: Vec::new(), reopened: 0 }
     }
 
     async fn step(&mut self) {
         let at = self.dice.below(self.pairs.len());
+        let are_several = self.pairs.len() > 1;
         let pair = &mut self.pairs[at];
         match self.dice.below(1000) {
-            0..550 => pair.append(&mut self.dice).await,
-            550..900 => pair.move_head(&mut self.dice).await,
-            900..960 => pair.describe(&mut self.dice).await,
-            960..985 => {
+            _ if pair.model.trashed && self.dice.chance(80) => pair.rest(&mut self.dice).await,
+            985..990 if are_several => {
+                self.delete(at).await;
+                return;
+            }
+            980..985 => {
+                let new = Pair::new(&self.manager).await;
+                self.pairs.push(new);
+            }
+            990..1000 => {
+                self.reopen().await;
+                for pair in &self.pairs {
+                    pair.compare(true).await;
+                }
+                self.compare_list().await;
+            }
+            _ if pair.model.trashed => {}
+            0..400 => pair.append(&mut self.dice).await,
+            400..680 => pair.move_head(&mut self.dice).await,
+            680..800 => pair.stream(&mut self.dice).await,
+            800..900 => pair.live(&mut self.dice).await,
+            900..910 => pair.rest(&mut self.dice).await,
+            910..960 => pair.describe(&mut self.dice).await,
+            960..980 => {
                 if let Some(child) = pair.fork(&mut self.dice).await {
                     child.compare(true).await;
                     if self.pairs.len() < 6 {
@@ -283,21 +466,23 @@ impl World {
                     }
                 }
             }
-            985..990 => {
-                let new = Pair::new(&self.manager).await;
-                self.pairs.push(new);
-            }
-            _ => {
-                self.reopen().await;
-                for pair in &self.pairs {
-                    pair.compare(true).await;
-                }
-                self.compare_list().await;
-            }
+            _ => {}
         }
         let whole = self.dice.chance(12);
         if let Some(pair) = self.pairs.get(at) {
             pair.compare(whole).await;
+        }
+    }
+
+    /// A session goes for good; what was forked from it stays whole.
+    async fn delete(&mut self, at: usize) {
+        let pair = self.pairs.remove(at);
+        pair.stream.into_iter().for_each(MessageStream::abandon);
+        let report = self.manager.delete(pair.id, Deletion::default()).await.unwrap();
+        assert!(!report.was_gone);
+        self.gone.push(pair.id);
+        for pair in &self.pairs {
+            pair.compare(true).await;
         }
     }
 
@@ -308,7 +493,11 @@ impl World {
         let number = self.reopened;
         // Nobody may hold the old store when a new one is opened.
         let pairs = std::mem::take(&mut self.pairs);
-        let kept: Vec<_> = pairs.into_iter().map(|pair| (pair.id, pair.model, pair.heads, pair.calls)).collect();
+        let kept = pairs.into_iter().map(|pair| {
+            pair.stream.into_iter().for_each(MessageStream::abandon);
+            (pair.id, pair.model, pair.heads, pair.calls)
+        });
+        let kept: Vec<_> = kept.collect();
         if let Ground::Disk { parent, at, store } = &mut self.ground {
             let next = parent.path().join(number.to_string());
             match way {
@@ -331,14 +520,23 @@ impl World {
         }
         self.manager = self.host.manager(self.ground.store(), Durability::Process);
         for (id, model, heads, calls) in kept {
-            let session = self.manager.load(id).await.unwrap();
-            self.pairs.push(Pair { id, session, model, heads, calls });
+            let session = self.manager.load_any(id).await.unwrap();
+            self.pairs.push(Pair { id, session, model, heads, calls, stream: None });
+        }
+        for id in &self.gone {
+            let gone = self.manager.load(*id).await.err().unwrap();
+            assert!(matches!(gone, SessionError::Gone { .. }), "{gone}");
         }
     }
 
     async fn compare_list(&self) {
         let listed = self.manager.list(&Query { limit: 10_000, ..Query::default() }).await.unwrap().sessions;
+        assert!(!listed.iter().any(|row| self.gone.contains(&row.id)));
         for pair in &self.pairs {
+            if pair.model.trashed {
+                assert!(!listed.iter().any(|row| row.id == pair.id));
+                continue;
+            }
             let row = listed.iter().find(|row| row.id == pair.id).expect("it is listed");
             let visible = pair.model.visible().len() as u64;
             assert_eq!((row.version, row.messages, &row.title), (pair.model.version, visible, &pair.model.title));
