@@ -27,6 +27,8 @@ mod locks;
 #[cfg(test)]
 mod power;
 #[cfg(test)]
+mod removed;
+#[cfg(test)]
 mod sync_failure;
 #[cfg(test)]
 mod torn;

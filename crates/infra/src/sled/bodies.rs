@@ -42,6 +42,8 @@ pub(crate) struct Bodies {
     unnamed: HashMap<BodyName, usize>,
     /// Names whose last append failed.
     leftovers: Vec<BodyName>,
+    /// How many appends on their way name a body, one that is there already included.
+    on_the_way: HashMap<BodyName, usize>,
 }
 
 /// An append that waits.
@@ -92,6 +94,23 @@ impl Bodies {
         let given_up: Vec<Job> = given_up.map(|held| held.job).collect();
         self.bytes = self.bytes.saturating_sub(given_up.iter().map(Job::weight).sum());
         given_up
+    }
+
+    /// An append that is queued names a body.
+    pub(crate) fn named_by(&mut self, name: BodyName) {
+        *self.on_the_way.entry(name).or_default() += 1;
+    }
+
+    /// An append is through, or has failed: what it names is known elsewhere, or not named.
+    pub(crate) fn known(&mut self, blobs: &[(u64, BodyName)]) {
+        for (_, name) in blobs {
+            if let Some(count) = self.on_the_way.get_mut(name) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.on_the_way.remove(name);
+                }
+            }
+        }
     }
 
     /// A record in the log names these files now.
@@ -328,7 +347,7 @@ fn give_up(core: &Core, blobs: &Path, turn: &Turn, failure: Failure) {
     let temporary = turn.bodies.iter().map(|(name, _)| path_of(blobs, name).with_extension("new"));
     temporary.for_each(|path| drop(fs::remove_file(path)));
     remove(blobs, &leftovers);
-    given_up.into_iter().for_each(|job| job.refuse(refusal()));
+    given_up.iter_mut().for_each(|job| job.refuse(refusal()));
     core.wake_writer();
 }
 

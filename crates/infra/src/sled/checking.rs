@@ -17,7 +17,7 @@ use sessions_ports::{Digest, StoreError, StoreId};
 use super::{
     bodies,
     checked::{Checked, Gap},
-    frame::{self, BLOB, FILLER, Frame, FrameHeader, MARK, REPAIR},
+    frame::{self, BLOB, FILLER, Frame, FrameHeader, MARK, REMOVED, REPAIR},
     index::CoreRow,
     inspection::{Finding, Named, Severity, VerifyReport},
 };
@@ -60,6 +60,11 @@ pub(super) struct Check {
     /// Why a large body could not be looked at, which may be as it was written.
     pub(super) not_read: Option<StoreError>,
     sessions: HashMap<SessionId, Checked>,
+    /// Sessions that were removed, and those of them of which only the index says so.
+    removed: BTreeSet<SessionId>,
+    unsaid: Vec<SessionId>,
+    /// Which findings are about single records.
+    of_records: BTreeSet<usize>,
     repairs: HashMap<(SessionId, u64), Repaired>,
     /// Where forks begin whose beginnings a repair wrote anew.
     begun: HashMap<SessionId, u64>,
@@ -83,12 +88,15 @@ impl Check {
             |repaired: &Repaired| repaired.created.as_ref().is_some_and(|(created, _)| created.fork.is_some());
         let begun = repairs.iter().filter(|(_, repaired)| is_fork(repaired)).map(|(place, _)| *place).collect();
         let (forks, places) = (HashMap::new(), HashMap::new());
-        let (seem_forked, not_read) = (BTreeSet::new(), None);
+        let (seem_forked, removed, not_read) = (BTreeSet::new(), BTreeSet::new(), None);
         Self {
             report,
             spoilt_bodies,
             not_read,
             sessions,
+            removed,
+            unsaid: Vec::new(),
+            of_records: BTreeSet::new(),
             repairs,
             begun,
             forks,
@@ -165,6 +173,10 @@ impl Check {
         if header.kind == MARK || header.kind == FILLER {
             return;
         }
+        if header.kind == REMOVED {
+            self.removed.insert(header.session);
+            return;
+        }
         self.report.records += 1;
         self.meet(header.session, (header.flags & frame::FIRST != 0).then_some(header.seq));
         let Some(checked) = self.sessions.get_mut(&header.session) else { return };
@@ -178,6 +190,7 @@ impl Check {
         let mut told = |what: String| {
             let mut finding = Finding::about_file(file, at, what);
             (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
+            self.of_records.insert(self.report.findings.len());
             self.report.findings.push(finding);
         };
         if header.seq < checked.next() {
@@ -213,6 +226,7 @@ impl Check {
         if let Err(what) = self.record(header, &payload) {
             let mut finding = Finding::about_file(file, at, what);
             (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
+            self.of_records.insert(self.report.findings.len());
             self.report.findings.push(finding);
         }
     }
@@ -333,6 +347,56 @@ impl Check {
         checked.remembered = Some((row, words, key));
     }
 
+    /// The index remembers that a session was removed; false: the log does not say so.
+    pub(super) fn remember_removal(&mut self, session: SessionId) -> bool {
+        let is_new = self.removed.insert(session);
+        if is_new {
+            self.unsaid.push(session);
+        }
+        !is_new
+    }
+
+    /// Of a removed session only what others inherit is looked after. What is gone of the rest was nobody's any more.
+    fn settle_removed(&mut self) {
+        let mut kept: HashMap<SessionId, u64> = self.removed.iter().map(|session| (*session, 0)).collect();
+        for (session, checked) in self.sessions.iter().filter(|(session, _)| !self.removed.contains(*session)) {
+            let at = checked.first.saturating_sub(1);
+            let inherited = match &checked.view {
+                Some(view) => view.owners_up_to(at),
+                None => self.owners(*session, at),
+            };
+            for (owner, last) in inherited {
+                kept.entry(owner).and_modify(|kept| *kept = last.max(*kept));
+            }
+        }
+        let is_alive = |session: SessionId, seq: Option<u64>| {
+            kept.get(&session).is_none_or(|kept| seq.is_some_and(|seq| seq <= *kept))
+        };
+        for (session, checked) in self.sessions.iter_mut().filter(|(session, _)| kept.contains_key(*session)) {
+            checked.missing.retain(|seq, _| is_alive(*session, Some(*seq)));
+            checked.marked.retain(|seq| is_alive(*session, Some(*seq)));
+        }
+        let of_records = std::mem::take(&mut self.of_records);
+        let findings = std::mem::take(&mut self.report.findings).into_iter().enumerate();
+        let is_told = |(at, finding): &(usize, Finding)| {
+            !of_records.contains(at) || finding.session.is_none_or(|session| is_alive(session, finding.seq))
+        };
+        self.report.findings = findings.filter(is_told).map(|(_, finding)| finding).collect();
+        for session in std::mem::take(&mut self.unsaid) {
+            let what =
+                "that it was deleted is missing from the log; the index remembers it, and `repair` writes it again";
+            self.report.findings.push(Finding::about_records(Severity::Error, session, None, what.to_owned()));
+        }
+        for (session, seq) in self.hints.iter().filter(|(_, kind)| **kind == REMOVED).map(|(place, _)| *place) {
+            if self.sessions.contains_key(&session) && !self.removed.contains(&session) {
+                let what = format!(
+                    "damaged bytes seem to say that it was deleted at version {seq}; it is there again, so delete it again"
+                );
+                self.report.findings.push(Finding::about_records(Severity::Warning, session, None, what));
+            }
+        }
+    }
+
     /// Reports what is still missing at the end. `kind` tells of a record what the index remembers.
     pub(super) fn finish(&mut self, kind: impl Fn(SessionId, u64) -> Option<Kind>) -> Vec<Missing> {
         for (session, seq) in self.hints.keys() {
@@ -341,7 +405,9 @@ impl Check {
                 checked.skip(*session, *seq, None, &self.repairs);
             }
         }
-        self.report.sessions = self.sessions.len() as u64;
+        self.settle_removed();
+        self.report.removed = self.removed.len() as u64;
+        self.report.sessions = self.sessions.keys().filter(|session| !self.removed.contains(*session)).count() as u64;
         let mut all = Vec::new();
         let mut ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         ids.sort_unstable();
@@ -351,7 +417,9 @@ impl Check {
             let tenant = checked.view.as_ref().map(|view| view.tenant().to_owned()).unwrap_or_default();
             let records = (checked.commits.len() - checked.missing.len()) as u64;
             let lost = checked.marked.len() as u64;
-            self.report.names.push(Named { session: id, key, tenant, records, lost });
+            if !self.removed.contains(&id) {
+                self.report.names.push(Named { session: id, key, tenant, records, lost });
+            }
             let hint = |seq| self.hints.get(&(id, seq)).copied().or_else(|| kind(id, seq));
             all.extend(checked.missing.iter().map(|(seq, gap)| {
                 let told = checked.tell(id, *seq, gap, hint(*seq));
@@ -363,7 +431,7 @@ impl Check {
                 let what = if first == last { "the record is missing".to_owned() } else { missing(first, last) };
                 self.report.findings.push(Finding::about_records(Severity::Error, id, Some((first, last)), what));
             }
-            if self.seem_forked.contains(&id) && checked.missing.contains_key(&1) {
+            if self.seem_forked.contains(&id) && !self.removed.contains(&id) && checked.missing.contains_key(&1) {
                 let what = "it seems to have been forked, and from where is lost with its beginning: what it inherited counts as \
                             missing here, and is where it was forked from";
                 self.report.findings.push(Finding::about_records(Severity::Warning, id, None, what.to_owned()));

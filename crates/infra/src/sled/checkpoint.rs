@@ -12,11 +12,13 @@ use std::{
 
 use bytes::Bytes;
 use sessions_domain::SessionId;
-use sessions_ports::{Digest, StoredClaim};
+use sessions_ports::{Digest, Link, StoredClaim};
 
 use super::{
+    burial,
+    changes::Changes,
     core::Core,
-    index::{Changes, CoreRow, Index, IndexFailure, Loaded},
+    index::{CoreRow, Index, IndexFailure, Loaded},
     ledger::Ledger,
     locator::{Locator, RunBuilder},
 };
@@ -51,6 +53,9 @@ struct Part {
     snapshot: Option<Bytes>,
     claims: Vec<(Digest, StoredClaim)>,
     key: Option<Digest>,
+    /// Who has the key in the index, because it was free again since.
+    holder: Option<SessionId>,
+    links: Vec<Link>,
     blobs: Vec<(u64, [u8; 32])>,
 }
 
@@ -182,6 +187,17 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
         let mut ledger = core.lock();
         (ledger.marked(), ledger.applied)
     };
+    // Removed ones come first: what they leave may be claimed by others, which come behind them.
+    let gone: Vec<SessionId> = {
+        let ledger = core.lock();
+        left.iter().copied().filter(|session| ledger.is_gone(*session)).collect()
+    };
+    for session in gone {
+        if let Err(failure) = burial::bury(core, session) {
+            core.lock().mark_again(left);
+            return Err(failure);
+        }
+    }
     // The last one is taken first. In the order of their keys neighbours lie in one page of the engine.
     left.sort_unstable_by(|one, other| other.cmp(one));
     loop {
@@ -190,7 +206,12 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
         while changes.operations < OPERATIONS {
             let Some(session) = left.pop() else { break };
             let part = taken(&mut core.lock(), session);
-            if let Some(part) = part {
+            if let Some(mut part) = part {
+                if let Err(failure) = find_holder(core, &mut part) {
+                    let mut ledger = core.lock();
+                    ledger.mark_again(parts.iter().chain([&part]).map(|part: &Part| part.session).chain(left));
+                    return Err(failure);
+                }
                 collect(&mut changes, &part);
                 parts.push(part);
             }
@@ -217,11 +238,21 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
     }
 }
 
+/// Who has the key of a session in the index.
+fn find_holder(core: &Core, part: &mut Part) -> Result<(), IndexFailure> {
+    let Some(key) = part.key else { return Ok(()) };
+    let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
+    part.holder = slot.as_ref().map_or(Ok(None), |index| index.holder(&key))?;
+    Ok(())
+}
+
 /// Takes a session's turn: what it has for the index now. What is not synced marks it anew.
 fn taken(ledger: &mut Ledger, session: SessionId) -> Option<Part> {
     ledger.unmark(session);
     let part = take(ledger, session);
-    if ledger.sessions.get(&session).is_some_and(|log| log.synced < log.row.version) {
+    let is_behind = ledger.sessions.get(&session).is_some_and(|log| log.synced < log.row.version);
+    // Its turn among the removed ones comes the next time, when it was not one of them before.
+    if is_behind || ledger.graves.get(&session).is_some_and(|grave| !grave.is_buried) {
         ledger.mark(session);
     }
     part
@@ -251,6 +282,8 @@ fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
         snapshot: log.snapshot.clone(),
         claims: log.claims.iter().filter(|(_, claim)| claim.version <= synced).copied().collect(),
         key: log.new_key,
+        holder: None,
+        links: log.links.clone(),
         blobs: log.new_blobs.iter().filter(|(seq, _)| *seq <= synced).copied().collect(),
     })
 }
@@ -259,6 +292,9 @@ fn collect(changes: &mut Changes, part: &Part) {
     let session = part.session;
     if part.old_row != Some(part.row) {
         changes.row(session, part.row, part.old_row);
+    }
+    if part.old_row.is_none() && !part.links.is_empty() {
+        changes.links(session, &part.links);
     }
     let mut run = RunBuilder::default();
     let mut first = part.first;
@@ -279,7 +315,7 @@ fn collect(changes: &mut Changes, part: &Part) {
         changes.view(session, snapshot);
     }
     part.claims.iter().for_each(|(digest, claim)| changes.claim(session, *digest, *claim));
-    part.key.iter().for_each(|key| changes.host_key(*key, session));
+    part.key.iter().for_each(|key| changes.host_key(*key, session, part.holder));
     part.blobs.iter().for_each(|(seq, hash)| changes.blob(*hash, session, *seq));
 }
 
@@ -328,12 +364,16 @@ fn is_known(core: &Core) -> bool {
     };
     let ledger = core.lock();
     let knows = |loaded: &Loaded| {
+        if ledger.is_gone(loaded.session) {
+            return true;
+        }
         let log = ledger.sessions.get(&loaded.session);
         log.is_some_and(|log| log.row.first == loaded.row.first && loaded.row.version <= log.row.version)
     };
     let is_known = index.position() <= ledger.applied
         && contents.sessions.iter().all(knows)
-        && contents.keys.iter().all(|(key, _)| ledger.keys.contains_key(key));
+        && contents.graves.iter().all(|(session, ..)| ledger.is_gone(*session))
+        && contents.keys.iter().all(|(key, holder)| ledger.is_gone(*holder) || ledger.keys.contains_key(key));
     drop(ledger);
     // The engine may be beyond closing; what it holds is thrown away all the same, or asked again.
     let _ = index.close();
@@ -373,12 +413,22 @@ mod tests {
             bodies: Vec::new(),
             files: Vec::new(),
             behind: CommitHash::ZERO,
-            row: CoreRow { first: 1, version, commit: CommitHash::ZERO, created: 1, updated: 1, messages: version },
+            row: CoreRow {
+                first: 1,
+                version,
+                commit: CommitHash::ZERO,
+                created: 1,
+                updated: 1,
+                messages: version,
+                bytes: 0,
+            },
             words: words.map(|words| Bytes::copy_from_slice(words.as_bytes())),
             snapshot: None,
             key: None,
             durability: Durability::Process,
             begins: before == 0,
+            links: Vec::new(),
+            removes: None,
             done: None,
             visible: false,
             placed: false,

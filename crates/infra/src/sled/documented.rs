@@ -2,7 +2,7 @@
 
 use super::{
     INLINE_BODY, MAX_COMMIT_BYTES,
-    frame::{self, FILLER, HEADER, MARK},
+    frame::{self, FILLER, HEADER, MARK, REMOVED},
     segment::{SEGMENT_BYTES, SEGMENT_HEADER},
 };
 
@@ -18,6 +18,7 @@ fn persistence_the_documented_constants_are_those_of_the_code() {
         ("largest append", MAX_COMMIT_BYTES),
         ("kind of a mark", u64::from(MARK.0)),
         ("kind of a filler", u64::from(FILLER.0)),
+        ("kind of a removal", u64::from(REMOVED.0)),
     ];
     for (name, value) in constants {
         assert!(DOCUMENT.contains(&format!("| {name} | {value} |")), "{name} is {value}");
@@ -32,8 +33,12 @@ fn persistence_the_documented_constants_are_those_of_the_code() {
     for (flag, name) in flags {
         assert!(DOCUMENT.contains(&format!("| {flag} | {name} |")), "{name} is {flag}");
     }
-    let fields =
-        [(frame::WORDS, "the words of"), (frame::KEY, "the keyed hash"), (frame::CLAIM, "an idempotency claim")];
+    let fields = [
+        (frame::WORDS, "the words of"),
+        (frame::KEY, "the keyed hash"),
+        (frame::CLAIM, "an idempotency claim"),
+        (frame::LINK, "a link"),
+    ];
     for (tag, name) in fields {
         assert!(DOCUMENT.contains(&format!("| {tag} | {name}")), "{name} is {tag}");
     }

@@ -18,6 +18,7 @@
 //! Must not know: files.
 
 use sessions_domain::{CommitHash, Kind, SessionId};
+use sessions_ports::Link;
 
 /// The first bytes of every frame.
 pub(crate) const MAGIC: [u8; 4] = *b"SSN\x01";
@@ -45,7 +46,9 @@ pub(crate) const TIMED: u8 = 32;
 
 /// A frame that only tells how far the log is synced.
 pub(crate) const MARK: Kind = Kind(0xFE);
-/// A frame over damaged bytes that a repair set aside.
+/// A frame that says that its session was removed.
+pub(crate) const REMOVED: Kind = Kind(0xFC);
+/// A frame over damaged bytes that a repair set aside, or over those of removed sessions.
 pub(crate) const FILLER: Kind = Kind(0xFD);
 
 /// The words of the session's row.
@@ -54,6 +57,9 @@ pub(crate) const WORDS: u8 = 1;
 pub(crate) const KEY: u8 = 2;
 /// An idempotency claim: key, payload, seq, version.
 pub(crate) const CLAIM: u8 = 3;
+
+/// What the log inherits: the owner, and the last record that is inherited of it.
+pub(crate) const LINK: u8 = 4;
 
 /// What stands before the body, without the parts that are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +150,29 @@ pub(crate) fn write(out: &mut Vec<u8>, header: &FrameHeader, body: &[u8], traile
     if let Some(place) = out.get_mut(start + CRC_AT..start + CRC_AT + 4) {
         place.copy_from_slice(&crc.to_le_bytes());
     }
+}
+
+/// A frame that says that a session was removed at a version. `key`: the host's key, where it stays taken.
+pub(crate) fn removal(
+    session: SessionId,
+    version: u64,
+    commit: CommitHash,
+    key: Option<&[u8; 32]>,
+    synced: u64,
+) -> Vec<u8> {
+    let header = FrameHeader { kind: REMOVED, flags: 0, session, seq: version, label: 0, commit };
+    let (mut bytes, mut extra) = (Vec::new(), Vec::new());
+    if let Some(key) = key {
+        write_field(&mut extra, KEY, &[key]);
+    }
+    write(&mut bytes, &header, &[], Some(Trailer { updated: 0, messages: 0, synced }), &extra);
+    bytes
+}
+
+/// What a frame says that its log inherits.
+pub(crate) fn link(field: &[u8]) -> Option<Link> {
+    let (owner, last) = field.split_first_chunk::<16>()?;
+    Some(Link { owner: SessionId::from_bytes(*owner), last: u64::from_le_bytes(last.try_into().ok()?) })
 }
 
 /// The milliseconds that a message's label begins with.

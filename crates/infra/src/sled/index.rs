@@ -18,10 +18,12 @@ use std::{
 
 use bytes::Bytes;
 use sessions_domain::{CommitHash, SessionId};
-use sessions_ports::{Digest, StoreError, StoredClaim};
+use sessions_ports::{Digest, Link, StoreError, StoredClaim};
 
 use super::{
+    changes::{Changes, part_key},
     folder::{self, TOO_MANY_FILES, failed},
+    frame,
     locator::{self, Locator, RunHead},
 };
 
@@ -77,6 +79,8 @@ pub(crate) struct CoreRow {
     pub(crate) created: i64,
     pub(crate) updated: i64,
     pub(crate) messages: u64,
+    /// Bytes of all payloads.
+    pub(crate) bytes: u64,
 }
 
 /// How far the log is applied to the index, and what the index holds then.
@@ -92,6 +96,7 @@ pub(crate) struct Loaded {
     pub(crate) session: SessionId,
     pub(crate) row: CoreRow,
     pub(crate) words: Option<Bytes>,
+    pub(crate) links: Vec<Link>,
 }
 
 /// What the index knew when it was opened.
@@ -99,18 +104,29 @@ pub(crate) struct Loaded {
 pub(crate) struct Contents {
     pub(crate) sessions: Vec<Loaded>,
     pub(crate) keys: Vec<(Digest, SessionId)>,
+    /// Sessions that were removed: the version, and the key that stays taken.
+    pub(crate) graves: Vec<(SessionId, u64, Option<Digest>)>,
 }
 
-const ROW: u8 = b'S';
-const WORDS: u8 = b'W';
-const VIEW: u8 = b'V';
-const RUN: u8 = b'L';
-const HOST_KEY: u8 = b'K';
-const CLAIM: u8 = b'C';
-const BLOB: u8 = b'B';
+impl Contents {
+    /// Whether a session was removed.
+    pub(crate) fn is_gone(&self, session: &SessionId) -> bool {
+        self.graves.binary_search_by_key(session, |(session, ..)| *session).is_ok()
+    }
+}
+
+pub(super) const ROW: u8 = b'S';
+pub(super) const WORDS: u8 = b'W';
+pub(super) const VIEW: u8 = b'V';
+pub(super) const RUN: u8 = b'L';
+pub(super) const HOST_KEY: u8 = b'K';
+pub(super) const CLAIM: u8 = b'C';
+pub(super) const BLOB: u8 = b'N';
+pub(super) const LINKS: u8 = b'F';
+pub(super) const GRAVE: u8 = b'D';
+/// What earlier versions had under this letter had another order.
+const OLD_BLOB: u8 = b'B';
 const MARK: &[u8] = b"M";
-/// Longer values are kept in parts, because the engine puts large ones into files that it never syncs.
-const PART: usize = 3500;
 
 /// An open index.
 pub(crate) struct Index {
@@ -128,27 +144,23 @@ type FoundRun = (u64, Arc<Vec<Locator>>);
 /// A run that was read: its session, its first number, its locators.
 type ReadRun = (SessionId, u64, Arc<Vec<Locator>>);
 
+/// A large body: the session and the record that name it, and its name.
+pub(crate) type NamedBlob = (SessionId, u64, [u8; 32]);
+
+/// A key, and a value without its checksum.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// So many runs stay in memory; each has at most a few hundred locators.
 const READ_RUNS: usize = 32;
 
-/// Changes that go into the index together.
-#[derive(Default)]
-pub(crate) struct Changes {
-    batch: ::sled::Batch,
-    /// Entries that were added less those that were replaced.
-    entries: i64,
-    digest: u64,
-    pub(crate) operations: usize,
-}
-
 /// Two checksums of an entry under different beginnings make one number of 64 bits.
-fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
+pub(super) fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
     let low = crc32c::crc32c_append(crc32c::crc32c(key), value);
     let high = crc32c::crc32c_append(crc32c::crc32c_append(0x9E37_79B9, value), key);
     u64::from(high) << 32 | u64::from(low)
 }
 
-fn sealed(value: &[u8]) -> Vec<u8> {
+pub(super) fn sealed(value: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(value.len() + 4);
     sealed.extend_from_slice(value);
     sealed.extend_from_slice(&crc32c::crc32c(value).to_le_bytes());
@@ -164,26 +176,33 @@ fn unsealed(value: &[u8]) -> Result<&[u8], IndexFailure> {
     }
 }
 
-fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
     key.push(prefix);
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key
 }
 
-fn run_key(session: SessionId, first: u64) -> Vec<u8> {
+pub(super) fn run_key(session: SessionId, first: u64) -> Vec<u8> {
     key(RUN, &[&session.to_bytes(), &first.to_be_bytes()])
 }
 
 impl CoreRow {
-    fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(72);
+    /// The row of a log whose first record will be `first`.
+    pub(crate) const fn none(first: u64) -> Self {
+        let (version, commit) = (first.saturating_sub(1), CommitHash::ZERO);
+        Self { first, version, commit, created: 0, updated: 0, messages: 0, bytes: 0 }
+    }
+
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(80);
         bytes.extend_from_slice(&self.first.to_le_bytes());
         bytes.extend_from_slice(&self.version.to_le_bytes());
         bytes.extend_from_slice(self.commit.as_bytes());
         bytes.extend_from_slice(&self.created.to_le_bytes());
         bytes.extend_from_slice(&self.updated.to_le_bytes());
         bytes.extend_from_slice(&self.messages.to_le_bytes());
+        bytes.extend_from_slice(&self.bytes.to_le_bytes());
         bytes
     }
 
@@ -196,80 +215,9 @@ impl CoreRow {
             created: number(48)?.cast_signed(),
             updated: number(56)?.cast_signed(),
             messages: number(64)?,
+            bytes: number(72)?,
         })
     }
-}
-
-impl Changes {
-    /// Puts an entry that the digest covers; `old`: the value it replaces.
-    fn put(&mut self, key: Vec<u8>, value: &[u8], old: Option<&[u8]>) {
-        self.digest ^= fingerprint(&key, value);
-        match old {
-            Some(old) => self.digest ^= fingerprint(&key, old),
-            None => self.entries += 1,
-        }
-        self.operations += 1;
-        self.batch.insert(key, sealed(value));
-    }
-
-    pub(crate) fn row(&mut self, session: SessionId, row: CoreRow, old: Option<CoreRow>) {
-        let old = old.map(CoreRow::to_bytes);
-        self.put(key(ROW, &[&session.to_bytes()]), &row.to_bytes(), old.as_deref());
-    }
-
-    pub(crate) fn run(&mut self, session: SessionId, first: u64, value: &[u8]) {
-        self.put(run_key(session, first), value, None);
-    }
-
-    pub(crate) fn host_key(&mut self, digest: Digest, session: SessionId) {
-        self.put(key(HOST_KEY, &[&digest]), &session.to_bytes(), None);
-    }
-
-    pub(crate) fn claim(&mut self, session: SessionId, digest: Digest, claim: StoredClaim) {
-        let mut value = claim.payload.to_vec();
-        value.extend_from_slice(&claim.seq.to_le_bytes());
-        value.extend_from_slice(&claim.version.to_le_bytes());
-        self.put(key(CLAIM, &[&session.to_bytes(), &digest]), &value, None);
-    }
-
-    /// A large body, with the record that names it: a copy of a session names the same ones.
-    pub(crate) fn blob(&mut self, hash: [u8; 32], session: SessionId, seq: u64) {
-        self.put(key(BLOB, &[&hash, &session.to_bytes(), &seq.to_be_bytes()]), &[], None);
-    }
-
-    /// The words of a session in parts; `old`: the ones they replace.
-    pub(crate) fn words(&mut self, session: SessionId, words: &[u8], old: Option<&[u8]>) {
-        let old: Vec<&[u8]> = old.map(parts_of).unwrap_or_default();
-        let new = parts_of(words);
-        for (at, part) in new.iter().enumerate() {
-            self.put(part_key(WORDS, session, at), part, old.get(at).copied());
-        }
-        for (at, part) in old.iter().enumerate().skip(new.len()) {
-            let key = part_key(WORDS, session, at);
-            self.digest ^= fingerprint(&key, part);
-            self.entries -= 1;
-            self.batch.remove(key);
-        }
-    }
-
-    /// A snapshot in parts. The digest does not cover it: whoever reads it checks it against the log.
-    pub(crate) fn view(&mut self, session: SessionId, view: &[u8]) {
-        let parts = parts_of(view);
-        for (at, part) in parts.iter().enumerate() {
-            self.batch.insert(part_key(VIEW, session, at), sealed(part));
-        }
-        self.batch.remove(part_key(VIEW, session, parts.len()));
-        self.operations += 1;
-    }
-}
-
-fn parts_of(bytes: &[u8]) -> Vec<&[u8]> {
-    if bytes.is_empty() { vec![bytes] } else { bytes.chunks(PART).collect() }
-}
-
-fn part_key(prefix: u8, session: SessionId, part: usize) -> Vec<u8> {
-    let part = u16::try_from(part).unwrap_or(u16::MAX);
-    key(prefix, &[&session.to_bytes(), &part.to_be_bytes()])
 }
 
 /// Runs something of the engine's and takes a panic of it for damage.
@@ -339,7 +287,7 @@ impl Index {
         };
         let mark = Mark::from_bytes(unsealed(&mark)?).ok_or(IndexFailure::Damaged("the mark is not one"))?;
         let (mut entries, mut digest) = (0_u64, 0_u64);
-        let mut contents = Contents::default();
+        let (mut contents, mut links) = (Contents::default(), Vec::new());
         let mut entries_of = self.db.iter();
         while let Some((key, value)) = contained(|| entries_of.next().transpose())? {
             let value = unsealed(&value)?;
@@ -352,8 +300,18 @@ impl Index {
                 ROW => {
                     let session = session_in(&key)?;
                     let row = CoreRow::from_bytes(value).ok_or(IndexFailure::Damaged("a row is not one"))?;
-                    contents.sessions.push(Loaded { session, row, words: None });
+                    contents.sessions.push(Loaded { session, row, words: None, links: Vec::new() });
                 }
+                // Rows, and what belongs to them, come behind these in the order of the keys.
+                GRAVE => {
+                    let grave = grave_in(&key, value);
+                    contents.graves.push(grave.ok_or(IndexFailure::Damaged("a removal is not one"))?);
+                }
+                LINKS => {
+                    let read = value.chunks(24).map(frame::link).collect::<Option<Vec<Link>>>();
+                    links.push((session_in(&key)?, read.ok_or(IndexFailure::Damaged("a link is not one"))?));
+                }
+                OLD_BLOB => return Err(IndexFailure::Damaged("an earlier version wrote it")),
                 WORDS => add_words(&mut contents.sessions, session_in(&key)?, value),
                 HOST_KEY => {
                     let digest: Option<Digest> = key.get(1..33).and_then(|bytes| bytes.try_into().ok());
@@ -366,6 +324,12 @@ impl Index {
         }
         if (entries, digest) != (mark.entries, mark.digest) {
             return Err(IndexFailure::Damaged("entries are missing or not as they were written"));
+        }
+        for (session, links) in links {
+            let at = contents.sessions.binary_search_by_key(&session, |loaded| loaded.session);
+            if let Some(loaded) = at.ok().and_then(|at| contents.sessions.get_mut(at)) {
+                loaded.links = links;
+            }
         }
         *self.mark.get_mut().unwrap_or_else(PoisonError::into_inner) = mark;
         Ok(contents)
@@ -490,8 +454,41 @@ impl Index {
         self.db.insert(key(CLAIM, &[&session.to_bytes(), &digest]), b"spoilt").unwrap();
     }
 
-    pub(crate) fn knows_blob(&self, hash: [u8; 32]) -> Result<bool, IndexFailure> {
-        contained(|| self.db.scan_prefix(key(BLOB, &[&hash])).next().transpose()).map(|found| found.is_some())
+    /// The large bodies that records name: session, seq, name.
+    pub(crate) fn blobs(&self) -> Result<Vec<NamedBlob>, IndexFailure> {
+        let mut blobs = Vec::new();
+        let mut entries = self.db.scan_prefix([BLOB]);
+        while let Some((key, _)) = contained(|| entries.next().transpose())? {
+            blobs.push(blob_in(&key).ok_or(IndexFailure::Damaged("a large body's name is not one"))?);
+        }
+        Ok(blobs)
+    }
+
+    /// Everything of one kind about a session: keys, and values without their checksums.
+    pub(super) fn about(&self, prefix: u8, session: SessionId) -> Result<Vec<Entry>, IndexFailure> {
+        let mut found = Vec::new();
+        let mut entries = self.db.scan_prefix(key(prefix, &[&session.to_bytes()]));
+        while let Some((key, value)) = contained(|| entries.next().transpose())? {
+            found.push((key.to_vec(), unsealed(&value)?.to_vec()));
+        }
+        Ok(found)
+    }
+
+    /// The session that has a host's key here.
+    pub(crate) fn holder(&self, digest: &Digest) -> Result<Option<SessionId>, IndexFailure> {
+        let Some(value) = contained(|| self.db.get(key(HOST_KEY, &[digest])))? else { return Ok(None) };
+        let session: Option<[u8; 16]> = unsealed(&value)?.try_into().ok();
+        session.map(SessionId::from_bytes).map(Some).ok_or(IndexFailure::Damaged("a key is not one"))
+    }
+
+    /// Whether the index says that a session was removed.
+    pub(crate) fn has_grave(&self, session: SessionId) -> Result<bool, IndexFailure> {
+        contained(|| self.db.contains_key(key(GRAVE, &[&session.to_bytes()])))
+    }
+
+    /// Forgets runs that were read lately of a session whose runs go.
+    pub(super) fn forget_runs(&self, session: SessionId) {
+        self.read_runs.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, ..)| *of != session);
     }
 }
 
@@ -499,6 +496,19 @@ impl Index {
 pub(crate) fn parse_claim(value: &[u8]) -> Option<StoredClaim> {
     let number = |at: usize| value.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
     Some(StoredClaim { payload: value.get(..32)?.try_into().ok()?, seq: number(32)?, version: number(40)? })
+}
+
+/// The removed session, its version, and the key that stays taken.
+fn grave_in(key: &[u8], value: &[u8]) -> Option<(SessionId, u64, Option<Digest>)> {
+    let (version, kept) = value.split_first_chunk::<8>()?;
+    let kept = if kept.is_empty() { None } else { Some(kept.try_into().ok()?) };
+    Some((session_in(key).ok()?, u64::from_le_bytes(*version), kept))
+}
+
+/// Session, seq and name of a large body.
+pub(super) fn blob_in(key: &[u8]) -> Option<NamedBlob> {
+    let (session, seq) = (session_in(key).ok()?, u64::from_be_bytes(key.get(17..25)?.try_into().ok()?));
+    Some((session, seq, key.get(25..57)?.try_into().ok()?))
 }
 
 fn session_in(key: &[u8]) -> Result<SessionId, IndexFailure> {

@@ -8,7 +8,7 @@
 use std::{collections::HashMap, fmt, fs, path::Path};
 
 use sessions_domain::{Event, SessionId, SessionKey, SummaryWords, codec};
-use sessions_ports::StoreError;
+use sessions_ports::{Digest, StoreError};
 
 use super::{
     checking::{Check, Missing, Repaired},
@@ -85,6 +85,8 @@ pub struct VerifyReport {
     pub records: u64,
     /// Sessions they belong to.
     pub sessions: u64,
+    /// Sessions that were removed. What others inherit of them counts among the records, and so does what still lies there of the rest.
+    pub removed: u64,
     /// Bytes of the segments.
     pub bytes: u64,
     /// Records that are lost and marked as such, which is healthy.
@@ -174,6 +176,8 @@ pub(super) struct Inspection {
     /// Segments that are missing before others, with the positions they would begin at.
     pub(super) absent: Vec<(u32, u64)>,
     pub(super) missing: Vec<Missing>,
+    /// Removals that only the index remembers: the version, and the key that stays taken.
+    pub(super) removals: Vec<(SessionId, u64, Option<Digest>)>,
     /// Files of large bodies that are not as they were written.
     pub(super) spoilt_bodies: Vec<std::path::PathBuf>,
     /// The last segment, and the position behind its frames.
@@ -431,7 +435,7 @@ impl<'a> Walk<'a> {
 
     /// Holds what the index remembers against what was found.
     fn finish(mut self, remembered: Option<Remembered>) -> Result<Inspection, StoreError> {
-        let mut cut = 0;
+        let (mut cut, mut removals) = (0, Vec::new());
         if let Some(remembered) = &remembered {
             self.check.report.index = IndexLook::Compared;
             cut = remembered.position.saturating_sub(self.end);
@@ -445,6 +449,11 @@ impl<'a> Walk<'a> {
                 let key = remembered.keys.get(session).copied();
                 self.check.remember(*session, *row, words.clone(), key);
             }
+            for (session, (version, key)) in &remembered.graves {
+                if !self.check.remember_removal(*session) {
+                    removals.push((*session, *version, *key));
+                }
+            }
         }
         let kind = |session, seq| remembered.as_ref().and_then(|remembered| remembered.kind(session, seq));
         let missing = self.check.finish(kind);
@@ -455,6 +464,7 @@ impl<'a> Walk<'a> {
             unused: Vec::new(),
             absent: self.absent,
             missing,
+            removals,
             spoilt_bodies: self.check.spoilt_bodies,
             last_segment: (self.last, self.end),
             base: self.base,

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     MAX_QUEUED_BYTES,
     bodies::Bodies,
+    graves::{Grave, Heirs},
     index::CoreRow,
     log_state::{Job, LogState, Place, Spot},
 };
@@ -35,6 +36,15 @@ pub(crate) struct Waiter {
 pub(crate) struct Ledger {
     pub(crate) sessions: HashMap<SessionId, LogState, RandomState>,
     pub(crate) keys: HashMap<Digest, SessionId>,
+    /// Sessions that were removed.
+    pub(crate) graves: HashMap<SessionId, Grave, RandomState>,
+    /// Who inherits from a session, queued ones included.
+    pub(super) heirs: HashMap<SessionId, Heirs, RandomState>,
+    /// Removals that are not synced, and those of them that are written.
+    pub(super) fresh_graves: Vec<SessionId>,
+    pub(super) written_graves: Vec<SessionId>,
+    /// For each segment the bytes of removed records, as far as that was noticed.
+    pub(crate) dead: HashMap<u32, u64>,
     waiters: HashMap<SessionId, Vec<Waiter>, RandomState>,
     changes: BTreeMap<u64, SessionId>,
     tick: u64,
@@ -95,6 +105,9 @@ impl Ledger {
             return Err(StoreError::NoSpace { operation: "opening the index" });
         }
         let known = self.sessions.get(&commit.session);
+        if self.is_gone(commit.session) || known.is_some_and(|log| log.leaving > 0) {
+            return Err(StoreError::Gone { session: commit.session });
+        }
         match (commit.expected.version(), known) {
             (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
             (None, None) => {}
@@ -113,7 +126,7 @@ impl Ledger {
         if commit.claims.iter().any(taken) {
             return Err(StoreError::Malformed { what: "an idempotency key is claimed twice" });
         }
-        Ok(())
+        self.admit_links(commit)
     }
 
     /// Whether a job may be queued: only so much may wait. Large bodies count apart, so that they keep nothing else from being queued.
@@ -124,6 +137,12 @@ impl Ledger {
     /// Takes an admitted job into the queue. With [`Durability::Volatile`] and nothing unsettled before it, it is visible at once.
     pub(crate) fn enqueue(&mut self, mut job: Job, claims: Vec<(Digest, StoredClaim)>) {
         let first = job.records.first().map_or(1, |(seq, _)| *seq);
+        for (_, name) in &job.blobs {
+            self.bodies.named_by(*name);
+        }
+        if !job.links.is_empty() {
+            self.link(job.session, &job.links);
+        }
         let log = self.sessions.entry(job.session).or_insert_with(|| LogState::new(first));
         job.behind = log.tail();
         (log.queued, log.queued_commit) = (job.row.version, job.row.commit);
@@ -131,7 +150,11 @@ impl Ledger {
             log.claims.extend(claims);
         }
         if let Some(key) = job.key {
+            log.key = Some(Box::new(key));
             self.keys.insert(key, job.session);
+        }
+        if !job.links.is_empty() {
+            log.links.clone_from(&job.links);
         }
         self.queued_bytes += job.frames.len();
         // A large body is read from its file, so it has to be there first.
@@ -170,6 +193,7 @@ impl Ledger {
             log.new_key = job.key;
         }
         if !job.blobs.is_empty() {
+            self.bodies.known(&job.blobs);
             log.new_blobs.extend(job.blobs.iter().copied());
         }
         job.visible = true;
@@ -192,6 +216,14 @@ impl Ledger {
     /// A job was written at a place of the log: it is visible now if it was not before.
     pub(crate) fn written(&mut self, job: &mut Job, spot: Spot) {
         job.placed = true;
+        if job.removes.is_some() {
+            if job.visible {
+                self.removal_written(job.session, spot)
+            } else {
+                self.bury(job, Some(spot))
+            }
+            return;
+        }
         if !job.visible {
             self.show(job, Some(spot));
         } else if let Some(log) = self.sessions.get_mut(&job.session) {
@@ -222,12 +254,17 @@ impl Ledger {
             }
             self.wake(session);
         }
+        self.removals_synced();
     }
 
     /// A session has something that the index does not hold.
     pub(crate) fn mark(&mut self, session: SessionId) {
         if let Some(log) = self.sessions.get_mut(&session) {
             log.mark(session, &mut self.dirty);
+        } else if let Some(grave) = self.graves.get_mut(&session)
+            && !std::mem::replace(&mut grave.is_dirty, true)
+        {
+            self.dirty.push(session);
         }
     }
 
@@ -235,6 +272,12 @@ impl Ledger {
     pub(crate) fn mark_all(&mut self) {
         self.sessions.values_mut().for_each(|log| log.is_dirty = true);
         self.dirty = self.sessions.keys().copied().collect();
+        let sessions = &self.sessions;
+        for (session, grave) in self.graves.iter_mut().filter(|(session, _)| !sessions.contains_key(session)) {
+            grave.is_dirty = true;
+            self.dirty.push(*session);
+        }
+        self.graves.values_mut().for_each(|grave| grave.is_buried = false);
     }
 
     /// Whether the index holds everything.
@@ -256,6 +299,8 @@ impl Ledger {
     pub(crate) fn unmark(&mut self, session: SessionId) {
         if let Some(log) = self.sessions.get_mut(&session) {
             log.is_dirty = false;
+        } else if let Some(grave) = self.graves.get_mut(&session) {
+            grave.is_dirty = false;
         }
     }
 
@@ -273,8 +318,17 @@ impl Ledger {
         if !self.poisoned {
             self.bodies.released(job);
         }
+        if job.removes.is_some() {
+            self.withdraw_removal(job, error);
+            return;
+        }
+        self.bodies.known(&job.blobs);
         if let Some(key) = job.key {
             self.keys.remove(&key);
+        }
+        if !job.links.is_empty() {
+            self.unlink(job.session, &job.links);
+            job.links.iter().for_each(|link| self.let_go(link.owner));
         }
         let Some(log) = self.sessions.get_mut(&job.session) else { return };
         log.unsettled = log.unsettled.saturating_sub(1);
@@ -318,7 +372,8 @@ impl Ledger {
         if self.closed {
             return Err(StoreError::Closed);
         }
-        let log = self.sessions.get(&session).ok_or(StoreError::NotFound { session })?;
+        let log = self.sessions.get(&session).filter(|_| !self.is_gone(session));
+        let log = log.ok_or_else(|| self.absent(session))?;
         if log.exists() && log.level_of(version).is_some_and(|reached| reached >= level) {
             return Ok(Ok(log.head()));
         }
@@ -341,10 +396,11 @@ impl Ledger {
     ) -> Result<Option<oneshot::Receiver<Result<Head, StoreError>>>, StoreError> {
         self.check_not_closed()?;
         match self.sessions.get(&session) {
-            Some(log) if log.row.version < log.queued && !self.all_refused => {
+            Some(log) if (log.row.version < log.queued || log.leaving > 0) && !self.all_refused => {
                 let (heard, settling) = oneshot::channel();
                 let level = Durability::Volatile;
-                let waiter = Waiter { version: log.queued, queued: true, settles: true, level, heard };
+                let version = if log.leaving > 0 { u64::MAX } else { log.queued };
+                let waiter = Waiter { version, queued: true, settles: true, level, heard };
                 self.waiters.entry(session).or_default().push(waiter);
                 Ok(Some(settling))
             }
@@ -383,6 +439,31 @@ impl Ledger {
         }
     }
 
+    /// Tells who waits for a session that it will not happen any more.
+    pub(super) fn end_waiting_for(&mut self, session: SessionId, error: impl Fn() -> StoreError) {
+        for waiter in self.waiters.remove(&session).into_iter().flatten() {
+            let _ = waiter.heard.send(Err(error()));
+        }
+    }
+
+    /// Tells who waits for a removal to be settled that it failed.
+    pub(super) fn end_settling(&mut self, session: SessionId, error: impl Fn() -> StoreError) {
+        let Some(waiters) = self.waiters.get_mut(&session) else { return };
+        let settles = |waiter: &mut Waiter| waiter.settles && waiter.version == u64::MAX;
+        waiters.extract_if(.., settles).for_each(|waiter| drop(waiter.heard.send(Err(error()))));
+    }
+
+    /// Counts a change.
+    pub(super) fn tick(&mut self) {
+        self.tick += 1;
+    }
+
+    /// A session changed; `before`: the number of its last change.
+    pub(super) fn change(&mut self, before: u64, session: SessionId) {
+        self.changes.remove(&before);
+        self.changes.insert(self.tick, session);
+    }
+
     /// Tells everybody who waits that it will not happen any more.
     pub(crate) fn end_waiting(&mut self, error: impl Fn() -> StoreError) {
         for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
@@ -403,10 +484,13 @@ impl Ledger {
         }
     }
 
-    /// Changes after `since`, with their numbers.
-    pub(crate) fn changed(&self, since: u64) -> impl Iterator<Item = (u64, SessionId, &LogState)> {
+    /// Changes after `since`, with their numbers; without a log: the session was removed.
+    pub(crate) fn changed(&self, since: u64) -> impl Iterator<Item = (u64, SessionId, Option<&LogState>)> {
         let changes = self.changes.range(since.saturating_add(1)..);
-        changes.filter_map(|(tick, id)| self.sessions.get(id).map(|log| (*tick, *id, log)))
+        changes.filter_map(|(tick, id)| {
+            let log = self.sessions.get(id).filter(|_| !self.is_gone(*id));
+            (log.is_some() || self.is_gone(*id)).then_some((*tick, *id, log))
+        })
     }
 }
 
@@ -422,7 +506,8 @@ mod tests {
     }
 
     fn job(version: u64, durability: Durability) -> Job {
-        let row = CoreRow { first: 1, version, commit: CommitHash::ZERO, created: 1, updated: 1, messages: 1 };
+        let row =
+            CoreRow { first: 1, version, commit: CommitHash::ZERO, created: 1, updated: 1, messages: 1, bytes: 0 };
         Job {
             session: session(),
             frames: Bytes::new(),
@@ -437,6 +522,8 @@ mod tests {
             key: None,
             durability,
             begins: version == 1,
+            links: Vec::new(),
+            removes: None,
             done: None,
             visible: false,
             placed: false,

@@ -6,11 +6,12 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use sessions_domain::SessionId;
-use sessions_ports::{Committed, Digest, Durability, Head, StoreError, StoredClaim};
+use sessions_ports::{Committed, Digest, Durability, Head, Link, StoreError, StoredClaim};
 use tokio::sync::oneshot;
 
 use super::{
     bodies::BodyName,
+    graves::Removing,
     index::CoreRow,
     locator::{Locator, RunHead},
 };
@@ -47,6 +48,8 @@ pub(crate) struct LogState {
     pub(super) tick: u64,
     /// Queued commits that are not visible yet.
     pub(crate) unsettled: u32,
+    /// Removals of it that are queued and not visible yet.
+    pub(super) leaving: u32,
     /// True while it is among [`Ledger::dirty`].
     pub(super) is_dirty: bool,
     /// As readers see it.
@@ -67,6 +70,9 @@ pub(crate) struct LogState {
     pub(crate) indexed: Option<CoreRow>,
     pub(crate) indexed_words: Option<Bytes>,
     pub(crate) new_key: Option<Digest>,
+    /// The host's key, and what the log inherits.
+    pub(crate) key: Option<Box<Digest>>,
+    pub(crate) links: Vec<Link>,
     pub(crate) new_blobs: Vec<(u64, [u8; 32])>,
     pub(crate) runs: Option<Arc<Vec<(u64, RunHead)>>>,
 }
@@ -75,8 +81,8 @@ impl LogState {
     /// A log whose first visible record will be `first`.
     pub(crate) fn new(first: u64) -> Self {
         let none = sessions_domain::CommitHash::ZERO;
-        let before = first.saturating_sub(1);
-        let row = CoreRow { first, version: before, commit: none, created: 0, updated: 0, messages: 0 };
+        let row = CoreRow::none(first);
+        let before = row.version;
         Self {
             queued: before,
             queued_commit: none,
@@ -84,6 +90,7 @@ impl LogState {
             synced: before,
             tick: 0,
             unsettled: 0,
+            leaving: 0,
             is_dirty: false,
             row,
             flushed: before,
@@ -96,6 +103,8 @@ impl LogState {
             indexed: None,
             indexed_words: None,
             new_key: None,
+            key: None,
+            links: Vec::new(),
             new_blobs: Vec::new(),
             runs: None,
         }
@@ -140,7 +149,8 @@ impl LogState {
             self.synced_before = self.row;
         }
         let created = if job.begins { job.row.created } else { self.row.created };
-        self.row = CoreRow { first: self.row.first, created, ..job.row };
+        let bytes = self.row.bytes + job.row.bytes;
+        self.row = CoreRow { first: self.row.first, created, bytes, ..job.row };
         if job.words.is_some() {
             self.words.clone_from(&job.words);
         }
@@ -175,6 +185,14 @@ impl LogState {
         if !std::mem::replace(&mut self.is_dirty, true) {
             dirty.push(session);
         }
+    }
+
+    /// Forgets everything but the records, which others inherit.
+    pub(super) fn strip(&mut self) {
+        (self.words, self.synced_words, self.snapshot) = (None, None, None);
+        (self.new_key, self.key) = (None, None);
+        self.claims.clear();
+        self.links.clear();
     }
 
     /// The place of a recent record.
@@ -220,6 +238,10 @@ pub(crate) struct Job {
     pub(crate) key: Option<Digest>,
     pub(crate) durability: Durability,
     pub(crate) begins: bool,
+    /// What it inherits, when it begins a log.
+    pub(crate) links: Vec<Link>,
+    /// It removes the session, and has no records.
+    pub(crate) removes: Option<Removing>,
     /// Nobody waits any more when the commit was answered before it was written.
     pub(crate) done: Option<oneshot::Sender<Result<Committed, StoreError>>>,
     pub(crate) visible: bool,
@@ -228,15 +250,48 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// Frames of a session, and nothing else.
+    pub(crate) fn bare(session: SessionId, frames: Bytes, row: CoreRow) -> Self {
+        Self {
+            session,
+            frames,
+            records: Vec::new(),
+            blobs: Vec::new(),
+            bodies: Vec::new(),
+            files: Vec::new(),
+            behind: sessions_domain::CommitHash::ZERO,
+            row,
+            words: None,
+            snapshot: None,
+            key: None,
+            durability: Durability::Volatile,
+            begins: false,
+            links: Vec::new(),
+            removes: None,
+            done: None,
+            visible: false,
+            placed: false,
+        }
+    }
+
     /// Bytes of its large bodies that are still in memory.
     pub(crate) fn weight(&self) -> usize {
         self.bodies.iter().map(Bytes::len).sum()
     }
 
     /// Tells whoever waits for it that it will not happen.
-    pub(crate) fn refuse(self, error: StoreError) {
-        if let Some(done) = self.done {
+    pub(crate) fn refuse(&mut self, error: StoreError) {
+        if let Some(done) = self.done.take() {
             let _ = done.send(Err(error));
+        } else if let Some(removing) = &mut self.removes {
+            removing.answer(Err(error));
+        }
+    }
+
+    /// Tells whoever waits for a removal that it is through.
+    pub(crate) fn answer_removal(&mut self) {
+        if let Some(removing) = &mut self.removes {
+            removing.answer(Ok(()));
         }
     }
 }

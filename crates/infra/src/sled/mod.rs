@@ -10,6 +10,8 @@
 //! Must not know: what records say.
 
 mod bodies;
+mod burial;
+mod changes;
 mod checked;
 mod checking;
 mod checkpoint;
@@ -18,6 +20,7 @@ mod core;
 mod documented;
 mod folder;
 mod frame;
+mod graves;
 mod index;
 mod inspection;
 mod ledger;
@@ -46,8 +49,8 @@ use bytes::Bytes;
 use ring::{hmac, rand::SecureRandom as _};
 use sessions_domain::{Moment, SessionId};
 use sessions_ports::{
-    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, EntropyError, Expected, Head, Heir, Page,
-    ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, EntropyError, Expected, Head, Heir,
+    KindFilter, Order, Page, ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::oneshot;
 
@@ -61,9 +64,11 @@ use self::{
     core::{Core, Presence},
     folder::Folder,
     frame::{FrameHeader, Trailer},
+    graves::Removing,
     index::CoreRow,
+    ledger::Ledger,
     locator::Locator,
-    log_state::Job,
+    log_state::{Job, LogState},
     writer::Writer,
 };
 
@@ -230,6 +235,9 @@ impl SledStore {
             messages: u32::try_from(commit.row.messages).unwrap_or(u32::MAX),
             synced: self.core().synced_position.load(Ordering::Acquire),
         };
+        for link in &commit.links {
+            frame::write_field(&mut extra, frame::LINK, &[&link.owner.to_bytes(), &link.last.to_le_bytes()]);
+        }
         let mut head = sessions_domain::CommitHash::ZERO;
         for (at, record) in std::mem::take(&mut commit.records).into_iter().enumerate() {
             let offset = frames.len();
@@ -262,26 +270,47 @@ impl SledStore {
             records.push((seq, within));
         }
         let updated = trailer.updated;
-        let row = CoreRow { first, version, commit: head, created: updated, updated, messages: commit.row.messages };
+        let messages = commit.row.messages;
+        let row = CoreRow { first, version, commit: head, created: updated, updated, messages, bytes: bytes as u64 };
         let job = Job {
-            session: commit.session,
-            frames: Bytes::from(frames),
             records,
             blobs,
             bodies,
-            files: Vec::new(),
-            behind: sessions_domain::CommitHash::ZERO,
-            row,
             words: commit.row.words.take(),
             snapshot: commit.snapshot.take(),
             key: commit.key,
             durability: commit.durability,
             begins,
-            done: None,
-            visible: false,
-            placed: false,
+            links: commit.links.clone(),
+            ..Job::bare(commit.session, Bytes::from(frames), row)
         };
         Ok((job, claims))
+    }
+
+    /// Encodes the frame that says that a session was removed.
+    fn encode_removal(&self, ledger: &Ledger, removal: &Removal, removes: Removing) -> Job {
+        let session = removal.session;
+        let log = ledger.sessions.get(&session);
+        let row = log.map_or_else(|| CoreRow::none(0), |log| CoreRow { version: log.queued, ..log.row });
+        let commit = log.map_or(sessions_domain::CommitHash::ZERO, LogState::tail);
+        let key = log.and_then(|log| log.key.as_deref()).filter(|_| removal.keep_key);
+        let synced = self.core().synced_position.load(Ordering::Acquire);
+        let frames = Bytes::from(frame::removal(session, row.version, commit, key, synced));
+        Job { removes: Some(removes), durability: removal.durability, ..Job::bare(session, frames, row) }
+    }
+
+    /// Bytes of the payloads of a session's records up to one.
+    async fn payload_bytes(&self, session: SessionId, to: u64) -> u64 {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let mut range = ReadRange { from: 0, to, order, kinds, max_records: 4096, max_bytes: 8 << 20 };
+        let mut bytes = 0;
+        // What is damaged is not counted, and neither is what comes behind it.
+        while let Ok(page) = self.read(session, range).await {
+            bytes += page.records.iter().map(|record| record.payload.len() as u64).sum::<u64>();
+            let Some(next) = page.next else { break };
+            range.from = next;
+        }
+        bytes
     }
 
     /// Commits when the index, which failed, is thrown away. Only then is it known whether the claims are free, so another commit may take
@@ -353,6 +382,12 @@ fn check(commit: &Commit) -> Result<(), StoreError> {
     if commit.key.is_some() && commit.expected != Expected::NoStream {
         return malformed("only the first commit of a session can claim a key");
     }
+    if !commit.links.is_empty() && commit.expected != Expected::NoStream {
+        return malformed("only the first commit of a session says what it inherits");
+    }
+    if commit.links.iter().any(|link| link.owner == commit.session) {
+        return malformed("a session inherits nothing from itself");
+    }
     let mut keys: Vec<&Digest> = commit.claims.iter().map(|claim| &claim.key).collect();
     keys.sort_unstable();
     let doubled = keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
@@ -387,17 +422,42 @@ impl SessionLog for SledStore {
         self.place(commit).await
     }
 
-    async fn remove(&self, _removal: Removal) -> Result<Removed, StoreError> {
-        Err(BackendError::new(BackendErrorKind::Internal, "removing", "it is not made yet").into())
+    async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
+        let session = removal.session;
+        let (done, outcome) = oneshot::channel();
+        {
+            let mut ledger = self.core().lock();
+            if let Some(removed) = ledger.admit_removal(&removal)? {
+                return Ok(removed);
+            }
+            let job = self.encode_removal(&ledger, &removal, Removing::new(removal.keep_key, done));
+            ledger.enqueue_removal(job);
+        }
+        self.core().wake_writer();
+        let mut removed = outcome.await.unwrap_or(Err(StoreError::Poisoned))?;
+        if removed.was_there && removed.kept > 0 {
+            // What is kept can be read as before, so it is simply counted.
+            let kept = self.payload_bytes(session, removed.kept).await;
+            removed.bytes = removed.bytes.saturating_sub(kept);
+        }
+        Ok(removed)
     }
 
-    async fn heirs(&self, _session: SessionId) -> Result<Vec<Heir>, StoreError> {
-        Err(BackendError::new(BackendErrorKind::Internal, "removing", "it is not made yet").into())
+    async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        let ledger = self.core().lock();
+        ledger.check_not_closed()?;
+        if !ledger.is_gone(session) && !ledger.sessions.contains_key(&session) {
+            return Err(StoreError::NotFound { session });
+        }
+        Ok(ledger.heirs_of(session))
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
         let ledger = self.core().lock();
         ledger.check_not_closed()?;
+        if ledger.is_gone(session) {
+            return Err(StoreError::Gone { session });
+        }
         Ok(ledger.sessions.get(&session).filter(|log| log.exists()).map(|log| log.head()))
     }
 
@@ -423,6 +483,9 @@ impl SessionLog for SledStore {
             let recent = {
                 let ledger = core.lock();
                 ledger.check_not_closed()?;
+                if ledger.is_gone(session) {
+                    return Ok(None);
+                }
                 ledger.sessions.get(&session).and_then(|log| log.snapshot.clone())
             };
             if recent.is_some() { Ok(recent) } else { reader::ask(core, |index| index.view(session)) }
@@ -434,7 +497,10 @@ impl SessionLog for SledStore {
         let ledger = self.core().lock();
         ledger.check_not_closed()?;
         let session = ledger.keys.get(&key).copied();
-        Ok(session.filter(|session| ledger.sessions.get(session).is_some_and(|log| log.exists())))
+        let is_seen = |session: &SessionId| {
+            ledger.is_gone(*session) || ledger.sessions.get(session).is_some_and(|log| log.exists())
+        };
+        Ok(session.filter(is_seen))
     }
 
     async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
@@ -444,13 +510,17 @@ impl SessionLog for SledStore {
     async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
         let ledger = self.core().lock();
         ledger.check_not_closed()?;
-        let (mut rows, mut next, mut more) = (Vec::new(), since, false);
+        let (mut rows, mut removed, mut next, mut more) = (Vec::new(), Vec::new(), since, false);
         for (tick, session, log) in ledger.changed(since) {
-            if rows.len() >= limit.max(1) {
+            if rows.len() + removed.len() >= limit.max(1) {
                 more = true;
                 break;
             }
             next = tick;
+            let Some(log) = log else {
+                removed.push(session);
+                continue;
+            };
             rows.push(Row {
                 session,
                 version: log.row.version,
@@ -460,7 +530,7 @@ impl SessionLog for SledStore {
                 words: log.words.clone().unwrap_or_default(),
             });
         }
-        Ok(RowPage { rows, removed: Vec::new(), next, more })
+        Ok(RowPage { rows, removed, next, more })
     }
 
     async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {

@@ -47,8 +47,12 @@ pub(crate) fn select(core: &Core, session: SessionId, range: &ReadRange) -> Resu
         let ledger = core.lock();
         ledger.check_not_closed()?;
         let log = ledger.sessions.get(&session).filter(|log| log.exists());
-        let log = log.ok_or(StoreError::NotFound { session })?;
-        (range.from.max(log.row.first), range.to.min(log.row.version))
+        let log = log.ok_or_else(|| ledger.absent(session))?;
+        let last = ledger.readable(session, log);
+        if last < log.row.first {
+            return Err(ledger.absent(session).into());
+        }
+        (range.from.max(log.row.first), range.to.min(last))
     };
     let max_bytes = range.max_bytes as u64;
     let mut selection = Selection { session, places: Vec::new(), next: None, max_bytes, bytes: 0 };
@@ -91,7 +95,7 @@ pub(crate) fn select(core: &Core, session: SessionId, range: &ReadRange) -> Resu
 fn places(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u64, Place)>, Unread> {
     let (flushed, mut recent) = {
         let ledger = core.lock();
-        let log = ledger.sessions.get(&session).ok_or(StoreError::NotFound { session })?;
+        let log = ledger.sessions.get(&session).ok_or_else(|| ledger.absent(session))?;
         let skip = usize::try_from(from.saturating_sub(log.flushed + 1)).unwrap_or(usize::MAX);
         // Skipping goes by position: stepping over what came before would cost as much as it is long.
         let skip = skip.min(log.recent.len());
@@ -183,7 +187,7 @@ pub(crate) async fn look_up<T>(core: &Core, attempt: impl Fn(&Core) -> Result<T,
 /// The numbers of the records with a label.
 pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u64>, Unread> {
     let generation = core.generation.load(Ordering::Acquire);
-    let (recent, runs, flushed) = {
+    let (recent, runs, flushed, last) = {
         let ledger = core.lock();
         ledger.check_not_closed()?;
         let Some(log) = ledger.sessions.get(&session).filter(|log| log.exists() && label != 0) else {
@@ -191,7 +195,7 @@ pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u6
         };
         let hits = (log.flushed + 1..).zip(&log.recent).filter(|(_, place)| place.locator().label == label);
         let hits: Vec<u64> = hits.map(|(seq, _)| seq).collect();
-        (hits, log.runs.clone(), log.flushed)
+        (hits, log.runs.clone(), log.flushed, ledger.readable(session, log))
     };
     let runs = match runs {
         Some(runs) => runs,
@@ -216,6 +220,7 @@ pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u6
         found.extend(hits.filter(|(_, locator)| locator.label == label).map(|(seq, _)| seq));
     }
     found.extend(recent);
+    found.retain(|seq| *seq <= last);
     found.sort_unstable();
     found.dedup();
     Ok(found)
@@ -226,6 +231,9 @@ pub(crate) fn claim(core: &Core, session: SessionId, key: Digest) -> Result<Opti
     let recent = {
         let ledger = core.lock();
         ledger.check_not_closed()?;
+        if ledger.is_gone(session) {
+            return Ok(None);
+        }
         let claims = ledger.sessions.get(&session).map(|log| log.claims.as_slice()).unwrap_or_default();
         claims.iter().find(|(claimed, _)| *claimed == key).map(|(_, claim)| *claim)
     };

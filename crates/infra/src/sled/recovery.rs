@@ -13,12 +13,13 @@ use std::{
 };
 
 use sessions_domain::{SessionId, chain};
-use sessions_ports::{Digest, StoreError};
+use sessions_ports::StoreError;
 
 use super::{
     core::Core,
     folder::{self, Folder, failed},
     frame::{self, Found, MARK, Scan},
+    graves::Grave,
     index::{Contents, CoreRow, Index, IndexFailure, Loaded},
     ledger::Ledger,
     locator::Locator,
@@ -207,6 +208,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     }
     let from = index.as_ref().map_or(0, Index::position);
     replay.run(from, &mut ledger)?;
+    ledger.settle_graves();
     report.replayed = replay.records;
     report.damaged = replay.damaged;
     report.shortened |= replay.is_shortened;
@@ -216,7 +218,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
         (Some(why), None) => IndexReport::Absent { why },
         (None, _) => IndexReport::Opened,
     };
-    let ids: Vec<SessionId> = ledger.sessions.keys().copied().collect();
+    let ids: Vec<SessionId> = ledger.sessions.keys().copied().filter(|id| !ledger.is_gone(*id)).collect();
     ids.into_iter().for_each(|id| ledger.announce(id));
     let (segment, at, marked) = replay.end()?;
     report.shortened |= is_blank_before(&segment, from);
@@ -258,6 +260,7 @@ fn open_index(
     let (index, contents) = Index::open(&folder.index(), cache_bytes)?;
     let finished: Vec<_> = stand_ins.iter().filter(|(_, stand_in)| stand_in.is_finished).collect();
     let concerned: HashSet<SessionId> = finished.iter().map(|((session, _), _)| *session).collect();
+    let finished: Vec<_> = finished.into_iter().filter(|((session, _), _)| !contents.is_gone(session)).collect();
     let rows: HashMap<SessionId, CoreRow> = contents
         .sessions
         .iter()
@@ -277,7 +280,8 @@ fn open_index(
 fn holds_all(folder: &Folder, contents: &Contents) -> bool {
     learn(folder, 0).is_ok_and(|whole| {
         let version = |session| whole.sessions.get(session).map_or(0, |log| log.row.version);
-        contents.sessions.iter().all(|loaded| loaded.row.version <= version(&loaded.session))
+        let mut there = contents.sessions.iter().filter(|loaded| !contents.is_gone(&loaded.session));
+        there.all(|loaded| loaded.row.version <= version(&loaded.session))
     })
 }
 
@@ -312,8 +316,16 @@ fn loaded(contents: Contents) -> Ledger {
     let mut ledger = Ledger::default();
     ledger.keys.extend(contents.keys);
     ledger.sessions.reserve(contents.sessions.len());
-    for Loaded { session, row, words } in contents.sessions {
-        ledger.sessions.insert(session, LogState::indexed(row, words));
+    for Loaded { session, row, words, links } in contents.sessions {
+        ledger.sessions.insert(session, LogState { links, ..LogState::indexed(row, words) });
+    }
+    for (key, session) in &ledger.keys {
+        if let Some(log) = ledger.sessions.get_mut(session) {
+            log.key = Some(Box::new(*key));
+        }
+    }
+    for (session, version, key) in contents.graves {
+        ledger.graves.insert(session, Grave::indexed(version, key));
     }
     ledger
 }
@@ -371,14 +383,16 @@ pub(crate) fn set_index_aside(core: &Core) {
     let mut slot = core.index.write().unwrap_or_else(PoisonError::into_inner);
     let mut ledger = core.lock();
     core.generation.fetch_add(1, Ordering::AcqRel);
-    let Ledger { sessions, keys, .. } = &mut *ledger;
-    let keys: HashMap<SessionId, Digest> = keys.iter().map(|(key, session)| (*session, *key)).collect();
-    for (session, log) in sessions {
+    let Ledger { sessions, graves, .. } = &mut *ledger;
+    for (session, log) in sessions.iter_mut() {
         let whole = learnt.sessions.remove(session);
         // Where the record with the key is damaged, only the index knew it on the disk.
-        let key = keys.get(session).copied().filter(|_| log.flushed >= log.row.first);
+        let key = log.key.as_deref().copied().filter(|_| log.flushed >= log.row.first);
         without_index(log, whole.unwrap_or_else(|| LogState::new(log.row.first)));
         log.new_key = log.new_key.or(key);
+    }
+    for (session, grave) in graves.iter_mut().filter(|(session, _)| !sessions.contains_key(session)) {
+        grave.new_blobs = learnt.sessions.remove(session).map(|whole| whole.new_blobs).unwrap_or_default();
     }
     ledger.recent_records = ledger.sessions.values().map(|log| log.recent.len()).sum();
     ledger.mark_all();
@@ -426,19 +440,19 @@ fn without_index(log: &mut LogState, mut whole: LogState) {
 /// Sets large bodies aside that no record names: their append was never finished, as far as this log tells. They are not deleted, because
 /// a segment that is missing now may come back. Files that were never renamed into place are.
 fn sweep_blobs(folder: &Folder, ledger: &Ledger, index: Option<&Index>) {
-    let recent: HashSet<String> =
-        ledger.sessions.values().flat_map(|log| &log.new_blobs).map(|(_, hash)| chain::to_hex(hash)).collect();
+    let recent = ledger.sessions.values().flat_map(|log| &log.new_blobs);
+    let dead = ledger.graves.values().flat_map(|grave| &grave.new_blobs);
+    let mut known: HashSet<[u8; 32]> = recent.chain(dead).map(|(_, hash)| *hash).collect();
+    match index.map(Index::blobs).transpose() {
+        Ok(indexed) => known.extend(indexed.into_iter().flatten().map(|(_, _, hash)| hash)),
+        Err(_) => return,
+    }
     let Ok(folders) = fs::read_dir(folder.blobs()) else { return };
     let files = folders.flatten().filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
     for file in files {
         let name = file.file_name().to_string_lossy().into_owned();
         let hash: Option<[u8; 32]> = chain::from_hex(&name).and_then(|bytes| bytes.try_into().ok());
-        let is_named = match (hash, index) {
-            (Some(_), _) if recent.contains(&name) => true,
-            (Some(hash), Some(index)) => index.knows_blob(hash).unwrap_or(true),
-            (Some(_), None) => false,
-            (None, _) => !name.ends_with(".new"),
-        };
+        let is_named = hash.map_or_else(|| !name.ends_with(".new"), |hash| known.contains(&hash));
         if hash.is_none() && !is_named {
             let _ = fs::remove_file(file.path());
         } else if !is_named {

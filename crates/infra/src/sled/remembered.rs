@@ -29,6 +29,8 @@ pub(super) struct Remembered {
     pub(super) position: u64,
     pub(super) sessions: BTreeMap<SessionId, (CoreRow, Option<Bytes>)>,
     pub(super) keys: HashMap<SessionId, Digest>,
+    /// Sessions that were removed: the version, and the key that stays taken.
+    pub(super) graves: BTreeMap<SessionId, (u64, Option<Digest>)>,
     index: Option<Index>,
     copy: PathBuf,
 }
@@ -58,11 +60,12 @@ impl Remembered {
         };
         let opened = copied.and_then(|()| Index::open(&copy, CACHE_BYTES).map_err(unreadable));
         let (index, contents) = opened.inspect_err(|_| drop(fs::remove_dir_all(&copy)))?;
-        let row = |Loaded { session, row, words }| (session, (row, words));
+        let row = |Loaded { session, row, words, .. }| (session, (row, words));
         Ok(Some(Self {
             position: index.position(),
             sessions: contents.sessions.into_iter().map(row).collect(),
             keys: contents.keys.into_iter().map(|(digest, session)| (session, digest)).collect(),
+            graves: contents.graves.into_iter().map(|(id, version, key)| (id, (version, key))).collect(),
             index: Some(index),
             copy,
         }))
@@ -77,7 +80,8 @@ impl Remembered {
     /// Whether the index knows nothing of a record that a repair wrote, though that may have been broken off.
     pub(super) fn is_behind(&self, stand_ins: &HashMap<(SessionId, u64), StandIn>) -> bool {
         let row = |session| self.sessions.get(&session).map(|(row, _)| *row);
-        self.index.as_ref().is_some_and(|index| is_behind(index, row, stand_ins.iter()))
+        let there = stand_ins.iter().filter(|((session, _), _)| !self.graves.contains_key(session));
+        self.index.as_ref().is_some_and(|index| is_behind(index, row, there))
     }
 }
 

@@ -20,7 +20,7 @@ use sessions_ports::{Clock as _, StoreError};
 use super::{
     checking::Missing,
     folder::{self, Folder, failed},
-    frame::{self, FILLER, FIRST, FrameHeader, HEADER, REPAIR, Trailer},
+    frame::{self, FILLER, FIRST, FrameHeader, HEADER, REMOVED, REPAIR, Trailer},
     inspection::{Damage, Inspection, inspect},
     recovery::{rewrite_tail, set_segment_aside},
     segment::{self, SEGMENT_HEADER, Segment},
@@ -82,6 +82,12 @@ impl RepairReport {
         });
     }
 
+    /// Adds that a removal was written again.
+    fn removed(&mut self, session: SessionId) {
+        let what = self.said(["wrote", "would write"], "again that the session was deleted");
+        self.actions.push(RepairAction { what, session: Some(session), seq: None, last: None, kept_at: None });
+    }
+
     fn said(&self, [done, would]: [&str; 2], what: impl fmt::Display) -> String {
         format!("{} {what}", if self.dry_run { would } else { done })
     }
@@ -115,7 +121,7 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
         report.did(["set", "would set"], format_args!("segment {number} aside, which was never used"), kept_at);
     }
     let before = report.actions.len();
-    if !found.missing.is_empty() {
+    if !found.missing.is_empty() || !found.removals.is_empty() {
         // It goes behind the end of the log, so that end has to be clean. And it comes first: the damaged bytes may be all that tells of it.
         for damage in found.damage.iter().filter(|damage| damage.torn) {
             set_damage_aside(&folder, damage, &mut report)?;
@@ -132,7 +138,8 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
     }
     let follows = |one: &Missing, next: &Missing| one.session == next.session && one.seq + 1 == next.seq;
     found.missing.chunk_by(follows).for_each(|missing| report.marked(missing));
-    if found.missing.is_empty() && found.damage.iter().any(|damage| damage.torn) {
+    found.removals.iter().for_each(|(session, ..)| report.removed(*session));
+    if found.missing.is_empty() && found.removals.is_empty() && found.damage.iter().any(|damage| damage.torn) {
         report.did(["left", "would leave"], "an unfinished write at the end to the next opening", None);
     }
     if found.cut > 0 && report.actions.is_empty() {
@@ -297,7 +304,19 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
         if let Some(key) = &missing.key {
             frame::write_field(&mut extra, frame::KEY, &[key]);
         }
+        for (owner, last) in missing.fork.iter().flat_map(|fork| &fork.owners) {
+            frame::write_field(&mut extra, frame::LINK, &[&owner.to_bytes(), &last.to_le_bytes()]);
+        }
         frame::write(&mut frames, &header, &payload, Some(Trailer { updated, ..Trailer::default() }), &extra);
+    }
+    for (session, seq, key) in &found.removals {
+        let (flags, commit) = (REPAIR, CommitHash::ZERO);
+        let header = FrameHeader { kind: REMOVED, flags, session: *session, seq: *seq, label: 0, commit };
+        let mut extra = Vec::new();
+        if let Some(key) = key {
+            frame::write_field(&mut extra, frame::KEY, &[key]);
+        }
+        frame::write(&mut frames, &header, &[], Some(Trailer::default()), &extra);
     }
     let end = base + u64::from(SEGMENT_HEADER) + frames.len() as u64;
     frames.extend(mark_frame(end));

@@ -5,12 +5,13 @@
 use std::{collections::HashMap, fs, io::Write as _, os::unix::fs::FileExt as _};
 
 use bytes::Bytes;
-use sessions_domain::{Kind, SessionId};
-use sessions_ports::{Digest, StoreError};
+use sessions_domain::{Event, Kind, SessionId, codec};
+use sessions_ports::{Digest, Link, StoreError};
 
 use super::{
     folder::{self, Folder, failed},
-    frame::{self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, KEY, MARK, REPAIR, Scan, WORDS},
+    frame::{self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, KEY, LINK, MARK, REMOVED, REPAIR, Scan, WORDS},
+    graves::Grave,
     index::parse_claim,
     ledger::Ledger,
     locator::Locator,
@@ -72,7 +73,7 @@ pub(super) fn stand_ins(
         let is_finished = matches!(behind, Some(Found::Frame(_, frame)) if frame.header.kind == MARK);
         for found in found.iter().filter(is_repair) {
             let Found::Frame(at, frame) = found else { continue };
-            if frame.header.kind == FILLER {
+            if frame.header.kind == FILLER || frame.header.kind == REMOVED {
                 continue;
             }
             each(frame);
@@ -330,6 +331,7 @@ impl<'a> Replay<'a> {
     fn stand_in(ledger: &mut Ledger, frame: &Frame<'_>, locator: Locator) {
         let header = frame.header;
         ledger.mark(header.session);
+        let begins = header.flags & FIRST != 0;
         let Some(log) = ledger.sessions.get_mut(&header.session) else { return };
         if let Some(place) = log.recent_mut(header.seq) {
             *place = Place::Disk(locator);
@@ -347,15 +349,27 @@ impl<'a> Replay<'a> {
                 KEY => {
                     let digest: Option<Digest> = field.try_into().ok();
                     log.new_key = digest.or(log.new_key);
+                    log.key = log.new_key.map(Box::new);
                     ledger.keys.extend(digest.map(|digest| (digest, header.session)));
                 }
+                LINK if begins && log.links.is_empty() => log.links = inherited(frame),
                 _ => {}
             }
         }
     }
 
+    /// A session was removed. What that means for its records shows when the whole log is read.
+    fn removal(&mut self, ledger: &mut Ledger, frame: &Frame<'_>) {
+        let field = frame.fields().find(|(tag, _)| *tag == KEY).and_then(|(_, field)| field.try_into().ok());
+        let grave = || Grave::known(frame.header.seq, field);
+        ledger.graves.entry(frame.header.session).or_insert_with(grave);
+    }
+
     fn record(&mut self, ledger: &mut Ledger, segment: u32, at: usize, frame: &Frame<'_>) {
         let header = frame.header;
+        if header.kind == REMOVED {
+            return self.removal(ledger, frame);
+        }
         let locator = Locator {
             segment,
             offset: u32::try_from(at).unwrap_or(u32::MAX),
@@ -386,7 +400,11 @@ impl<'a> Replay<'a> {
         log.recent.push_back(Place::Disk(locator));
         ledger.recent_records += 1;
         log.row.commit = header.commit;
+        log.row.bytes += payload_bytes(frame);
         advance(log, header.seq);
+        if header.flags & FIRST != 0 && header.seq > 1 {
+            log.links = inherited(frame);
+        }
         if header.flags & BLOB != 0
             && let Some(hash) = frame.body.first_chunk::<32>()
         {
@@ -412,6 +430,7 @@ impl<'a> Replay<'a> {
                 KEY => {
                     let digest: Option<Digest> = field.try_into().ok();
                     log.new_key = digest;
+                    log.key = digest.map(Box::new);
                     ledger.keys.extend(digest.map(|digest| (digest, header.session)));
                 }
                 CLAIM => {
@@ -422,6 +441,29 @@ impl<'a> Replay<'a> {
                 _ => {}
             }
         }
+    }
+}
+
+/// Bytes of a record's payload, wherever that stands.
+fn payload_bytes(frame: &Frame<'_>) -> u64 {
+    let named = (frame.header.flags & BLOB != 0).then(|| frame.body.get(32..40)).flatten();
+    let length = named.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    length.unwrap_or(frame.body.len() as u64)
+}
+
+/// What a log inherits, as its first frame says. Those of early versions say it in their body only.
+fn inherited(frame: &Frame<'_>) -> Vec<Link> {
+    let fields: Vec<Link> =
+        frame.fields().filter(|(tag, _)| *tag == LINK).filter_map(|(_, field)| frame::link(field)).collect();
+    if !fields.is_empty() {
+        return fields;
+    }
+    match frame.body.get(32..).and_then(|body| codec::decode(frame.header.kind, body).ok()) {
+        Some((Event::Created(created), _)) => {
+            let owners = created.fork.into_iter().flat_map(|fork| fork.owners);
+            owners.map(|(owner, last)| Link { owner, last }).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

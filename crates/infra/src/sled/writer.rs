@@ -278,9 +278,7 @@ impl Writer {
             ledger.poisoned = true;
             for job in written.iter_mut().filter(|job| !job.visible) {
                 ledger.withdraw(job, || StoreError::Poisoned);
-                if let Some(done) = job.done.take() {
-                    let _ = done.send(Err(StoreError::Poisoned));
-                }
+                job.refuse(StoreError::Poisoned);
             }
             return Err(Trouble::Fatal);
         }
@@ -493,6 +491,8 @@ pub(crate) fn refused(why: &str) -> StoreError {
 fn answer(job: &mut Job, level: Durability) {
     if let Some(done) = job.done.take() {
         let _ = done.send(Ok(Committed { version: job.row.version, durability: level.max(job.durability) }));
+    } else {
+        job.answer_removal();
     }
 }
 

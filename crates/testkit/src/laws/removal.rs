@@ -59,8 +59,7 @@ async fn ensure_gone(store: &dyn SessionLog, script: &Script) -> Outcome {
         let waited = due(store.wait(session, version, VOLATILE), "a wait for a removed session").await?;
         ensure_refused!(waited, StoreError::Gone { .. }, "waiting for version {version} of what was removed");
     }
-    let again = Commit { expected: Expected::NoStream, ..Script::new(0).say("again") };
-    let again = Commit { session, ..again };
+    let again = Commit { session, expected: Expected::NoStream, ..Script::new(0).say("again") };
     ensure_refused!(store.commit(again).await, StoreError::Gone { .. }, "making a removed session again");
     let later = script.behind(script.version(), script.tip(), b"later", VOLATILE);
     ensure_refused!(store.commit(later).await, StoreError::Gone { .. }, "going on with a removed session");
@@ -217,8 +216,7 @@ pub async fn a_dropped_removal_still_happens(fixture: &dyn Fixture) -> Outcome {
     for number in 1..=10 {
         let mut script = Script::new(number);
         store.commit(script.say("to be removed")).await?;
-        let unpolled = store.remove(of(&script));
-        drop(unpolled);
+        drop(store.remove(of(&script)));
         ensure!(store.head(script.session()).await?.is_some(), "a removal that was never polled happened");
         drop(Started::new(store.remove(Removal { durability: store.strongest(), ..of(&script) })));
         let settled = due(store.settled(script.session()), "what is queued").await?;
