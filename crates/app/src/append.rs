@@ -282,7 +282,7 @@ impl Session {
                     looked_up = Some(self.calls_on_path(&append.messages).await?);
                 }
                 // Whoever wrote the message that is open went away: it ends here, as far as it came.
-                (Err(SessionError::Rule(RuleViolation::TurnOpen)), _) if self.seal_abandoned().await? => {}
+                (Err(SessionError::Rule(RuleViolation::TurnOpen)), _) if self.is_open_again().await? => {}
                 // Another append with the same key was faster: its receipt is ours.
                 (Err(error), _) if !self.is_claimed(claim).await? => return Err(error),
                 (Err(_), _) => {}

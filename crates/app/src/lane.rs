@@ -11,7 +11,7 @@ use std::{
 
 use sessions_domain::{CommitHash, Event, InvalidHistory, Json, SessionId, Stamp, View};
 use sessions_ports::{Committed, StoreError};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// A record that was decided, as a view takes it in.
 pub(crate) struct Decided {
@@ -174,13 +174,33 @@ fn apply(view: &mut Arc<View>, records: &[Decided]) -> Result<(), InvalidHistory
     Ok(())
 }
 
+/// The message that somebody here writes while it arrives.
+#[derive(Default)]
+struct Writing {
+    /// The record that began it.
+    seq: u64,
+    writer: Weak<()>,
+    /// Somebody ends it: closed when that is over.
+    ending: Option<watch::Receiver<()>>,
+}
+
+/// Whether a message is written on.
+pub(crate) enum Arriving {
+    /// By somebody here.
+    Live,
+    /// Somebody here ends it: closed when that is over.
+    Ending(watch::Receiver<()>),
+    /// Nobody here does.
+    Abandoned,
+}
+
 /// A session that is in use.
 pub(crate) struct Lane {
     pub(crate) id: SessionId,
     state: Mutex<LaneState>,
     changed: Notify,
     /// The message that somebody here is writing while it arrives.
-    stream: Mutex<(u64, Weak<()>)>,
+    stream: Mutex<Writing>,
     /// State that is never stored.
     temporary: Mutex<BTreeMap<String, Json>>,
 }
@@ -209,13 +229,28 @@ impl Lane {
 
     /// Notes who writes the message that begins at a record, for as long as he lives.
     pub(crate) fn hold_stream(&self, seq: u64, writer: Weak<()>) {
-        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = (seq, writer);
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Writing { seq, writer, ending: None };
+    }
+
+    /// Notes that the message that began at a record is being ended; what is given is to be dropped when that is over.
+    pub(crate) fn end_stream(&self, seq: u64) -> watch::Sender<()> {
+        let (over, ending) = watch::channel(());
+        let mut writing = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        if writing.seq == seq {
+            writing.ending = Some(ending);
+        }
+        over
     }
 
     /// Whether somebody here is writing the message that began at a record.
-    pub(crate) fn is_live(&self, seq: u64) -> bool {
-        let (held, writer) = &*self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        *held == seq && writer.strong_count() > 0
+    pub(crate) fn arriving(&self, seq: u64) -> Arriving {
+        let writing = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        match &writing.ending {
+            _ if writing.seq != seq || writing.writer.strong_count() == 0 => Arriving::Abandoned,
+            Some(ending) if ending.has_changed().is_err() => Arriving::Abandoned,
+            Some(ending) => Arriving::Ending(ending.clone()),
+            None => Arriving::Live,
+        }
     }
 
     fn settle(&self, version: u64, ending: Ending) {

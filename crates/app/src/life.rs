@@ -13,6 +13,7 @@ use sessions_ports::Durability;
 use crate::{
     directory::Query,
     error::SessionError,
+    lane::Arriving,
     manager::SessionManager,
     session::{At, Session},
     transact::Plan,
@@ -73,7 +74,7 @@ impl Session {
     /// As [`Self::set_status`].
     pub async fn set_status_because(&self, to: SessionStatus, reason: Option<String>) -> Result<bool, SessionError> {
         let wish = self.wish("status", &(to, &reason)).await?;
-        self.seal_abandoned().await?;
+        self.still_view().await?;
         let decided = |view: &View| Ok(decide::set_status(view, to, reason.clone())?.into_iter().collect());
         Ok(self.make(wish, decided).await?.is_some())
     }
@@ -244,8 +245,8 @@ impl Session {
     pub async fn runtime(&self) -> Result<RuntimeState, SessionError> {
         let view = self.fresh_view().await?;
         if let Some(stream) = view.stream() {
-            let is_live = self.lane().is_live(stream.message);
-            return Ok(if is_live { RuntimeState::Busy } else { RuntimeState::Interrupted });
+            let is_abandoned = matches!(self.lane().arriving(stream.message), Arriving::Abandoned);
+            return Ok(if is_abandoned { RuntimeState::Interrupted } else { RuntimeState::Busy });
         }
         Ok(match view.runtime() {
             None => RuntimeState::Idle,
@@ -272,7 +273,7 @@ impl Session {
 
     /// The state of the session when none of its own commits is on its way, and no message that nobody writes any more is open.
     pub(crate) async fn still_view(&self) -> Result<Arc<View>, SessionError> {
-        self.seal_abandoned().await?;
+        while self.seal_abandoned().await? {}
         self.quiet_view().await
     }
 }
@@ -285,7 +286,7 @@ impl SessionManager {
     /// [`SessionError::NotFound`], and the store's.
     pub async fn trash(&self, id: SessionId) -> Result<bool, SessionError> {
         let session = self.load_any(id).await?;
-        session.seal_abandoned().await?;
+        session.still_view().await?;
         let wish = session.wish("trash", &()).await?;
         Ok(session.make(wish, |view| Ok(decide::trash(view).into_iter().collect())).await?.is_some())
     }
@@ -296,7 +297,7 @@ impl SessionManager {
     /// [`SessionError::NotFound`], and the store's.
     pub async fn restore_from_trash(&self, id: SessionId) -> Result<Session, SessionError> {
         let session = self.load_any(id).await?;
-        if session.fresh_view().await?.trashed().is_some() {
+        if session.quiet_view().await?.trashed().is_some() {
             let _room = self.room_for_a_session().await?;
             session.make(None, |view| Ok(decide::restore(view).into_iter().collect())).await?;
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use sessions_domain::{
-    Message, MessageId, MessageMetadata, MessagePart, RuleViolation, StreamEnd, View, decide, stream,
+    Message, MessageId, MessageMetadata, MessagePart, OpenStream, RuleViolation, StreamEnd, View, decide, stream,
 };
 use sessions_ports::Durability;
 use tokio::sync::Mutex;
@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use crate::{
     append::{AppendOutcome, Receipt},
     error::SessionError,
+    lane::Arriving,
     session::Session,
     transact::{MAX_BODY_BYTES, Plan},
 };
@@ -63,6 +64,8 @@ struct Gathered {
     total: u64,
     /// A task is about to write.
     is_due: bool,
+    /// Chunks that were written.
+    chunks: u64,
     /// What became of it, when it failed.
     failed: Option<SessionError>,
 }
@@ -95,7 +98,7 @@ impl Session {
         if self.claimed(wish, Durability::Volatile).await?.is_some() {
             return Err(RuleViolation::TurnEnded.into());
         }
-        self.seal_abandoned().await?;
+        self.still_view().await?;
         self.know_open_calls().await?;
         let ports = self.manager().ports();
         let live = Arc::new(());
@@ -122,12 +125,19 @@ impl Session {
         Ok(MessageStream { writer: Some(Arc::new(writer)), message, seq })
     }
 
-    /// Ends a message that nobody writes any more, as the next writer does. `true`: there was one.
+    /// Ends a message that nobody writes any more, as the next writer does, or waits until whoever ends it is through. `true`: there was one.
     pub(crate) async fn seal_abandoned(&self) -> Result<bool, SessionError> {
-        let view = self.fresh_view().await?;
+        // Its beginning may be on its way.
+        let view = self.quiet_view().await?;
         let Some(message) = view.stream().map(|open| open.message) else { return Ok(false) };
-        if self.lane().is_live(message) {
-            return Ok(false);
+        match self.lane().arriving(message) {
+            Arriving::Live => return Ok(false),
+            Arriving::Ending(mut ending) => {
+                // Nothing is ever sent: this ends with the ending. If that failed, the next look finds the message abandoned.
+                let _ = ending.changed().await;
+                return Ok(true);
+            }
+            Arriving::Abandoned => {}
         }
         let durability = self.manager().durability();
         let sealed = |view: &View| {
@@ -137,6 +147,13 @@ impl Session {
         };
         self.manager().transact(self.lane(), durability, sealed).await?;
         Ok(true)
+    }
+}
+
+impl Session {
+    /// After [`RuleViolation::TurnOpen`]: whether the conversation goes on by now.
+    pub(crate) async fn is_open_again(&self) -> Result<bool, SessionError> {
+        Ok(self.seal_abandoned().await? || self.fresh_view().await?.stream().is_none())
     }
 }
 
@@ -236,7 +253,7 @@ impl MessageStream {
     ) -> Result<Receipt, SessionError> {
         let Some(writer) = self.writer.take() else { return Err(RuleViolation::TurnEnded.into()) };
         let message = self.message;
-        to_its_end(async move { writer.end(message, end, reason, metadata).await }).await
+        to_its_end(writer.ending(message, end, reason, metadata)).await
     }
 }
 
@@ -253,8 +270,7 @@ impl Drop for MessageStream {
         let Some(writer) = self.writer.take() else { return };
         // Without a runtime the next writer ends the message; what was gathered and not written is then all that is lost.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let message = self.message;
-            runtime.spawn(async move { writer.end(message, StreamEnd::Interrupted, None, None).await });
+            runtime.spawn(writer.ending(self.message, StreamEnd::Interrupted, None, None));
         }
     }
 }
@@ -288,13 +304,37 @@ impl Writer {
         if gathered.parts.is_empty() {
             return Ok(());
         }
-        let (parts, apart) = (gathered.parts.clone(), gathered.apart);
-        let decided = |view: &View| Ok(Some(Plan::of(decide::chunk(view, self.seq, parts.clone(), apart)?)));
+        let (parts, apart, chunks) = (gathered.parts.clone(), gathered.apart, gathered.chunks);
+        let decided = |view: &View| {
+            // Nobody else writes chunks of this message: one more than is known here is this one, whose answer was lost.
+            let is_written = |open: &OpenStream| open.message == self.seq && open.chunks > chunks;
+            if view.stream().is_some_and(is_written) {
+                return Ok(None);
+            }
+            Ok(Some(Plan::of(decide::chunk(view, self.seq, parts.clone(), apart)?)))
+        };
         self.session.manager().transact(self.session.lane(), self.durability, decided).await?;
         let parts = std::mem::take(&mut gathered.parts);
         sessions_domain::Chunk { parts, apart }.append_to(&mut gathered.written);
         gathered.bytes = 0;
+        gathered.chunks += 1;
         Ok(())
+    }
+
+    /// Ends the message, which is known to be ending from now on.
+    fn ending(
+        self: Arc<Self>,
+        message: MessageId,
+        end: StreamEnd,
+        reason: Option<String>,
+        metadata: Option<MessageMetadata>,
+    ) -> impl Future<Output = Result<Receipt, SessionError>> + Send {
+        let over = self.session.lane().end_stream(self.seq);
+        async move {
+            let ended = self.end(message, end, reason, metadata).await;
+            drop(over);
+            ended
+        }
     }
 
     async fn end(

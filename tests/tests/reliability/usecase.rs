@@ -4,8 +4,13 @@
 
 use std::sync::Arc;
 
-use sessions_app::{Append, At, Format, ImportOptions, NewSession, Query, Session, SessionError, SessionManager};
-use sessions_domain::{CommitHash, Event, Message, MessageId, MessagePart, SessionId, SessionKey, context::Budget};
+use sessions_app::{
+    Append, At, Deletion, Format, ImportOptions, NewSession, Query, Session, SessionError, SessionManager,
+};
+use sessions_domain::{
+    CommitHash, Event, Json, Message, MessageId, MessagePart, MessageRole, RuntimeState, SessionId, SessionKey,
+    context::Budget, decide::Draft,
+};
 use sessions_ports::{Durability, KindFilter, Order, ReadRange, Record, SessionLog};
 use sessions_testkit::read_all;
 
@@ -37,6 +42,21 @@ pub(crate) enum UseCase {
     ForkAtMessage,
     ForkAtVersion,
     Describe,
+    Update,
+    Touch,
+    Edit,
+    CheckoutAt,
+    Checkpoint,
+    Pin,
+    State,
+    UserState,
+    Stream,
+    StreamDropped,
+    Runtime,
+    Trash,
+    Delete,
+    ForkOnce,
+    Lineage,
     Branches,
     Last,
     Messages,
@@ -49,7 +69,7 @@ pub(crate) enum UseCase {
 }
 
 impl UseCase {
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 48] = [
         Self::Create,
         Self::CreateWithId,
         Self::OpenNew,
@@ -74,6 +94,21 @@ impl UseCase {
         Self::ForkAtMessage,
         Self::ForkAtVersion,
         Self::Describe,
+        Self::Update,
+        Self::Touch,
+        Self::Edit,
+        Self::CheckoutAt,
+        Self::Checkpoint,
+        Self::Pin,
+        Self::State,
+        Self::UserState,
+        Self::Stream,
+        Self::StreamDropped,
+        Self::Runtime,
+        Self::Trash,
+        Self::Delete,
+        Self::ForkOnce,
+        Self::Lineage,
         Self::Branches,
         Self::Last,
         Self::Messages,
@@ -88,6 +123,10 @@ impl UseCase {
     /// Records that it appends to the session.
     fn records(self) -> u64 {
         match self {
+            // Title, metadata and state, each in a record of its own; a message's beginning, what came of it, and its end.
+            Self::Update | Self::Stream => 3,
+            Self::Touch | Self::Edit | Self::CheckoutAt | Self::Checkpoint | Self::Pin | Self::State => 1,
+            Self::Runtime => 1,
             Self::AppendSeveral => 3,
             Self::Enqueue | Self::EnqueueDropped => 1,
             Self::Append | Self::AppendWithKey | Self::AppendAfter | Self::AppendLate => 1,
@@ -178,6 +217,32 @@ impl Scene {
             UseCase::ForkAtMessage => session.fork(At::Message(self.first_user)).await.map(drop),
             UseCase::ForkAtVersion => session.fork(At::Version(6)).await.map(drop),
             UseCase::Describe => session.rename("another title").await.map(drop),
+            UseCase::Update => {
+                let change = |draft: &mut Draft| {
+                    draft.title = Some("another".into());
+                    draft.metadata.mode = Some("plan".into());
+                    draft.state.insert("step".into(), Json::of(&3).unwrap());
+                };
+                session.update(change).await.map(drop)
+            }
+            UseCase::Touch => session.touch().await,
+            UseCase::Edit => session.edit(self.head, Message::assistant("better")).await.map(drop),
+            UseCase::CheckoutAt => session.checkout_at(At::Version(3)).await.map(drop),
+            UseCase::Checkpoint => session.checkpoint("here", At::Now).await.map(drop),
+            UseCase::Pin => session.pin(self.first_user, true).await.map(drop),
+            UseCase::State => session.set_state("step", Json::of(&3).unwrap()).await.map(drop),
+            UseCase::UserState => session.set_state("user:step", Json::of(&self.version).unwrap()).await.map(drop),
+            UseCase::Stream | UseCase::StreamDropped => {
+                let answer = Message { role: MessageRole::Assistant, parts: vec![], metadata: Default::default() };
+                let mut stream = session.begin(answer).await?;
+                stream.push_text("so far").await?;
+                if case == UseCase::Stream { stream.finish(None).await.map(drop) } else { stream.flush().await }
+            }
+            UseCase::Runtime => session.set_runtime(RuntimeState::Busy).await,
+            UseCase::Trash => session.manager().trash(session.id()).await.map(drop),
+            UseCase::Delete => session.manager().delete(session.id(), Deletion::default()).await.map(drop),
+            UseCase::ForkOnce => session.once("fork").fork(At::Now).await.map(drop),
+            UseCase::Lineage => session.lineage().await.map(drop),
             UseCase::Branches => session.branches().await.map(drop),
             UseCase::Last => session.last(3).await.map(drop),
             UseCase::Messages => all_messages(&session).await.map(drop),
@@ -210,11 +275,16 @@ impl Scene {
     /// Whatever happened to the use case: it happened whole or not at all, nothing is locked, and the next calls work. When it came
     /// to its end undisturbed, it happened.
     pub(crate) async fn check(&self, case: UseCase, manager: &SessionManager, undisturbed: bool, what: &str) {
-        let session = due(what, manager.load(self.session)).await.unwrap_or_else(|e| panic!("{what}: load: {e}"));
+        let Some(session) = self.still_there(case, manager, undisturbed, what).await else { return };
         let next = due(what, session.append(Message::user("next"))).await;
         let next = next.unwrap_or_else(|error| panic!("{what}: the next append: {error}"));
         let came = next.version - self.version - 1;
-        let is_whole = came == case.records() || (came == 0 && !undisturbed);
+        let is_whole = match case {
+            // What came of it stays, and whoever spoke next ended it. In the trash and out of it are two records.
+            UseCase::Stream | UseCase::StreamDropped => came <= 3 && !(undisturbed && came < 3),
+            UseCase::Trash => came == 0 || came == 2,
+            _ => came == case.records() || (came == 0 && !undisturbed),
+        };
         assert!(is_whole, "{what}: {came} of {} records came", case.records());
         self.check_making(case, manager, what).await;
         let other = self.host.manager(Arc::clone(&self.raw), Durability::Process);
@@ -237,12 +307,54 @@ impl Scene {
         // And once more, undisturbed: it works, or the rules say that it was done.
         match due(what, self.play(case, manager)).await {
             Ok(()) | Err(SessionError::Rule(_) | SessionError::Conflict { .. }) => {}
+            // It deletes what it had not deleted before, and finds no session to look at afterwards.
+            Err(SessionError::Gone { .. }) if case == UseCase::Delete => return,
             Err(SessionError::Store(sessions_ports::StoreError::AlreadyExists { .. })) => {}
             Err(error) => panic!("{what}: once more: {error}"),
+        }
+        if matches!(case, UseCase::Delete | UseCase::Trash) {
+            return;
         }
         // What was dropped in its place may still be on its way.
         due(what, self.raw.settled(self.session)).await.unwrap();
         check_chain(self.raw.as_ref(), self.session).await;
+    }
+
+    /// The session, brought back when it is in the trash; `None` when it is gone for good, whole.
+    async fn still_there(
+        &self,
+        case: UseCase,
+        manager: &SessionManager,
+        undisturbed: bool,
+        what: &str,
+    ) -> Option<Session> {
+        // What was dropped may still be on its way.
+        let _ = due(what, self.raw.settled(self.session)).await;
+        let loaded = match due(what, manager.load(self.session)).await {
+            // What is in the store may not have come to who was dropped.
+            Ok(session) => {
+                let other = self.host.manager(Arc::clone(&self.raw), Durability::Process);
+                due(what, other.load(self.session)).await.map(|_| session)
+            }
+            refused => refused,
+        };
+        match loaded {
+            Ok(session) => {
+                let goes = matches!(case, UseCase::Trash | UseCase::Delete);
+                assert!(!(goes && undisturbed), "{what}: it is still there");
+                Some(session)
+            }
+            Err(SessionError::InTrash { .. }) if case == UseCase::Trash => {
+                Some(due(what, manager.restore_from_trash(self.session)).await.unwrap())
+            }
+            Err(SessionError::Gone { .. }) if case == UseCase::Delete => {
+                let again = due(what, manager.delete(self.session, Deletion::default())).await.unwrap();
+                assert!(again.was_gone, "{what}");
+                due(what, manager.open_or_create(&self.name)).await.unwrap();
+                None
+            }
+            Err(error) => panic!("{what}: load: {error}"),
+        }
     }
 
     /// A file is one session, however often it is imported.
@@ -326,7 +438,7 @@ pub(crate) async fn check_all(store: &Arc<dyn SessionLog>, host: &Host) -> usize
     let manager = host.manager(Arc::clone(store), Durability::Process);
     let rows = store.rows(0, usize::MAX).await.unwrap().rows;
     for row in &rows {
-        let session = manager.load(row.session).await.unwrap();
+        let session = manager.load_any(row.session).await.unwrap();
         let messages = all_messages(&session).await.unwrap();
         assert_eq!(messages.len() as u64, row.messages, "{}", row.session);
         check_chain(store.as_ref(), row.session).await;
