@@ -4,7 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
-use sessions_domain::{CommitHash, MessageId};
+use sessions_domain::{CommitHash, MessageId, SessionId};
 use sessions_ports::Durability;
 
 /// One line. Fields are separated by spaces, so only the last of a line may hold any.
@@ -16,6 +16,10 @@ pub enum Line {
     Locked(usize, u32, u64, String),
     /// An append was acknowledged.
     Acked(Ack),
+    /// A session begins, with the number of whoever writes it.
+    Made(u64, SessionId),
+    /// A session was removed.
+    Gone(SessionId),
     /// What a writer wanted was refused: why.
     Refused(u64, String),
     /// Something happened that must not happen.
@@ -64,6 +68,8 @@ impl fmt::Display for Line {
             Self::Opened(store, how) => write!(f, "opened {store} {how}"),
             Self::Locked(store, pid, millis, since) => write!(f, "locked {store} {pid} {millis} {since}"),
             Self::Acked(Ack { writer, first, last, level }) => write!(f, "acked {writer} {first} {last} {level}"),
+            Self::Made(writer, session) => write!(f, "made {writer} {session}"),
+            Self::Gone(session) => write!(f, "gone {session}"),
             Self::Refused(writer, why) => write!(f, "refused {writer} {why}"),
             Self::Wrong(what) => write!(f, "wrong {what}"),
             Self::Still => f.write_str("still"),
@@ -103,6 +109,8 @@ impl Line {
                 let (writer, first, last) = (words.value()?, words.value()?, words.entry()?);
                 Self::Acked(Ack { writer, first, last, level: level(words.word())? })
             }
+            "made" => Self::Made(words.value()?, words.value()?),
+            "gone" => Self::Gone(words.value()?),
             "refused" => Self::Refused(words.value()?, words.0.to_owned()),
             "wrong" => Self::Wrong(words.0.to_owned()),
             "still" => Self::Still,
@@ -130,6 +138,8 @@ mod tests {
             Line::Opened(3, "index built anew (there was none)".to_owned()),
             Line::Locked(1, 4711, 900, "2026-01-02T03:04:05Z".to_owned()),
             Line::Acked(Ack { writer: 2, first: 7, last: entry, level: Durability::Process }),
+            Line::Made(4, SessionId::from_parts(6, 8)),
+            Line::Gone(SessionId::from_parts(6, 8)),
             Line::Refused(0, "no-space".to_owned()),
             Line::Wrong("this and that".to_owned()),
             Line::Still,

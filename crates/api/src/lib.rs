@@ -305,8 +305,8 @@ pub use sessions_domain::{
 };
 #[cfg(feature = "sled")]
 pub use sessions_infra::sled::{
-    Figures, Finding, IndexLook, IndexReport, Named, OpenReport, RepairAction, RepairReport, Severity, SledOptions,
-    SledStore, TornTail, VerifyReport,
+    Figures, Finding, IndexLook, IndexReport, Named, OpenReport, Reclaimed, RepairAction, RepairReport, Severity,
+    SledOptions, SledStore, TornTail, VerifyReport,
 };
 pub use sessions_infra::{
     MemoryStore,

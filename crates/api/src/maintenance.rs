@@ -1,4 +1,4 @@
-//! Looking after a store by its URL: verify, repair, and a doctor's look at it and its disk.
+//! Looking after a store by its URL: verify, repair, space that comes back, and a doctor's look at it and its disk.
 //!
 //! A store is verified and repaired while nobody has it open.
 //!
@@ -6,6 +6,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use sessions_app::{ErrorKind, SessionError};
 use sessions_infra::{
     counted::counted,
     disk::{FileSystem, SyncTimes},
-    sled::{self, OpenReport, RepairReport, SledOptions, SledStore, VerifyReport},
+    sled::{self, OpenReport, Reclaimed, RepairReport, SledOptions, SledStore, VerifyReport},
 };
 use sessions_ports::{BackendError, BackendErrorKind, Durability, SessionLog, StoreError};
 
@@ -41,6 +42,20 @@ pub async fn verify(url: &StoreUrl) -> Result<VerifyReport, SessionError> {
 pub async fn repair(url: &StoreUrl, dry_run: bool) -> Result<RepairReport, SessionError> {
     let path = path_of(url)?;
     blocking(move || sled::repair(&path, dry_run).map_err(SessionError::from)).await
+}
+
+/// Takes off the disk what only deleted sessions had, of a store that nobody has open. One that is open does so by itself where much comes
+/// back, and all of it with [`SledStore::reclaim`].
+///
+/// # Errors
+/// [`StoreError::Locked`] when somebody has it open, [`StoreError::NoStore`], and those of [`SledStore::reclaim`].
+pub async fn reclaim(url: &StoreUrl) -> Result<Reclaimed, SessionError> {
+    let store = SledStore::open_existing(path_of(url)?, SledOptions::default()).await?;
+    let reclaimed = store.reclaim().await;
+    let closed = store.close().await;
+    let reclaimed = reclaimed?;
+    closed?;
+    Ok(reclaimed)
 }
 
 /// One thing that the doctor looked at.
@@ -244,7 +259,8 @@ fn sizes(path: &Path) -> Vec<Observation> {
 fn size_of(path: &Path) -> (u64, u64) {
     let Ok(about) = fs::symlink_metadata(path) else { return (0, 0) };
     if !about.is_dir() {
-        return (1, about.len());
+        // A hole in a file takes no room.
+        return (1, about.len().min(about.blocks() * 512));
     }
     let below = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size_of(&entry.path()));
     below.fold((0, 0), |(files, bytes), (more, size)| (files + more, bytes + size))

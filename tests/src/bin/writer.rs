@@ -1,6 +1,6 @@
 //! A process to be killed, starved and cut off: it works on the default store and says what the store promised, at once.
 //!
-//! `append PATH [level=] [size=] [writers=] [count=] [then=]`, `dump PATH`, `race PATH…`. Lines are those of `sessions_tests::line`.
+//! `append PATH [level=] [size=] [writers=] [count=] [then=]`, `churn PATH [count=]`, `dump PATH`, `race PATH…`. Lines are those of `sessions_tests::line`.
 //!
 //! Must not know: what is done to it.
 
@@ -17,13 +17,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sessions_app::{Append, NewSession, Ports, Session, SessionError, SessionManager, Settings};
+use sessions_app::{Append, At, NewSession, Ports, Session, SessionError, SessionManager, Settings};
 use sessions_domain::{Event, Message, SessionKey, codec};
 use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
     sled::{IndexReport, OpenReport, SledOptions, SledStore, verify},
 };
-use sessions_ports::{Durability, KindFilter, Order, ReadRange, SessionLog as _, StoreError};
+use sessions_ports::{Durability, KindFilter, Order, ReadRange, Removal, SessionLog as _, StoreError};
 use sessions_tests::{
     chance::Chance,
     content::{Content, Size},
@@ -54,6 +54,7 @@ async fn run(arguments: &[String]) -> Result<(), Failure> {
     let path = paths.first().ok_or("give the path of a store")?;
     match mode.as_str() {
         "append" => append(path, &Plan::of(&settings)?).await,
+        "churn" => churn(path, Plan::of(&settings)?.count).await,
         "dump" => dump(path).await,
         "race" => race(&paths).await,
         other => Err(format!("{other} is nothing to do").into()),
@@ -342,6 +343,50 @@ async fn recover(writers: Vec<Writer>, store: &SledStore, index: &Path) -> Resul
     for writer in writers {
         writer.work(1).await.read().await?;
     }
+    Ok(())
+}
+
+/// Makes sessions, removes most of them again, and gives their space back, over and over. Forks hold on to some of what is removed.
+async fn churn(path: &Path, count: u64) -> Result<(), Failure> {
+    let store = open(path).await?;
+    say(&Line::Opened(0, told(store.report())));
+    let manager = manager(store.clone())?;
+    let mut made = Vec::new();
+    for number in 0..count {
+        let session = manager.create(NewSession::default()).await?;
+        say(&Line::Made(number, session.id()));
+        for first in (2..18).step_by(4) {
+            // Some are large bodies.
+            let length = if first == 6 && number % 4 == 0 { 100_000 } else { 40_000 };
+            let content = |seq| Content { writer: number, first, last: first + 3, seq, length };
+            let messages: Vec<Message> = (first..first + 4).map(|seq| Message::user(content(seq).text())).collect();
+            let receipt = session.append(Append::all(messages).durability(Durability::Disk)).await?;
+            let last = Entry { seq: receipt.seq, id: receipt.message, commit: receipt.head };
+            say(&Line::Acked(Ack { writer: number, first, last, level: Durability::Disk }));
+            if first == 6 && number % 5 == 0 {
+                let fork = session.fork(At::Now).await?;
+                say(&Line::Made(number, fork.id()));
+            }
+        }
+        made.push(session.id());
+        if number % 4 == 3 {
+            for session in made.drain(..3) {
+                let (expected, keep_key, durability) = (None, false, Durability::Disk);
+                store.remove(Removal { session, expected, keep_key, durability }).await?;
+                say(&Line::Gone(session));
+            }
+            made.clear();
+        }
+        if number % 24 == 23 {
+            let reclaimed = store.reclaim().await?;
+            say(&Line::Still);
+            if number > 100 && reclaimed.bytes == 0 {
+                say(&Line::Wrong("nothing came back".to_owned()));
+            }
+        }
+    }
+    manager.close().await?;
+    say(&Line::Done);
     Ok(())
 }
 

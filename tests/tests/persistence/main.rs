@@ -29,6 +29,8 @@ mod power;
 #[cfg(test)]
 mod removed;
 #[cfg(test)]
+mod space;
+#[cfg(test)]
 mod sync_failure;
 #[cfg(test)]
 mod torn;

@@ -10,7 +10,9 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     fs, io,
     io::Write as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::mpsc,
 };
 
 use bytes::Bytes;
@@ -44,7 +46,14 @@ pub(crate) struct Bodies {
     leftovers: Vec<BodyName>,
     /// How many appends on their way name a body, one that is there already included.
     on_the_way: HashMap<BodyName, usize>,
+    /// Names that only records of removed sessions may have, until somebody else names them too.
+    suspects: HashSet<BodyName>,
+    /// Files that are to be removed, and who hears how many there were, and how large.
+    condemned: Option<(Vec<BodyName>, Heard)>,
 }
+
+/// Who hears how many files were removed, and how many bytes they had on the disk.
+type Heard = mpsc::Sender<(u64, u64)>;
 
 /// An append that waits.
 struct Held {
@@ -98,7 +107,22 @@ impl Bodies {
 
     /// An append that is queued names a body.
     pub(crate) fn named_by(&mut self, name: BodyName) {
+        self.suspects.remove(&name);
+        if let Some((condemned, _)) = &mut self.condemned {
+            condemned.retain(|other| *other != name);
+        }
         *self.on_the_way.entry(name).or_default() += 1;
+    }
+
+    /// Nobody but removed sessions seems to name these.
+    pub(crate) fn suspect(&mut self, names: impl Iterator<Item = BodyName>) {
+        self.suspects = names.filter(|name| !self.on_the_way.contains_key(name)).collect();
+    }
+
+    /// Has the files removed that nobody has named since they were suspected, and that are not among those that somebody names.
+    pub(crate) fn condemn(&mut self, alive: &HashSet<BodyName>, heard: Heard) {
+        let condemned = std::mem::take(&mut self.suspects).into_iter().filter(|name| !alive.contains(name)).collect();
+        self.condemned = Some((condemned, heard));
     }
 
     /// An append is through, or has failed: what it names is known elsewhere, or not named.
@@ -221,6 +245,7 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let mut ledger = self.0.lock();
         ledger.poisoned |= std::thread::panicking();
+        ledger.bodies.condemned = None;
         let left = ledger.bodies.give_up(|_| true);
         let is_poisoned = ledger.poisoned;
         let error = || if is_poisoned { StoreError::Poisoned } else { StoreError::Closed };
@@ -240,6 +265,11 @@ pub(crate) fn run(core: &Core) {
     let blobs = core.folder.blobs();
     while let Some((leftovers, turn)) = next(core) {
         remove(&blobs, &leftovers);
+        // Whoever names one of them from here on has it written again by this thread.
+        let condemned = core.lock().bodies.condemned.take();
+        if let Some((names, heard)) = condemned {
+            let _ = heard.send(execute(&blobs, &names));
+        }
         let Some(turn) = turn else { continue };
         let there: HashSet<BodyName> =
             turn.bodies.iter().filter(|(name, _)| path_of(&blobs, name).exists()).map(|(name, _)| *name).collect();
@@ -269,7 +299,7 @@ fn next(core: &Core) -> Option<(Vec<BodyName>, Option<Turn>)> {
     loop {
         let leftovers = ledger.bodies.take_leftovers();
         let turn = ledger.bodies.turn().map(Turn::of);
-        if !leftovers.is_empty() || turn.is_some() {
+        if !leftovers.is_empty() || turn.is_some() || ledger.bodies.condemned.is_some() {
             return Some((leftovers, turn));
         }
         if ledger.closed {
@@ -349,6 +379,24 @@ fn give_up(core: &Core, blobs: &Path, turn: &Turn, failure: Failure) {
     remove(blobs, &leftovers);
     given_up.iter_mut().for_each(|job| job.refuse(refusal()));
     core.wake_writer();
+}
+
+/// Removes files that nobody needs: how many there were, and their bytes on the disk.
+fn execute(blobs: &Path, names: &[BodyName]) -> (u64, u64) {
+    let (mut count, mut bytes, mut folders) = (0, 0, BTreeSet::new());
+    for path in names.iter().map(|name| path_of(blobs, name)) {
+        let size = fs::metadata(&path).map_or(0, |about| about.blocks() * 512);
+        if fs::remove_file(&path).is_ok() {
+            (count, bytes) = (count + 1, bytes + size);
+            folders.extend(path.parent().map(Path::to_owned));
+        }
+    }
+    for folder in folders {
+        // One that comes back after a power cut is set aside by the next opening.
+        let _ = fs::remove_dir(&folder).or_else(|_| folder::sync_dir(&folder).map_err(io::Error::other));
+    }
+    let _ = folder::sync_dir(blobs);
+    (count, bytes)
 }
 
 /// Removes files that no record names, and the folders that they leave empty.

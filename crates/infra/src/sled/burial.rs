@@ -45,7 +45,7 @@ pub(super) fn bury(core: &Core, session: SessionId) -> Result<(), IndexFailure> 
         }
     }
     free_key(index, &mut changes, &burial)?;
-    blobs(index, &mut changes, &burial)?;
+    let bodies = blobs(index, &mut changes, &burial)?;
     if !index.has_grave(session)? {
         changes.grave(session, burial.version, burial.key.as_ref());
     }
@@ -53,6 +53,7 @@ pub(super) fn bury(core: &Core, session: SessionId) -> Result<(), IndexFailure> 
     index.forget_runs(session);
     drop(slot);
     let mut ledger = core.lock();
+    ledger.dead_bodies += bodies;
     for locator in dead {
         *ledger.dead.entry(locator.segment).or_default() += u64::from(locator.length);
     }
@@ -93,18 +94,20 @@ fn free_key(index: &Index, changes: &mut Changes, burial: &Burial) -> Result<(),
     Ok(())
 }
 
-fn blobs(index: &Index, changes: &mut Changes, burial: &Burial) -> Result<(), IndexFailure> {
+/// How many large bodies are known to be dead now.
+fn blobs(index: &Index, changes: &mut Changes, burial: &Burial) -> Result<usize, IndexFailure> {
     let known = index.about(BLOB, burial.session)?;
     if burial.is_swept {
         let is_dead = |key: &[u8]| index::blob_in(key).is_some_and(|(_, seq, _)| seq > burial.kept);
         known.into_iter().filter(|(key, _)| is_dead(key)).for_each(|(key, value)| changes.take_out(key, &value));
-        return Ok(());
+        return Ok(0);
     }
     let is_new = |(seq, name): &&(u64, [u8; 32])| {
         !known.iter().any(|(key, _)| index::blob_in(key).is_some_and(|(_, at, known)| (at, known) == (*seq, *name)))
     };
     burial.new_blobs.iter().filter(is_new).for_each(|(seq, name)| changes.blob(*name, burial.session, *seq));
-    Ok(())
+    let is_dead = |key: &[u8]| index::blob_in(key).is_some_and(|(_, seq, _)| seq > burial.kept);
+    Ok(known.iter().filter(|(key, _)| is_dead(key)).count())
 }
 
 #[cfg(test)]

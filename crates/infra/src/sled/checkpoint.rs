@@ -6,7 +6,7 @@
 
 use std::{
     panic::{self, AssertUnwindSafe},
-    sync::{PoisonError, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,7 @@ use super::{
     index::{CoreRow, Index, IndexFailure, Loaded},
     ledger::Ledger,
     locator::{Locator, RunBuilder},
+    reclaim,
 };
 
 /// So many records in memory are worth a checkpoint. Many at once are cheaper: a busy session's row is written once for all of them.
@@ -80,7 +81,7 @@ fn answer_failure(core: &Core) -> bool {
 }
 
 /// Keeps the index until the store is closed.
-pub(crate) fn run(core: &Core) {
+pub(crate) fn run(core: &Arc<Core>) {
     let ending = Ending(core);
     if contained(|| keep(core)).is_none() {
         tracing::warn!("the index is set aside until the store is opened again; the log goes on without it");
@@ -110,7 +111,7 @@ fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
     panic::catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
-fn keep(core: &Core) {
+fn keep(core: &Arc<Core>) {
     let (mut synced, mut tried) = (Instant::now(), Instant::now());
     let mut taken = 0;
     loop {
@@ -140,6 +141,14 @@ fn keep(core: &Core) {
         }
         if closing {
             return;
+        }
+        if reclaim::is_due(core)
+            && let Err(error) = reclaim::reclaim(core, true)
+        {
+            tracing::warn!(%error, "the space of removed sessions is given back later");
+            let mut ledger = core.lock();
+            ledger.dead.clear();
+            ledger.dead_bodies = 0;
         }
     }
 }

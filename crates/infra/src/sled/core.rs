@@ -10,7 +10,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -53,6 +53,12 @@ pub(crate) struct Core {
     /// Where the last mark of a clean close ends.
     pub(crate) marked_position: AtomicU64,
     files: Mutex<HashMap<u32, Arc<File>>>,
+    /// The segment that is written. Those before it are not written any more.
+    pub(crate) current_segment: AtomicU32,
+    /// Nothing of the log was damaged or missing when it was opened.
+    pub(crate) is_whole: AtomicBool,
+    /// Held by whoever gives space back.
+    pub(crate) reclaiming: Mutex<()>,
     commits: AtomicU64,
     writes: AtomicU64,
     syncs: AtomicU64,
@@ -78,9 +84,9 @@ impl Presence {
 }
 
 impl Deref for Presence {
-    type Target = Core;
+    type Target = Arc<Core>;
 
-    fn deref(&self) -> &Core {
+    fn deref(&self) -> &Arc<Core> {
         &self.0
     }
 }
@@ -113,6 +119,9 @@ impl Core {
             synced_position: AtomicU64::new(end),
             marked_position: AtomicU64::new(marked),
             files: Mutex::new(HashMap::new()),
+            current_segment: AtomicU32::new(0),
+            is_whole: AtomicBool::new(true),
+            reclaiming: Mutex::new(()),
             commits: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -208,6 +217,11 @@ impl Core {
             bytes: self.bytes.load(Ordering::Relaxed),
             checkpoints: self.checkpoints.load(Ordering::Relaxed),
         }
+    }
+
+    /// A segment was written anew: its old file is let go of.
+    pub(crate) fn forget_segment_file(&self, number: u32) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
     }
 
     /// A segment, open for reading.

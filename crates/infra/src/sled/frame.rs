@@ -29,6 +29,7 @@ pub(crate) const HEADER: usize = 80;
 const TRAILER: usize = 12;
 const TIME: usize = 8;
 const CRC_AT: usize = 44;
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// The last frame of an append.
 pub(crate) const LAST: u8 = 1;
@@ -166,6 +167,31 @@ pub(crate) fn removal(
         write_field(&mut extra, KEY, &[key]);
     }
     write(&mut bytes, &header, &[], Some(Trailer { updated: 0, messages: 0, synced }), &extra);
+    bytes
+}
+
+/// The first bytes of a filler of this length, whose others are zeros. No frame is shorter than these.
+pub(crate) fn filler(length: usize) -> [u8; HEADER] {
+    let (session, commit) = (SessionId::from_bytes([0; 16]), CommitHash::ZERO);
+    let header = FrameHeader { kind: FILLER, flags: 0, session, seq: 0, label: 0, commit };
+    let mut written = Vec::new();
+    write(&mut written, &header, &[], None, &[]);
+    let mut bytes = [0; HEADER];
+    bytes.copy_from_slice(written.get(..HEADER).unwrap_or(&[0; HEADER]));
+    let zeros = length.saturating_sub(HEADER);
+    let mut patch = |at: usize, number: u32| {
+        bytes.iter_mut().skip(at).zip(number.to_le_bytes()).for_each(|(byte, new)| *byte = new);
+    };
+    patch(40, u32::try_from(zeros).unwrap_or(u32::MAX));
+    patch(CRC_AT, 0);
+    let mut crc = checksum(&bytes);
+    let mut left = zeros;
+    while left > 0 {
+        let piece = left.min(ZEROS.len());
+        crc = crc32c::crc32c_append(crc, ZEROS.get(..piece).unwrap_or_default());
+        left -= piece;
+    }
+    bytes.iter_mut().skip(CRC_AT).zip(crc.to_le_bytes()).for_each(|(byte, new)| *byte = new);
     bytes
 }
 
@@ -407,6 +433,16 @@ pub(crate) mod tests {
         assert_eq!(fields, [(WORDS, b"words".as_slice()), (KEY, [8; 32].as_slice())]);
         assert_eq!(frame.length, bytes.len());
         assert_eq!(read(&[0; 200]).unwrap_err(), NoFrame::Empty);
+    }
+
+    #[test]
+    fn a_filler_is_its_header_and_zeros() {
+        for length in [HEADER, HEADER + 1, 4096, (1 << 16) + HEADER, 300_000] {
+            let mut bytes = filler(length).to_vec();
+            bytes.resize(length, 0);
+            let frame = read(&bytes).unwrap();
+            assert_eq!((frame.header.kind, frame.length, frame.body.len()), (FILLER, length, length - HEADER));
+        }
     }
 
     #[test]

@@ -285,6 +285,7 @@ impl Ledger {
         } else if let Some(log) = self.sessions.remove(&session) {
             (grave.is_swept, grave.is_buried) = (false, false);
             grave.is_dirty = log.is_dirty;
+            self.dead_bodies += log.new_blobs.len();
             grave.new_blobs.extend(log.new_blobs);
             self.recent_records = self.recent_records.saturating_sub(log.recent.len());
             for place in log.recent {
@@ -294,6 +295,18 @@ impl Ledger {
             }
         } else if grave.is_buried {
             return;
+        }
+        self.mark(session);
+    }
+
+    /// The large bodies of a removed session that nobody else names are removed.
+    pub(crate) fn swept(&mut self, session: SessionId) {
+        let Some(grave) = self.graves.get_mut(&session) else { return };
+        grave.new_blobs.clear();
+        (grave.is_swept, grave.is_buried) = (true, false);
+        let kept = self.kept_on_disk(session);
+        if let Some(log) = self.sessions.get_mut(&session) {
+            log.new_blobs.retain(|(seq, _)| *seq <= kept);
         }
         self.mark(session);
     }

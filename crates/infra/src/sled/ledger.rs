@@ -45,6 +45,8 @@ pub(crate) struct Ledger {
     pub(super) written_graves: Vec<SessionId>,
     /// For each segment the bytes of removed records, as far as that was noticed.
     pub(crate) dead: HashMap<u32, u64>,
+    /// Large bodies of removed records, as far as that was noticed.
+    pub(crate) dead_bodies: usize,
     waiters: HashMap<SessionId, Vec<Waiter>, RandomState>,
     changes: BTreeMap<u64, SessionId>,
     tick: u64,

@@ -27,6 +27,7 @@ mod ledger;
 mod locator;
 mod log_state;
 mod reader;
+mod reclaim;
 mod recovery;
 mod remembered;
 mod repair;
@@ -57,6 +58,7 @@ use tokio::sync::oneshot;
 pub use self::{
     core::Figures,
     inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify},
+    reclaim::Reclaimed,
     recovery::{IndexReport, OpenReport, TornTail},
     repair::{RepairAction, RepairReport, repair},
 };
@@ -169,6 +171,8 @@ impl SledStore {
         let end = recovered.ledger.applied;
         let core = Core::new(folder, recovered.ledger, recovered.index, end, recovered.marked, options.cache_bytes);
         let core = Arc::new(core);
+        let is_whole = recovered.report.damaged == 0 && !recovered.report.shortened;
+        core.is_whole.store(is_whole, Ordering::Release);
         let writer = Writer::new(Arc::clone(&core), recovered.segment, recovered.at, recovered.ready);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
@@ -202,6 +206,19 @@ impl SledStore {
     /// Counters since the store was opened.
     pub fn figures(&self) -> Figures {
         self.inner.core.figures()
+    }
+
+    /// Takes off the disk what only removed sessions had. Nobody waits for it meanwhile; what is written last stays until the log has gone on.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`] when there is no room to write a part of the log anew; what came back until then did. An error of kind
+    /// [`BackendErrorKind::Unavailable`] when the log is damaged: a repair comes first.
+    pub async fn reclaim(&self) -> Result<Reclaimed, StoreError> {
+        let core = Arc::clone(self.core());
+        let reclaimed = tokio::task::spawn_blocking(move || reclaim::reclaim(&core, false)).await;
+        reclaimed.unwrap_or_else(|error| {
+            Err(BackendError::new(BackendErrorKind::Internal, "giving space back", error).into())
+        })
     }
 
     fn core(&self) -> &Arc<Core> {
@@ -349,6 +366,27 @@ impl SledStore {
         outcome.await.unwrap_or(Err(StoreError::Poisoned))
     }
 
+    async fn read_range(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
+        let selection = reader::look_up(self.core(), |core| reader::select(core, session, &range)).await?;
+        if selection.bytes <= reader::INLINE_BYTES
+            && let Some(page) = reader::read(self.core(), &selection, reader::Large::Leave)?
+        {
+            return Ok(page);
+        }
+        let core = Arc::clone(self.core());
+        let read = move || reader::read(&core, &selection, reader::Large::Read).map(Option::unwrap_or_default);
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|error| Err(BackendError::new(BackendErrorKind::Internal, "reading", error).into()))
+    }
+
+    /// What damage is to who reads a removed session: only what others inherit can be damaged.
+    fn lost_or_gone(&self, session: SessionId, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Corrupt { seq, .. } if seq > self.core().lock().kept(session) => StoreError::Gone { session },
+            error => error,
+        }
+    }
+
     async fn check_claims(&self, commit: &Commit) -> Result<(), StoreError> {
         #[cfg(test)]
         self.core().pass("checking claims");
@@ -462,16 +500,11 @@ impl SessionLog for SledStore {
     }
 
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
-        let selection = reader::look_up(self.core(), |core| reader::select(core, session, &range)).await?;
-        if selection.bytes <= reader::INLINE_BYTES
-            && let Some(page) = reader::read(self.core(), &selection, reader::Large::Leave)?
-        {
-            return Ok(page);
-        }
-        let core = Arc::clone(self.core());
-        let read = move || reader::read(&core, &selection, reader::Large::Read).map(Option::unwrap_or_default);
-        let read = tokio::task::spawn_blocking(read).await;
-        read.unwrap_or_else(|error| Err(BackendError::new(BackendErrorKind::Internal, "reading", error).into()))
+        self.read_range(session, range).await.map_err(|error| match error {
+            // It was removed while it was read.
+            StoreError::Corrupt { .. } if self.core().lock().is_gone(session) => self.lost_or_gone(session, error),
+            error => error,
+        })
     }
 
     async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
@@ -587,6 +620,8 @@ impl Inner {
             // What the index did not take is read from the log the next time.
             let _ = checkpoint.join();
         }
+        // Who gives space back ends with what is in hand.
+        drop(self.core.reclaiming.lock().unwrap_or_else(PoisonError::into_inner));
         let ledger = self.core.lock();
         if ledger.lost_at_close {
             Err(StoreError::NoSpace { operation: "what was appended below `process`, and never reached the disk" })

@@ -179,6 +179,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
         Segment::create(&log, 1, 0, folder.id, FIRST_ZEROS)?;
         numbers.push(1);
     }
+    remove_unfinished(&log);
     let mut replay = Replay::new(folder, numbers.clone())?;
     if replay.ends_before(from)? {
         let last = numbers.last().copied().unwrap_or(0);
@@ -350,6 +351,15 @@ pub(super) fn set_segment_aside(folder: &Folder, number: u32) -> Result<PathBuf,
     folder::sync_dir(&folder.quarantine())?;
     folder::sync_dir(&folder.log())?;
     Ok(aside)
+}
+
+/// Removes what is left of a segment that was being written anew: the old one is in its place.
+fn remove_unfinished(log: &std::path::Path) {
+    for entry in fs::read_dir(log).into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "new") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Moves the index out of the way. It holds nothing that is not in the log.

@@ -92,6 +92,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, segment: Segment, at: u32, ready: u32) -> Self {
         let (buffer, synced) = (Vec::new(), Instant::now());
+        core.current_segment.store(segment.number, Ordering::Release);
         Self { core, segment, at, ready, step: FIRST_STEP, buffer, unsynced: None, synced, unmarked: 0 }
     }
 
@@ -341,6 +342,7 @@ impl Writer {
         let _ = self.segment.file.set_len(u64::from(self.at));
         self.segment = next;
         self.at = SEGMENT_HEADER;
+        self.core.current_segment.store(number, Ordering::Release);
         Ok(())
     }
 
