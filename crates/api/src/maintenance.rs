@@ -312,3 +312,21 @@ fn existing_parent(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new(".")).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn space_comes_back_from_a_store_that_nobody_has_open() {
+        let ground = tempfile::TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let url = StoreUrl::Sled(path.clone());
+        assert!(matches!(reclaim(&url).await, Err(SessionError::Store(StoreError::NoStore))));
+        assert!(matches!(reclaim(&StoreUrl::Memory).await, Err(SessionError::Configuration(_))));
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        assert!(matches!(reclaim(&url).await, Err(SessionError::Store(StoreError::Locked { .. }))));
+        store.close().await.unwrap();
+        assert_eq!(reclaim(&url).await.unwrap(), Reclaimed::default(), "nothing was deleted");
+    }
+}

@@ -341,3 +341,81 @@ impl Ledger {
 
 /// Who inherits from whom, and up to where.
 pub(crate) type Heirs = BTreeMap<SessionId, u64>;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sessions_domain::CommitHash;
+
+    use super::*;
+    use crate::sled::{index::CoreRow, locator::Locator};
+
+    fn id(number: u128) -> SessionId {
+        SessionId::from_parts(1, number)
+    }
+
+    const WRITTEN: Spot = Spot { segment: 1, offset: 64, is_synced: false };
+
+    /// Takes a job through the writer's hands.
+    fn serve(ledger: &mut Ledger, queue: impl FnOnce(&mut Ledger, Job), job: Job) {
+        queue(ledger, job);
+        let mut job = ledger.queue.pop_back().unwrap();
+        ledger.written(&mut job, WRITTEN);
+    }
+
+    fn write(ledger: &mut Ledger, session: SessionId, first: u64, links: Vec<Link>) {
+        let records = (first..first + 5).map(|seq| (seq, Locator { segment: 1, length: 100, ..Locator::LOST }));
+        let row = CoreRow { version: first + 4, commit: CommitHash::ZERO, ..CoreRow::none(first) };
+        let (durability, begins) = (Durability::Process, true);
+        let job =
+            Job { records: records.collect(), begins, links, durability, ..Job::bare(session, Bytes::new(), row) };
+        serve(ledger, |ledger, job| ledger.enqueue(job, Vec::new()), job);
+    }
+
+    fn remove(ledger: &mut Ledger, session: SessionId) {
+        let (done, _) = oneshot::channel();
+        let (removes, durability) = (Some(Removing::new(false, done)), Durability::Process);
+        let job = Job { removes, durability, ..Job::bare(session, Bytes::new(), CoreRow::none(1)) };
+        serve(ledger, Ledger::enqueue_removal, job);
+    }
+
+    #[test]
+    fn an_heir_whose_removal_may_be_lost_keeps_what_it_inherits() {
+        let mut ledger = Ledger::default();
+        let (owner, heir) = (id(1), id(2));
+        write(&mut ledger, owner, 1, Vec::new());
+        write(&mut ledger, heir, 4, vec![Link { owner, last: 3 }]);
+        ledger.synced(100);
+        remove(&mut ledger, owner);
+        ledger.synced(200);
+        assert_eq!((ledger.kept(owner), ledger.kept_on_disk(owner)), (3, 3));
+        remove(&mut ledger, heir);
+        assert_eq!((ledger.kept(owner), ledger.kept_on_disk(owner)), (0, 3), "a power cut would bring the heir back");
+        assert!(ledger.sessions.contains_key(&owner) && ledger.dead.is_empty());
+        ledger.synced(300);
+        assert_eq!(ledger.kept_on_disk(owner), 0);
+        assert!(ledger.sessions.is_empty());
+        assert_eq!(ledger.dead.get(&1), Some(&1_000), "all of both is nobody's");
+    }
+
+    #[test]
+    fn a_removal_that_fails_leaves_the_session_as_it_was() {
+        let mut ledger = Ledger::default();
+        write(&mut ledger, id(1), 1, Vec::new());
+        let (done, mut answer) = oneshot::channel();
+        let (removes, durability) = (Some(Removing::new(false, done)), Durability::Disk);
+        let job = Job { removes, durability, ..Job::bare(id(1), Bytes::new(), CoreRow::none(1)) };
+        ledger.enqueue_removal(job);
+        let mut settling = ledger.settling(id(1)).unwrap().unwrap();
+        let removal = Removal { session: id(1), expected: Some(9), keep_key: false, durability };
+        assert!(ledger.admit_removal(&removal).unwrap().is_none(), "the one before it decides");
+        let mut job = ledger.queue.pop_back().unwrap();
+        let full = || StoreError::NoSpace { operation: "a test" };
+        ledger.withdraw(&mut job, full);
+        job.refuse(full());
+        assert!(matches!(answer.try_recv().unwrap(), Err(StoreError::NoSpace { .. })));
+        assert!(settling.try_recv().unwrap().is_err(), "it is not on its way any more");
+        assert!(ledger.settling(id(1)).unwrap().is_none() && !ledger.is_gone(id(1)));
+        assert!(matches!(ledger.admit_removal(&removal), Err(StoreError::Conflict { actual: 5, .. })));
+    }
+}
