@@ -475,7 +475,7 @@ mod import_claude_code {
             (b"\x7fELF\0\0", "binary_file"),
             (b"hello\xff\n", "binary_file"),
             (b"just words\n", "unknown_format"),
-            (b"{\"type\":\"session_meta\",\"payload\":{}}\n", "unknown_format"),
+            (b"{\"type\":\"session_meta\",\"payload\":{}}\n", "no_messages"),
         ];
         for (bytes, kind) in cases {
             assert_eq!(refused(import(&host, bytes).await).kind(), kind);

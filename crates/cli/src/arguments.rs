@@ -239,7 +239,7 @@ pub(crate) struct Import {
     /// Files, and folders whose files are searched
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub(crate) paths: Vec<PathBuf>,
-    /// auto, claude-code, json or jsonl
+    /// auto, claude-code, codex, pi, json or jsonl
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) format: String,
     /// Make a new session also of what was brought in before

@@ -32,9 +32,11 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
     let format = match wish.format.as_str() {
         "auto" => None,
         "claude-code" => Some(Format::ClaudeCode),
+        "codex" => Some(Format::Codex),
+        "pi" => Some(Format::Pi),
         "json" | "sessions-json" => Some(Format::SessionsJson),
         "jsonl" | "sessions-jsonl" => Some(Format::SessionsJsonl),
-        other => return Err(unknown_format(other, "give auto, claude-code, json or jsonl")),
+        other => return Err(unknown_format(other, "give auto, claude-code, codex, pi, json or jsonl")),
     };
     let options =
         ImportOptions { format, new_id: wish.new_id, durability: program.durability, ..ImportOptions::default() };

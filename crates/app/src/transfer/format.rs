@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::claude_code;
+use super::{claude_code, codex};
 
 /// As much of a file's beginning as [`detect`] wants to see.
 pub const DETECT_BYTES: usize = 64 * 1024;
@@ -18,6 +18,10 @@ pub const DETECT_BYTES: usize = 64 * 1024;
 pub enum Format {
     /// A transcript of Claude Code: JSON lines with `uuid` and `parentUuid`.
     ClaudeCode,
+    /// A rollout of Codex: JSON lines with `type` and `payload`.
+    Codex,
+    /// A session of pi: JSON lines, the first of type `session`.
+    Pi,
     /// Our own document.
     SessionsJson,
     /// Our own lines.
@@ -25,10 +29,17 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format of another program that has this name.
+    pub(super) fn foreign(name: &str) -> Option<Self> {
+        [Self::ClaudeCode, Self::Codex, Self::Pi].into_iter().find(|format| format.name() == name)
+    }
+
     /// The format's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ClaudeCode => "claude-code",
+            Self::Codex => "codex",
+            Self::Pi => "pi",
             Self::SessionsJson => "sessions-json",
             Self::SessionsJsonl => "sessions-jsonl",
         }
@@ -55,13 +66,35 @@ struct Probe<'a> {
     leaf_uuid: Option<&'a RawValue>,
     #[serde(borrow, default)]
     snapshot: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    timestamp: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
 }
 
 impl Probe<'_> {
-    fn is_claude_code(&self) -> bool {
+    fn format(&self, line: &[u8]) -> Option<Format> {
         let kind = self.kind.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        let known = kind.is_some_and(|kind| claude_code::knows_type(&kind));
-        known && [self.uuid, self.session_id, self.leaf_uuid, self.snapshot].iter().any(Option::is_some)
+        let Some(kind) = kind else {
+            // The first line of the first versions of Codex has no type.
+            let is_codex = self.id.is_some() && self.timestamp.is_some() && has(line, b"\"instructions\":");
+            return is_codex.then_some(Format::Codex);
+        };
+        if self.payload.is_some() && codex::knows_type(&kind) {
+            return Some(Format::Codex);
+        }
+        if self.id.is_some() && self.timestamp.is_some() && kind == "session" {
+            return Some(Format::Pi);
+        }
+        if self.timestamp.is_some() && self.message.is_some() && kind == "message" {
+            return Some(Format::Pi);
+        }
+        let is_named = [self.uuid, self.session_id, self.leaf_uuid, self.snapshot].iter().any(Option::is_some);
+        (is_named && claude_code::knows_type(&kind)).then_some(Format::ClaudeCode)
     }
 }
 
@@ -76,19 +109,25 @@ pub fn detect(head: &[u8]) -> Option<Format> {
         return Some(Format::SessionsJson);
     }
     let mut lines = head.split(|byte| *byte == b'\n').take(100);
-    let whole = |line: &[u8]| serde_json::from_slice::<Probe<'_>>(line).is_ok_and(|probe| probe.is_claude_code());
-    let found = lines.any(|line| line.trim_ascii_start().starts_with(b"{") && whole(line));
-    (found || is_cut_line(head)).then_some(Format::ClaudeCode)
+    let format = |line: &[u8]| serde_json::from_slice::<Probe<'_>>(line).ok()?.format(line);
+    let objects = lines.by_ref().filter(|line| line.trim_ascii_start().starts_with(b"{"));
+    objects.filter_map(format).next().or_else(|| cut_line(head))
+}
+
+fn has(bytes: &[u8], key: &[u8]) -> bool {
+    bytes.windows(key.len()).any(|window| window == key)
 }
 
 /// A first line that is longer than what we see: it is known by its keys.
-fn is_cut_line(head: &[u8]) -> bool {
-    let has = |key: &[u8]| head.windows(key.len()).any(|window| window == key);
-    head.starts_with(b"{")
-        && !head.contains(&b'\n')
-        && head.len() >= DETECT_BYTES / 2
-        && has(b"\"parentUuid\":")
-        && has(b"\"sessionId\":")
+fn cut_line(head: &[u8]) -> Option<Format> {
+    let has = |key| has(head, key);
+    if !head.starts_with(b"{") || head.contains(&b'\n') || head.len() < DETECT_BYTES / 2 {
+        return None;
+    }
+    if has(b"\"parentUuid\":" as &[u8]) && has(b"\"sessionId\":") {
+        return Some(Format::ClaudeCode);
+    }
+    (has(b"\"type\":\"session_meta\"") && has(b"\"payload\":")).then_some(Format::Codex)
 }
 
 #[cfg(test)]
@@ -97,14 +136,16 @@ mod tests {
 
     #[test]
     fn formats_are_told_apart() {
-        let cases: [(&[u8], Option<Format>); 9] = [
+        let cases: [(&[u8], Option<Format>); 11] = [
             (b"{ \"format\": \"sessions-json\",\n \"version\":1", Some(Format::SessionsJson)),
             (b"{\"format\":\"sessions-jsonl\",\"version\":1}\n", Some(Format::SessionsJsonl)),
             (b"garbage\n{\"type\":\"user\",\"uuid\":\"a\",\"parentUuid\":null}\n", Some(Format::ClaudeCode)),
             (b"{\"type\":\"summary\",\"summary\":\"s\",\"leafUuid\":\"a\"}", Some(Format::ClaudeCode)),
             (b"\xef\xbb\xbf{\"type\":\"progress\",\"uuid\":\"a\"}", Some(Format::ClaudeCode)),
             (b"{\"type\":\"session\",\"id\":\"a\",\"cwd\":\"/\"}\n", None),
-            (b"{\"type\":\"session_meta\",\"payload\":{}}\n", None),
+            (b"{\"type\":\"session\",\"id\":\"a\",\"timestamp\":\"t\"}\n", Some(Format::Pi)),
+            (b"{\"type\":\"session_meta\",\"payload\":{}}\n", Some(Format::Codex)),
+            (b"{\"id\":\"a\",\"timestamp\":\"t\",\"instructions\":null}\n", Some(Format::Codex)),
             (b"\x7fELF\0\0\0", None),
             (b"", None),
         ];

@@ -14,7 +14,7 @@ use sessions_ports::{Commit, Durability, StoreError};
 use super::{
     DETECT_BYTES, Format, ImportError, Report,
     archive::{self, Archive},
-    claude_code, detect,
+    claude_code, codex, detect, pi,
     records::Beginning,
     report::Repaired,
     transcript::Transcript,
@@ -210,6 +210,8 @@ fn parse(mut source: impl BufRead, format: Option<Format>) -> Result<Parsed, Imp
     let source = Cursor::new(head).chain(source);
     Ok(match format {
         Format::ClaudeCode => Parsed::Transcript(Box::new(claude_code::read(source)?)),
+        Format::Codex => Parsed::Transcript(Box::new(codex::read(source)?)),
+        Format::Pi => Parsed::Transcript(Box::new(pi::read(source)?)),
         Format::SessionsJson => Parsed::Archive(format, Box::new(archive::read_document(source)?)),
         Format::SessionsJsonl => Parsed::Archive(format, Box::new(archive::read_lines(source)?)),
     })

@@ -7,18 +7,21 @@
 //! to be mended. [`Transcript::into_events`] makes a log of it, and [`restore_lines`] gives the file's lines back from that log.
 //!
 //! Each format states its fidelity, which is one of: *bytes* (the file comes back as it was), *values* (each line comes back as an equal
-//! JSON value), *meaning* (the conversation comes back). Claude Code's files have fidelity *values*, and *bytes* for each line that
-//! became no message; see [`claude_code`].
+//! JSON value), *meaning* (the conversation comes back). Files of Claude Code, Codex and pi have fidelity *bytes*; see [`claude_code`],
+//! [`codex`] and [`pi`].
 //!
 //! Must not know: which store it is, or where a file lies.
 
 mod archive;
 pub mod claude_code;
+pub mod codex;
 mod error;
 mod export;
+mod foreign;
 mod format;
 mod import;
 mod lines;
+pub mod pi;
 mod records;
 mod report;
 mod restore;

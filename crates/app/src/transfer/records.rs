@@ -59,7 +59,13 @@ impl Transcript {
 }
 
 fn created(beginning: Beginning, facts: Facts, source: ImportSource) -> Created {
-    let named = [("version", &facts.version), ("git_branch", &facts.git_branch)];
+    let named = [
+        ("version", &facts.version),
+        ("git_branch", &facts.git_branch),
+        ("git_commit", &facts.git_commit),
+        ("agent", &facts.agent),
+        ("parent", &facts.parent),
+    ];
     let known = |(name, value): (&str, &Option<String>)| Some((name.to_owned(), Json::of(value.as_ref()?).ok()?));
     Created {
         key: beginning.key,
@@ -67,6 +73,7 @@ fn created(beginning: Beginning, facts: Facts, source: ImportSource) -> Created 
         origin: Origin {
             creator: Some(source.format.clone()),
             cwd: facts.cwd,
+            provider: facts.provider,
             model: facts.model,
             custom: named.into_iter().filter_map(known).collect(),
             ..Origin::default()

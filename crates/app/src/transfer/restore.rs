@@ -4,9 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use sessions_domain::{Event, MessagePart, ResidueLine, chain::from_hex};
+use sessions_domain::{Appended, Event, MessagePart, ResidueLine, chain::from_hex};
 
-use super::claude_code::envelope;
+use super::{
+    Format, claude_code, codex,
+    foreign::envelope::{self, Spelling},
+    pi,
+};
 
 /// A line cannot be put together again: its record was changed by hand, or a part of it was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,41 +20,93 @@ pub struct RestoreError {
     pub line: u64,
 }
 
-/// Every line of the imported file that is not blank, with its number, from the events of its log.
+/// Every line of the imported file, with its number, from the events of its log. The first event is the log's beginning, which names the
+/// file's format.
 ///
-/// Fidelity: a line that became no message comes back byte by byte, one that became a message as an equal JSON value. A line above
-/// [`super::MAX_LINE_BYTES`] was not kept. Messages that were added after the import are passed over.
+/// Fidelity: bytes. A line above [`super::MAX_LINE_BYTES`] was not kept. Messages that were added after the import are passed over.
 ///
 /// # Errors
 /// [`RestoreError`] names the first line that cannot be put together.
 pub fn restore_lines<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Vec<(u64, Vec<u8>)>, RestoreError> {
-    let mut lines = BTreeMap::new();
-    let mut pieces: BTreeMap<u64, envelope::Pieces> = BTreeMap::new();
+    let mut restored: Option<Restored> = None;
     for event in events {
+        if let Event::Created(created) = event {
+            let format = created.source.as_ref().and_then(|source| Format::foreign(&source.format));
+            restored = format.map(Restored::of);
+        }
+        if let Some(restored) = &mut restored {
+            restored.take(event)?;
+        }
+    }
+    restored.map_or(Ok(Vec::new()), |restored| Ok(restored.lines()?.into_iter().collect()))
+}
+
+/// The values of a part, as a format spells them.
+fn spelling(format: Format) -> Option<Spelling> {
+    match format {
+        Format::ClaudeCode => Some(claude_code::DIALECT.values),
+        Format::Codex => Some(codex::DIALECT.values),
+        Format::Pi => Some(pi::DIALECT.values),
+        _ => None,
+    }
+}
+
+/// What a log has of the file it was made of.
+pub(super) struct Restored {
+    format: Format,
+    residue: BTreeMap<u64, Vec<u8>>,
+    pieces: BTreeMap<u64, envelope::Pieces>,
+}
+
+impl Restored {
+    /// Of a file of this format.
+    pub(super) fn of(format: Format) -> Self {
+        Self { format, residue: BTreeMap::new(), pieces: BTreeMap::new() }
+    }
+
+    /// Takes the next record in. True when it is of the file.
+    pub(super) fn take(&mut self, event: &Event) -> Result<bool, RestoreError> {
         match event {
             Event::Residue(residue) => {
                 for line in &residue.lines {
-                    lines.insert(line.line, bytes_of(line)?);
+                    self.residue.insert(line.line, bytes_of(line)?);
                 }
+                Ok(true)
             }
-            Event::Appended(appended) => {
-                let mut parts: &[MessagePart] = &appended.message.parts;
-                for line in envelope::lines_of(&appended.message) {
-                    let failed = RestoreError { line: line.line };
-                    let (own, rest) = parts.split_at_checked(line.blocks.len()).ok_or(failed)?;
-                    parts = rest;
-                    pieces.entry(line.line).or_default().add(line, own);
-                }
-            }
-            _ => {}
+            Event::Appended(appended) => self.take_message(appended),
+            _ => Ok(false),
         }
     }
-    for (line, pieces) in pieces {
-        if let std::collections::btree_map::Entry::Vacant(vacant) = lines.entry(line) {
-            vacant.insert(pieces.join().ok_or(RestoreError { line })?);
+
+    fn take_message(&mut self, appended: &Appended) -> Result<bool, RestoreError> {
+        let Some(envelope) = envelope::envelope_of(&appended.message, self.format) else { return Ok(false) };
+        let taken = |line: &envelope::LineOf| self.pieces.get(&line.line).is_some_and(|pieces| pieces.has(line));
+        // A copy of a message that came from the file is not the file's.
+        if envelope.lines.is_empty() || envelope.lines.iter().any(taken) {
+            return Ok(false);
         }
+        let mut parts: &[MessagePart] = &appended.message.parts;
+        for line in envelope.lines {
+            let failed = RestoreError { line: line.line };
+            let (own, rest) = parts.split_at_checked(line.blocks.len()).ok_or(failed)?;
+            parts = rest;
+            self.pieces.entry(line.line).or_default().add(line, own);
+        }
+        Ok(true)
     }
-    Ok(lines.into_iter().collect())
+
+    /// The lines, by number.
+    pub(super) fn lines(&self) -> Result<BTreeMap<u64, Vec<u8>>, RestoreError> {
+        let mut lines = self.residue.clone();
+        let Some(values) = spelling(self.format) else { return Ok(lines) };
+        for (line, pieces) in &self.pieces {
+            // What was kept of a line that was not whole yet gives way to the line.
+            if pieces.is_whole() || !lines.contains_key(line) {
+                lines.insert(*line, pieces.join(values).ok_or(RestoreError { line: *line })?);
+            }
+        }
+        Ok(lines)
+    }
 }
 
 fn bytes_of(line: &ResidueLine) -> Result<Vec<u8>, RestoreError> {

@@ -51,12 +51,18 @@ pub struct Facts {
     pub session: Option<String>,
     /// The sub-agent whose side chain the file holds.
     pub agent: Option<String>,
+    /// The session that it was forked from, or that began it.
+    pub parent: Option<String>,
     /// The title: what the person or the program called it, or the beginning of the first question.
     pub title: Option<String>,
     /// The working directory.
     pub cwd: Option<String>,
     /// The branch of the working directory's repository.
     pub git_branch: Option<String>,
+    /// The commit that the repository stood at.
+    pub git_commit: Option<String>,
+    /// The provider.
+    pub provider: Option<String>,
     /// The model that answered first.
     pub model: Option<String>,
     /// The version of the program that wrote it.

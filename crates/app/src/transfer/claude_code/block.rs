@@ -8,29 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sessions_domain::{Json, MessagePart, MessageRole, ToolCall, ToolContent, ToolResult};
 
-use super::line::{span, string};
-
-/// A block.
-pub(super) struct Block {
-    /// What it became.
-    pub(super) part: MessagePart,
-    /// Where the values of the part stand, in the order of [`values`]; what is not listed stays in the envelope.
-    pub(super) cuts: Vec<Range<usize>>,
-    /// The whole block.
-    pub(super) whole: Json,
-}
-
-impl Block {
-    /// The call that it answers.
-    pub(super) fn answers(&self) -> Option<&str> {
-        if let MessagePart::ToolResult(result) = &self.part { Some(&result.call_id) } else { None }
-    }
-
-    /// The call that it makes.
-    pub(super) fn calls(&self) -> Option<&str> {
-        if let MessagePart::ToolCall(call) = &self.part { Some(&call.call_id) } else { None }
-    }
-}
+use crate::transfer::foreign::line::{Block, span, string};
 
 #[derive(Deserialize)]
 struct Shape<'a> {

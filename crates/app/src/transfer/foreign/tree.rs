@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use sessions_domain::{Message, MessageRole};
 
 use super::{
+    Dialect,
     growth::Growth,
     line::{Kind, Parsed},
 };
@@ -28,6 +29,15 @@ pub(super) struct Node {
     pub(super) parent: Option<usize>,
     /// The parent that is named is not there, or was cut from a circle.
     pub(super) adrift: bool,
+}
+
+/// Where the main path of a file ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum MainEnd {
+    /// Behind the last message that is on no side chain, and what follows it.
+    LastMessage,
+    /// Where its last line stands.
+    LastLine,
 }
 
 /// Collects lines, and makes a tree of them in the end.
@@ -67,7 +77,7 @@ impl Builder {
     }
 
     /// The tree.
-    pub(super) fn finish(mut self, report: &mut Report) -> Tree {
+    pub(super) fn finish(mut self, dialect: &Dialect, sealed: u64, report: &mut Report) -> Tree {
         for node in &mut self.nodes {
             let Some(parent) = &node.parsed.parent else { continue };
             node.parent = self.by_uuid.get(parent).copied();
@@ -78,14 +88,18 @@ impl Builder {
         }
         let order = parents_first(&mut self.nodes, report);
         let mut nodes: Vec<Option<Node>> = self.nodes.into_iter().map(Some).collect();
-        let mut growth = Growth::for_lines(nodes.len());
+        let mut growth = Growth::of(dialect.format, sealed, nodes.len());
         for at in order {
             if let Some(node) = nodes.get_mut(at).and_then(Option::take) {
                 growth.place(at, node, report);
             }
         }
-        let entries = growth.finish(report);
-        let head = main_end(&entries);
+        let (entries, last) = growth.finish(report);
+        let head = match dialect.main_end {
+            MainEnd::LastMessage => main_end(&entries),
+            // A last line that follows nothing says nothing about where the conversation stands.
+            MainEnd::LastLine => last.or_else(|| main_end(&entries)),
+        };
         Tree { entries, head }
     }
 }

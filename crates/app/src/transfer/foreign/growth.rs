@@ -10,15 +10,15 @@ use std::{
     collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
 };
 
-use sessions_domain::{Message, MessageMetadata, MessagePart, MessageRole};
+use sessions_domain::{Message, MessageMetadata, MessagePart, MessageRole, TokenUsage};
 
 use super::{
-    block::Block,
     envelope::{Envelope, LineOf},
-    line::{Kind, Parsed, Said},
+    line::{Block, Kind, Parsed, Said},
     tree::Node,
 };
 use crate::transfer::{
+    Format,
     report::Report,
     transcript::{Entry, EntryKind, SourceLine},
 };
@@ -43,8 +43,10 @@ struct Draft {
 type Share = (Option<usize>, MessageRole, Vec<(usize, Block)>);
 
 /// The tree as it grows. Indexes are those of `drafts`.
-#[derive(Default)]
 pub(super) struct Growth {
+    format: Format,
+    /// Answers of lines up to this one are whole: they are in a log already, and take no more lines.
+    sealed: u64,
     drafts: Vec<Draft>,
     places: Vec<Option<usize>>,
     /// The place of each line so far, by number, beside and on side chains.
@@ -53,12 +55,26 @@ pub(super) struct Growth {
     callers: HashMap<String, (usize, usize)>,
     /// Ids of messages whose usage is counted already.
     counted: HashSet<String>,
+    /// The message of each id, the latest.
+    answers: HashMap<String, usize>,
+    /// The place of the line that stands last in the file.
+    last: Option<(u64, Option<usize>)>,
 }
 
 impl Growth {
-    /// For so many lines.
-    pub(super) fn for_lines(count: usize) -> Self {
-        Self { places: vec![None; count], ..Self::default() }
+    /// For so many lines of a file of this format, of which those up to `sealed` are in a log.
+    pub(super) fn of(format: Format, sealed: u64, lines: usize) -> Self {
+        Self {
+            format,
+            sealed,
+            drafts: Vec::new(),
+            places: vec![None; lines],
+            by_line: Default::default(),
+            callers: HashMap::new(),
+            counted: HashSet::new(),
+            answers: HashMap::new(),
+            last: None,
+        }
     }
 
     /// Takes in line `at`, whose parent was taken in before.
@@ -76,13 +92,20 @@ impl Growth {
         let place = match node.parsed.kind {
             Kind::Said(ref said) => {
                 let hides = is_new_root && node.parsed.is_compact_summary && !is_sidechain;
-                let behind = if hides { before.map(|before| self.clear(&node.parsed, before)) } else { behind };
-                let is_user = said.role == MessageRole::User;
-                if is_user {
-                    self.add_user(node.parsed, behind, report)
-                } else {
+                let hidden = if node.parsed.clears { behind.or(before) } else { before.filter(|_| hides) };
+                let behind = match hidden {
+                    Some(hidden) => Some(self.clear(&node.parsed, hidden)),
+                    None => behind.filter(|_| !hides),
+                };
+                if said.role == MessageRole::Assistant {
                     self.add_answer(node.parsed, behind, report)
+                } else {
+                    self.add_user(node.parsed, behind, report)
                 }
+            }
+            Kind::Counted { ref message_id, usage, .. } => {
+                self.count(message_id, usage);
+                behind
             }
             Kind::Boundary => behind.or(before).map(|behind| self.clear(&node.parsed, behind)),
             _ => behind,
@@ -92,6 +115,17 @@ impl Growth {
         }
         if let (Some(place), Some(lines)) = (place, self.by_line.get_mut(usize::from(is_sidechain))) {
             lines.insert(number, place);
+        }
+        if self.last.is_none_or(|(last, _)| last < number) {
+            self.last = Some((number, place));
+        }
+    }
+
+    /// Adds tokens to an answer.
+    fn count(&mut self, message_id: &str, usage: TokenUsage) {
+        let draft = self.answers.get(message_id).and_then(|at| self.drafts.get_mut(*at));
+        if let Some(EntryKind::Message(message)) = draft.map(|draft| &mut draft.entry.kind) {
+            message.metadata.usage = Some(message.metadata.usage.unwrap_or_default().plus(usage));
         }
     }
 
@@ -131,6 +165,7 @@ impl Growth {
         let Kind::Said(said) = std::mem::replace(&mut parsed.kind, Kind::Empty) else { return behind };
         let said = *said;
         let continued = said.message_id.as_deref().and_then(|id| self.answer_before(behind, id));
+        let continued = continued.filter(|at| parsed.number <= self.sealed || self.is_open(*at));
         let at = match continued {
             Some(at) => {
                 let draft = self.drafts.get_mut(at)?;
@@ -141,6 +176,7 @@ impl Growth {
                 let message = Message { role: said.role, parts: Vec::new(), metadata: MessageMetadata::default() };
                 let at = self.push(&parsed, EntryKind::Message(Box::new(message)), behind);
                 self.drafts.get_mut(at)?.entry.message_id.clone_from(&said.message_id);
+                self.answers.extend(said.message_id.clone().map(|id| (id, at)));
                 at
             }
         };
@@ -186,6 +222,11 @@ impl Growth {
         None
     }
 
+    /// True for an answer that no log has yet.
+    fn is_open(&self, at: usize) -> bool {
+        self.drafts.get(at).is_some_and(|draft| draft.entry.last_line() > self.sealed)
+    }
+
     /// The message of whose calls' group an entry is; itself where it is of none.
     fn owner_of(&self, at: usize) -> usize {
         self.drafts.get(at).and_then(|draft| draft.owner).unwrap_or(at)
@@ -194,19 +235,18 @@ impl Growth {
     /// A line of the person's side: results, each behind its call, and what is said besides.
     fn add_user(&mut self, mut parsed: Parsed, behind: Option<usize>, report: &mut Report) -> Option<usize> {
         let Kind::Said(said) = std::mem::replace(&mut parsed.kind, Kind::Empty) else { return behind };
-        let Said { blocks, mut template, made_at, .. } = *said;
+        let Said { role: speaker, blocks, mut template, made_at, .. } = *said;
         let group = behind.map(|behind| self.owner_of(behind));
         let mut shares: Vec<Share> = Vec::new();
         for (index, block) in blocks.into_iter().enumerate() {
             let answers = block.answers().map(|call| self.caller(call, group));
-            let (owner, role) =
-                (answers.flatten(), if answers.is_some() { MessageRole::Tool } else { MessageRole::User });
+            let (owner, role) = (answers.flatten(), if answers.is_some() { MessageRole::Tool } else { speaker });
             match shares.iter_mut().find(|(other, its_role, _)| (*other, *its_role) == (owner, role)) {
                 Some((.., share)) => share.push((index, block)),
                 None => shares.push((owner, role, vec![(index, block)])),
             }
         }
-        shares.sort_by_key(|(_, role, _)| *role == MessageRole::User);
+        shares.sort_by_key(|(_, role, _)| *role != MessageRole::Tool);
         let mut place = behind;
         for (owner, role, share) in shares {
             let parent = if role == MessageRole::Tool { owner.or(place) } else { place };
@@ -260,15 +300,17 @@ impl Growth {
         }
     }
 
-    /// The entries, each behind its parent.
-    pub(super) fn finish(mut self, report: &mut Report) -> Vec<Entry> {
+    /// The entries, each behind its parent, and the one behind which the file's last line stands.
+    pub(super) fn finish(mut self, report: &mut Report) -> (Vec<Entry>, Option<usize>) {
         for draft in &self.drafts {
             for _ in draft.calls.difference(&draft.answered) {
                 let what = "a tool call was never answered; a context gives it an `interrupted` result";
                 report.repaired(draft.entry.last_line(), what);
             }
         }
-        self.chain_results();
+        let ends = self.chain_results();
+        let last = self.last.and_then(|(_, place)| place);
+        let last = last.map(|at| ends.get(&self.owner_of(at)).copied().unwrap_or(at));
         let order = self.order();
         let mut numbers = vec![None; self.drafts.len()];
         for (number, at) in order.iter().enumerate() {
@@ -282,15 +324,16 @@ impl Growth {
             let Some(Draft { mut entry, envelope, .. }) = drafts.get_mut(at).and_then(Option::take) else { continue };
             entry.parent = entry.parent.and_then(|parent| numbers.get(parent).copied().flatten());
             if let EntryKind::Message(message) = &mut entry.kind {
-                message.metadata.custom = envelope.into_json();
+                message.metadata.custom = envelope.to_json(self.format);
             }
             entries.push(entry);
         }
-        entries
+        (entries, last.and_then(|last| numbers.get(last).copied().flatten()))
     }
 
     /// Results stand in a chain behind their message, and all else that followed one of them behind the chain.
-    fn chain_results(&mut self) {
+    /// Gives the end of each message's group.
+    fn chain_results(&mut self) -> HashMap<usize, usize> {
         let mut ends: HashMap<usize, usize> = HashMap::new();
         for owner in 0..self.drafts.len() {
             let mut results =
@@ -313,6 +356,7 @@ impl Growth {
                 draft.entry.parent = end.or(Some(parent));
             }
         }
+        ends
     }
 
     /// The drafts in the file's order, each behind its parent. A clear that nothing follows is left out.
@@ -355,6 +399,8 @@ fn fill_metadata(metadata: &mut MessageMetadata, said: &Said, counts: bool) {
     last(&mut metadata.model, &said.model);
     last(&mut metadata.request_id, &said.request_id);
     last(&mut metadata.finish_reason, &said.stop_reason);
+    last(&mut metadata.provider, &said.provider);
+    last(&mut metadata.cost, &said.cost);
     if metadata.made_at.is_none() {
         metadata.made_at.clone_from(&said.made_at);
     }

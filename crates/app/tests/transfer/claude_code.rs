@@ -1,154 +1,17 @@
-//! Imports of other programs' transcripts: small ones that are written here, broken ones, and real ones where they are at hand.
+//! Claude Code's transcripts: small ones that are written here, broken ones, and real ones where they are at hand.
 //!
 //! Must not know: stores.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test that meets what it does not expect has failed"
-)]
-
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, path::Path};
 
 use serde_json::Value;
-use sessions_app::transfer::{
-    Beginning, DETECT_BYTES, EntryKind, Format, ImportError, RESIDUE_BYTES, Report, Transcript, claude_code, detect,
-    restore_lines,
-};
-use sessions_domain::{
-    Actor, Appended, CommitHash, Event, LineageId, Message, MessageId, MessagePart, MessageRole, Moment, SessionId,
-    Stamp, View, codec, decide,
-    pairing::{Repair, pair},
-};
+use sessions_app::transfer::{DETECT_BYTES, Format, ImportError, Report, Transcript, claude_code, detect};
+use sessions_domain::{Appended, Event, Message, MessageRole, Moment};
 
-fn fixture(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    std::fs::read(path).unwrap()
-}
+use crate::ground::{Dice, Log, check_any, check_restored, files_below, fixture, lines_of, real_folder, shown};
 
 fn read(bytes: &[u8]) -> Transcript {
     claude_code::read(bytes).unwrap()
-}
-
-/// The log of a transcript: its events as a store gives them back, and the view they make.
-struct Log {
-    events: Vec<Event>,
-    view: View,
-    /// Bytes of all bodies.
-    bytes: usize,
-}
-
-impl Log {
-    fn of(transcript: Transcript) -> Self {
-        let mut number = 0;
-        let next_id = || {
-            number += 1;
-            MessageId::from_parts(1, number)
-        };
-        let (session, lineage) = (SessionId::from_bytes([1; 16]), LineageId::from_bytes([2; 16]));
-        let events = transcript.into_events(Beginning { session, lineage, key: None }, next_id).unwrap();
-        let stamp = Stamp { at: Moment::from_millis(5), actor: Actor::default() };
-        let mut view: Option<View> = None;
-        let mut stored = Vec::new();
-        let mut bytes = 0;
-        for (at, event) in events.iter().enumerate() {
-            let body = codec::encode(event, &stamp).unwrap();
-            bytes += body.len();
-            let (event, stamp) = codec::decode(event.kind(), &body).unwrap();
-            let seq = at as u64 + 1;
-            match (&mut view, &event) {
-                (None, Event::Created(created)) => {
-                    view = Some(View::begin(seq, created, &stamp, CommitHash::ZERO, None).unwrap());
-                }
-                (Some(view), event) => view.apply(seq, event, &stamp, CommitHash::ZERO).unwrap(),
-                _ => panic!("the first event is no beginning"),
-            }
-            if let Event::Appended(appended) = &event {
-                decide::check_message(&appended.message).unwrap();
-            }
-            if let Event::Residue(residue) = &event {
-                assert!(residue.lines.len() == 1 || body.len() <= RESIDUE_BYTES + 100, "{}", body.len());
-            }
-            stored.push(event);
-        }
-        Self { events: stored, view: view.unwrap(), bytes }
-    }
-
-    fn message(&self, seq: u64) -> Option<&Appended> {
-        let event = seq.checked_sub(1).and_then(|at| self.events.get(at as usize));
-        if let Some(Event::Appended(appended)) = event { Some(appended) } else { None }
-    }
-
-    /// The messages on a path, oldest first.
-    fn path(&self, whole: bool) -> Vec<(u64, Message)> {
-        let head = self.view.head();
-        let tree = self.view.tree();
-        let path = if whole { tree.whole_path(head) } else { tree.path(head) };
-        let mut seqs: Vec<u64> = path.flat_map(|stretch| stretch.first..=stretch.last).collect();
-        seqs.sort_unstable();
-        seqs.into_iter().filter_map(|seq| Some((seq, self.message(seq)?.message.clone()))).collect()
-    }
-
-    fn visible(&self) -> Vec<String> {
-        self.path(false).iter().map(|(_, message)| shown(message)).collect()
-    }
-
-    fn repairs(&self, whole: bool) -> Vec<Repair> {
-        pair(self.path(whole).into_iter().map(|(seq, message)| (Some(seq), false, message))).1
-    }
-}
-
-fn shown(message: &Message) -> String {
-    let part = |part: &MessagePart| match part {
-        MessagePart::Text(text) => text.clone(),
-        MessagePart::Reasoning { .. } => "(thinks)".to_owned(),
-        MessagePart::ToolCall(call) => format!("?{}", call.call_id),
-        MessagePart::ToolResult(result) => format!("!{}", result.call_id),
-        other => format!("<{}>", other.type_name()),
-    };
-    let parts: Vec<String> = message.parts.iter().map(part).collect();
-    let role = match message.role {
-        MessageRole::System => 's',
-        MessageRole::User => 'u',
-        MessageRole::Assistant => 'a',
-        MessageRole::Tool => 't',
-    };
-    format!("{role}: {}", parts.join(" "))
-}
-
-/// Each line of a file comes back: as it was where it is residue, and with an equal value otherwise.
-fn check_restored(file: &[u8], log: &Log) {
-    let mut lines: BTreeMap<u64, Vec<u8>> = restore_lines(&log.events).unwrap().into_iter().collect();
-    let residue: Vec<u64> = log
-        .events
-        .iter()
-        .flat_map(|event| if let Event::Residue(residue) = event { residue.lines.as_slice() } else { &[] })
-        .map(|line| line.line)
-        .collect();
-    for (at, line) in file.split(|byte| *byte == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let number = at as u64 + 1;
-        let restored = lines.remove(&number).unwrap_or_else(|| panic!("line {number} is lost"));
-        if residue.contains(&number) {
-            assert_eq!(restored, line, "line {number}");
-        } else {
-            let value = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
-            assert_eq!(value(&restored), value(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)), "line {number}");
-        }
-    }
-    assert_eq!(lines.len(), 0, "lines that were never there");
-}
-
-fn lines_of(notes: &[impl serde::Serialize]) -> Vec<u64> {
-    let line = |note| serde_json::to_value(note).unwrap().get("line").and_then(Value::as_u64).unwrap();
-    notes.iter().map(line).collect()
 }
 
 #[test]
@@ -363,43 +226,6 @@ fn an_answer_that_stands_at_two_places_is_paid_once() {
     assert_eq!((report.messages, report.usage.input), (4, 7));
 }
 
-/// What a transcript promises whatever it was made of.
-fn check_any(file: &[u8], transcript: Transcript) {
-    for (at, entry) in transcript.entries.iter().enumerate() {
-        assert!(entry.parent.is_none_or(|parent| parent < at));
-    }
-    let messages = transcript.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Message(_))).count();
-    assert_eq!(transcript.report.messages, messages as u64);
-    let end = transcript.main_path().len();
-    let is_mended = !transcript.report.repaired.is_empty();
-    let log = Log::of(transcript);
-    assert!(end > 0 && log.view.head() > 0);
-    assert!(is_mended || log.repairs(true).is_empty(), "a repair that the report does not tell");
-    let whole: usize = log
-        .view
-        .tree()
-        .whole_path(log.view.head())
-        .map(|stretch| {
-            (stretch.first..=stretch.last).filter(|seq| log.events[*seq as usize - 1].kind().is_element()).count()
-        })
-        .sum();
-    assert_eq!(whole, end);
-    assert_eq!(log.path(false).len() as u64, log.view.depth());
-    check_restored(file, &log);
-}
-
-/// A small generator of numbers (xorshift64*, Vigna 2014): the same for the same seed everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % sides.max(1)
-    }
-}
-
 fn mutate(file: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
     let mut lines: Vec<Vec<u8>> = file.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     let (one, two) = (dice.roll(lines.len()), dice.roll(lines.len()));
@@ -510,27 +336,6 @@ fn any_bytes_give_a_typed_error_or_a_clean_log() {
     }
 }
 
-/// The folder of real transcripts, when `SESSIONS_TEST_DATA` names it.
-fn real_folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("SESSIONS_TEST_DATA").map(|folder| PathBuf::from(folder).join("claude-code"));
-    if folder.is_none() {
-        println!("skipped: SESSIONS_TEST_DATA does not name the folder of real transcripts");
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI needs SESSIONS_TEST_DATA");
-    }
-    folder
-}
-
-fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_below(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "jsonl") {
-            found.push(path);
-        }
-    }
-}
-
 /// The tokens of each answer of the model, counted apart from the code that imports: (input, output).
 fn counted_apart(file: &[u8]) -> (u64, u64) {
     let mut answers: HashMap<String, (u64, u64)> = HashMap::new();
@@ -547,7 +352,7 @@ fn counted_apart(file: &[u8]) -> (u64, u64) {
 
 #[test]
 fn real_transcripts_come_in_whole_and_go_out_whole() {
-    let Some(folder) = real_folder() else { return };
+    let Some(folder) = real_folder("claude-code") else { return };
     let mut files = Vec::new();
     files_below(&folder, &mut files);
     assert!(files.len() >= 8, "{} has {} transcripts", folder.display(), files.len());
@@ -563,7 +368,7 @@ fn real_transcripts_come_in_whole_and_go_out_whole() {
 
 #[test]
 fn the_two_long_real_sessions_have_each_call_answered() {
-    let Some(folder) = real_folder() else { return };
+    let Some(folder) = real_folder("claude-code") else { return };
     let long = [
         ("258c7280-ae70-4798-800f-63464d01a85d", 186, 147, 299, 1333),
         ("ae4a77f8-aedd-4bc1-888f-c94edc91af04", 242, 191, 408, 1697),
@@ -602,14 +407,16 @@ fn the_two_long_real_sessions_have_each_call_answered() {
 
 #[test]
 fn real_files_of_other_programs_are_told_apart() {
-    let Some(folder) = real_folder() else { return };
+    let Some(folder) = real_folder("claude-code") else { return };
     let detected = |path: &Path| {
         let file = std::fs::read(path).unwrap();
         (detect(&file[..file.len().min(DETECT_BYTES)]), claude_code::read(&file[..]).is_ok())
     };
-    for (program, expected) in
-        [("claude-code", (Some(Format::ClaudeCode), true)), ("codex", (None, false)), ("pi", (None, false))]
-    {
+    for (program, expected) in [
+        ("claude-code", (Some(Format::ClaudeCode), true)),
+        ("codex", (Some(Format::Codex), false)),
+        ("pi", (Some(Format::Pi), false)),
+    ] {
         let mut files = Vec::new();
         files_below(&folder.with_file_name(program), &mut files);
         assert!(!files.is_empty(), "no transcripts of {program}");
