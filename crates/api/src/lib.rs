@@ -285,9 +285,9 @@ mod url;
 pub use manager::{Builder, NoStoreNamed, SessionManager};
 pub use sessions_app::{
     Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, Deletion, DeletionReport, EndReason, Entry, EntryKind,
-    ErrorKind, Export, Forked, Forks, Format, ImportError, ImportOptions, ImportReport, InFlight, Lineage, ListPage,
-    MessageStream, Messages, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError,
-    Settings, SortBy, Subscription, Tally, Update,
+    ErrorKind, Export, ExportFormat, Forked, Forks, Format, ImportError, ImportOptions, ImportReport, InFlight,
+    Lineage, ListPage, MessageStream, Messages, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt,
+    Session, SessionError, Settings, SortBy, Subscription, Tally, Update,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{

@@ -42,4 +42,4 @@ pub use place::PlaceToken;
 pub use session::{At, Session};
 pub use streaming::MessageStream;
 pub use subscription::{EndReason, Subscription, Update};
-pub use transfer::{Export, Format, ImportError, ImportOptions, ImportReport};
+pub use transfer::{Export, ExportFormat, Format, ImportError, ImportOptions, ImportReport};

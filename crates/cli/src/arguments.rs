@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Fork(Fork),
     /// Bring in sessions from files, or from all files of a folder; what was brought in before is not brought in twice
     Import(Import),
-    /// Write a session out, whole
+    /// Write a session out: whole, to be read, or for another program
     Export(Export),
     /// Check every record; changes nothing
     Verify(Verify),
@@ -251,7 +251,7 @@ pub(crate) struct Import {
 pub(crate) struct Export {
     /// The session
     pub(crate) session: String,
-    /// json or jsonl
+    /// json, jsonl (both whole, and read back), markdown, html, claude-code, codex or pi
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub(crate) format: String,
     /// Into this file, whole or not at all (default, and with `-`: standard output)

@@ -10,7 +10,8 @@ use std::{
 
 use serde::Serialize;
 use sessions_api::{
-    AppendOutcome, DETECT_BYTES, Format, ImportOptions, ImportReport, LostRecord, Session, SessionManager, detect,
+    AppendOutcome, DETECT_BYTES, ExportFormat, Format, ImportOptions, ImportReport, LostRecord, Session,
+    SessionManager, detect,
 };
 
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
 const REASONS: usize = 5;
 
 /// Formats that are known and not built yet.
-const NOT_BUILT: [&str; 7] = ["markdown", "html", "openai", "anthropic", "claude-code", "codex", "pi"];
+const NOT_BUILT: [&str; 2] = ["openai", "anthropic"];
 
 /// `import`
 pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failure> {
@@ -286,14 +287,17 @@ fn tell_lost(program: &Program, losses: &Losses) {
 
 /// `export`
 pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failure> {
-    let is_document = match wish.format.as_str() {
-        "json" | "sessions-json" => true,
-        "jsonl" | "sessions-jsonl" => false,
-        other => return Err(unknown_format(other, "give json or jsonl")),
+    let format = match wish.format.as_str() {
+        "json" => ExportFormat::SessionsJson,
+        "jsonl" => ExportFormat::SessionsJsonl,
+        other => ExportFormat::ALL
+            .into_iter()
+            .find(|format| format.name() == other)
+            .ok_or_else(|| unknown_format(other, "give json, jsonl, markdown, html, claude-code, codex or pi"))?,
     };
     program
         .with_session(&wish.session, async |_, session| {
-            let mut export = if is_document { session.export_json().await? } else { session.export_jsonl().await? };
+            let mut export = session.export(format).await?;
             let Some(path) = wish.output.as_ref().filter(|path| path.as_os_str() != "-") else {
                 while let Some(chunk) = export.next_chunk().await? {
                     program.out.bytes(&chunk)?;

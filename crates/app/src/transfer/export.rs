@@ -1,4 +1,5 @@
-//! A session as bytes to write somewhere, piece by piece, in our own formats (see [`super::archive`]).
+//! A session as bytes to write somewhere, piece by piece: in our own formats (see [`super::archive`]), in other programs' (see
+//! [`super::outgoing`]), or to be read by people (see [`super::page`]).
 //!
 //! An export is of the version that was visible when it began, whatever is appended meanwhile.
 //!
@@ -13,16 +14,57 @@ use sessions_ports::{KindFilter, Order, ReadRange, Record};
 use super::{
     Format, LostRecord,
     archive::{Extent, Facts, HeaderLine, Spelled, VERSION},
+    outgoing::Outgoing,
+    page::Page,
 };
 use crate::{
     error::SessionError,
-    history::Messages,
+    history::{EntryKind, Messages},
     reading::{decoded, is_unreadable, read_around, single},
     session::Session,
 };
 
 /// A chunk holds about so many bytes of records.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// A format that a session can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ExportFormat {
+    /// Our own document: all of the log.
+    SessionsJson,
+    /// Our own lines: all of the log, the canonical form.
+    SessionsJsonl,
+    /// What is visible, to be read as text.
+    Markdown,
+    /// What is visible, as one page.
+    Html,
+    /// A transcript for Claude Code.
+    ClaudeCode,
+    /// A rollout for Codex.
+    Codex,
+    /// A session for pi.
+    Pi,
+}
+
+impl ExportFormat {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::SessionsJson, Self::SessionsJsonl, Self::Markdown, Self::Html, Self::ClaudeCode, Self::Codex, Self::Pi];
+
+    /// The format's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SessionsJson => Format::SessionsJson.name(),
+            Self::SessionsJsonl => Format::SessionsJsonl.name(),
+            Self::Markdown => "markdown",
+            Self::Html => "html",
+            Self::ClaudeCode => Format::ClaudeCode.name(),
+            Self::Codex => Format::Codex.name(),
+            Self::Pi => Format::Pi.name(),
+        }
+    }
+}
 
 /// A session on its way out.
 pub struct Export {
@@ -38,9 +80,17 @@ pub struct Export {
 
 enum Stage {
     Header,
+    /// Pieces that are there already.
+    Pieces(std::vec::IntoIter<Vec<u8>>),
     Messages {
         messages: Box<Messages>,
         is_first: bool,
+    },
+    /// What is visible, to be looked at.
+    Page {
+        messages: Box<Messages>,
+        page: Page,
+        is_begun: bool,
     },
     /// The log at `at`, from `next` on.
     Records {
@@ -51,6 +101,27 @@ enum Stage {
 }
 
 impl Session {
+    /// The session in a format. What each format keeps stands in the documentation of [`crate::transfer`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn export(&self, format: ExportFormat) -> Result<Export, SessionError> {
+        let foreign = match format {
+            ExportFormat::SessionsJson => return Export::begin(self, true).await,
+            ExportFormat::SessionsJsonl => return Export::begin(self, false).await,
+            ExportFormat::Markdown => return Export::page(self, Page::Markdown).await,
+            ExportFormat::Html => return Export::page(self, Page::Html).await,
+            ExportFormat::ClaudeCode => Format::ClaudeCode,
+            ExportFormat::Codex => Format::Codex,
+            ExportFormat::Pi => Format::Pi,
+        };
+        let view = self.fresh_view().await?;
+        let Outgoing { pieces, lost } = Outgoing::of(self, &view, foreign).await?;
+        let (session, logs, commit) = (self.clone(), Vec::new(), CommitHash::ZERO);
+        let stage = Stage::Pieces(pieces.into_iter());
+        Ok(Export { session, view, is_document: false, logs, stage, lost, commit })
+    }
+
     /// The session as JSON lines, the canonical form.
     ///
     /// # Errors
@@ -86,6 +157,43 @@ impl Export {
         Ok(Self { session: session.clone(), view, is_document, logs, stage, lost, commit })
     }
 
+    async fn page(session: &Session, page: Page) -> Result<Self, SessionError> {
+        let view = session.fresh_view().await?;
+        let messages = Box::new(Messages::of(session, Arc::clone(&view), view.head()));
+        let (session, logs, lost, commit) = (session.clone(), Vec::new(), Vec::new(), CommitHash::ZERO);
+        let stage = Stage::Page { messages, page, is_begun: false };
+        Ok(Self { session, view, is_document: false, logs, stage, lost, commit })
+    }
+
+    async fn painted(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut messages: Box<Messages>,
+        page: Page,
+        is_begun: bool,
+    ) -> Result<Stage, SessionError> {
+        if !is_begun {
+            chunk.extend_from_slice(page.begin(&self.view).as_bytes());
+            return Ok(Stage::Page { messages, page, is_begun: true });
+        }
+        let Some(entries) = messages.next_entries().await? else {
+            chunk.extend_from_slice(page.end().as_bytes());
+            return Ok(Stage::End);
+        };
+        for entry in entries {
+            let seq = entry.seq;
+            match entry.what {
+                EntryKind::Message(message) => chunk.extend_from_slice(page.message(&message).as_bytes()),
+                EntryKind::Lost | EntryKind::Damaged => {
+                    self.lost.push(LostRecord { session: self.view.session(), seq });
+                    chunk.extend_from_slice(page.lost(seq).as_bytes());
+                }
+                EntryKind::Event(_) => {}
+            }
+        }
+        Ok(Stage::Page { messages, page, is_begun: true })
+    }
+
     /// Records that are lost, or cannot be read, among those that were given so far. The file says so in their places, and an import of
     /// it has the rest.
     pub fn lost(&self) -> &[LostRecord] {
@@ -102,6 +210,14 @@ impl Export {
             let is_end = matches!(self.stage, Stage::End);
             self.stage = match std::mem::replace(&mut self.stage, Stage::End) {
                 Stage::Header => self.header(&mut chunk)?,
+                Stage::Pieces(mut pieces) => {
+                    while let Some(piece) = Some(()).filter(|()| chunk.len() < CHUNK_BYTES).and_then(|()| pieces.next())
+                    {
+                        chunk.extend_from_slice(&piece);
+                    }
+                    if chunk.is_empty() { Stage::End } else { Stage::Pieces(pieces) }
+                }
+                Stage::Page { messages, page, is_begun } => self.painted(&mut chunk, messages, page, is_begun).await?,
                 Stage::Messages { messages, is_first } => self.messages(&mut chunk, messages, is_first).await?,
                 Stage::Records { at, next } => self.records(&mut chunk, at, next).await?,
                 Stage::End => Stage::End,

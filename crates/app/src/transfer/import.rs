@@ -194,7 +194,7 @@ impl SessionManager {
 }
 
 /// Does what takes time away from the runtime's threads.
-async fn off_the_runtime<T: Send + 'static>(
+pub(super) async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
 ) -> Result<T, SessionError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(ImportError::BrokenOff.into()))

@@ -2,7 +2,7 @@
 //!
 //! Must not know: how the file was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sessions_domain::{Appended, Event, MessagePart, ResidueLine, chain::from_hex};
 
@@ -29,16 +29,21 @@ pub struct RestoreError {
 /// [`RestoreError`] names the first line that cannot be put together.
 pub fn restore_lines<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Vec<(u64, Vec<u8>)>, RestoreError> {
     let mut restored: Option<Restored> = None;
-    for event in events {
+    for (at, event) in events.into_iter().enumerate() {
         if let Event::Created(created) = event {
             let format = created.source.as_ref().and_then(|source| Format::foreign(&source.format));
             restored = format.map(Restored::of);
         }
         if let Some(restored) = &mut restored {
-            restored.take(event)?;
+            restored.take(at as u64 + 1, event)?;
         }
     }
-    restored.map_or(Ok(Vec::new()), |restored| Ok(restored.lines()?.into_iter().collect()))
+    let Some(restored) = restored else { return Ok(Vec::new()) };
+    let (lines, lost) = restored.lines();
+    match lost.first() {
+        Some(line) => Err(RestoreError { line: *line }),
+        None => Ok(lines.into_iter().collect()),
+    }
 }
 
 /// The values of a part, as a format spells them.
@@ -56,16 +61,18 @@ pub(super) struct Restored {
     format: Format,
     residue: BTreeMap<u64, Vec<u8>>,
     pieces: BTreeMap<u64, envelope::Pieces>,
+    /// The record of the message that holds a block of a line.
+    holders: HashMap<(u64, usize), u64>,
 }
 
 impl Restored {
     /// Of a file of this format.
     pub(super) fn of(format: Format) -> Self {
-        Self { format, residue: BTreeMap::new(), pieces: BTreeMap::new() }
+        Self { format, residue: BTreeMap::new(), pieces: BTreeMap::new(), holders: HashMap::new() }
     }
 
     /// Takes the next record in. True when it is of the file.
-    pub(super) fn take(&mut self, event: &Event) -> Result<bool, RestoreError> {
+    pub(super) fn take(&mut self, seq: u64, event: &Event) -> Result<bool, RestoreError> {
         match event {
             Event::Residue(residue) => {
                 for line in &residue.lines {
@@ -73,12 +80,12 @@ impl Restored {
                 }
                 Ok(true)
             }
-            Event::Appended(appended) => self.take_message(appended),
+            Event::Appended(appended) => self.take_message(seq, appended),
             _ => Ok(false),
         }
     }
 
-    fn take_message(&mut self, appended: &Appended) -> Result<bool, RestoreError> {
+    fn take_message(&mut self, seq: u64, appended: &Appended) -> Result<bool, RestoreError> {
         let Some(envelope) = envelope::envelope_of(&appended.message, self.format) else { return Ok(false) };
         let taken = |line: &envelope::LineOf| self.pieces.get(&line.line).is_some_and(|pieces| pieces.has(line));
         // A copy of a message that came from the file is not the file's.
@@ -90,22 +97,31 @@ impl Restored {
             let failed = RestoreError { line: line.line };
             let (own, rest) = parts.split_at_checked(line.blocks.len()).ok_or(failed)?;
             parts = rest;
+            self.holders.extend(line.blocks.iter().map(|block| ((line.line, *block), seq)));
             self.pieces.entry(line.line).or_default().add(line, own);
         }
         Ok(true)
     }
 
-    /// The lines, by number.
-    pub(super) fn lines(&self) -> Result<BTreeMap<u64, Vec<u8>>, RestoreError> {
-        let mut lines = self.residue.clone();
-        let Some(values) = spelling(self.format) else { return Ok(lines) };
+    /// The record of the message that holds a block of a line.
+    pub(super) fn holder(&self, line: u64, block: usize) -> Option<u64> {
+        self.holders.get(&(line, block)).copied()
+    }
+
+    /// The lines, by number, and the numbers of those that cannot be put together.
+    pub(super) fn lines(&self) -> (BTreeMap<u64, Vec<u8>>, Vec<u64>) {
+        let (mut lines, mut lost) = (self.residue.clone(), Vec::new());
+        let Some(values) = spelling(self.format) else { return (lines, lost) };
         for (line, pieces) in &self.pieces {
             // What was kept of a line that was not whole yet gives way to the line.
             if pieces.is_whole() || !lines.contains_key(line) {
-                lines.insert(*line, pieces.join(values).ok_or(RestoreError { line: *line })?);
+                match pieces.join(values) {
+                    Some(bytes) => drop(lines.insert(*line, bytes)),
+                    None => lost.push(*line),
+                }
             }
         }
-        Ok(lines)
+        (lines, lost)
     }
 }
 

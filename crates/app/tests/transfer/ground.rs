@@ -5,15 +5,22 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::Value;
-use sessions_app::transfer::{Beginning, EntryKind, RESIDUE_BYTES, Transcript, restore_lines};
+use sessions_app::{
+    ImportOptions, ImportReport, Ports, Session, SessionError, SessionManager, Settings,
+    transfer::{Beginning, EntryKind, ExportFormat, RESIDUE_BYTES, Transcript, restore_lines},
+};
 use sessions_domain::{
     Actor, Appended, CommitHash, Event, LineageId, Message, MessageId, MessagePart, MessageRole, Moment, SessionId,
     Stamp, View, codec, decide,
     pairing::{Repair, pair},
 };
+use sessions_infra::{MemoryStore, environment::EstimateCounter};
+use sessions_ports::{IdGenerator, StoreId};
+use sessions_testkit::{FixedClock, FixedEntropy, SequentialIds};
 
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
@@ -193,4 +200,65 @@ pub(crate) fn real_files(program: &str) -> Vec<PathBuf> {
     }
     files.sort();
     files
+}
+
+/// A host of its own: another store, another clock, other randomness and other ids.
+pub(crate) fn host(number: u8) -> SessionManager {
+    let ids = SequentialIds::new();
+    for _ in 0..u32::from(number) * 1000 {
+        let now = Moment::default();
+        let _ = (ids.session(now), ids.message(now), ids.lineage(now));
+    }
+    let ports = Ports {
+        store: Arc::new(MemoryStore::with_id(StoreId([number; 16]), Default::default())),
+        clock: Arc::new(FixedClock::at(Moment::from_millis(1_700_000_000_000))),
+        ids: Arc::new(ids),
+        entropy: Arc::new(FixedEntropy::seeded(u64::from(number))),
+        counter: Arc::new(EstimateCounter),
+    };
+    SessionManager::with(ports, Settings { actor: Actor::named("ada"), ..Settings::default() }).unwrap()
+}
+
+pub(crate) async fn import(to: &SessionManager, file: &[u8]) -> Result<ImportReport, SessionError> {
+    to.import(std::io::Cursor::new(file.to_vec()), ImportOptions::default()).await
+}
+
+/// The session that a file becomes.
+pub(crate) async fn session_of(to: &SessionManager, file: &[u8]) -> Session {
+    let report = import(to, file).await.unwrap();
+    to.load(report.id).await.unwrap()
+}
+
+pub(crate) async fn exported(session: &Session, format: ExportFormat) -> Vec<u8> {
+    let mut export = session.export(format).await.unwrap();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = export.next_chunk().await.unwrap() {
+        bytes.extend(chunk);
+    }
+    bytes
+}
+
+pub(crate) async fn visible(session: &Session) -> Vec<Message> {
+    session.last(100_000).await.unwrap().into_iter().map(|message| message.message).collect()
+}
+
+/// What is said, whatever messages it stands in: who speaks, and texts, calls and results in order.
+pub(crate) fn meaning<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<String> {
+    let mut out = Vec::new();
+    for message in messages {
+        let role = match message.role {
+            MessageRole::System => MessageRole::User,
+            role => role,
+        };
+        for part in &message.parts {
+            match part {
+                MessagePart::Text(text) if text.is_empty() => {}
+                MessagePart::Text(text) => out.push(format!("{role:?} says {text}")),
+                MessagePart::ToolCall(call) => out.push(format!("calls {} {}", call.call_id, call.name)),
+                MessagePart::ToolResult(result) => out.push(format!("result {}", result.call_id)),
+                _ => {}
+            }
+        }
+    }
+    out
 }

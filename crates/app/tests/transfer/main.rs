@@ -13,4 +13,6 @@
 mod claude_code;
 mod codex;
 mod ground;
+mod outgoing;
+mod pages;
 mod pi;

@@ -213,13 +213,36 @@ fn files_that_cannot_be_imported_say_why_and_leave_nothing() {
 fn formats_that_are_not_built_are_usage_errors() {
     let desk = Desk::new();
     desk.talk(&["one"]);
-    for format in ["markdown", "html", "openai", "anthropic", "claude-code", "codex", "pi", "docx"] {
+    for format in ["openai", "anthropic", "docx"] {
         let error = desk.run(&["export", "k", "--format", format, "--json"]).refused(2, "usage");
         assert!(error["hint"].as_str().unwrap().contains("jsonl"), "{error}");
     }
     for format in ["openai", "docx"] {
         desk.run(&["import", "x", "--format", format, "--json"]).refused(2, "usage");
     }
+}
+
+#[test]
+fn a_transcript_goes_out_as_it_came_and_to_every_program() {
+    let desk = Desk::new();
+    let whole = transcript("s1");
+    let file = write(&desk, "chat.jsonl", &whole);
+    let id = desk.one(&["import", &file])["id"].as_str().unwrap().to_owned();
+    let ran = desk.run(&["export", &id, "--format", "claude-code"]);
+    assert_eq!((ran.code, &ran.stdout), (0, &whole));
+    desk.one(&["append", &id, "--role", "user", "And b?"]);
+    let ran = desk.run(&["export", &id, "--format", "claude-code"]);
+    assert!(ran.stdout.starts_with(&whole) && ran.stdout.contains("And b?"), "{ran:?}");
+    for format in ["codex", "pi"] {
+        let out = desk.run(&["export", &id, "--format", format]).stdout;
+        let file = write(&desk, &format!("out-{format}.jsonl"), out);
+        let report = desk.one(&["import", &file]);
+        assert_eq!((&report["format"], &report["tool_calls"]), (&json!(format), &json!(1)));
+    }
+    let page = desk.run(&["export", &id, "--format", "markdown"]).stdout;
+    assert!(page.contains("## user · ") && page.contains("And b?"), "{page}");
+    let page = desk.run(&["export", &id, "--format", "html"]).stdout;
+    assert!(page.starts_with("<!doctype html>") && page.contains("And b?"), "{page}");
 }
 
 #[test]

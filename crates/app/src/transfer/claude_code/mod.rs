@@ -21,6 +21,7 @@
 
 mod block;
 mod line;
+mod write;
 
 use std::io::BufRead;
 
@@ -31,6 +32,7 @@ use super::{
     transcript::Transcript,
 };
 
+pub(super) use self::write::ClaudeCodeWriter;
 pub(super) use line::{knows_type, parse};
 
 /// How these files are read and written.
@@ -49,5 +51,10 @@ pub(super) const DIALECT: Dialect =
 /// # Errors
 /// [`ImportError`] when the file cannot be read, is no such file, or has no message.
 pub fn read(reader: impl BufRead) -> Result<Transcript, ImportError> {
-    foreign::read(DIALECT, parse, reader, 0)
+    read_behind(reader, 0)
+}
+
+/// The same, of a file whose lines up to `sealed` are in a log.
+pub(super) fn read_behind(reader: impl BufRead, sealed: u64) -> Result<Transcript, ImportError> {
+    foreign::read(DIALECT, parse, reader, sealed)
 }

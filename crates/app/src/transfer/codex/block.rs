@@ -66,7 +66,7 @@ pub(super) fn is_item(kind: &str) -> bool {
 }
 
 /// Items of the model that have no part of ours.
-fn is_models_own(kind: &str) -> bool {
+pub(super) fn is_models_own(kind: &str) -> bool {
     matches!(
         kind,
         "web_search_call"

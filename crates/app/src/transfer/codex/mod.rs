@@ -23,6 +23,7 @@
 
 mod block;
 mod line;
+mod write;
 
 use std::io::BufRead;
 
@@ -34,6 +35,8 @@ use super::{
 };
 
 pub(super) use line::knows_type;
+
+pub(super) use self::write::CodexWriter;
 
 /// How these files are read and written.
 pub(super) const DIALECT: Dialect =

@@ -8,7 +8,9 @@
 pub(super) mod envelope;
 mod growth;
 pub(super) mod line;
+pub(super) mod object;
 mod tree;
+pub(super) mod writer;
 
 use std::io::BufRead;
 

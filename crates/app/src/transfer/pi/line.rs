@@ -102,6 +102,8 @@ struct Cost<'a> {
 #[derive(Default)]
 pub(in super::super) struct Reader {
     last: Option<String>,
+    /// Ids count for nothing.
+    is_flat: bool,
 }
 
 impl Reader {
@@ -139,7 +141,10 @@ impl Reader {
         }
         let mut parsed =
             Parsed { made_at: moment, clears, is_compact_summary: clears, says, ..Parsed::of(number, text, kind) };
-        match named(shape.id).filter(|_| !is_header) {
+        if is_header {
+            self.is_flat = shape.version.unwrap_or(1) < 2;
+        }
+        match named(shape.id).filter(|_| !is_header && !self.is_flat) {
             Some(id) => {
                 parsed.uuid = Some(id);
                 parsed.parent = named(shape.parent_id);

@@ -20,6 +20,7 @@
 
 mod block;
 mod line;
+mod write;
 
 use std::io::BufRead;
 
@@ -29,6 +30,8 @@ use super::{
     format::Format,
     transcript::Transcript,
 };
+
+pub(super) use self::write::PiWriter;
 
 /// How these files are read and written.
 pub(super) const DIALECT: Dialect = Dialect { format: Format::Pi, values: block::values, main_end: MainEnd::LastLine };
