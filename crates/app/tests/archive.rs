@@ -392,8 +392,13 @@ mod import_claude_code {
         let file = fixture("claude-plain.jsonl");
         let report = import(&host, &file).await.unwrap();
         let before = jsonl(&host.load(report.id).await.unwrap()).await;
-        let mut grown = file.clone();
-        grown.extend(br#"{"type":"user","uuid":"new","parentUuid":null,"message":{"role":"user","content":"more"}}"#);
+        let changed = String::from_utf8(file.clone()).unwrap().replacen("Early", "Late", 1);
+        let grown = [
+            changed.as_bytes(),
+            br#"{"type":"user","uuid":"new","parentUuid":null,"message":{"role":"user","content":"more"}}"#,
+        ]
+        .concat();
+        assert!(changed.as_bytes() != file);
         let result = import(&host, &grown).await;
         assert_eq!(result.as_ref().unwrap_err().kind(), ErrorKind::Conflict);
         assert!(matches!(refused(result), ImportError::SourceChanged { session } if session == report.id));

@@ -1,7 +1,7 @@
 //! The use case of an import: reads a file off the runtime, and makes it a session in one commit.
 //!
 //! Importing a file again adds nothing: a file of another program leaves a mark in the store (a keyed digest of its id), and a file of
-//! our own restores ids.
+//! our own restores ids. A file that has grown since adds what is new (see [`super::grown`]).
 //!
 //! Must not know: where a file lies.
 
@@ -14,7 +14,9 @@ use sessions_ports::{Commit, Durability, StoreError};
 use super::{
     DETECT_BYTES, Format, ImportError, Report,
     archive::{self, Archive},
-    claude_code, codex, detect, pi,
+    claude_code, codex, detect,
+    grown::{self, Followed, Grown},
+    pi,
     records::Beginning,
     report::Repaired,
     transcript::Transcript,
@@ -35,7 +37,7 @@ pub struct ImportOptions {
 }
 
 /// What became of a file. It serialises as the import report of the program:
-/// `{"id","outcome","format","version","durability","messages","tool_calls","repaired","set_aside","kept","usage"}`.
+/// `{"id","outcome","format","version","durability","grown"?,"messages","tool_calls","repaired","set_aside","kept","usage"}`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ImportReport {
     /// The session it is in.
@@ -49,6 +51,9 @@ pub struct ImportReport {
     pub version: u64,
     /// The level that the import is known to have reached.
     pub durability: Durability,
+    /// What was added to a session that was there, because the file had grown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grown: Option<Grown>,
     /// What the file holds, and what was mended. For our own formats: all logs of the file together.
     #[serde(flatten)]
     pub report: Report,
@@ -56,6 +61,14 @@ pub struct ImportReport {
 
 fn name_of<S: serde::Serializer>(format: &Format, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(format.name())
+}
+
+/// What is asked of a file that is known.
+struct Known<'a> {
+    digest: &'a str,
+    format: Format,
+    report: Report,
+    durability: Durability,
 }
 
 /// A file that was read.
@@ -91,13 +104,14 @@ impl SessionManager {
     ) -> Result<ImportReport, SessionError> {
         let durability = options.durability.unwrap_or(self.durability());
         let (format, report, source) = (transcript.format, transcript.report.clone(), transcript.source());
+        let known_as = |report| Known { digest: &source.digest, format, report, durability };
         let mark = (!options.new_id).then(|| self.import_mark(&source));
         let known = match mark {
             Some(mark) => self.ports().store.by_key(mark).await?,
             None => None,
         };
         if let Some(id) = known {
-            return self.replayed(id, &source.digest, format, report, durability).await;
+            return self.followed(id, Some(&transcript), known_as(report)).await;
         }
         let manager = self.clone();
         let key = options.key;
@@ -115,13 +129,14 @@ impl SessionManager {
                         format,
                         version: done.version,
                         durability: done.durability,
+                        grown: None,
                         report,
                     });
                 }
                 // The same file is imported by somebody else meanwhile, or was about to be: what fails leaves the mark free again.
                 Err(StoreError::KeyTaken { session }) if mark.is_some() && attempt < MAX_ATTEMPTS => {
                     if self.ports().store.settled(session).await?.is_some() {
-                        return self.replayed(session, &source.digest, format, report, durability).await;
+                        return self.followed(session, None, known_as(report)).await;
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -146,22 +161,37 @@ impl SessionManager {
         self.beginning(events, &stamp, None, durability)
     }
 
-    /// The report of a file whose mark is there.
-    async fn replayed(
+    /// The report of a file whose mark is there. What it has more than when it came is taken in.
+    async fn followed(
         &self,
         id: SessionId,
-        digest: &str,
-        format: Format,
-        report: Report,
-        durability: Durability,
+        transcript: Option<&Transcript>,
+        known: Known<'_>,
     ) -> Result<ImportReport, SessionError> {
-        let view = self.load(id).await?.fresh_view().await?;
+        let Known { digest, format, report, durability } = known;
+        let session = self.load(id).await?;
+        let view = session.fresh_view().await?;
         if view.source().is_none_or(|source| source.digest != digest) {
-            return Err(ImportError::SourceChanged { session: id }.into());
+            // Another state of the file came in just now: read again, it is seen what is new.
+            let transcript = transcript.ok_or(ImportError::BrokenOff)?;
+            let Followed { grown, version, durability: reached } =
+                grown::follow(&session, transcript, durability).await?;
+            if grown.is_some() {
+                let durability = reached.unwrap_or(durability);
+                return Ok(ImportReport {
+                    id,
+                    outcome: AppendOutcome::Inserted,
+                    format,
+                    version,
+                    durability,
+                    grown,
+                    report,
+                });
+            }
         }
         self.ports().store.wait(id, view.first_own(), durability).await?;
-        let outcome = AppendOutcome::Replayed;
-        Ok(ImportReport { id, outcome, format, version: view.version(), durability, report })
+        let (outcome, version) = (AppendOutcome::Replayed, view.version());
+        Ok(ImportReport { id, outcome, format, version, durability, grown: None, report })
     }
 
     async fn import_archive(
@@ -188,6 +218,7 @@ impl SessionManager {
             format,
             version: restored.version,
             durability: restored.durability,
+            grown: None,
             report,
         })
     }

@@ -3,18 +3,19 @@
 //! Must not know: how lines are spelled.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io::BufRead,
 };
 
-use sessions_domain::{Event, Message, View, branches::Stretch, chain};
+use sessions_domain::{Event, Message, TokenUsage, View, branches::Stretch, chain};
 use sessions_ports::{KindFilter, Order};
 
 use super::{
     Format, ImportError, LostRecord, claude_code, codex,
     foreign::envelope::envelope_of,
     pi,
-    restore::Restored,
+    records::Stand,
+    restore::{RestoreError, Restored},
     transcript::{EntryKind, Transcript},
 };
 use crate::{error::SessionError, reading::Bounds, session::Session};
@@ -28,7 +29,13 @@ pub(super) struct Kept {
     restored: Restored,
     /// Clears, by the element whose path they hide; the first of each.
     clears: HashMap<u64, u64>,
+    /// Messages that came with the file.
+    members: HashSet<u64>,
+    /// Visible messages up to each element.
+    depths: HashMap<u64, u64>,
     pub(super) lost: Vec<LostRecord>,
+    /// Tokens of the file's messages, as the log counts them.
+    pub(super) usage: TokenUsage,
 }
 
 impl Kept {
@@ -36,8 +43,16 @@ impl Kept {
     pub(super) async fn read(session: &Session, view: &View) -> Result<Option<Self>, SessionError> {
         let format = view.source().and_then(|source| Format::foreign(&source.format));
         let Some(format) = format.filter(|_| view.fork().is_none()) else { return Ok(None) };
-        let (clears, lost) = (HashMap::new(), Vec::new());
-        let mut kept = Self { format, restored: Restored::of(format), clears, lost };
+        let (clears, depths, members, lost) = (HashMap::new(), HashMap::new(), HashSet::new(), Vec::new());
+        let mut kept = Self {
+            format,
+            restored: Restored::of(format),
+            clears,
+            members,
+            depths,
+            lost,
+            usage: TokenUsage::default(),
+        };
         let mut rest = Some(Stretch { first: view.first_own(), last: view.version() });
         while let Some(stretch) = rest {
             let (order, kinds) = (Order::OldestFirst, KindFilter::All);
@@ -56,24 +71,42 @@ impl Kept {
             Event::Lost => self.lost.push(LostRecord { session: view.session(), seq }),
             Event::Cleared(cleared) => {
                 self.clears.entry(cleared.from).or_insert(seq);
+                self.depths.insert(seq, 0);
             }
             // What cannot be put together is told when the lines are.
-            other => drop(self.restored.take(seq, other)),
+            other => {
+                if let Event::Appended(appended) = other {
+                    self.depths.insert(seq, appended.depth);
+                }
+                if self.restored.take(seq, other) == Ok(true)
+                    && let Event::Appended(appended) = other
+                {
+                    self.members.insert(seq);
+                    self.usage = self.usage.plus(appended.message.metadata.usage.unwrap_or_default());
+                }
+            }
         }
     }
 
     /// True for a message that came with the file.
-    pub(super) fn has(&self, message: &Message, seq: u64) -> bool {
-        let envelope = envelope_of(message, self.format);
-        let line = envelope.and_then(|envelope| envelope.lines.into_iter().next());
-        let block = line.and_then(|line| Some((line.line, *line.blocks.first()?)));
-        block.is_some_and(|(line, block)| self.restored.holder(line, block) == Some(seq))
+    pub(super) fn has(&self, seq: u64) -> bool {
+        self.members.contains(&seq)
     }
 
     /// The numbers of the lines that a message was made of.
     pub(super) fn lines_of(&self, message: &Message) -> Vec<u64> {
         let lines = envelope_of(message, self.format).map(|envelope| envelope.lines).unwrap_or_default();
         lines.into_iter().map(|line| line.line).collect()
+    }
+
+    /// Where an element stands.
+    pub(super) fn stand(&self, seq: u64) -> Option<Stand> {
+        self.depths.get(&seq).map(|depth| Stand { seq, depth: *depth })
+    }
+
+    /// True for a line that became no message.
+    pub(super) fn is_residue(&self, line: u64) -> bool {
+        self.restored.is_residue(line)
     }
 
     /// The lines in order. Those that cannot be put together are not there.
@@ -101,6 +134,24 @@ impl Kept {
 pub(super) struct Lines(BTreeMap<u64, Vec<u8>>);
 
 impl Lines {
+    /// Those of a file that was read.
+    pub(super) fn of(transcript: &Transcript) -> Result<Self, RestoreError> {
+        let mut restored = Restored::of(transcript.format);
+        restored.take_residue(&transcript.residue)?;
+        for (at, message) in
+            transcript.entries.iter().enumerate().filter_map(|(at, entry)| Some((at, entry.message()?)))
+        {
+            restored.take_message(at as u64, message)?;
+        }
+        let (lines, lost) = restored.lines();
+        lost.first().map_or(Ok(Self(lines)), |line| Err(RestoreError { line: *line }))
+    }
+
+    /// The number of the last one, or 0.
+    pub(super) fn last(&self) -> u64 {
+        self.0.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
     /// A line, without its line break.
     pub(super) fn get(&self, number: u64) -> Option<&[u8]> {
         self.0.get(&number).map(Vec::as_slice)
@@ -110,7 +161,9 @@ impl Lines {
     pub(super) fn file(&self, digest: &str) -> Vec<u8> {
         let mut file: Vec<u8> = self.0.values().flat_map(|line| line.iter().copied().chain([b'\n'])).collect();
         let without = file.strip_suffix(b"\n").unwrap_or_default();
-        if chain::to_hex(&chain::sha256(without)) == digest {
+        // A line with nothing in it is a line because it was ended.
+        let may_be_open = !without.ends_with(b"\n");
+        if may_be_open && chain::to_hex(&chain::sha256(without)) == digest {
             file.pop();
         }
         file

@@ -62,7 +62,7 @@ fn gone_on(kept: Kept, view: &View, visible: &[StoredMessage]) -> Option<Outgoin
     let file = lines.file(view.source().map_or("", |source| &source.digest));
     let read = read_foreign(kept.format, &file[..], 0).ok();
     let end = read.as_ref().and_then(|read| kept.record_of(read, read.head?));
-    let first_new = visible.iter().position(|message| !kept.has(message, message.seq)).unwrap_or(visible.len());
+    let first_new = visible.iter().position(|message| !kept.has(message.seq)).unwrap_or(visible.len());
     let (known, new) = visible.split_at_checked(first_new)?;
     let about = About::of(view, true);
     let mut writer = match (kept.format, &read) {

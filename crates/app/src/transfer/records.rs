@@ -95,9 +95,9 @@ impl Facts {
 
 /// Where an entry came to stand.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Stand {
-    seq: u64,
-    depth: u64,
+pub(super) struct Stand {
+    pub(super) seq: u64,
+    pub(super) depth: u64,
 }
 
 /// The log as it grows.
@@ -148,7 +148,7 @@ impl Log {
 }
 
 /// Lines in groups of at most [`RESIDUE_BYTES`].
-fn batches(lines: Vec<ResidueLine>) -> impl Iterator<Item = Vec<ResidueLine>> {
+pub(super) fn batches(lines: Vec<ResidueLine>) -> impl Iterator<Item = Vec<ResidueLine>> {
     let mut lines = lines.into_iter().peekable();
     std::iter::from_fn(move || {
         let first = lines.next()?;

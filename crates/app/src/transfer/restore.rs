@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sessions_domain::{Appended, Event, MessagePart, ResidueLine, chain::from_hex};
+use sessions_domain::{Event, Message, MessagePart, ResidueLine, chain::from_hex};
 
 use super::{
     Format, claude_code, codex,
@@ -74,25 +74,27 @@ impl Restored {
     /// Takes the next record in. True when it is of the file.
     pub(super) fn take(&mut self, seq: u64, event: &Event) -> Result<bool, RestoreError> {
         match event {
-            Event::Residue(residue) => {
-                for line in &residue.lines {
-                    self.residue.insert(line.line, bytes_of(line)?);
-                }
-                Ok(true)
-            }
-            Event::Appended(appended) => self.take_message(seq, appended),
+            Event::Residue(residue) => self.take_residue(&residue.lines),
+            Event::Appended(appended) => self.take_message(seq, &appended.message),
             _ => Ok(false),
         }
     }
 
-    fn take_message(&mut self, seq: u64, appended: &Appended) -> Result<bool, RestoreError> {
-        let Some(envelope) = envelope::envelope_of(&appended.message, self.format) else { return Ok(false) };
+    pub(super) fn take_residue(&mut self, lines: &[ResidueLine]) -> Result<bool, RestoreError> {
+        for line in lines {
+            self.residue.insert(line.line, bytes_of(line)?);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn take_message(&mut self, seq: u64, message: &Message) -> Result<bool, RestoreError> {
+        let Some(envelope) = envelope::envelope_of(message, self.format) else { return Ok(false) };
         let taken = |line: &envelope::LineOf| self.pieces.get(&line.line).is_some_and(|pieces| pieces.has(line));
         // A copy of a message that came from the file is not the file's.
         if envelope.lines.is_empty() || envelope.lines.iter().any(taken) {
             return Ok(false);
         }
-        let mut parts: &[MessagePart] = &appended.message.parts;
+        let mut parts: &[MessagePart] = &message.parts;
         for line in envelope.lines {
             let failed = RestoreError { line: line.line };
             let (own, rest) = parts.split_at_checked(line.blocks.len()).ok_or(failed)?;
@@ -106,6 +108,11 @@ impl Restored {
     /// The record of the message that holds a block of a line.
     pub(super) fn holder(&self, line: u64, block: usize) -> Option<u64> {
         self.holders.get(&(line, block)).copied()
+    }
+
+    /// True for a line that became no message.
+    pub(super) fn is_residue(&self, line: u64) -> bool {
+        self.residue.contains_key(&line) && !self.pieces.contains_key(&line)
     }
 
     /// The lines, by number, and the numbers of those that cannot be put together.

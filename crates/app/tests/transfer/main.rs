@@ -13,6 +13,7 @@
 mod claude_code;
 mod codex;
 mod ground;
+mod grown;
 mod outgoing;
 mod pages;
 mod pi;

@@ -53,8 +53,8 @@ pub(super) struct Growth {
     by_line: [BTreeMap<u64, usize>; 2],
     /// The message that made a call, the latest, and the place of the line that did.
     callers: HashMap<String, (usize, usize)>,
-    /// Ids of messages whose usage is counted already.
-    counted: HashSet<String>,
+    /// The message that counts the tokens of an id: the first that has it.
+    counted: HashMap<String, usize>,
     /// The message of each id, the latest.
     answers: HashMap<String, usize>,
     /// The place of the line that stands last in the file.
@@ -71,7 +71,7 @@ impl Growth {
             places: vec![None; lines],
             by_line: Default::default(),
             callers: HashMap::new(),
-            counted: HashSet::new(),
+            counted: HashMap::new(),
             answers: HashMap::new(),
             last: None,
         }
@@ -180,10 +180,8 @@ impl Growth {
                 at
             }
         };
-        let is_first_count = match (&said.message_id, continued) {
-            (Some(id), None) => self.counted.insert(id.clone()),
-            _ => true,
-        };
+        let id = said.message_id.as_ref();
+        let counts = id.is_none_or(|id| *self.counted.entry(id.clone()).or_insert(at) == at);
         // What stands between two lines of a message goes on behind it.
         let place = match (continued, behind) {
             (Some(_), Some(behind)) if self.owner_of(behind) != at => behind,
@@ -191,7 +189,7 @@ impl Growth {
         };
         let draft = self.drafts.get_mut(at)?;
         let EntryKind::Message(message) = &mut draft.entry.kind else { return behind };
-        fill_metadata(&mut message.metadata, &said, is_first_count);
+        fill_metadata(&mut message.metadata, &said, counts);
         let blocks = (0..said.blocks.len()).collect();
         let mut template = said.template;
         for (index, block) in said.blocks.into_iter().enumerate() {
