@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use sessions_api::{Durability, MessageRole, SessionStatus, SortBy};
 
-use crate::{failure::Failure, output::Output};
+use crate::{agents::Agent, failure::Failure, output::Output};
 
 /// Keeps the conversations of LLM agents: nothing that was acknowledged is lost, and nothing destroys history.
 ///
@@ -237,8 +237,11 @@ pub(crate) struct Fork {
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// Files, and folders whose files are searched
-    #[arg(required = true, value_name = "FILE|FOLDER")]
+    #[arg(required_unless_present = "from", value_name = "FILE|FOLDER")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Bring in all that this program keeps on this machine; running it again brings what is new
+    #[arg(long, value_enum, value_name = "PROGRAM", conflicts_with_all = ["paths", "format"])]
+    pub(crate) from: Option<Agent>,
     /// auto, claude-code, codex, pi, json or jsonl
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) format: String,

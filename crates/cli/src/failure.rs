@@ -50,6 +50,11 @@ impl Failure {
         Self::new("usage", message, Some(hint), Self::USAGE)
     }
 
+    /// The error's name, as it is told with `--json`.
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
+    }
+
     /// Something that was named is not there.
     pub(crate) fn not_found(message: &str, hint: &str) -> Self {
         Self::new("not_found", message, Some(hint), Self::NOT_FOUND)

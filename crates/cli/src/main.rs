@@ -2,11 +2,13 @@
 //!
 //! Must not know: rules, or how anything is stored. Each group of commands is a file; what they print goes through [`output`].
 
+mod agents;
 mod append;
 mod arguments;
 mod bench;
 mod demo;
 mod failure;
+mod found;
 mod life;
 mod lines;
 mod moves;

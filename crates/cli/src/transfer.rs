@@ -3,20 +3,20 @@
 //! Must not know: formats.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufReader, Read, Write},
-    path::{Path, PathBuf},
+    fs::File,
+    io::{self, BufReader, Write},
+    path::Path,
 };
 
 use serde::Serialize;
 use sessions_api::{
-    AppendOutcome, DETECT_BYTES, ExportFormat, Format, ImportOptions, ImportReport, LostRecord, Session,
-    SessionManager, detect,
+    AppendOutcome, ExportFormat, Format, ImportOptions, ImportReport, LostRecord, Session, SessionManager,
 };
 
 use crate::{
     arguments::{Export, Import},
     failure::Failure,
+    found::{Found, Wanted},
     program::Program,
     progress::{Progress, unless_interrupted},
     table::counted,
@@ -42,8 +42,12 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
     let options =
         ImportOptions { format, new_id: wish.new_id, durability: program.durability, ..ImportOptions::default() };
     let mut found = Found::default();
-    for path in &wish.paths {
-        found.look_at(path, format.is_none());
+    let wanted = if format.is_none() { Wanted::Known } else { Wanted::Named };
+    wish.paths.iter().for_each(|path| found.look_at(path, wanted));
+    if let Some(agent) = wish.from {
+        for folder in agent.folders()? {
+            found.look_at(&folder, Wanted::Only(agent.format()));
+        }
     }
     let alone = wish.paths.len() == 1 && found.files.len() + found.failures.len() == 1;
     if let Some((path, failure)) = found.failures.pop_if(|_| alone) {
@@ -51,6 +55,7 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
     }
     found.unknown.tell(program, "in no known format");
     found.others.tell(program, "neither .json nor .jsonl");
+    found.too_deep.tell(program, "too deep within folders");
     if found.files.is_empty() && found.failures.is_empty() {
         // A store that holds nothing would be made for it.
         program.out.notice("there is nothing to import");
@@ -63,7 +68,7 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
 async fn import_all(
     program: &Program,
     sessions: &SessionManager,
-    found: Found,
+    mut found: Found,
     options: &ImportOptions,
     alone: bool,
 ) -> Result<(), Failure> {
@@ -72,9 +77,9 @@ async fn import_all(
         code.get_or_insert(failure.code());
         program.out.failure(&failure.about(path));
     };
-    found.failures.into_iter().for_each(|(path, failure)| fails(&path, failure));
+    std::mem::take(&mut found.failures).into_iter().for_each(|(path, failure)| fails(&path, failure));
     let progress = Progress::of_bytes(&program.out, "importing", found.bytes);
-    for path in &found.files {
+    for (path, was_searched) in &found.files {
         let imported = match File::open(path) {
             Ok(file) => {
                 let source = BufReader::with_capacity(1 << 20, progress.reading(file));
@@ -89,9 +94,12 @@ async fn import_all(
                 program.out.flush()?;
             }
             Err(failure) if alone || failure.code() == Failure::STOPPED => return Err(failure.about(path)),
+            // A program makes a file before anybody says anything, so a search finds such.
+            Err(failure) if *was_searched && failure.kind() == "no_messages" => found.silent.add(path.clone()),
             Err(failure) => fails(path, failure),
         }
     }
+    found.silent.tell(program, "without a message");
     code.map_or(Ok(()), |code| Err(Failure::told(code)))
 }
 
@@ -104,7 +112,11 @@ async fn print(
     if program.out.is_json() {
         return program.out.object(report);
     }
-    let what = if report.outcome == AppendOutcome::Inserted { "imported" } else { "already here:" };
+    let what = match (report.outcome, report.grown) {
+        (_, Some(_)) => "grown:",
+        (AppendOutcome::Inserted, None) => "imported",
+        _ => "already here:",
+    };
     let (id, of) = (report.id, &report.report);
     let visible = sessions.load(id).await?.summary().await?.messages;
     // A transcript that was compacted goes on from there, and side chains are branches.
@@ -124,6 +136,12 @@ async fn print(
         path.display()
     );
     program.out.line(&told)?;
+    if let Some(grown) = report.grown {
+        let (new, branch) = (counted(grown.messages, "new message"), branch_name(grown.branch));
+        let head =
+            if grown.moved { "the conversation goes on with them" } else { "the conversation stays where it was" };
+        program.out.notice(&format!("{new} on branch {branch}; {head}"));
+    }
     let repaired = of.repaired.iter().map(|one| (one.line, "repaired", &one.what));
     let set_aside = of.set_aside.iter().map(|one| (one.line, "set aside", &one.why));
     let mut reasons = repaired.chain(set_aside);
@@ -137,98 +155,8 @@ async fn print(
     Ok(())
 }
 
-/// So many files are named that were passed over.
-const NAMED: usize = 5;
-
-/// Files that were passed over: how many, and the first of them.
-#[derive(Default)]
-struct PassedOver {
-    count: u64,
-    first: Vec<PathBuf>,
-}
-
-impl PassedOver {
-    fn add(&mut self, path: PathBuf) {
-        self.count += 1;
-        if self.first.len() < NAMED {
-            self.first.push(path);
-        }
-    }
-
-    fn tell(&self, program: &Program, why: &str) {
-        if self.count == 0 {
-            return;
-        }
-        let mut names: Vec<String> = self.first.iter().map(|path| path.display().to_string()).collect();
-        let more = self.count - names.len() as u64;
-        if more > 0 {
-            names.push(format!("and {more} more"));
-        }
-        let names = names.join(", ");
-        program.out.notice(&format!("passed over, {why}: {} ({names})", counted(self.count, "file")));
-    }
-}
-
-/// Files to import.
-#[derive(Default)]
-struct Found {
-    files: Vec<PathBuf>,
-    bytes: u64,
-    /// Named as transcripts are, and nothing that is known.
-    unknown: PassedOver,
-    /// Named otherwise.
-    others: PassedOver,
-    failures: Vec<(PathBuf, Failure)>,
-}
-
-impl Found {
-    /// A file that was named is taken; of a folder, those whose beginning is known.
-    fn look_at(&mut self, path: &Path, detects: bool) {
-        match fs::metadata(path) {
-            Err(error) => self.failures.push((path.to_owned(), error.into())),
-            Ok(about) if about.is_dir() => self.search(path, detects),
-            Ok(about) => self.take(path.to_owned(), about.len()),
-        }
-    }
-
-    fn take(&mut self, path: PathBuf, bytes: u64) {
-        self.bytes += bytes;
-        self.files.push(path);
-    }
-
-    /// Searches a folder and the folders in it. Links are not followed, so there is an end.
-    fn search(&mut self, folder: &Path, detects: bool) {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) => return self.failures.push((folder.to_owned(), error.into())),
-        };
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            let Ok(about) = fs::symlink_metadata(&path) else { continue };
-            if about.is_dir() {
-                self.search(&path, detects);
-            } else if about.is_file() && !is_candidate(&path) {
-                self.others.add(path);
-            } else if about.is_file() {
-                match head_of(&path) {
-                    Err(error) => self.failures.push((path, error.into())),
-                    Ok(head) if detects && detect(&head).is_none() => self.unknown.add(path),
-                    Ok(_) => self.take(path, about.len()),
-                }
-            }
-        }
-    }
-}
-
-fn is_candidate(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl")
-}
-
-fn head_of(path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    File::open(path)?.take(DETECT_BYTES as u64).read_to_end(&mut head)?;
-    Ok(head)
+fn branch_name(branch: u64) -> String {
+    if branch == 0 { "main".to_owned() } else { branch.to_string() }
 }
 
 fn unknown_format(name: &str, hint: &str) -> Failure {

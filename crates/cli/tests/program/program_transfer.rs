@@ -93,6 +93,71 @@ fn a_folder_is_searched_and_one_bad_file_does_not_stop_the_rest() {
 }
 
 #[test]
+fn what_a_program_keeps_comes_in_and_again_only_what_is_new() {
+    let desk = Desk::new();
+    let codex = |text: &str| {
+        json!({"timestamp": "2026-03-02T09:00:00.000Z", "type": "response_item", "payload": {"type": "message", "role": "user",
+            "content": [{"type": "input_text", "text": text}]}})
+        .to_string()
+            + "\n"
+    };
+    let meta = |id: &str| {
+        json!({"timestamp": "2026-03-02T09:00:00.000Z", "type": "session_meta", "payload": {"id": id}}).to_string()
+            + "\n"
+    };
+    let pi = json!({"type": "message", "id": "a", "parentId": null, "timestamp": "2026-03-02T09:00:00.000Z",
+        "message": {"role": "user", "content": "Hello"}})
+    .to_string();
+    write(&desk, "home/.claude/projects/-home-ana/s1.jsonl", transcript("s1"));
+    let side = transcript("s1").replace("\"cwd\"", "\"isSidechain\":true,\"agentId\":\"a7\",\"cwd\"");
+    write(&desk, "home/.claude/projects/-home-ana/s1/subagents/agent-a7.jsonl", side);
+    write(
+        &desk,
+        "home/.claude/projects/-home-ana/empty.jsonl",
+        "{\"type\":\"summary\",\"summary\":\"s\",\"leafUuid\":\"x\"}\n",
+    );
+    let first = meta("c1") + &codex("one");
+    write(&desk, "home/.codex/sessions/2026/03/02/rollout-1.jsonl", &first);
+    write(&desk, "home/.codex/archived_sessions/rollout-2.jsonl", meta("c2") + &codex("two"));
+    write(&desk, "home/.codex/history.jsonl", "{\"text\":\"no session\"}\n");
+    write(&desk, "elsewhere/sessions/--home-ana--/1_a.jsonl", &pi);
+    let from = |program: &str| {
+        let mut command = desk.command(&["import", "--from", program, "--json"]);
+        command.env("HOME", desk.path("home")).env("PI_CODING_AGENT_DIR", desk.path("elsewhere"));
+        command.env_remove("CLAUDE_CONFIG_DIR").env_remove("CODEX_HOME");
+        let ran = crate::finish(command, b"");
+        (ran.code, ran.lines().iter().map(|line| line["outcome"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    let of = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    assert_eq!(from("claude-code"), (0, of(&["inserted", "inserted"])));
+    assert_eq!(from("codex"), (0, of(&["inserted", "inserted"])));
+    assert_eq!(from("pi"), (0, of(&["inserted"])));
+    write(&desk, "home/.codex/sessions/2026/03/02/rollout-1.jsonl", first + &codex("three"));
+    assert_eq!(from("codex"), (0, of(&["inserted", "replayed"])));
+    assert_eq!(from("claude-code"), (0, of(&["replayed", "replayed"])));
+    assert_eq!(desk.json(&["list"]).len(), 5);
+    let mut command = desk.command(&["import", "--from", "codex", "--json"]);
+    command.env("HOME", desk.path("nowhere")).env_remove("CODEX_HOME");
+    crate::finish(command, b"").refused(3, "not_found");
+    desk.run(&["import", "--from", "docx", "--json"]).refused(2, "usage");
+    desk.run(&["import", "--json"]).refused(2, "usage");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_search_follows_no_link_and_has_an_end() {
+    let desk = Desk::new();
+    write(&desk, "in/a.jsonl", transcript("s1"));
+    write(&desk, "outside/b.jsonl", transcript("s2"));
+    std::os::unix::fs::symlink(desk.path("outside"), desk.path("in/link")).unwrap();
+    std::os::unix::fs::symlink(desk.path("in"), desk.path("in/circle")).unwrap();
+    write(&desk, &format!("in/{}c.jsonl", "d/".repeat(40)), transcript("s3"));
+    let ran = desk.run(&["import", "in", "--json"]);
+    assert_eq!((ran.code, ran.lines().len()), (0, 1), "{ran:?}");
+    assert!(ran.stderr.contains("too deep within folders"), "{ran:?}");
+}
+
+#[test]
 fn what_a_folder_holds_beside_transcripts_is_counted_and_the_first_named() {
     let desk = Desk::new();
     for at in 0..8 {
