@@ -14,6 +14,7 @@ mod claude_code;
 mod codex;
 mod ground;
 mod grown;
+mod many;
 mod outgoing;
 mod pages;
 mod pi;

@@ -35,7 +35,8 @@ struct Draft {
     owner: Option<usize>,
     /// Where it is the owner: the messages that answer its calls.
     results: Vec<usize>,
-    calls: HashSet<String>,
+    /// The calls it makes, with the line of each.
+    calls: HashMap<String, u64>,
     answered: HashSet<String>,
 }
 
@@ -154,7 +155,7 @@ impl Growth {
             envelope,
             owner: None,
             results: Vec::new(),
-            calls: HashSet::new(),
+            calls: HashMap::new(),
             answered: HashSet::new(),
         });
         self.drafts.len() - 1
@@ -194,7 +195,10 @@ impl Growth {
         let mut template = said.template;
         for (index, block) in said.blocks.into_iter().enumerate() {
             let call = block.calls().map(str::to_owned);
-            let doubled = call.as_ref().is_some_and(|call| !draft.calls.insert(call.clone()));
+            let doubled = call.as_ref().is_some_and(|call| draft.calls.contains_key(call));
+            if let Some(call) = call.as_ref().filter(|_| !doubled) {
+                draft.calls.insert(call.clone(), parsed.number);
+            }
             self.callers.extend(call.map(|call| (call, (at, place))));
             if doubled {
                 report.repaired(parsed.number, "the message makes a call twice; the second is kept as it came");
@@ -274,7 +278,7 @@ impl Growth {
 
     /// The message that made a call: in the group it stands in, or elsewhere.
     fn caller(&self, call: &str, group: Option<usize>) -> Option<usize> {
-        let makes = |at: &usize| self.drafts.get(*at).is_some_and(|draft| draft.calls.contains(call));
+        let makes = |at: &usize| self.drafts.get(*at).is_some_and(|draft| draft.calls.contains_key(call));
         group.filter(makes).or_else(|| self.callers.get(call).map(|(at, _)| *at))
     }
 
@@ -301,9 +305,9 @@ impl Growth {
     /// The entries, each behind its parent, and the one behind which the file's last line stands.
     pub(super) fn finish(mut self, report: &mut Report) -> (Vec<Entry>, Option<usize>) {
         for draft in &self.drafts {
-            for _ in draft.calls.difference(&draft.answered) {
+            for (_, line) in draft.calls.iter().filter(|(call, _)| !draft.answered.contains(*call)) {
                 let what = "a tool call was never answered; a context gives it an `interrupted` result";
-                report.repaired(draft.entry.last_line(), what);
+                report.repaired(*line, what);
             }
         }
         let ends = self.chain_results();
