@@ -3,6 +3,7 @@
 //! Must not know: how a report looks.
 
 mod growth;
+mod importing;
 mod listing;
 mod memory;
 mod moves;
@@ -33,12 +34,13 @@ pub(crate) enum Group {
     Listing,
     Recovery,
     Space,
+    Importing,
     Growth,
     Peers,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Single,
         Self::Writers,
         Self::Memory,
@@ -47,6 +49,7 @@ impl Group {
         Self::Listing,
         Self::Recovery,
         Self::Space,
+        Self::Importing,
         Self::Growth,
         Self::Peers,
     ];
@@ -61,6 +64,7 @@ impl Group {
             Self::Listing => "listing",
             Self::Recovery => "recovery",
             Self::Space => "space",
+            Self::Importing => "importing",
             Self::Growth => "growth",
             Self::Peers => "peers",
         }
@@ -77,6 +81,7 @@ impl Group {
             Self::Listing => &["P10"],
             Self::Recovery => &["P10", "P17"],
             Self::Space => &["P12"],
+            Self::Importing => &["P13"],
             Self::Growth | Self::Peers => &[],
         }
     }
@@ -99,6 +104,7 @@ impl Group {
             Self::Listing => listing::run(&stage).await,
             Self::Recovery => recovery::run(&stage).await,
             Self::Space => space::run(&stage).await,
+            Self::Importing => importing::run(&stage).await,
             Self::Growth => growth::run(&stage).await,
             Self::Peers => peers::run(&stage).await,
         }
