@@ -91,6 +91,8 @@ const TABLE: &[Row] = &[
             ("async-trait", "fakes implement ports"),
             ("bytes", "payloads are handed on without copies"),
             ("futures-util", "racing futures, and dropping them"),
+            ("serde", "the report as JSON"),
+            ("serde_json", "the report as JSON"),
             ("tokio", "racing writers"),
         ],
     },

@@ -16,7 +16,8 @@ pub trait Clock: Send + Sync {
 pub trait IdGenerator: Send + Sync {
     /// A session's id.
     ///
-    /// **Contract** (all three): never blocks; never gives the same id twice in one process, also under a race and when the clock jumps.
+    /// **Contract** (all three): never blocks; never gives the same id twice in one process, also under a race and when the clock jumps; the
+    /// ids of one kind ascend.
     fn session(&self, now: Moment) -> SessionId;
     /// A message's id.
     fn message(&self, now: Moment) -> MessageId;
@@ -44,6 +45,6 @@ pub trait Entropy: Send + Sync {
 pub trait TokenCounter: Send + Sync {
     /// Tokens of the message, all parts and the frame around it included.
     ///
-    /// **Contract**: pure: the same message gives the same count.
+    /// **Contract**: pure: the same message gives the same count. A part more never gives fewer.
     fn count(&self, message: &Message) -> u64;
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sessions_ports::SessionLog;
+use sessions_ports::{Durability, SessionLog, StoreError};
 
 /// Makes the stores that a law is tried on. Each law gets a fixture of its own and opens one store with it.
 ///
@@ -14,6 +14,9 @@ use sessions_ports::SessionLog;
 pub trait Fixture: Send + Sync {
     /// What the store is called in a report.
     fn name(&self) -> &'static str;
+
+    /// What the store is said to be able to. What is said and is not so breaks a law; laws that need more do not apply.
+    fn capabilities(&self) -> Capabilities;
 
     /// Opens an *empty* store. Called once, before the others.
     async fn open(&self) -> Arc<dyn SessionLog>;
@@ -24,8 +27,66 @@ pub trait Fixture: Send + Sync {
     /// Closes the store and opens it again with what it kept; `None` for a store that keeps nothing.
     async fn reopen(&self, store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>>;
 
-    /// The most bytes of one commit that the store takes; `None` when it has no limit that a test could reach.
-    fn largest_commit(&self) -> Option<u64>;
+    /// What another process would open if this one were killed now: a copy of the files as they are, say, or the files themselves
+    /// when the store is only dropped by this. `store` is still open and is not closed. `None` for a store that dies with its process.
+    async fn killed(&self, _store: &Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
+        None
+    }
+
+    /// Opens once more the place that is open, as another process would; `None` for a store without a place.
+    async fn again(&self) -> Option<Result<Arc<dyn SessionLog>, StoreError>> {
+        None
+    }
+}
+
+/// What a store is said to be able to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The strongest level that it gives.
+    pub strongest: Durability,
+    /// It has all that it had when it is closed and opened again: [`Fixture::reopen`].
+    pub reopens: bool,
+    /// It has all that was acknowledged at [`Durability::Process`] when its process is killed: [`Fixture::killed`].
+    pub survives_kill: bool,
+    /// Who may have it open at the same time: [`Fixture::again`].
+    pub owners: Owners,
+    /// The most bytes of one commit that it takes; `None` when it has no limit that a test could reach.
+    pub largest_commit: Option<u64>,
+}
+
+/// Who may have a store open at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// It has no place that anybody else could open.
+    Apart,
+    /// One process; another is refused as long as it is open.
+    One,
+    /// Several, each of which sees what the others write.
+    Many,
+}
+
+impl Capabilities {
+    /// Of a store that lives in the memory of one process.
+    pub const fn in_memory() -> Self {
+        Self {
+            strongest: Durability::Volatile,
+            reopens: false,
+            survives_kill: false,
+            owners: Owners::Apart,
+            largest_commit: None,
+        }
+    }
+
+    /// Of a store on disk that one process owns.
+    pub const fn on_disk() -> Self {
+        Self {
+            strongest: Durability::Disk,
+            reopens: true,
+            survives_kill: true,
+            owners: Owners::One,
+            largest_commit: None,
+        }
+    }
 }
 
 /// A fixture of a store in memory: a clone is another handle to it, and it keeps nothing when it is closed.
@@ -45,6 +106,11 @@ impl<S: SessionLog + Clone + 'static> Fixture for InMemory<S> {
         self.name
     }
 
+    fn capabilities(&self) -> Capabilities {
+        let largest_commit = self.largest_commit;
+        Capabilities { strongest: self.store.strongest(), largest_commit, ..Capabilities::in_memory() }
+    }
+
     async fn open(&self) -> Arc<dyn SessionLog> {
         Arc::new(self.store.clone())
     }
@@ -55,9 +121,5 @@ impl<S: SessionLog + Clone + 'static> Fixture for InMemory<S> {
 
     async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
         None
-    }
-
-    fn largest_commit(&self) -> Option<u64> {
-        self.largest_commit
     }
 }

@@ -1,20 +1,26 @@
 //! For authors of stores and of hosts: what a store must keep to, and what makes a test the same each time.
 //!
-//! - [`store_suite!`] holds a [`SessionLog`](sessions_ports::SessionLog) to its contract, one test a law; [`report`] runs all laws in one go.
+//! - [`store_laws!`] holds a [`SessionLog`](sessions_ports::SessionLog) to its contract, one test a law; a [`Suite`] runs all laws in one go and gives a
+//!   [`Report`] of every violation.
+//! - [`clock_laws!`], [`id_laws!`], [`entropy_laws!`] and [`token_laws!`] do so for the smaller ports.
 //! - [`FaultyStore`] fails a chosen call of any store, before or after it happened; [`HeldStore`] holds commits back until it is told.
 //! - [`FixedClock`], [`SequentialIds`] and [`FixedEntropy`] give the same run each time.
 //! - [`model`] is a session as its users see it, plain enough to be obviously right, to compare the real thing with.
 //!
 //! ```no_run
-//! use sessions_testkit::InMemory;
+//! use sessions_testkit::{InMemory, Suite};
 //!
 //! # type MyStore = sessions_testkit::FaultyStore;
 //! # fn my_store() -> MyStore { loop {} }
+//! # async fn run() {
 //! // One that keeps what it is given has a `Fixture` of its own.
-//! let fixture = async || InMemory { name: "my store", store: my_store(), largest_commit: None };
-//! let report = sessions_testkit::report(fixture);
-//! assert!(report.violations.is_empty(), "{:?}", report.violations);
+//! let suite = Suite::new(async || InMemory { name: "my store", store: my_store(), largest_commit: None });
+//! let report = suite.run().await;
+//! assert!(report.is_clean(), "{report}");
+//! # }
 //! ```
+//!
+//! How to write a store, step by step, is in `docs/backends.md` of the repository.
 //!
 //! Must not know: any adapter, any use case.
 
@@ -25,13 +31,17 @@ mod held;
 pub mod laws;
 pub mod model;
 mod polled;
+mod report;
 mod script;
 mod suite;
 
 pub use environment::{FixedClock, FixedEntropy, SequentialIds};
 pub use faulty::{Call, Fault, FaultyStore, Injected, When};
-pub use fixture::{Fixture, InMemory};
+pub use fixture::{Capabilities, Fixture, InMemory, Owners};
 pub use held::HeldStore;
 pub use polled::Started;
+pub use report::{Inapplicable, Report, Verdict, Violation};
 pub use script::{Script, read_all};
-pub use suite::{Exception, LAWS, Law, Outcome, Report, Verdict, Violation, check, confirm, report};
+pub use suite::{
+    CLOCK_LAWS, ENTROPY_LAWS, Exception, ID_LAWS, LAWS, Law, Outcome, Suite, TOKEN_LAWS, check, confirm, report,
+};

@@ -1,23 +1,36 @@
-//! The conformance suite: runs the laws, each on a store of its own, and lets none pass silently.
+//! The conformance suite: runs the laws, each on a subject of its own, and lets none pass silently.
 //!
 //! Must not know: what the laws say.
 
-use std::{fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
-use futures_util::FutureExt;
-use sessions_ports::StoreError;
+use futures_util::{FutureExt, future::LocalBoxFuture};
+use sessions_ports::{Clock, Entropy, IdGenerator, StoreError, TokenCounter};
+use tokio::sync::oneshot;
 
-use crate::fixture::Fixture;
+use crate::{
+    fixture::Fixture,
+    report::{Inapplicable, Report, Verdict, Violation},
+};
 
 /// Why a law did not simply hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exception {
-    /// The store broke it.
+    /// The subject broke it.
     Broken {
-        /// What the store did.
+        /// What it did.
         detail: String,
     },
-    /// The law says nothing about this store.
+    /// The law says nothing about this subject.
     Skipped {
         /// Why not.
         why: String,
@@ -47,146 +60,267 @@ pub type Outcome = Result<(), Exception>;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 
-/// One law, by name.
-#[derive(Clone, Copy)]
-pub struct Law {
+/// One law, by name. `P` is what it is about: a store's [`Fixture`], or another port.
+pub struct Law<P: ?Sized = dyn Fixture> {
     /// Its group and name, as in `commits::creating_twice_is_refused`.
     pub name: &'static str,
     /// Tries it.
-    pub run: for<'a> fn(&'a dyn Fixture) -> Running<'a>,
+    pub run: for<'a> fn(&'a P) -> Running<'a>,
+    /// The file that it stands in, for the words above it.
+    #[doc(hidden)]
+    pub source: &'static str,
 }
 
-impl fmt::Debug for Law {
+impl<P: ?Sized> Law<P> {
+    /// What it demands, in the words that stand above it.
+    pub fn demands(&self) -> String {
+        let function = self.name.rsplit("::").next().unwrap_or_default();
+        let begins = format!("pub async fn {function}(");
+        let before = self.source.lines().take_while(|line| !line.starts_with(&begins));
+        let words = before.fold(Vec::new(), |mut words, line| {
+            match line.strip_prefix("///") {
+                Some(word) => words.push(word.trim()),
+                None => words.clear(),
+            }
+            words
+        });
+        words.join(" ")
+    }
+}
+
+impl<P: ?Sized> Clone for Law<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: ?Sized> Copy for Law<P> {}
+
+impl<P: ?Sized> fmt::Debug for Law<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Law({})", self.name)
     }
 }
 
-/// A law that a store broke.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The law.
-    pub law: &'static str,
-    /// What the store did.
-    pub detail: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.law, self.detail)
-    }
-}
-
-impl std::error::Error for Violation {}
-
-/// How one law went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It held.
-    Kept,
-    /// It says nothing about this store.
-    Skipped {
-        /// Why not.
-        why: String,
-    },
-    /// The store broke it.
-    Broken(Violation),
-}
-
-/// How all laws went.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The store, as its fixture names it.
-    pub store: &'static str,
-    /// Laws that held.
-    pub kept: Vec<&'static str>,
-    /// Laws that say nothing about this store, with the reason.
-    pub skipped: Vec<(&'static str, String)>,
-    /// Laws that were broken.
-    pub violations: Vec<Violation>,
-}
-
-impl Report {
-    /// Laws that were tried, skipped ones included. Always all of [`LAWS`].
-    pub fn laws(&self) -> usize {
-        self.kept.len() + self.skipped.len() + self.violations.len()
-    }
-
-    /// True when this law was broken.
-    pub fn broke(&self, law: &str) -> bool {
-        self.violations.iter().any(|violation| violation.law == law)
-    }
-}
-
-/// How long a law may take before the store counts as stuck. Far above what any needs, so that it says nothing about speed.
+/// How long a law may take before its subject counts as stuck. Far above what any needs, so that it says nothing about speed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Tries one law on a store of its own, in a runtime of its own.
-pub fn check<F: Fixture>(law: &Law, make: impl AsyncFn() -> F) -> Verdict {
-    run(law, make).1
+/// How much longer a thread is waited for that should have ended by itself: it is blocked where no timer reaches it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the laws are tried on, and its name.
+struct Subject<P: ?Sized> {
+    name: String,
+    it: Box<P>,
 }
 
-fn run<F: Fixture>(law: &Law, make: impl AsyncFn() -> F) -> (&'static str, Verdict) {
-    let broken = |detail: String| Verdict::Broken(Violation { law: law.name, detail });
+type Make<P> = Arc<dyn Fn() -> LocalBoxFuture<'static, Subject<P>> + Send + Sync>;
+
+/// All laws of one port, and something to make what they are tried on.
+///
+/// Each law gets a subject, a thread and a runtime of its own: one that panics or hangs is broken, and hides no other.
+pub struct Suite<P: ?Sized + 'static = dyn Fixture> {
+    laws: Vec<Law<P>>,
+    make: Make<P>,
+    patience: Duration,
+}
+
+impl Suite<dyn Fixture> {
+    /// The laws of a store, over what the closure makes. It is called once for each law.
+    pub fn new<F: Fixture + 'static>(make: impl AsyncFn() -> F + Send + Sync + 'static) -> Self {
+        Self::over(LAWS, make, |fixture| Subject { name: fixture.name().to_owned(), it: Box::new(fixture) })
+    }
+}
+
+impl Suite<dyn Clock> {
+    /// The laws of a clock.
+    pub fn clock<C: Clock + 'static>(make: impl AsyncFn() -> C + Send + Sync + 'static) -> Self {
+        Self::over(CLOCK_LAWS, make, |clock| Subject { name: named::<C>(), it: Box::new(clock) })
+    }
+}
+
+impl Suite<dyn IdGenerator> {
+    /// The laws of a generator of ids.
+    pub fn ids<G: IdGenerator + 'static>(make: impl AsyncFn() -> G + Send + Sync + 'static) -> Self {
+        Self::over(ID_LAWS, make, |ids| Subject { name: named::<G>(), it: Box::new(ids) })
+    }
+}
+
+impl Suite<dyn Entropy> {
+    /// The laws of a source of randomness.
+    pub fn entropy<E: Entropy + 'static>(make: impl AsyncFn() -> E + Send + Sync + 'static) -> Self {
+        Self::over(ENTROPY_LAWS, make, |entropy| Subject { name: named::<E>(), it: Box::new(entropy) })
+    }
+}
+
+impl Suite<dyn TokenCounter> {
+    /// The laws of a counter of tokens.
+    pub fn tokens<T: TokenCounter + 'static>(make: impl AsyncFn() -> T + Send + Sync + 'static) -> Self {
+        Self::over(TOKEN_LAWS, make, |counter| Subject { name: named::<T>(), it: Box::new(counter) })
+    }
+}
+
+/// A type by its last name.
+fn named<T>() -> String {
+    let name = std::any::type_name::<T>();
+    name.rsplit("::").next().unwrap_or(name).to_owned()
+}
+
+impl<P: ?Sized> Suite<P> {
+    fn over<S: 'static>(
+        laws: &[Law<P>],
+        make: impl AsyncFn() -> S + Send + Sync + 'static,
+        subject: impl Fn(S) -> Subject<P> + Copy + Send + Sync + 'static,
+    ) -> Self {
+        let make = Arc::new(make);
+        let make: Make<P> = Arc::new(move || {
+            let make = Arc::clone(&make);
+            async move { subject(make().await) }.boxed_local()
+        });
+        Self { laws: laws.to_vec(), make, patience: PATIENCE }
+    }
+
+    /// Only the laws whose name begins so: a group, or one law.
+    pub fn only(mut self, beginning: &str) -> Self {
+        self.laws.retain(|law| law.name.starts_with(beginning));
+        self
+    }
+
+    /// How long each law may take; two minutes when nothing is said. For subjects that are far away or slow.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Tries all laws and collects how they went, in a thread of its own.
+    pub async fn run(self) -> Report {
+        let (send, receive) = oneshot::channel();
+        let run = move || {
+            let report = self.report();
+            // Whoever asked may have gone away.
+            let _ = send.send(report);
+        };
+        match thread::Builder::new().name("conformance".to_owned()).spawn(run) {
+            Ok(_) => receive.await.unwrap_or_else(|_| Report::of_nothing("the thread of the suite ended")),
+            Err(error) => Report::of_nothing(&format!("no thread to run in: {error}")),
+        }
+    }
+
+    /// The same for whoever does not await. Blocks the thread.
+    pub fn report(&self) -> Report {
+        let mut report = Report::default();
+        for law in &self.laws {
+            let (name, verdict) = self.try_one(law);
+            if !name.is_empty() {
+                report.store = name;
+            }
+            report.add(law.name, verdict);
+        }
+        report
+    }
+
+    /// Tries one law in a thread of its own, so that one that blocks it is left behind and told of.
+    fn try_one(&self, law: &Law<P>) -> (String, Verdict) {
+        let (send, receive) = mpsc::channel();
+        let (law, make, patience) = (*law, Arc::clone(&self.make), self.patience);
+        let trial = move || {
+            // Nobody hears it any more when the patience is at its end.
+            let _ = send.send(tried(&law, &make, patience));
+        };
+        let stuck = || broken(&law, format!("no answer within {patience:?}: it is stuck"));
+        match thread::Builder::new().name(law.name.to_owned()).spawn(trial) {
+            Ok(_) => receive.recv_timeout(patience.saturating_add(GRACE)).unwrap_or_else(|_| (String::new(), stuck())),
+            Err(error) => (String::new(), broken(&law, format!("no thread to try it in: {error}"))),
+        }
+    }
+}
+
+impl<P: ?Sized> fmt::Debug for Suite<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite")
+            .field("laws", &self.laws.len())
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+fn broken<P: ?Sized>(law: &Law<P>, seen: String) -> Verdict {
+    Verdict::Broken(Violation { law: law.name, demands: law.demands(), seen })
+}
+
+/// Tries one law on a subject of its own, in a runtime of its own.
+fn tried<P: ?Sized>(law: &Law<P>, make: &Make<P>, patience: Duration) -> (String, Verdict) {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ("", broken(format!("no runtime to try it in: {error}"))),
+        Err(error) => return (String::new(), broken(law, format!("no runtime to try it in: {error}"))),
     };
     let trial = async {
-        let fixture = make().await;
-        (fixture.name(), (law.run)(&fixture).await)
+        let subject = make().await;
+        let outcome = (law.run)(&subject.it).await;
+        (subject.name, outcome)
     };
-    let guarded = AssertUnwindSafe(async { tokio::time::timeout(PATIENCE, trial).await }).catch_unwind();
-    let (name, outcome) = match runtime.block_on(guarded) {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => return ("", broken(format!("no answer within {PATIENCE:?}: the store is stuck"))),
-        Err(_) => return ("", broken("it panicked".to_owned())),
-    };
+    let guarded = AssertUnwindSafe(async { tokio::time::timeout(patience, trial).await }).catch_unwind();
+    let ended = runtime.block_on(guarded);
     runtime.shutdown_background();
-    let verdict = match outcome {
-        Ok(()) => Verdict::Kept,
-        Err(Exception::Skipped { why }) => Verdict::Skipped { why },
-        Err(Exception::Broken { detail }) => broken(detail),
-    };
-    (name, verdict)
+    match ended {
+        Ok(Ok((name, Ok(())))) => (name, Verdict::Kept),
+        Ok(Ok((name, Err(Exception::Skipped { why })))) => {
+            (name, Verdict::Skipped(Inapplicable { law: law.name, why }))
+        }
+        Ok(Ok((name, Err(Exception::Broken { detail })))) => (name, broken(law, detail)),
+        Ok(Err(_)) => (String::new(), broken(law, format!("no answer within {patience:?}: it is stuck"))),
+        Err(panic) => (String::new(), broken(law, format!("it panicked: {}", said(&*panic)))),
+    }
 }
 
-/// Tries one law, which must hold, or be skipped when, and only when, it stands among `skips`. What [`store_suite!`](crate::store_suite) calls.
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
+}
+
+/// Tries one law of a store.
+pub fn check<F: Fixture + 'static>(law: &Law, make: impl AsyncFn() -> F + Send + Sync + 'static) -> Verdict {
+    Suite::new(make).try_one(law).1
+}
+
+/// Tries all laws of a store, each on a fixture of its own, and collects how they went. Blocks the thread.
+pub fn report<F: Fixture + 'static>(make: impl AsyncFn() -> F + Send + Sync + 'static) -> Report {
+    Suite::new(make).report()
+}
+
+/// Tries one law, which must hold, or not apply when, and only when, `skips` names it or its group. What [`store_laws!`](crate::store_laws)
+/// and its sisters call.
 ///
 /// # Errors
-/// The [`Violation`]; a skip that was not declared is one.
-pub fn confirm<F: Fixture>(law: &str, skips: &[&str], make: impl AsyncFn() -> F) -> Result<(), Violation> {
-    let Some(law) = LAWS.iter().find(|known| known.name == law) else {
-        return Err(Violation { law: "", detail: format!("there is no law {law}") });
+/// The [`Violation`]; that a law does not apply and was not declared so is one.
+#[doc(hidden)]
+pub fn confirm<P: ?Sized>(suite: &Suite<P>, name: &str, skips: &[&str]) -> Result<(), Violation> {
+    let Some(law) = suite.laws.iter().find(|known| known.name == name) else {
+        return Err(Violation { law: "", demands: String::new(), seen: format!("there is no law {name}") });
     };
-    let broken = |detail| Err(Violation { law: law.name, detail });
-    match (check(law, make), skips.contains(&law.name)) {
-        (Verdict::Kept, false) | (Verdict::Skipped { .. }, true) => Ok(()),
-        (Verdict::Kept, true) => broken("it holds, so it is not to be declared as skipped".to_owned()),
-        (Verdict::Skipped { why }, false) => broken(format!("it was skipped, which was not declared: {why}")),
+    let violation = |seen| Err(Violation { law: law.name, demands: law.demands(), seen });
+    let group = name.split("::").next().unwrap_or_default();
+    match (suite.try_one(law).1, skips.iter().any(|skip| *skip == name || *skip == group)) {
+        (Verdict::Kept, false) | (Verdict::Skipped(_), true) => Ok(()),
+        (Verdict::Kept, true) => violation("it applies and holds, so take it off `skips`".to_owned()),
+        (Verdict::Skipped(Inapplicable { why, .. }), false) => {
+            violation(format!("it does not apply: {why}. Should that be so, say it: skips: [\"{name}\"]"))
+        }
         (Verdict::Broken(violation), _) => Err(violation),
     }
 }
 
-/// Tries all laws, each on a fixture of its own, and collects how they went.
-pub fn report<F: Fixture>(make: impl AsyncFn() -> F) -> Report {
-    let mut report = Report::default();
-    for law in LAWS {
-        let (name, verdict) = run(law, &make);
-        if !name.is_empty() {
-            report.store = name;
-        }
-        match verdict {
-            Verdict::Kept => report.kept.push(law.name),
-            Verdict::Skipped { why } => report.skipped.push((law.name, why)),
-            Verdict::Broken(violation) => report.violations.push(violation),
-        }
-    }
-    report
-}
-
-/// All laws, in the order of their groups.
+/// All laws of a store, in the order of their groups.
 pub const LAWS: &[Law] = crate::every_law!(table);
+/// All laws of a clock.
+pub const CLOCK_LAWS: &[Law<dyn Clock>] = crate::every_clock_law!(table);
+/// All laws of a generator of ids.
+pub const ID_LAWS: &[Law<dyn IdGenerator>] = crate::every_id_law!(table);
+/// All laws of a source of randomness.
+pub const ENTROPY_LAWS: &[Law<dyn Entropy>] = crate::every_entropy_law!(table);
+/// All laws of a counter of tokens.
+pub const TOKEN_LAWS: &[Law<dyn TokenCounter>] = crate::every_token_law!(table);
 
 /// The one list of laws: as a table, or as tests of a fixture.
 #[doc(hidden)]
@@ -320,6 +454,90 @@ macro_rules! every_law {
                 one_claim_wins
                 many_sessions_are_written_at_once
                 the_feed_of_rows_misses_nothing
+                writers_that_go_away_lose_and_double_nothing
+            }
+            faults {
+                a_lost_answer_is_found_again
+                what_stands_behind_a_refused_commit_is_refused
+                any_call_may_fail_and_the_story_ends_the_same
+                any_answer_may_be_lost_and_the_story_ends_the_same
+                a_caller_may_go_away_at_any_point
+            }
+            survival {
+                what_was_acknowledged_survives_a_kill
+                names_survive_a_kill_with_their_records
+                a_killed_store_goes_on
+            }
+            capabilities {
+                the_strongest_level_is_the_one_that_is_said
+                a_level_needs_something_that_keeps_it
+                what_reopens_is_said_to
+                what_survives_a_kill_is_said_to
+                a_store_has_as_many_owners_as_it_says
+            }
+        }
+    };
+}
+
+/// The one list of laws of a clock.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! every_clock_law {
+    ($form:ident $([$($given:tt)*])?) => {
+        $crate::expand_laws! { $form $([$($given)*])?
+            clock {
+                the_time_is_of_this_age
+                time_goes_on_or_stands
+                many_may_ask_at_once
+            }
+        }
+    };
+}
+
+/// The one list of laws of a generator of ids.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! every_id_law {
+    ($form:ident $([$($given:tt)*])?) => {
+        $crate::expand_laws! { $form $([$($given)*])?
+            ids {
+                ids_are_unique
+                ids_ascend
+                ids_ascend_when_the_clock_goes_back
+                a_race_gives_no_id_twice
+                extreme_moments_give_ids
+            }
+        }
+    };
+}
+
+/// The one list of laws of a source of randomness.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! every_entropy_law {
+    ($form:ident $([$($given:tt)*])?) => {
+        $crate::expand_laws! { $form $([$($given)*])?
+            entropy {
+                every_byte_is_filled
+                no_two_draws_are_alike
+                nothing_is_asked_for_nothing
+                a_race_gives_each_its_own
+            }
+        }
+    };
+}
+
+/// The one list of laws of a counter of tokens.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! every_token_law {
+    ($form:ident $([$($given:tt)*])?) => {
+        $crate::expand_laws! { $form $([$($given)*])?
+            tokens {
+                a_message_has_one_count
+                more_parts_are_not_fewer_tokens
+                a_long_text_has_more_than_a_short_one
+                every_kind_of_part_counts
             }
         }
     };
@@ -331,34 +549,60 @@ macro_rules! expand_laws {
     (table $($group:ident { $($law:ident)* })*) => {
         &[$($($crate::Law {
             name: concat!(stringify!($group), "::", stringify!($law)),
-            run: |fixture| ::std::boxed::Box::pin($crate::laws::$group::$law(fixture)),
+            run: |subject| ::std::boxed::Box::pin($crate::laws::$group::$law(subject)),
+            source: include_str!(concat!("laws/", stringify!($group), ".rs")),
         },)*)*]
     };
-    (tests [$fixture:expr; $skips:expr] $($group:ident { $($law:ident)* })*) => {
+    (tests [$suite:expr; $skips:expr] $($group:ident { $($law:ident)* })*) => {
         $(mod $group {
             #[allow(unused_imports, reason = "the fixture may need any name of the module that it stands in")]
             use super::*;
             $(#[test]
             fn $law() -> ::std::result::Result<(), $crate::Violation> {
                 let name = concat!(stringify!($group), "::", stringify!($law));
-                $crate::confirm(name, $skips, async || $fixture)
+                $crate::confirm(&$suite, name, $skips)
             })*
         })*
     };
 }
 
-/// Makes one `#[test]` of each law, in a module of each group.
+/// Makes one `#[test]` of each law of a store, in a module of each group.
 ///
-/// The expression makes a [`Fixture`]; it may await. Laws that do not apply must be declared, and nothing else may be skipped:
+/// The expression makes a [`Fixture`]; it may await. Laws that do not apply must be declared, by name or by group, and nothing else may
+/// be skipped:
 ///
 /// ```text
-/// store_suite!(MyFixture::new());
-/// store_suite!(MyFixture::new(), skips: ["durability::a_reopened_store_goes_on"]);
+/// store_laws!(MyFixture::new());
+/// store_laws!(MyFixture::new(), skips: ["survival", "durability::a_reopened_store_goes_on"]);
 /// ```
 #[macro_export]
-macro_rules! store_suite {
-    ($fixture:expr) => { $crate::store_suite!($fixture, skips: []); };
+macro_rules! store_laws {
+    ($fixture:expr) => { $crate::store_laws!($fixture, skips: []); };
     ($fixture:expr, skips: [$($skip:literal),* $(,)?]) => {
-        $crate::every_law!(tests [$fixture; &[$($skip),*]]);
+        $crate::every_law!(tests [$crate::Suite::new(async || $fixture); &[$($skip),*]]);
     };
+}
+
+/// Makes one `#[test]` of each law of a [`Clock`], which the expression makes.
+#[macro_export]
+macro_rules! clock_laws {
+    ($clock:expr) => { $crate::every_clock_law!(tests [$crate::Suite::clock(async || $clock); &[]]); };
+}
+
+/// Makes one `#[test]` of each law of an [`IdGenerator`], which the expression makes.
+#[macro_export]
+macro_rules! id_laws {
+    ($ids:expr) => { $crate::every_id_law!(tests [$crate::Suite::ids(async || $ids); &[]]); };
+}
+
+/// Makes one `#[test]` of each law of an [`Entropy`], which the expression makes.
+#[macro_export]
+macro_rules! entropy_laws {
+    ($entropy:expr) => { $crate::every_entropy_law!(tests [$crate::Suite::entropy(async || $entropy); &[]]); };
+}
+
+/// Makes one `#[test]` of each law of a [`TokenCounter`], which the expression makes.
+#[macro_export]
+macro_rules! token_laws {
+    ($counter:expr) => { $crate::every_token_law!(tests [$crate::Suite::tokens(async || $counter); &[]]); };
 }

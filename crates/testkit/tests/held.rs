@@ -27,7 +27,7 @@ fn served() -> InMemory<HeldStore> {
 mod laws {
     use super::*;
 
-    sessions_testkit::store_suite!(
+    sessions_testkit::store_laws!(
         served(),
         skips: [
             "commits::a_commit_that_is_too_large_is_refused",
@@ -37,6 +37,11 @@ mod laws {
             "durability::a_reopened_store_goes_on",
             "close::closing_loses_nothing",
             "removal::a_reopened_store_stays_without",
+            "survival",
+            "capabilities::a_level_needs_something_that_keeps_it",
+            "capabilities::what_reopens_is_said_to",
+            "capabilities::what_survives_a_kill_is_said_to",
+            "capabilities::a_store_has_as_many_owners_as_it_says",
         ]
     );
 }

@@ -162,7 +162,7 @@ pub async fn nothing_is_numbered_zero(fixture: &dyn Fixture) -> Outcome {
 
 /// A commit beyond the store's limit is refused, with both sizes.
 pub async fn a_commit_that_is_too_large_is_refused(fixture: &dyn Fixture) -> Outcome {
-    let Some(limit) = fixture.largest_commit() else {
+    let Some(limit) = fixture.capabilities().largest_commit else {
         return Err(Exception::skipped("the store has no limit within reach"));
     };
     let store = fixture.open().await;

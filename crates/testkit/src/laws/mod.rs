@@ -1,8 +1,9 @@
-//! The laws of [`SessionLog`](sessions_ports::SessionLog), one `async fn` each, in groups.
+//! The laws of the ports, one `async fn` each, in groups: most are of [`SessionLog`](sessions_ports::SessionLog); `clock`, `ids`, `entropy` and `tokens` are
+//! of the ports of those names.
 //!
 //! A law opens a store of its own, tries one promise of the contract, and says in words what the store did instead.
 //!
-//! Must not know: any store.
+//! Must not know: any adapter.
 
 /// Breaks the law unless the condition holds.
 macro_rules! ensure {
@@ -32,14 +33,21 @@ macro_rules! ensure_refused {
     };
 }
 
+pub mod capabilities;
 pub mod claims;
+pub mod clock;
 pub mod close;
 pub mod commits;
 pub mod durability;
+pub mod entropy;
+pub mod faults;
 pub mod handles;
+pub mod ids;
 pub mod order;
 pub mod races;
 pub mod reading;
 pub mod removal;
 pub mod rows;
+pub mod survival;
+pub mod tokens;
 pub mod waiting;

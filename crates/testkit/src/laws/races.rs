@@ -13,6 +13,7 @@ use sessions_ports::{Claim, Commit, Durability, SessionLog, StoreError};
 
 use crate::{
     fixture::Fixture,
+    polled::Started,
     script::{Script, body, everything, read_all},
     suite::{Exception, Outcome},
 };
@@ -228,4 +229,63 @@ pub async fn the_feed_of_rows_misses_nothing(fixture: &dyn Fixture) -> Outcome {
         writer?;
     }
     followed
+}
+
+/// Eight writers who go away from every other commit, look whether it happened and try again when it did not: nothing is lost or doubled.
+pub async fn writers_that_go_away_lose_and_double_nothing(fixture: &dyn Fixture) -> Outcome {
+    const EACH: u8 = 40;
+    let stores = crowd(fixture).await;
+    let Some(store) = stores.first() else { return Ok(()) };
+    let mut script = Script::new(1);
+    store.commit(script.say("the beginning")).await?;
+    let strongest = store.strongest();
+    let ended = race(&stores, |writer, store| {
+        let script = script.clone();
+        async move {
+            for n in 0..EACH {
+                let level = if n % 8 == 0 { strongest } else { Durability::Volatile };
+                let mark = [writer.try_into().unwrap_or(u8::MAX), n];
+                let mut tries = 0;
+                while !hasty(&*store, &script, mark, level).await? {
+                    tries += 1;
+                    ensure!(tries < 2000, "writer {writer} is not told that commit {n} happened, by {tries} tries");
+                    tokio::task::yield_now().await;
+                }
+            }
+            Ok::<_, Exception>(())
+        }
+    })
+    .await?;
+    ended.into_iter().collect::<Result<(), _>>()?;
+    let read = read_all(&**store, script.session(), everything()).await?;
+    let bodies: BTreeSet<&[u8]> = read.iter().map(body).collect();
+    ensure_eq!(
+        (read.len(), bodies.len()),
+        (1 + WRITERS * usize::from(EACH), read.len()),
+        "records, and different ones"
+    );
+    Ok(())
+}
+
+/// One try, which is left after its first poll when its number is odd. True when it is known to have happened.
+async fn hasty(store: &dyn SessionLog, script: &Script, mark: [u8; 2], level: Durability) -> Result<bool, StoreError> {
+    let session = script.session();
+    let mut key = [0; 32];
+    key[..2].copy_from_slice(&mark);
+    let settled = store.settled(session).await?;
+    if store.claim(session, key).await?.is_some() {
+        return Ok(true);
+    }
+    let head = settled.ok_or(StoreError::NotFound { session })?;
+    let mut commit = script.behind(head.version, head.commit, &mark, level);
+    commit.claims = vec![Claim { key, payload: [1; 32], offset: 0 }];
+    let started = Started::new(store.commit(commit));
+    if mark[1] % 2 == 1 {
+        return Ok(false);
+    }
+    match started.finish().await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Conflict { .. }) => Ok(false),
+        Err(other) => Err(other),
+    }
 }

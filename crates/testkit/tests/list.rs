@@ -1,0 +1,46 @@
+//! The lists of laws are whole, each law says what it demands, and there are enough of them.
+
+use std::collections::BTreeSet;
+
+use sessions_testkit::{CLOCK_LAWS, ENTROPY_LAWS, ID_LAWS, LAWS, Law, TOKEN_LAWS};
+
+/// Name and demand of each law.
+fn all() -> Vec<(&'static str, String)> {
+    fn of<P: ?Sized>(laws: &'static [Law<P>]) -> impl Iterator<Item = (&'static str, String)> {
+        laws.iter().map(|law| (law.name, law.demands()))
+    }
+    of(LAWS).chain(of(CLOCK_LAWS)).chain(of(ID_LAWS)).chain(of(ENTROPY_LAWS)).chain(of(TOKEN_LAWS)).collect()
+}
+
+#[test]
+fn there_are_at_least_eighty_laws() {
+    let (store, all) = (LAWS.len(), all().len());
+    println!("{store} laws of a store, {all} with those of the smaller ports");
+    assert!(store >= 80, "{store}");
+    assert_eq!(all, store + CLOCK_LAWS.len() + ID_LAWS.len() + ENTROPY_LAWS.len() + TOKEN_LAWS.len());
+}
+
+/// Every `pub async fn` in the folder of laws stands in a list, once, so none is forgotten.
+#[test]
+fn the_lists_have_every_law() {
+    let mut written = Vec::new();
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/laws")).unwrap() {
+        let path = file.unwrap().path();
+        let (group, source) = (path.file_stem().unwrap().to_str().unwrap(), std::fs::read_to_string(&path).unwrap());
+        let laws = source.lines().filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next());
+        written.extend(laws.map(|law| format!("{group}::{law}")));
+    }
+    let mut listed: Vec<String> = all().into_iter().map(|(name, _)| name.to_owned()).collect();
+    written.sort();
+    listed.sort_unstable();
+    assert_eq!(written, listed);
+}
+
+#[test]
+fn each_law_says_in_one_line_what_it_demands() {
+    let mut said = BTreeSet::new();
+    for (name, demands) in all() {
+        assert!(demands.ends_with('.') && demands.len() < 200, "{name}: {demands:?}");
+        assert!(said.insert(demands.clone()), "{name} demands what another does: {demands}");
+    }
+}
