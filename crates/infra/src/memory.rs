@@ -148,63 +148,12 @@ impl Drop for WaitGuard {
     }
 }
 
-/// What is wrong with a commit whatever the store holds. Gives the number of its last record.
-fn check(commit: &Commit) -> Result<u64, StoreError> {
-    let malformed = |what| Err(StoreError::Malformed { what });
-    let (Some(first), Some(last)) = (commit.records.first(), commit.records.last()) else {
-        return malformed("it has no records; give at least one");
-    };
-    match commit.expected.version() {
-        None if first.seq == 0 => return malformed("records are numbered from 1"),
-        None => {}
-        Some(0) => return malformed("version 0 is no stream; expect that instead"),
-        Some(version) if version.checked_add(1) != Some(first.seq) => {
-            return malformed("its first record does not follow the version it expects");
-        }
-        Some(_) if commit.key.is_some() => {
-            return malformed("a key comes with a session's first commit only");
-        }
-        Some(_) if !commit.links.is_empty() => {
-            return malformed("what a session inherits comes with its first commit only");
-        }
-        Some(_) => {}
-    }
-    if commit.records.iter().zip(commit.records.iter().skip(1)).any(|(a, b)| a.seq.checked_add(1) != Some(b.seq)) {
-        return malformed("its records are not numbered without gaps");
-    }
-    if commit.links.iter().any(|link| link.owner == commit.session) {
-        return malformed("a session inherits nothing from itself");
-    }
-    let count = commit.records.len();
-    if commit.claims.iter().any(|claim| usize::try_from(claim.offset).is_ok_and(|offset| offset >= count)) {
-        return malformed("a claim stands for a record it does not have");
-    }
-    if commit.claims.iter().enumerate().any(|(at, claim)| commit.claims.iter().skip(at + 1).any(|c| c.key == claim.key))
-    {
-        return malformed("it claims an idempotency key twice");
-    }
-    let optional = [&commit.snapshot, &commit.row.words];
-    let extra = optional.into_iter().flatten().map(Bytes::len);
-    let bytes = commit.records.iter().map(|record| record.payload.len()).chain(extra).map(|len| len as u64).sum();
-    if bytes > MAX_COMMIT_BYTES {
-        return Err(StoreError::TooLarge { bytes, max: MAX_COMMIT_BYTES });
-    }
-    Ok(last.seq)
-}
-
 impl State {
     /// What is wrong with a commit in the light of what is here.
     fn admit(&self, commit: &Commit) -> Result<(), StoreError> {
         self.present(commit.session)?;
         let log = self.logs.get(&commit.session);
-        let head = log.and_then(Log::head);
-        match (commit.expected.version(), head) {
-            (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
-            (Some(expected), head) if !head.is_some_and(|head| commit.expected.is_tail(head.version, head.commit)) => {
-                return Err(StoreError::Conflict { expected, actual: head.map_or(0, |head| head.version) });
-            }
-            _ => {}
-        }
+        commit.check_tail(log.and_then(Log::head).map(|head| (head.version, head.commit)))?;
         if let Some(holder) = commit.key.and_then(|key| self.keys.get(&key)) {
             return Err(StoreError::KeyTaken { session: *holder });
         }
@@ -349,7 +298,7 @@ impl SessionLog for MemoryStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let mut state = self.open()?;
         self.check_level(commit.durability)?;
-        let version = check(&commit)?;
+        let version = commit.check(MAX_COMMIT_BYTES)?;
         state.admit(&commit)?;
         state.apply(commit, version);
         Ok(Committed { version, durability: self.shared.strongest })

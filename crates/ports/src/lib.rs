@@ -5,9 +5,11 @@
 //!
 //! Must not know: use cases, and any technology.
 
+mod admission;
 mod environment;
 mod error;
 mod log;
+mod standing;
 
 pub use environment::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
 pub use error::{BackendError, BackendErrorKind, StoreError};
@@ -15,3 +17,4 @@ pub use log::{
     Claim, Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Link, Order, Page, ReadRange,
     Record, Removal, Removed, Row, RowChange, RowPage, SessionLog, StoreId, StoredClaim,
 };
+pub use standing::Standing;

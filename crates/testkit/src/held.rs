@@ -179,14 +179,7 @@ impl HeldStore {
     /// Checks a commit against the queued tail.
     fn admit(&self, state: &State, commit: &Commit) -> Result<(), StoreError> {
         self.check(state, commit.durability)?;
-        let tail = self.tail(state, commit.session)?;
-        match (commit.expected.version(), tail) {
-            (None, Some(_)) => return Err(StoreError::AlreadyExists { session: commit.session }),
-            (Some(expected), tail) if !tail.is_some_and(|(version, tip)| commit.expected.is_tail(version, tip)) => {
-                return Err(StoreError::Conflict { expected, actual: tail.map_or(0, |(version, _)| version) });
-            }
-            _ => {}
-        }
+        commit.check_tail(self.tail(state, commit.session)?)?;
         if let Some(key) = commit.key {
             let holder = state.commits().find(|other| other.key == Some(key)).map(|other| other.session);
             if let Some(session) = holder.or(at_once(self.inner.by_key(key))?) {

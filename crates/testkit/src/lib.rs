@@ -29,6 +29,7 @@ mod faulty;
 mod fixture;
 mod held;
 pub mod laws;
+mod list;
 pub mod model;
 mod polled;
 mod report;
@@ -39,9 +40,14 @@ pub use environment::{FixedClock, FixedEntropy, SequentialIds};
 pub use faulty::{Call, Fault, FaultyStore, Injected, When};
 pub use fixture::{Capabilities, Fixture, InMemory, Owners};
 pub use held::HeldStore;
+pub use list::{CLOCK_LAWS, ENTROPY_LAWS, ID_LAWS, LAWS, TOKEN_LAWS};
 pub use polled::Started;
 pub use report::{Inapplicable, Report, Verdict, Violation};
 pub use script::{Script, read_all};
-pub use suite::{
-    CLOCK_LAWS, ENTROPY_LAWS, Exception, ID_LAWS, LAWS, Law, Outcome, Suite, TOKEN_LAWS, check, confirm, report,
-};
+pub use suite::{Exception, Law, Outcome, Suite, check, confirm, report};
+
+/// The ports that the macros name.
+#[doc(hidden)]
+pub mod port {
+    pub use sessions_ports::{Clock, Entropy, IdGenerator, TokenCounter};
+}

@@ -2,11 +2,14 @@
 //!
 //! Must not know: other sessions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+};
 
 use bytes::Bytes;
 use sessions_domain::Moment;
-use sessions_ports::{Digest, Head, KindFilter, Link, Order, Page, ReadRange, Record, StoredClaim};
+use sessions_ports::{Digest, Head, Link, Order, Page, ReadRange, Record, StoredClaim};
 
 /// One session. **Invariant**: records are numbered from `first` without gaps, and there is at least one, unless it was removed.
 pub(super) struct Log {
@@ -56,11 +59,12 @@ impl Log {
     }
 
     pub(super) fn page(&self, range: ReadRange) -> Page {
-        let slice = self.slice(range.from, range.to);
-        match range.order {
-            Order::OldestFirst => fill(slice.iter(), range),
-            Order::NewestFirst => fill(slice.iter().rev(), range),
-        }
+        let records = self.slice(range.from, range.to).iter().cloned().map(Ok::<_, Infallible>);
+        let Ok(page) = match range.order {
+            Order::OldestFirst => range.page(records),
+            Order::NewestFirst => range.page(records.rev()),
+        };
+        page
     }
 
     /// Numbers of the records with this label.
@@ -76,19 +80,4 @@ impl Log {
         (self.snapshot, self.words) = (None, None);
         (dead.len() as u64, dead.iter().map(|record| record.payload.len() as u64).sum())
     }
-}
-
-fn fill<'a>(records: impl Iterator<Item = &'a Record>, range: ReadRange) -> Page {
-    let (mut page, mut bytes) = (Vec::new(), 0_usize);
-    for record in records {
-        if range.kinds == KindFilter::Elements && !record.kind.is_element() {
-            continue;
-        }
-        bytes = bytes.saturating_add(record.payload.len());
-        if page.len() >= range.max_records || (bytes > range.max_bytes && !page.is_empty()) {
-            return Page { records: page, next: Some(record.seq) };
-        }
-        page.push(record.clone());
-    }
-    Page { records: page, next: None }
 }

@@ -18,7 +18,9 @@ macro_rules! ensure {
 macro_rules! ensure_eq {
     ($found:expr, $expected:expr, $($detail:tt)+) => {
         match (&$found, &$expected) {
-            (found, expected) => ensure!(found == expected, "{}: {found:?} instead of {expected:?}", format!($($detail)+)),
+            (found, expected) => {
+                ensure!(found == expected, "{}: {}", format!($($detail)+), $crate::laws::contrast(found, expected))
+            }
         }
     };
 }
@@ -51,3 +53,40 @@ pub mod rows;
 pub mod survival;
 pub mod tokens;
 pub mod waiting;
+
+/// The most characters of each side of a difference that are shown.
+const SHOWN: usize = 160;
+
+/// What differs, for people: all of it when it is short, and otherwise where the difference begins.
+fn contrast(found: &impl std::fmt::Debug, expected: &impl std::fmt::Debug) -> String {
+    let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+    let same = found.chars().zip(expected.chars()).take_while(|(a, b)| a == b).count();
+    // Some of what is the same, to show what it belongs to.
+    let skipped = same.saturating_sub(SHOWN / 2);
+    let shown = |text: &str| {
+        let part: String = text.chars().skip(skipped).take(SHOWN).collect();
+        let (before, after) = (skipped > 0, text.chars().count() > skipped + SHOWN);
+        format!("{}{part}{}", if before { "… " } else { "" }, if after { " …" } else { "" })
+    };
+    if found.len() + expected.len() <= 2 * SHOWN {
+        return format!("{found} instead of {expected}");
+    }
+    format!("{} instead of {}", shown(&found), shown(&expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_shown_where_it_begins() {
+        assert_eq!(contrast(&1, &Some(2)), "1 instead of Some(2)");
+        let (found, expected) = ((0..500).collect::<Vec<_>>(), (0..600).collect::<Vec<_>>());
+        let text = contrast(&found, &expected);
+        assert!(text.chars().count() < 3 * SHOWN, "{text}");
+        assert!(
+            text.starts_with("… ") && text.contains("499] instead of … ") && text.contains("499, 500, 501"),
+            "{text}"
+        );
+    }
+}

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use sessions_ports::{Claim, Commit, Durability, SessionLog, StoreError};
+use sessions_ports::{Claim, Commit, Durability, Removal, SessionLog, StoreError};
 
 use crate::{
     fixture::Fixture,
@@ -89,5 +89,36 @@ pub async fn a_killed_store_goes_on(fixture: &dyn Fixture) -> Outcome {
     }
     let taken = Commit { key: Some([2; 32]), ..Script::new(9).say("new") };
     ensure_refused!(after.commit(taken).await, StoreError::KeyTaken { .. }, "a key that was taken before the kill");
+    Ok(())
+}
+
+/// What was written at `volatile` survives a kill once somebody waited for `process`.
+pub async fn a_level_that_was_waited_for_survives_a_kill(fixture: &dyn Fixture) -> Outcome {
+    let store = fixture.open().await;
+    let mut script = Script::new(1);
+    for _ in 0..5 {
+        store.commit(script.say_many(3)).await?;
+    }
+    store.wait(script.session(), script.version(), Durability::Process.min(store.strongest())).await?;
+    let after = killed(fixture, &store).await?;
+    ensure_eq!(read_all(&*after, script.session(), everything()).await?, script.written(), "the log after a kill");
+    Ok(())
+}
+
+/// What was removed at `process` stays removed after a kill, and its key is free.
+pub async fn what_was_removed_stays_gone_after_a_kill(fixture: &dyn Fixture) -> Outcome {
+    let (store, scripts) = filled(fixture).await?;
+    let (gone, left) = (Script::new(2), Script::new(1));
+    let durability = Durability::Process.min(store.strongest());
+    store.remove(Removal { session: gone.session(), expected: None, keep_key: false, durability }).await?;
+    let after = killed(fixture, &store).await?;
+    ensure_refused!(after.head(gone.session()).await, StoreError::Gone { .. }, "the head of what was removed");
+    ensure_refused!(after.commit(Script::new(2).say("again")).await, StoreError::Gone { .. }, "making it again");
+    ensure_eq!(after.by_key([2; 32]).await?, None, "the holder of a key that was freed");
+    ensure_eq!(
+        after.head(left.session()).await?.map(|head| head.version),
+        scripts.first().map(Script::version),
+        "the other"
+    );
     Ok(())
 }

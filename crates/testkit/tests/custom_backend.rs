@@ -1,0 +1,23 @@
+//! The example's store keeps every law, and stays as short as the guide says.
+
+#[path = "../examples/custom_backend/fixture.rs"]
+mod fixture;
+#[path = "../examples/custom_backend/store.rs"]
+mod store;
+
+use fixture::RedbFixture;
+
+mod laws {
+    use super::RedbFixture;
+
+    sessions_testkit::store_laws!(
+        RedbFixture::new(),
+        skips: ["durability::more_than_the_strongest_is_refused", "waiting::waiting_for_too_much_is_refused"]
+    );
+}
+
+#[test]
+fn a_whole_store_is_below_three_hundred_lines() {
+    let lines = include_str!("../examples/custom_backend/store.rs").lines().count();
+    assert!(lines < 300, "{lines}");
+}
