@@ -1,4 +1,4 @@
-//! The chores of this workspace, as one program: `cargo xtask test`, `ci`, `bench`, `tidy`.
+//! The chores of this workspace, as one program: `cargo xtask test`, `ci`, `bench`, `conformance`, `tidy`.
 //!
 //! What it has to say itself goes to stderr; stdout belongs to the programs it runs.
 //!
@@ -24,6 +24,7 @@ usage: cargo xtask COMMAND
   test [AREA] [--real-model]   every test of the workspace, or those of one area (a module's name, such as persistence)
   ci                           all that must be green: format, lints, docs, licences, directions, tests
   bench [GROUP] [ARGUMENT]...  the benchmarks, or one group of them
+  conformance                  tries the laws on each store and writes docs/conformance.md
   tidy                         what no compiler checks: file heads, leftovers, file sizes, links";
 
 fn main() -> ExitCode {
@@ -49,6 +50,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         "test" => suite::run(&suite::Request::parse(rest)?),
         "ci" => no_arguments(rest).and_then(|()| gate::run()),
         "bench" => bench::run(rest),
+        "conformance" => no_arguments(rest).and_then(|()| conformance()),
         "tidy" => no_arguments(rest).and_then(|()| tidy::run()),
         "help" | "--help" | "-h" => {
             eprintln!("{USAGE}");
@@ -56,6 +58,11 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         }
         other => Err(Failure::Usage(format!("there is no command {other}"))),
     }
+}
+
+/// Runs the program that tries the laws and writes the document. It fails when a law is broken, and has written the document then too.
+fn conformance() -> Result<(), Failure> {
+    step::run(step::cargo().args(["run", "--package", "sessions-testkit", "--example", "conformance"]))
 }
 
 fn no_arguments(rest: &[String]) -> Result<(), Failure> {

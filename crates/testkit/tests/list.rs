@@ -44,3 +44,30 @@ fn each_law_says_in_one_line_what_it_demands() {
         assert!(said.insert(demands.clone()), "{name} demands what another does: {demands}");
     }
 }
+
+/// The committed document has the laws of the code, in their order and words, and their number. `cargo xtask conformance` writes it.
+#[test]
+fn the_document_has_the_laws_of_the_code() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/conformance.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let mut group = "";
+    let mut written = Vec::new();
+    for line in document.lines() {
+        if let Some(heading) = line.strip_prefix("### ") {
+            group = heading;
+        } else if let Some(row) = line.strip_prefix("| `").filter(|_| !group.is_empty()) {
+            let (law, rest) = row.split_once("` | ").unwrap();
+            let (demands, _) = rest.rsplit_once(". | ").unwrap();
+            written.push((format!("{group}::{law}"), format!("{demands}.")));
+        }
+    }
+    let laws: Vec<_> = all().into_iter().map(|(name, demands)| (name.to_owned(), demands)).collect();
+    for (law, row) in laws.iter().zip(&written) {
+        assert_eq!(row, law, "run `cargo xtask conformance`");
+    }
+    assert_eq!(written.len(), laws.len(), "run `cargo xtask conformance`");
+    assert!(
+        document.contains(&format!("{} laws: {} of a store", laws.len(), LAWS.len())),
+        "run `cargo xtask conformance`"
+    );
+}
