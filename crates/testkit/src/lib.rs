@@ -51,3 +51,8 @@ pub use suite::{Exception, Law, Outcome, Suite, check, confirm, report};
 pub mod port {
     pub use sessions_ports::{Clock, Entropy, IdGenerator, TokenCounter};
 }
+
+/// What the guide for authors of stores shows compiles and does what it says.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/backends.md")]
+pub struct Guide;

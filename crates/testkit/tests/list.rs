@@ -71,3 +71,16 @@ fn the_document_has_the_laws_of_the_code() {
         "run `cargo xtask conformance`"
     );
 }
+
+#[test]
+fn the_guide_names_laws_that_are_there() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/backends.md")).unwrap();
+    let (_, mistakes) = guide.split_once("## Common mistakes").unwrap();
+    let (mistakes, _) = mistakes.split_once("\n## ").unwrap();
+    let laws: BTreeSet<&str> = all().into_iter().map(|(name, _)| name).collect();
+    let named: Vec<&str> = mistakes.split('`').filter(|word| word.contains("::")).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        assert!(laws.contains(name), "the guide names {name}, and there is no such law");
+    }
+}
