@@ -6,7 +6,7 @@ use sessions_domain::{
     InvalidHistory, InvalidId, InvalidKey, InvalidStateKey, LimitReached, MessageId, RuleViolation, SessionId,
     codec::CodecError, context::OverBudget,
 };
-use sessions_ports::{BackendErrorKind, EntropyError, StoreError};
+use sessions_ports::{BackendErrorKind, BackupError, EntropyError, StoreError};
 
 use crate::transfer::ImportError;
 
@@ -259,6 +259,15 @@ impl SessionError {
                 StoreError::Locked { .. } => ErrorKind::Locked,
                 StoreError::TooLarge { .. } => ErrorKind::Limit,
                 StoreError::TooWeak { .. } => ErrorKind::Invalid,
+                StoreError::Backup(error) => match error {
+                    BackupError::Exists | BackupError::Occupied => ErrorKind::Conflict,
+                    BackupError::Running => ErrorKind::Locked,
+                    BackupError::Missing => ErrorKind::NotFound,
+                    BackupError::Foreign => ErrorKind::ForeignFormat,
+                    BackupError::Newer { .. } => ErrorKind::NewerFormat,
+                    BackupError::Damaged { .. } => ErrorKind::Damaged,
+                    _ => ErrorKind::Failed,
+                },
                 StoreError::Backend(error) => match error.kind {
                     BackendErrorKind::Permission => ErrorKind::NotAllowed,
                     BackendErrorKind::Path => ErrorKind::Invalid,

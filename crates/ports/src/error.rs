@@ -8,7 +8,7 @@ use std::error::Error;
 
 use sessions_domain::SessionId;
 
-use crate::log::Durability;
+use crate::{backup::BackupError, log::Durability};
 
 /// A store's refusal or failure.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +130,9 @@ pub enum StoreError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A backup was not made, not believed or not restored.
+    #[error(transparent)]
+    Backup(BackupError),
     /// Anything else.
     #[error(transparent)]
     Backend(#[from] BackendError),

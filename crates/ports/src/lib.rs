@@ -6,11 +6,13 @@
 //! Must not know: use cases, and any technology.
 
 mod admission;
+mod backup;
 mod environment;
 mod error;
 mod log;
 mod standing;
 
+pub use backup::BackupError;
 pub use environment::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
 pub use error::{BackendError, BackendErrorKind, StoreError};
 pub use log::{

@@ -17,7 +17,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{folder::Folder, index::Index, ledger::Ledger};
+use super::{backup::KeptFiles, folder::Folder, index::Index, ledger::Ledger};
 
 /// Counters of an open store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) synced_position: AtomicU64,
     /// Where the last mark of a clean close ends.
     pub(crate) marked_position: AtomicU64,
+    /// Keeps files from going while a backup copies them.
+    pub(crate) kept: KeptFiles,
     files: Mutex<HashMap<u32, Arc<File>>>,
     /// The segment that is written. Those before it are not written any more.
     pub(crate) current_segment: AtomicU32,
@@ -118,6 +120,7 @@ impl Core {
             mended: watch::Sender::new(0),
             synced_position: AtomicU64::new(end),
             marked_position: AtomicU64::new(marked),
+            kept: KeptFiles::default(),
             files: Mutex::new(HashMap::new()),
             current_segment: AtomicU32::new(0),
             is_whole: AtomicBool::new(true),

@@ -352,7 +352,8 @@ fn id_in_log(root: &Path) -> Result<Option<StoreId>, StoreError> {
 /// Whether nothing stands in a folder but parts of a store, and those that every store has beside its log.
 fn is_what_is_left(root: &Path) -> bool {
     let parts = ["FORMAT", "FORMAT.new", "LOCK", "log", "index", "index.look", "blobs", "quarantine"];
-    let is_part = |name: OsString| parts.iter().any(|part| name == *part);
+    let parts = parts.iter().chain(&["BACKUP", "BACKUP.new", "RESTORING"]);
+    let is_part = |name: OsString| parts.clone().any(|part| name == *part);
     let has_no_more = fs::read_dir(root)
         .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_part(entry.file_name()))));
     has_no_more && root.join("LOCK").is_file() && root.join("blobs").is_dir() && root.join("quarantine").is_dir()
@@ -371,7 +372,7 @@ fn empty(root: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn write_format(root: &Path, id: [u8; 16]) -> Result<StoreId, StoreError> {
+pub(super) fn write_format(root: &Path, id: [u8; 16]) -> Result<StoreId, StoreError> {
     let text = format!("{FORMAT}\nid {}\n", chain::to_hex(&id));
     write_durably(&root.join("FORMAT.new"), &root.join("FORMAT"), text.as_bytes(), "writing the store's format")?;
     Ok(StoreId(id))

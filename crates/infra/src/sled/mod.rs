@@ -9,6 +9,9 @@
 //!
 //! Must not know: what records say.
 
+mod backup;
+mod backup_file;
+mod backup_schedule;
 mod bodies;
 mod burial;
 mod changes;
@@ -23,6 +26,7 @@ mod frame;
 mod graves;
 mod index;
 mod inspection;
+mod last_backup;
 mod ledger;
 mod locator;
 mod log_state;
@@ -32,6 +36,7 @@ mod recovery;
 mod remembered;
 mod repair;
 mod replay;
+mod restoring;
 mod segment;
 #[cfg(test)]
 mod torn;
@@ -56,11 +61,16 @@ use sessions_ports::{
 use tokio::sync::oneshot;
 
 pub use self::{
+    backup::{BackupReport, remove_partial_backups, verify_backup},
+    backup_file::{BackupHead, BackupInfo, BackupProgress, check_backup},
+    backup_schedule::{BackupSchedule, InvalidSchedule, ScheduledBackups},
     core::Figures,
     inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify},
+    last_backup::{LastBackup, LastOutcome, last_backup},
     reclaim::Reclaimed,
     recovery::{IndexReport, OpenReport, TornTail},
     repair::{RepairAction, RepairReport, repair},
+    restoring::{RestoreReport, restore_backup},
 };
 use self::{
     core::{Core, Presence},
@@ -605,11 +615,13 @@ impl Inner {
     /// Tells the threads to write out everything and end. The last of them lets go of the lock.
     fn begin_closing(&self) {
         self.core.lock().closing = true;
+        self.core.kept.close();
         self.core.wake_writer();
     }
 
     fn shut(&self) -> Result<(), StoreError> {
         self.begin_closing();
+        self.core.kept.wait();
         // Held while the threads end, so that a second caller waits too.
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Threads { writer, bodies, checkpoint }) = threads.take() {
