@@ -197,6 +197,31 @@
 //! # }
 //! ```
 //!
+//! # Backup
+//!
+//! A store on disk is copied into one file while it is used: everything that was acknowledged when the backup was begun. A file is read
+//! back before it gets its name, and [`SessionManager::schedule_backups`] makes them again and again and keeps the newest.
+//!
+#![cfg_attr(feature = "sled", doc = "```")]
+#![cfg_attr(not(feature = "sled"), doc = "```ignore")]
+//! # use sessions_api::{SessionError, SessionManager, maintenance};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (url, file) = (format!("sled:{}", folder.path().join("chats").display()), folder.path().join("chats.sessions"));
+//! # let copy = folder.path().join("copy");
+//! let sessions = SessionManager::open(url).await?;
+//! sessions.open_or_create("user-123").await?;
+//! let report = sessions.backup(&file).await?;
+//! sessions.close().await?;
+//!
+//! let restored = maintenance::restore_backup(&file, &copy).await?;
+//! assert_eq!(restored.info.digest, report.info.digest);
+//! assert!(restored.verified.is_sound());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Errors
 //!
 //! There is one error, [`SessionError`]. What a caller can act on is a variant or a [`kind`](SessionError::kind); no message shows content.
@@ -278,6 +303,8 @@
 //! Must not know: rules, use cases, or how anything is stored. This crate wires, and passes nothing on that it does not have to.
 
 #[cfg(feature = "sled")]
+mod backup;
+#[cfg(feature = "sled")]
 pub mod maintenance;
 mod manager;
 mod url;
@@ -305,8 +332,9 @@ pub use sessions_domain::{
 };
 #[cfg(feature = "sled")]
 pub use sessions_infra::sled::{
-    Figures, Finding, IndexLook, IndexReport, Named, OpenReport, Reclaimed, RepairAction, RepairReport, Severity,
-    SledOptions, SledStore, TornTail, VerifyReport,
+    BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule, Figures, Finding, IndexLook, IndexReport,
+    InvalidSchedule, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction, RepairReport, RestoreReport,
+    ScheduledBackups, Severity, SledOptions, SledStore, TornTail, VerifyReport,
 };
 pub use sessions_infra::{
     MemoryStore,
@@ -314,8 +342,8 @@ pub use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
 };
 pub use sessions_ports::{
-    BackendError, BackendErrorKind, Claim, Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError,
-    Expected, Head, Heir, IdGenerator, KindFilter, Link, Order, Page, ReadRange, Record, Removal, Removed, Row,
-    RowChange, RowPage, SessionLog, StoreError, StoreId, StoredClaim, TokenCounter,
+    BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Entropy,
+    EntropyError, Expected, Head, Heir, IdGenerator, KindFilter, Link, Order, Page, ReadRange, Record, Removal,
+    Removed, Row, RowChange, RowPage, SessionLog, StoreError, StoreId, StoredClaim, TokenCounter,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};

@@ -1,4 +1,5 @@
-//! Looking after a store by its URL: verify, repair, space that comes back, and a doctor's look at it and its disk.
+//! Looking after a store by its URL: verify, repair, space that comes back, and a doctor's look at it and its disk; and backups, which are
+//! restored and checked.
 //!
 //! A store is verified and repaired while nobody has it open.
 //!
@@ -13,12 +14,14 @@ use std::{
 
 use sessions_app::{ErrorKind, SessionError};
 use sessions_infra::{
+    LastOutcome,
     counted::counted,
     disk::{FileSystem, SyncTimes},
     sled::{self, OpenReport, Reclaimed, RepairReport, SledOptions, SledStore, VerifyReport},
 };
 use sessions_ports::{BackendError, BackendErrorKind, Durability, SessionLog, StoreError};
 
+pub use crate::backup::{restore_backup, restore_backup_with, verify_backup};
 use crate::url::StoreUrl;
 
 /// A store in memory has no files to look after.
@@ -122,6 +125,7 @@ pub async fn diagnose(url: &StoreUrl) -> Result<Vec<Observation>, SessionError> 
     }
     seen.push(format_of(&path));
     seen.extend(opened(&path).await);
+    seen.push(backed_up(&path));
     let inside = path.clone();
     seen.extend(
         blocking(move || {
@@ -142,7 +146,7 @@ fn path_of(url: &StoreUrl) -> Result<PathBuf, SessionError> {
 }
 
 /// Runs work that waits for a disk where it holds up nobody.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
 ) -> Result<T, SessionError> {
     let lost = |error| BackendError::new(BackendErrorKind::Internal, "looking after the store", error);
@@ -211,6 +215,24 @@ async fn opened(path: &Path) -> Vec<Observation> {
             let said = said.rsplit_once("; ").map_or(said.as_str(), |(what, _)| what);
             vec![Observation::of("opened", said).advise(advice).trouble(SessionError::from(error).kind())]
         }
+    }
+}
+
+/// How the last backup went.
+fn backed_up(path: &Path) -> Observation {
+    match sled::last_backup(path) {
+        None => Observation::of("backup", "no backup is known")
+            .advise("`backup FILE` makes one, also while the store is in use"),
+        Some(last) => match last.outcome {
+            LastOutcome::Verified { bytes, .. } => {
+                let size = counted(bytes, "byte");
+                Observation::of("backup", format!("{} of {}, {size}, verified", last.file, last.at)).value(bytes)
+            }
+            LastOutcome::Failed(why) => {
+                let said = format!("the last one, of {}, to {}, failed: {why}", last.at, last.file);
+                Observation::of("backup", said).advise("see to the reason, and make one with `backup FILE`")
+            }
+        },
     }
 }
 

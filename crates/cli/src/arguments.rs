@@ -66,6 +66,10 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Set aside what cannot be read, so that the rest works; deletes nothing
     Repair(Repair),
+    /// Copy the store into a new file, and read it back
+    Backup(OneFile),
+    /// Make a store from a backup, at the place that --store names, which must be empty or new
+    RestoreBackup(OneFile),
     /// Look at the store, its disk and what it can promise
     Doctor,
     /// Measure the store on this disk, beside raw syncs in the same run
@@ -273,6 +277,12 @@ pub(crate) struct Demo {
 pub(crate) struct Verify {
     /// Only what concerns this session, and damage that nobody can tell whose it is; all of the log is read all the same
     pub(crate) session: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneFile {
+    /// The file of the backup
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 mod agents;
 mod append;
 mod arguments;
+mod backup;
 mod bench;
 mod demo;
 mod failure;
@@ -66,6 +67,8 @@ async fn run(program: &Program, command: Command) -> Result<(), Failure> {
         Command::Demo(wish) => demo::demo(program, wish).await,
         Command::Verify(wish) => upkeep::verify(program, wish).await,
         Command::Repair(wish) => upkeep::repair(program, wish.dry_run).await,
+        Command::Backup(wish) => backup::backup(program, wish.file).await,
+        Command::RestoreBackup(wish) => backup::restore(program, wish.file).await,
         Command::Doctor => upkeep::doctor(program).await,
         Command::Bench(wish) => bench::bench(program, wish).await,
     }

@@ -59,6 +59,12 @@ impl Progress {
         self.0.wrap_read(reader)
     }
 
+    /// So much of so much is done.
+    pub(crate) fn stand_at(&self, done: u64, total: u64) {
+        self.0.set_length(total.max(done));
+        self.0.set_position(done);
+    }
+
     /// So many pieces more are done.
     pub(crate) fn advance(&self, pieces: u64) {
         self.0.inc(pieces);

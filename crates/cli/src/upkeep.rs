@@ -87,7 +87,7 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
         |finding: &&Finding| finding.session.is_none_or(|session| only.is_none_or(|named| named.session == session));
     let findings: Vec<&Finding> = report.findings.iter().filter(concerns).collect();
     for finding in &findings {
-        print_finding(program, &FindingShape::of(finding))?;
+        print_finding(program, finding)?;
     }
     let damaged = findings.iter().any(|finding| finding.severity == Severity::Error);
     let checked = Checked::of(&report, only, findings.len());
@@ -179,7 +179,8 @@ fn begun<'a>(report: &'a VerifyReport, prefix: &str) -> Result<&'a Named, Failur
     }
 }
 
-fn print_finding(program: &Program, finding: &FindingShape<'_>) -> Result<(), Failure> {
+pub(crate) fn print_finding(program: &Program, finding: &Finding) -> Result<(), Failure> {
+    let finding = &FindingShape::of(finding);
     if program.out.is_json() {
         return program.out.object(finding);
     }

@@ -5,6 +5,8 @@
 //! Must not know: the store's inside; it sees what a process was promised and what the next one finds.
 
 #[cfg(test)]
+mod backup_full;
+#[cfg(test)]
 mod child;
 #[cfg(test)]
 mod crash;

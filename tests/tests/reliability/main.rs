@@ -13,6 +13,7 @@
     reason = "a test fails where it stands, and says its seed"
 )]
 
+mod backup;
 mod cancel;
 mod clock;
 mod damage;

@@ -10,6 +10,7 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
+mod program_backup;
 mod program_damage;
 mod program_history;
 mod program_lines;
