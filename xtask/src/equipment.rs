@@ -108,6 +108,16 @@ fn report(skips: &[Skip], ci: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Gets a program that is needed for something else than tests: installs its package where that is allowed. The error says what is missing.
+pub(crate) fn get(program: &'static str, package: &'static str) -> Result<(), String> {
+    let tool = Tool { program, package, tests: "" };
+    if !is_installed(program) && is_root() {
+        install(&[&tool]);
+    }
+    let missing = || format!("{program} is not installed (as root: apt-get install {package})");
+    if is_installed(program) { Ok(()) } else { Err(missing()) }
+}
+
 /// Tries once; what is still missing afterwards is reported as missing.
 fn install(missing: &[&Tool]) {
     if !is_installed("apt-get") {

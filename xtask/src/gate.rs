@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::step::{self, Failure};
-use crate::{suite, tidy};
+use crate::{fuzz, suite, tidy};
 
 /// The version that is installed where there is none, so that a run today and one next year judge alike.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
@@ -14,7 +14,7 @@ const CARGO_DENY: &str = "cargo-deny@0.20.2";
 type Step = (&'static str, fn() -> Result<(), Failure>);
 
 // What takes seconds comes first. Lints come before tests, because both share what they compile.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("format", || step::run(step::cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", tidy::run),
     ("licences, bans, sources", deny),
@@ -31,6 +31,7 @@ const STEPS: [Step; 8] = [
     }),
     ("directions", || step::run(step::cargo().args(["test", "--workspace", "--all-features", "--test", "directions"]))),
     ("tests", || suite::run(&suite::Request::default())),
+    ("fuzz", || fuzz::run(&fuzz::Request::default())),
 ];
 
 /// Runs all steps and reports each with its time.

@@ -1,4 +1,4 @@
-//! The chores of this workspace, as one program: `cargo xtask test`, `ci`, `bench`, `conformance`, `tidy`.
+//! The chores of this workspace, as one program: `cargo xtask test`, `ci`, `bench`, `conformance`, `fuzz`, `tidy`.
 //!
 //! What it has to say itself goes to stderr; stdout belongs to the programs it runs.
 //!
@@ -9,6 +9,7 @@
 mod area;
 mod bench;
 mod equipment;
+mod fuzz;
 mod gate;
 mod step;
 mod suite;
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND
   ci                           all that must be green: format, lints, docs, licences, directions, tests
   bench [GROUP] [ARGUMENT]...  the benchmarks, or one group of them
   conformance                  tries the laws on each store and writes docs/conformance.md
+  fuzz [TARGET] [--seconds N]  made-up bytes for everything that reads what others wrote, 60 s a target
   tidy                         what no compiler checks: file heads, leftovers, file sizes, links";
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         "ci" => no_arguments(rest).and_then(|()| gate::run()),
         "bench" => bench::run(rest),
         "conformance" => no_arguments(rest).and_then(|()| conformance()),
+        "fuzz" => fuzz::run(&fuzz::Request::parse(rest)?),
         "tidy" => no_arguments(rest).and_then(|()| tidy::run()),
         "help" | "--help" | "-h" => {
             eprintln!("{USAGE}");
