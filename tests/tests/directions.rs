@@ -72,6 +72,7 @@ const TABLE: &[Row] = &[
             ("sled", "the index; only with its feature"),
             ("thiserror", "typed errors"),
             ("tokio", "the writer's queue, blocking reads off the runtime"),
+            ("serde", "counters of a store as a host hands them on"),
             ("tracing", "spans without content"),
         ],
     },
@@ -80,7 +81,11 @@ const TABLE: &[Row] = &[
         name: "sessions-api",
         internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra"],
         internal_in_tests: &[],
-        external: &[("thiserror", "typed errors of the configuration"), ("tokio", "opens stores off the runtime")],
+        external: &[
+            ("serde", "counters as a host hands them on"),
+            ("thiserror", "typed errors of the configuration"),
+            ("tokio", "opens stores off the runtime"),
+        ],
     },
     // For authors of backends: as small as the contracts it checks. Infra and app use it in their tests, so it uses neither.
     Row {

@@ -309,12 +309,12 @@ pub mod maintenance;
 mod manager;
 mod url;
 
-pub use manager::{Builder, NoStoreNamed, SessionManager};
+pub use manager::{Builder, Counters, NoStoreNamed, SessionManager};
 pub use sessions_app::{
-    Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, Deletion, DeletionReport, EndReason, Entry, EntryKind,
-    ErrorKind, Export, ExportFormat, Forked, Forks, Format, ImportError, ImportOptions, ImportReport, InFlight,
-    Lineage, ListPage, MessageStream, Messages, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt,
-    Session, SessionError, Settings, SortBy, Subscription, Tally, Update,
+    Activity, Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, Deletion, DeletionReport, EndReason, Entry,
+    EntryKind, ErrorKind, Export, ExportFormat, Forked, Forks, Format, ImportError, ImportOptions, ImportReport,
+    InFlight, Lineage, ListPage, MessageStream, Messages, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query,
+    Receipt, Session, SessionError, Settings, SortBy, Subscription, Tally, Update,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{
@@ -340,6 +340,7 @@ pub use sessions_infra::{
     MemoryStore,
     disk::{FileSystem, SyncTimes},
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+    observed::{ObservedStore, StoreCounters},
 };
 pub use sessions_ports::{
     BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Entropy,

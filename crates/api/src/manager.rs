@@ -4,13 +4,15 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use sessions_app::{Ports, SessionError, Settings};
+use serde::Serialize;
+use sessions_app::{Activity, Ports, SessionError, Settings};
 use sessions_domain::Actor;
 #[cfg(feature = "sled")]
 use sessions_infra::sled::{SledOptions, SledStore};
 use sessions_infra::{
     MemoryStore,
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+    observed::{ObservedStore, StoreCounters},
 };
 use sessions_ports::{Clock, Durability, Entropy, IdGenerator, SessionLog, TokenCounter};
 
@@ -21,6 +23,7 @@ use crate::url::{InvalidStoreUrl, StoreUrl};
 #[derive(Clone)]
 pub struct SessionManager {
     app: sessions_app::SessionManager,
+    store: ObservedStore,
     #[cfg(feature = "sled")]
     sled: Option<SledStore>,
 }
@@ -41,6 +44,11 @@ impl SessionManager {
         Builder::default()
     }
 
+    /// What was asked of the store, and what managers over it did, since it was opened. Reading them costs next to nothing.
+    pub fn counters(&self) -> Counters {
+        Counters { store: self.store.counters(), sessions: self.app.activity() }
+    }
+
     /// The default store, when the manager was opened by a URL that names it: what it found when it was opened, and what it did since.
     #[cfg(feature = "sled")]
     pub fn sled_store(&self) -> Option<&SledStore> {
@@ -54,6 +62,16 @@ impl Deref for SessionManager {
     fn deref(&self) -> &Self::Target {
         &self.app
     }
+}
+
+/// What a manager and its store did since it was opened. It serialises with these names, which stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Counters {
+    /// What was asked of the store.
+    pub store: StoreCounters,
+    /// What was done with sessions.
+    pub sessions: Activity,
 }
 
 /// Where the sessions are kept.
@@ -183,11 +201,11 @@ impl Builder {
     pub async fn build(self) -> Result<SessionManager, SessionError> {
         #[cfg(feature = "sled")]
         let mut sled = None;
-        let store: Arc<dyn SessionLog> = match self.source {
+        let (store, kind): (Arc<dyn SessionLog>, _) = match self.source {
             Source::Unsaid => return Err(SessionError::Configuration(Box::new(NoStoreNamed))),
-            Source::Store(store) => store,
+            Source::Store(store) => (store, "other"),
             Source::Url(url) => match url.map_err(|error| SessionError::Configuration(Box::new(error)))? {
-                StoreUrl::Memory => Arc::new(MemoryStore::new()),
+                StoreUrl::Memory => (Arc::new(MemoryStore::new()), "memory"),
                 #[cfg(feature = "sled")]
                 StoreUrl::Sled(path) => {
                     let options = SledOptions::default();
@@ -197,7 +215,7 @@ impl Builder {
                         SledStore::open(path, options).await?
                     };
                     sled = Some(opened.clone());
-                    Arc::new(opened)
+                    (Arc::new(opened), "sled")
                 }
                 #[cfg(not(feature = "sled"))]
                 StoreUrl::Sled(_) => {
@@ -205,8 +223,9 @@ impl Builder {
                 }
             },
         };
+        let observed = ObservedStore::new(store, kind);
         let ports = Ports {
-            store,
+            store: Arc::new(observed.clone()),
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             ids: self.ids.unwrap_or_else(|| Arc::new(UlidGenerator::new())),
             entropy: self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy::new())),
@@ -216,6 +235,7 @@ impl Builder {
         match sessions_app::SessionManager::with(ports, self.settings) {
             Ok(app) => Ok(SessionManager {
                 app,
+                store: observed,
                 #[cfg(feature = "sled")]
                 sled,
             }),

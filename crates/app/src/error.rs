@@ -2,6 +2,8 @@
 //!
 //! Must not know: exit codes, pages, or how an error is shown.
 
+use std::time::Duration;
+
 use sessions_domain::{
     InvalidHistory, InvalidId, InvalidKey, InvalidStateKey, LimitReached, MessageId, RuleViolation, SessionId,
     codec::CodecError, context::OverBudget,
@@ -278,6 +280,20 @@ impl SessionError {
         }
     }
 
+    /// How long to wait before the same call is worth another try; `None` when waiting alone changes nothing ([`Self::is_transient`]).
+    ///
+    /// The owner of a store lets go of it within moments when it closes; a backend that cannot be reached may be back in a second; space
+    /// comes back when somebody frees it, which takes people or programs longer. Whoever tries several times doubles it each time.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Store(error) = self else { return None };
+        match error {
+            StoreError::Locked { .. } => Some(Duration::from_millis(500)),
+            StoreError::NoSpace { .. } => Some(Duration::from_secs(5)),
+            error if error.is_transient() => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
     /// True when the same call may succeed later without anybody changing it.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_transient())
@@ -308,6 +324,36 @@ impl From<StoreError> for SessionError {
             StoreError::Gone { session } => Self::Gone { session },
             StoreError::Conflict { expected, actual } => Self::Conflict { expected, actual },
             other => Self::Store(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_ports::BackendError;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_says_how_long_to_wait_and_nothing_else_does() {
+        let backend = |kind| SessionError::from(StoreError::from(BackendError::new(kind, "asking", "no")));
+        let passes = [
+            StoreError::Locked { pid: 1, since: "now".to_owned() }.into(),
+            StoreError::NoSpace { operation: "the log" }.into(),
+            backend(BackendErrorKind::Unavailable),
+        ];
+        for error in passes {
+            assert!(error.is_transient() && error.retry_after().is_some_and(|wait| !wait.is_zero()), "{error}");
+        }
+        let stays = [
+            SessionError::NoSuchName,
+            StoreError::Poisoned.into(),
+            StoreError::Closed.into(),
+            backend(BackendErrorKind::Io),
+            SessionError::Conflict { expected: 1, actual: 2 },
+        ];
+        for error in stays {
+            assert!(!error.is_transient() && error.retry_after().is_none(), "{error}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Must not know: which store, clock or generator it runs on, or how anything is encrypted or drawn.
 
+mod activity;
 mod append;
 mod creation;
 mod deletion;
@@ -29,6 +30,7 @@ mod subscription;
 mod transact;
 pub mod transfer;
 
+pub use activity::Activity;
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
 pub use creation::{NewSession, Opened};
 pub use deletion::{Deletion, DeletionReport, Forks};

@@ -11,7 +11,7 @@ use std::{
 use sessions_domain::{Actor, Limits, SessionId, SessionKey, View};
 use sessions_ports::{Clock, Digest, Durability, Entropy, IdGenerator, SessionLog, StoreError, TokenCounter};
 
-use crate::{directory::Directory, error::SessionError, keyed, lane::Lane, session::Session};
+use crate::{activity::Counts, directory::Directory, error::SessionError, keyed, lane::Lane, session::Session};
 
 /// What a manager is given from outside.
 #[derive(Clone)]
@@ -65,6 +65,7 @@ struct Shared {
     durability: Durability,
     live_sessions: usize,
     limits: Limits,
+    counts: Counts,
     /// Names this run: what it noted as busy is interrupted for any other.
     run: OnceLock<u64>,
     lanes: Mutex<Lanes>,
@@ -115,6 +116,7 @@ impl SessionManager {
             durability,
             live_sessions: settings.live_sessions,
             limits: settings.limits,
+            counts: Counts::default(),
             run: OnceLock::new(),
             lanes: Mutex::new(Lanes::default()),
             directories: Mutex::new(HashMap::new()),
@@ -126,6 +128,15 @@ impl SessionManager {
     #[must_use]
     pub fn acting_for(&self, actor: Actor) -> Self {
         Arc::clone(&self.inner.shared).acting(actor)
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.inner.shared.counts
+    }
+
+    /// Sessions that are kept ready.
+    pub(crate) fn live_count(&self) -> usize {
+        self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).by_id.len()
     }
 
     /// What the manager was given.

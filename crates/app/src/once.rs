@@ -88,6 +88,7 @@ impl Session {
             return Ok(None);
         }
         store.wait(self.id(), made.version, durability).await?;
+        self.manager().counts().replayed();
         Ok(Some(made))
     }
 

@@ -164,6 +164,7 @@ impl SessionManager {
 
     /// Waits until what another writer appended is visible or has failed, and the lane's view can be loaded again.
     pub(crate) async fn catch_up(&self, lane: &Lane, expected: u64) -> Result<(), SessionError> {
+        self.counts().retried();
         self.ports().store.settled(lane.id).await?;
         // While commits of this lane are on their way its view cannot be loaded again, and trying with it would only conflict.
         lane.moved_on(expected).await;

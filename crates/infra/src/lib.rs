@@ -9,6 +9,7 @@ pub mod counted;
 pub mod disk;
 pub mod environment;
 mod memory;
+pub mod observed;
 #[cfg(feature = "sled")]
 pub mod sled;
 
