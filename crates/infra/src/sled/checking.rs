@@ -74,6 +74,8 @@ pub(super) struct Check {
     places: HashMap<(SessionId, u64), Option<(u64, u64)>>,
     /// Records that damaged headers speak of.
     hints: HashMap<(SessionId, u64), Kind>,
+    /// Behind the last frame that was met.
+    pub(super) reached: u64,
     /// Sessions of which such a header says that they begin behind what they inherit.
     seem_forked: BTreeSet<SessionId>,
     blobs: PathBuf,
@@ -102,6 +104,7 @@ impl Check {
             forks,
             places,
             hints,
+            reached: 0,
             seem_forked,
             blobs,
             store,
@@ -137,6 +140,10 @@ impl Check {
         for (owner, last) in &fork.owners {
             self.meet(*owner, None);
             let Some(checked) = self.sessions.get_mut(owner) else { continue };
+            let missing = last.saturating_add(1).saturating_sub(checked.next());
+            if !frame::can_be_missing(missing, self.reached) {
+                continue;
+            }
             while checked.next() <= *last {
                 checked.skip(*owner, checked.next(), None, &self.repairs);
             }
@@ -180,6 +187,12 @@ impl Check {
         self.report.records += 1;
         self.meet(header.session, (header.flags & frame::FIRST != 0).then_some(header.seq));
         let Some(checked) = self.sessions.get_mut(&header.session) else { return };
+        if !frame::can_be_missing(header.seq.saturating_sub(checked.next()), self.reached) {
+            let what = "the record has a number that so short a log cannot have come to";
+            let mut finding = Finding::about_file(file, at, what);
+            (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
+            return self.report.findings.push(finding);
+        }
         if header.flags & REPAIR != 0 {
             // It stood for its record when that was missed; behind a log's end it is the first to tell of it.
             while checked.next() <= header.seq {

@@ -45,6 +45,12 @@ pub(crate) const REPAIR: u8 = 16;
 /// The trailer says when; otherwise it was at the milliseconds in the upper 48 bits of the label.
 pub(crate) const TIMED: u8 = 32;
 
+/// Whether so many records of a session can have been lost before a position of the log: each took a header at least. A frame whose number
+/// asks for more was never written by a store, whatever its checksum says, and marking all of them would fill any memory.
+pub(crate) const fn can_be_missing(records: u64, position: u64) -> bool {
+    records <= position / HEADER as u64
+}
+
 /// A frame that only tells how far the log is synced.
 pub(crate) const MARK: Kind = Kind(0xFE);
 /// A frame that says that its session was removed.

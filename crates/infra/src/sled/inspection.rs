@@ -411,6 +411,7 @@ impl<'a> Walk<'a> {
                 }
                 Found::Frame(at, frame) => {
                     self.reached = self.base + (at + frame.length) as u64;
+                    self.check.reached = self.reached;
                     append.push((at, frame));
                     if frame.is_last() {
                         append.drain(..).for_each(|(at, frame)| self.check.frame(name, at, &frame));

@@ -380,6 +380,12 @@ impl<'a> Replay<'a> {
         // A log whose beginning is damaged is taken to begin at 1, so that reading it says what is missing.
         let begun = self.firsts.get(&header.session).copied().unwrap_or(1);
         let first = if header.flags & FIRST != 0 { header.seq } else { begun };
+        let known = ledger.sessions.get(&header.session).map_or(first.saturating_sub(1), |log| log.row.version);
+        let missing = header.seq.saturating_sub(known).saturating_sub(1);
+        if !frame::can_be_missing(missing, self.reached) {
+            self.damaged += 1;
+            return;
+        }
         let log = ledger.sessions.entry(header.session).or_insert_with(|| LogState::new(first));
         if header.seq <= log.row.version {
             // The index holds it already, or it stands for one that was lost.
@@ -483,7 +489,11 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sled::{Severity, SledOptions, SledStore, repair, verify};
+    use crate::sled::{
+        Severity, SledOptions, SledStore,
+        frame::{FrameHeader, Trailer},
+        repair, verify,
+    };
 
     async fn open(path: &Path) -> SledStore {
         SledStore::open(path, SledOptions::default()).await.unwrap()
@@ -507,6 +517,33 @@ mod tests {
     fn about_log(path: &Path) -> Vec<(Severity, String)> {
         let found = verify(path).unwrap().findings.into_iter().filter(|found| found.session.is_none());
         found.map(|found| (found.severity, found.what)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_number_that_no_log_of_this_length_comes_to_is_not_believed_and_fills_no_memory() {
+        for seq in [1 << 20, 1 << 40, u64::MAX] {
+            let ground = TempDir::new().unwrap();
+            let path = ground.path().join("store");
+            let mut script = Script::new(1);
+            written(&path, &mut script, &["a", "b"]).await;
+            fs::remove_dir_all(path.join("index")).unwrap();
+            let segment = path.join("log/00000001.seg");
+            let mut log = fs::read(&segment).unwrap();
+            let (session, commit) = (script.session(), script.tip());
+            let header = FrameHeader { kind: Kind::APPENDED, flags: 0, session, seq, label: 0, commit };
+            let trailer = Trailer { updated: 0, messages: 1, synced: log.len() as u64 };
+            frame::write(&mut log, &header, &[0; 40], Some(trailer), &[]);
+            fs::write(&segment, log).unwrap();
+
+            let found: Vec<_> = verify(&path).unwrap().findings.into_iter().filter_map(|found| found.seq).collect();
+            assert!(found.contains(&seq), "{found:?}");
+            repair(&path, false).unwrap();
+            let store = open(&path).await;
+            assert_eq!(store.report().damaged, 1);
+            holds(&store, &script).await;
+            store.commit(script.say("and on")).await.unwrap();
+            store.close().await.unwrap();
+        }
     }
 
     /// A store whose index knows half of its log, and a second segment that begins where the index ends. It was made and refused, the log
