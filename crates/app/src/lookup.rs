@@ -14,11 +14,21 @@ impl SessionManager {
     ///
     /// # Errors
     /// [`SessionError::NoSuchName`], [`SessionError::AmbiguousName`], [`SessionError::NameTooShort`] for less than 6 characters behind `id:`,
-    /// what is wrong with an id or a key, and the store's.
+    /// [`SessionError::InTrash`], [`SessionError::Gone`], what is wrong with an id or a key, and the store's.
     pub async fn find(&self, name: &str) -> Result<Session, SessionError> {
+        let session = self.find_any(name).await?;
+        let is_trashed = session.fresh_view().await?.trashed().is_some();
+        if is_trashed { Err(SessionError::InTrash { session: session.id() }) } else { Ok(session) }
+    }
+
+    /// The same, also when it is in the trash.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub async fn find_any(&self, name: &str) -> Result<Session, SessionError> {
         if let Some(id) = name.strip_prefix("id:") {
             return match id.parse::<SessionId>() {
-                Ok(id) => self.load(id).await,
+                Ok(id) => self.load_any(id).await,
                 Err(_) if !id.is_empty() && id.len() < 26 => self.by_prefix(id).await,
                 Err(error) => Err(error.into()),
             };
@@ -27,14 +37,22 @@ impl SessionManager {
             let key = SessionKey::new(key)?;
             return self.by_key(Some(&key)).await?.ok_or(SessionError::NoSuchName);
         }
-        if let Ok(id) = name.parse::<SessionId>()
-            && let Some(session) = self.get(id).await?
-        {
-            return Ok(session);
+        let mut gone = None;
+        if let Ok(id) = name.parse::<SessionId>() {
+            match self.load_any(id).await {
+                Ok(session) => return Ok(session),
+                // A key may look like an id.
+                Err(SessionError::NotFound { .. }) => {}
+                Err(SessionError::Gone { session }) => gone = Some(session),
+                Err(error) => return Err(error),
+            }
         }
         let key = SessionKey::new(name)?;
         if let Some(session) = self.by_key(Some(&key)).await? {
             return Ok(session);
+        }
+        if let Some(session) = gone {
+            return Err(SessionError::Gone { session });
         }
         // Any word may be a key, so a short one is unknown and not wrong.
         if name.len() < SHORTEST_PREFIX { Err(SessionError::NoSuchName) } else { self.by_prefix(name).await }
@@ -47,7 +65,7 @@ impl SessionManager {
         let ids = self.ids_with_prefix(&prefix.to_ascii_uppercase()).await?;
         match ids.as_slice() {
             [] => Err(SessionError::NoSuchName),
-            [id] => self.load(*id).await,
+            [id] => self.load_any(*id).await,
             several => Err(SessionError::AmbiguousName { matches: several.len() }),
         }
     }

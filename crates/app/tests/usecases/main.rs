@@ -15,6 +15,8 @@ mod lifecycle;
 #[cfg(test)]
 mod listing;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod ports;
 #[cfg(test)]
 mod rivals;
