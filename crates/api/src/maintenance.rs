@@ -14,10 +14,9 @@ use std::{
 
 use sessions_app::{ErrorKind, SessionError};
 use sessions_infra::{
-    LastOutcome,
     counted::counted,
     disk::{FileSystem, SyncTimes},
-    sled::{self, OpenReport, Reclaimed, RepairReport, SledOptions, SledStore, VerifyReport},
+    sled::{self, LastOutcome, OpenReport, Reclaimed, RepairReport, SledOptions, SledStore, VerifyReport},
 };
 use sessions_ports::{BackendError, BackendErrorKind, Durability, SessionLog, StoreError};
 

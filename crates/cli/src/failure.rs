@@ -52,7 +52,7 @@ impl Failure {
 
     /// The error's name, as it is told with `--json`.
     pub(crate) fn kind(&self) -> &str {
-        &self.kind
+        self.kind
     }
 
     /// Something that was named is not there.

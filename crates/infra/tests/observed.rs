@@ -12,11 +12,10 @@ fn observed() -> ObservedStore {
 
 #[test]
 fn an_observed_store_keeps_the_laws_of_its_store() {
-    let of = |store| InMemory { name: "observed", store, largest_commit: Some(MAX_COMMIT_BYTES) };
-    let observed = report(async || of(observed()));
+    let largest_commit = Some(MAX_COMMIT_BYTES);
+    let observed = report(async move || InMemory { name: "observed", store: observed(), largest_commit });
     assert_eq!(observed.violations, []);
-    let plain =
-        report(async || InMemory { name: "plain", store: MemoryStore::new(), largest_commit: Some(MAX_COMMIT_BYTES) });
+    let plain = report(async move || InMemory { name: "plain", store: MemoryStore::new(), largest_commit });
     assert_eq!((observed.kept.len(), observed.skipped.len()), (plain.kept.len(), plain.skipped.len()));
 }
 

@@ -26,3 +26,4 @@ mod persistence;
 mod races;
 mod truth;
 mod usecase;
+mod verbs;
