@@ -13,7 +13,10 @@ use sessions_infra::{
 use sessions_ports::{Durability, Removal, Removed, SessionLog as _, StoreError};
 use tempfile::TempDir;
 
-use crate::inside::{copy, open, runtime};
+use crate::{
+    equipment::{chance, folder},
+    inside::{copy, open, runtime},
+};
 
 pub(crate) fn manager(store: SledStore) -> SessionManager {
     let ports = Ports {
@@ -180,4 +183,60 @@ async fn check_gone(path: &Path, ground: &Ground) {
     let host = manager(store.clone());
     assert_eq!(texts(&host.load(ground.fork).await.unwrap()).await, ground.texts[0]);
     store.close().await.unwrap();
+}
+
+/// Whatever byte is damaged: with the index no removed session comes back, and a repair makes the store healthy for good.
+#[test]
+fn no_damaged_byte_brings_a_removed_session_back_beside_an_index() {
+    let mut chance = chance("removed::no_damaged_byte_brings_a_removed_session_back_beside_an_index");
+    runtime().block_on(async {
+        let folder = folder();
+        let path = folder.path().join("store");
+        let store = open(&path).await;
+        let ground = filled(&store).await;
+        store.close().await.unwrap();
+        drop(store);
+        let whole = fs::read(path.join("log/00000001.seg")).unwrap();
+        let removals = removals(&path);
+        for round in 0..120 {
+            let hit = folder.path().join(format!("hit-{round}"));
+            copy(&path, &hit);
+            let has_index = round % 3 != 0;
+            if !has_index {
+                fs::remove_dir_all(hit.join("index")).unwrap();
+            }
+            // Every fourth hits a removal.
+            let length = u64::try_from(whole.len()).unwrap();
+            let at = match round % 4 {
+                0 => removals[round / 4 % 2] + usize::try_from(chance.below(92)).unwrap(),
+                _ => usize::try_from(chance.below(length)).unwrap(),
+            };
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << chance.below(8);
+            fs::write(hit.join("log/00000001.seg"), bytes).unwrap();
+            let case = format!("byte {at}, {}", if has_index { "with the index" } else { "without it" });
+            for opens_first in [true, false] {
+                if opens_first == (round % 2 == 0) {
+                    open(&hit).await.close().await.unwrap();
+                } else {
+                    repair(&hit, false).unwrap();
+                }
+            }
+            repair(&hit, false).unwrap();
+            let report = verify(&hit).unwrap();
+            assert!(report.is_sound(), "{case}: {:?}", report.findings);
+            assert!(repair(&hit, false).unwrap().actions.is_empty(), "{case}");
+            let store = open(&hit).await;
+            for gone in [ground.owner, ground.keyed] {
+                let is_back = store.head(gone).await.is_ok();
+                assert!(!is_back || !has_index, "{case}: {gone} is back");
+            }
+            for there in [ground.fork, ground.left] {
+                assert!(store.head(there).await.unwrap().is_some(), "{case}: {there} is gone");
+            }
+            store.close().await.unwrap();
+            drop(store);
+            fs::remove_dir_all(&hit).unwrap();
+        }
+    });
 }

@@ -131,6 +131,7 @@ fn sweep(core: &Core, dead: &Dead) -> Result<(u64, u64), StoreError> {
     names.retain(|(session, seq, _)| is_dead(dead, *session, *seq));
     let sessions: HashSet<SessionId> = names.iter().map(|(session, ..)| *session).collect();
     if names.is_empty() {
+        core.lock().dead_bodies = 0;
         return Ok((0, 0));
     }
     // What is queued from here on and names one of them takes it off the list.
@@ -139,6 +140,8 @@ fn sweep(core: &Core, dead: &Dead) -> Result<(u64, u64), StoreError> {
     named.extend(indexed(core)?);
     let alive: HashSet<BodyName> =
         named.into_iter().filter(|(session, seq, _)| !is_dead(dead, *session, *seq)).map(|(.., name)| name).collect();
+    #[cfg(test)]
+    core.pass("condemning bodies");
     let (told, removed) = mpsc::channel();
     {
         let mut ledger = core.lock();
@@ -263,4 +266,77 @@ fn write(path: &Path, bytes: &[u8], stretches: &[(usize, usize)]) -> std::io::Re
     }
     file.write_all_at(bytes.get(from..).unwrap_or_default(), from as u64)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_domain::Kind;
+    use sessions_ports::{Commit, Durability, KindFilter, Order, ReadRange, Removal, SessionLog as _};
+    use sessions_testkit::Script;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sled::{SledOptions, SledStore};
+
+    /// Keeps a session of one large body.
+    async fn keep(store: &SledStore, script: &mut Script, text: &str) -> Vec<sessions_ports::Record> {
+        let commit = Commit { durability: Durability::Disk, ..script.say(text) };
+        let records = commit.records.clone();
+        store.commit(commit).await.unwrap();
+        records
+    }
+
+    async fn remove(store: &SledStore, script: &Script) {
+        let (session, durability) = (script.session(), Durability::Disk);
+        store.remove(Removal { session, expected: None, keep_key: false, durability }).await.unwrap();
+    }
+
+    fn all() -> ReadRange {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        ReadRange { from: 1, to: 9, order, kinds, max_records: 9, max_bytes: 1 << 20 }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_that_comes_again_while_it_is_looked_after_stays() {
+        let ground = TempDir::new().unwrap();
+        let store = SledStore::open(ground.path().join("store"), SledOptions::default()).await.unwrap();
+        let text = "large ".repeat(20_000);
+        let mut gone = Script::new(1);
+        let records = keep(&store, &mut gone, &text).await;
+        remove(&store, &gone).await;
+        let again = Commit { session: Script::new(2).session(), records, ..Script::new(2).say("again") };
+        let again = Commit { durability: Durability::Disk, ..again };
+        let (session, records) = (again.session, again.records.clone());
+        let other = store.clone();
+        // It is looked for who names the body; then another session does, and is through before the body is to go.
+        store.core().hook("condemning bodies", move |_| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            std::thread::spawn(move || runtime.block_on(other.commit(again))).join().unwrap().unwrap();
+        });
+        assert_eq!(store.reclaim().await.unwrap().bodies, 0);
+        assert_eq!(store.read(session, all()).await.unwrap().records, records);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_reads_what_is_given_back_meanwhile_hears_that_it_is_gone() {
+        let ground = TempDir::new().unwrap();
+        let store = SledStore::open(ground.path().join("store"), SledOptions::default()).await.unwrap();
+        let mut gone = Script::new(1);
+        store.commit(gone.commit(&[(Kind::APPENDED, 0, &vec![b'x'; 60_000])])).await.unwrap();
+        // So much that the log goes on to the next segment.
+        let mut filling = Script::new(2);
+        for _ in 0..300 {
+            store.commit(filling.commit(&[(Kind::APPENDED, 0, &vec![b'y'; 60_000])])).await.unwrap();
+        }
+        store.wait(filling.session(), filling.version(), Durability::Disk).await.unwrap();
+        let selection = crate::sled::reader::select(store.core(), gone.session(), &all()).ok().unwrap();
+        remove(&store, &gone).await;
+        remove(&store, &filling).await;
+        assert_eq!(store.reclaim().await.unwrap().segments, 1);
+        let read = crate::sled::reader::read(store.core(), &selection, crate::sled::reader::Large::Read);
+        let error = store.lost_or_gone(gone.session(), read.unwrap_err());
+        assert!(matches!(error, StoreError::Gone { .. }), "{error:?}");
+        store.close().await.unwrap();
+    }
 }
