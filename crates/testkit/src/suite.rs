@@ -107,7 +107,7 @@ impl<P: ?Sized> fmt::Debug for Law<P> {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How much longer a thread is waited for that should have ended by itself: it is blocked where no timer reaches it.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What the laws are tried on, and its name.
 struct Subject<P: ?Sized> {
