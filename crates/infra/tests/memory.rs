@@ -13,17 +13,10 @@ fn fixture(store: MemoryStore) -> InMemory<MemoryStore> {
 store_laws!(
     fixture(MemoryStore::new()),
     skips: [
-        "durability::a_reopened_store_has_all_records",
-        "durability::a_reopened_store_has_all_names",
-        "durability::a_reopened_store_has_all_rows",
-        "durability::a_reopened_store_goes_on",
-        "close::closing_loses_nothing",
-        "removal::a_reopened_store_stays_without",
-        "survival",
-        "capabilities::a_level_needs_something_that_keeps_it",
-        "capabilities::what_reopens_is_said_to",
-        "capabilities::what_survives_a_kill_is_said_to",
-        "capabilities::a_store_has_as_many_owners_as_it_says",
+        "nobody else could open the store",
+        "the store is gone with its process",
+        "the store keeps nothing when it is closed",
+        "the store promises nothing beyond its process",
     ]
 );
 

@@ -85,7 +85,7 @@ mod persistence {
 
     store_laws!(
         OnDisk::new(),
-        skips: ["durability::more_than_the_strongest_is_refused", "waiting::waiting_for_too_much_is_refused"]
+        skips: ["the store gives the strongest level there is"]
     );
 
     #[test]

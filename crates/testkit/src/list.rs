@@ -263,12 +263,12 @@ macro_rules! expand_laws {
 
 /// Makes one `#[test]` of each law of a store, in a module of each group.
 ///
-/// The expression makes a [`Fixture`](crate::Fixture); it may await. Laws that do not apply must be declared, by name or by group, and nothing else may
-/// be skipped:
+/// The expression makes a [`Fixture`](crate::Fixture); it may await. Laws that do not apply must be declared, by the reason, the name or the group, and
+/// nothing else may be skipped:
 ///
 /// ```text
 /// store_laws!(MyFixture::new());
-/// store_laws!(MyFixture::new(), skips: ["survival", "durability::a_reopened_store_goes_on"]);
+/// store_laws!(MyFixture::new(), skips: ["the store has no limit within reach", "survival", "durability::a_reopened_store_goes_on"]);
 /// ```
 #[macro_export]
 macro_rules! store_laws {

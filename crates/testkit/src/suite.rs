@@ -290,8 +290,8 @@ pub fn report<F: Fixture + 'static>(make: impl AsyncFn() -> F + Send + Sync + 's
     Suite::new(make).report()
 }
 
-/// Tries one law, which must hold, or not apply when, and only when, `skips` names it or its group. What [`store_laws!`](crate::store_laws)
-/// and its sisters call.
+/// Tries one law, which must hold, or not apply when, and only when, `skips` has it, its group, or the reason. What
+/// [`store_laws!`](crate::store_laws) and its sisters call.
 ///
 /// # Errors
 /// The [`Violation`]; that a law does not apply and was not declared so is one.
@@ -302,12 +302,14 @@ pub fn confirm<P: ?Sized>(suite: &Suite<P>, name: &str, skips: &[&str]) -> Resul
     };
     let violation = |seen| Err(Violation { law: law.name, demands: law.demands(), seen });
     let group = name.split("::").next().unwrap_or_default();
-    match (suite.try_one(law).1, skips.iter().any(|skip| *skip == name || *skip == group)) {
-        (Verdict::Kept, false) | (Verdict::Skipped(_), true) => Ok(()),
-        (Verdict::Kept, true) => violation("it applies and holds, so take it off `skips`".to_owned()),
-        (Verdict::Skipped(Inapplicable { why, .. }), false) => {
-            violation(format!("it does not apply: {why}. Should that be so, say it: skips: [\"{name}\"]"))
+    let is_named = skips.iter().any(|skip| *skip == name || *skip == group);
+    match suite.try_one(law).1 {
+        Verdict::Kept if is_named => violation("it applies and holds, so take it off `skips`".to_owned()),
+        Verdict::Kept => Ok(()),
+        Verdict::Skipped(Inapplicable { why, .. }) if is_named || skips.contains(&why.as_str()) => Ok(()),
+        Verdict::Skipped(Inapplicable { why, .. }) => {
+            violation(format!("it does not apply: {why}. When that is so, say it: skips: [\"{why}\"]"))
         }
-        (Verdict::Broken(violation), _) => Err(violation),
+        Verdict::Broken(violation) => Err(violation),
     }
 }

@@ -12,7 +12,7 @@ mod laws {
 
     sessions_testkit::store_laws!(
         RedbFixture::new(),
-        skips: ["durability::more_than_the_strongest_is_refused", "waiting::waiting_for_too_much_is_refused"]
+        skips: ["the store gives the strongest level there is"]
     );
 }
 

@@ -30,18 +30,11 @@ mod laws {
     sessions_testkit::store_laws!(
         served(),
         skips: [
-            "commits::a_commit_that_is_too_large_is_refused",
-            "durability::a_reopened_store_has_all_records",
-            "durability::a_reopened_store_has_all_names",
-            "durability::a_reopened_store_has_all_rows",
-            "durability::a_reopened_store_goes_on",
-            "close::closing_loses_nothing",
-            "removal::a_reopened_store_stays_without",
-            "survival",
-            "capabilities::a_level_needs_something_that_keeps_it",
-            "capabilities::what_reopens_is_said_to",
-            "capabilities::what_survives_a_kill_is_said_to",
-            "capabilities::a_store_has_as_many_owners_as_it_says",
+            "nobody else could open the store",
+            "the store has no limit within reach",
+            "the store is gone with its process",
+            "the store keeps nothing when it is closed",
+            "the store promises nothing beyond its process",
         ]
     );
 }
