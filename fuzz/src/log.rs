@@ -3,8 +3,11 @@
 
 use std::{fs, path::Path};
 
-use sessions_infra::sled::{repair, verify};
+use sessions_infra::sled::{SledOptions, SledStore, repair, verify};
+use sessions_ports::{KindFilter, Order, ReadRange, SessionLog as _};
 use tempfile::TempDir;
+
+use crate::import::block_on;
 
 const STORE: [u8; 16] = [7; 16];
 const SEGMENT_HEADER: usize = 64;
@@ -45,6 +48,26 @@ pub fn run(data: &[u8]) {
         assert_eq!(verify(root).expect("as before"), once);
         assert!(files(root) == log, "a repair without anything to do changed something");
     }
+    // Making an index takes longer than all of the above.
+    if how & 24 == 0 {
+        block_on(opened(root));
+    }
+}
+
+/// What a log tells is read, and the store is a store.
+async fn opened(root: &Path) {
+    let Ok(store) = SledStore::open_existing(root, SledOptions::default()).await else { return };
+    let page = store.rows(0, usize::MAX).await.expect("the sessions are known");
+    let (order, kinds) = (Order::NewestFirst, KindFilter::All);
+    let range = ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: 1_000, max_bytes: 1 << 20 };
+    for row in page.rows {
+        let head = store.head(row.session).await.expect("what is listed has a head");
+        assert_eq!(head.map(|head| head.version), Some(row.version));
+        // Its records may be damaged.
+        let _ =
+            (store.read(row.session, range).await, store.snapshot(row.session).await, store.find(row.session, 1).await);
+    }
+    store.close().await.expect("it closes");
 }
 
 /// In memory where the system has such a folder.

@@ -16,7 +16,9 @@ use std::{
 };
 
 use sessions_domain::Moment;
-use sessions_ports::{BackendError, BackendErrorKind, BackupError, Clock as _, Durability, StoreError};
+use sessions_ports::{
+    BackendError, BackendErrorKind, BackupError, Clock as _, Durability, Removal, SessionLog as _, StoreError,
+};
 use tokio::sync::watch;
 
 use super::{
@@ -143,20 +145,33 @@ impl SledStore {
 
     /// Waits until all that is visible now is synced.
     async fn sync_acknowledged(&self) -> Result<(), StoreError> {
-        let mut waiting = Vec::new();
+        let (mut waiting, mut removed) = (Vec::new(), Vec::new());
         {
             let mut ledger = self.core().lock();
             ledger.check_open()?;
             let is_behind = |log: &super::log_state::LogState| log.synced < log.row.version;
             let behind = ledger.sessions.iter().filter(|(_, log)| log.exists() && is_behind(log));
+            let behind = behind.filter(|(session, _)| !ledger.is_gone(**session));
             let behind: Vec<_> = behind.map(|(session, log)| (*session, log.row.version)).collect();
+            for (session, grave) in ledger.graves.iter().filter(|(_, grave)| !grave.is_synced) {
+                let (expected, keep_key, durability) = (None, grave.key.is_some(), Durability::Disk);
+                removed.push(Removal { session: *session, expected, keep_key, durability });
+            }
             for (session, version) in behind {
                 waiting.extend(ledger.wait(session, version, Durability::Disk)?.err());
             }
         }
         self.core().wake_writer();
         for heard in waiting {
-            heard.await.unwrap_or(Err(StoreError::Closed))?;
+            match heard.await.unwrap_or(Err(StoreError::Closed)) {
+                // It was removed since, and a backup owes nothing of it.
+                Ok(_) | Err(StoreError::Gone { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Nobody can wait for a removal that was answered; said again at this level it is synced, and the first with it.
+        for removal in removed {
+            self.remove(removal).await?;
         }
         Ok(())
     }
@@ -194,7 +209,10 @@ impl Work {
         let partial = Partial::make(path)?;
         let end = self.core.synced_position.load(std::sync::atomic::Ordering::Acquire);
         let head = BackupHead { store: self.core.folder.id, end, at: self.at };
-        let sessions = self.core.lock().sessions.values().filter(|log| log.exists()).count() as u64;
+        let sessions = {
+            let ledger = self.core.lock();
+            ledger.sessions.iter().filter(|(session, log)| log.exists() && !ledger.is_gone(**session)).count() as u64
+        };
         let out = BufWriter::with_capacity(BUFFER, &partial.file);
         let (info, _) = copy(&self.core, BackupWriter::begin(out, head, progress)?, progress)?;
         partial.file.sync_all().map_err(|error| failed("the backup", error))?;
@@ -413,7 +431,7 @@ pub(crate) fn open_backup(path: &Path) -> Result<(BufReader<File>, u64), StoreEr
 #[cfg(test)]
 mod tests {
     use sessions_domain::Kind;
-    use sessions_ports::{Commit, KindFilter, Order, ReadRange, SessionLog as _};
+    use sessions_ports::{Commit, KindFilter, Order, ReadRange};
     use sessions_testkit::Script;
     use tempfile::TempDir;
 
@@ -469,6 +487,10 @@ mod tests {
                 store.commit(commit).await.unwrap();
             }
         }
+        let removed = Script::new(9).say("gone");
+        let (gone, expected, keep_key, durability) = (removed.session, None, false, Durability::Volatile);
+        store.commit(removed).await.unwrap();
+        store.remove(Removal { session: gone, expected, keep_key, durability }).await.unwrap();
         let file = ground.path().join("a.backup");
         let report = store.backup(&file, &progress()).await.unwrap();
         assert_eq!((report.sessions, report.info.segments, report.info.bodies), (3, 1, 1));
@@ -492,6 +514,7 @@ mod tests {
             let written = &script.written()[..3];
             assert_eq!(copy.read(script.session(), everything()).await.unwrap().records, written, "session {at}");
         }
+        assert!(matches!(copy.head(gone).await, Err(StoreError::Gone { .. })));
         copy.close().await.unwrap();
         assert_eq!(names(ground.path()), ["a.backup", "restored", "store"]);
         assert!(!restored.join("RESTORING").exists() && !restored.join("BACKUP").exists());
