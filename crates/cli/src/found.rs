@@ -107,7 +107,8 @@ impl Found {
             Err(error) => return self.failures.push((folder.to_owned(), error.into())),
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
+        // Files first: what stands in a folder beside a file may be of its session's sub-agents.
+        paths.sort_by_cached_key(|path| (path.is_dir(), path.clone()));
         for path in paths {
             let Ok(about) = fs::symlink_metadata(&path) else { continue };
             if about.is_dir() && levels == 0 {

@@ -112,6 +112,10 @@ async fn print(
     if program.out.is_json() {
         return program.out.object(report);
     }
+    if report.version == 0 {
+        let told = format!("deleted here before: {} ({}); --new-id brings it in again", report.id, path.display());
+        return program.out.line(&told);
+    }
     let what = match (report.outcome, report.grown) {
         (_, Some(_)) => "grown:",
         (AppendOutcome::Inserted, None) => "imported",

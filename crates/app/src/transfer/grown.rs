@@ -143,6 +143,7 @@ impl News {
                 if is_stale {
                     return Ok(None);
                 }
+                decide::check_open(view)?;
                 let now = session.manager().ports().clock.now();
                 let next_id = || session.manager().ports().ids.message(now);
                 let (events, found) = self.events(view, next_id)?;

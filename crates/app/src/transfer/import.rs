@@ -8,7 +8,7 @@
 use std::io::{self, BufRead, Cursor, Read};
 
 use serde::Serialize;
-use sessions_domain::{SessionId, SessionKey, Stamp, View};
+use sessions_domain::{ImportSource, SessionId, SessionKey, Stamp, View};
 use sessions_ports::{Commit, Durability, StoreError};
 
 use super::{
@@ -47,7 +47,7 @@ pub struct ImportReport {
     /// The format it was read as.
     #[serde(serialize_with = "name_of")]
     pub format: Format,
-    /// The session's version.
+    /// The session's version; 0 when it was deleted or is in the trash, and the file added nothing to it.
     pub version: u64,
     /// The level that the import is known to have reached.
     pub durability: Durability,
@@ -113,10 +113,11 @@ impl SessionManager {
         if let Some(id) = known {
             return self.followed(id, Some(&transcript), known_as(report)).await;
         }
+        let parent = self.began(&transcript).await?;
         let manager = self.clone();
         let key = options.key;
         let (mut commit, view) =
-            off_the_runtime(move || manager.transcript_commit(transcript, key, durability)).await?;
+            off_the_runtime(move || manager.transcript_commit(transcript, key, parent, durability)).await?;
         commit.key = commit.key.or(mark);
         let mut attempt = 0;
         loop {
@@ -144,16 +145,31 @@ impl SessionManager {
         }
     }
 
+    /// The session here that began a sub-agent's, when it was imported before.
+    async fn began(&self, transcript: &Transcript) -> Result<Option<SessionId>, SessionError> {
+        let facts = &transcript.facts;
+        let (Some(_), Some(parent)) = (&facts.agent, &facts.parent) else { return Ok(None) };
+        let format = transcript.format.name().to_owned();
+        let mark = self.import_mark(&ImportSource { format, id: Some(parent.clone()), digest: String::new() });
+        let known = self.ports().store.by_key(mark).await?;
+        // A session that is gone is nobody's parent.
+        Ok(match known {
+            Some(id) if self.load(id).await.is_ok() => Some(id),
+            _ => None,
+        })
+    }
+
     fn transcript_commit(
         &self,
         transcript: Transcript,
         key: Option<SessionKey>,
+        parent: Option<SessionId>,
         durability: Durability,
     ) -> Result<(Commit, View), SessionError> {
         let now = self.ports().clock.now();
         let ids = &self.ports().ids;
         let session = ids.session(now);
-        let beginning = Beginning { session, lineage: ids.lineage(now), key };
+        let beginning = Beginning { session, lineage: ids.lineage(now), key, parent };
         let events = transcript
             .into_events(beginning, || ids.message(now))
             .map_err(|source| ImportError::InvalidHistory { session, source })?;
@@ -169,7 +185,15 @@ impl SessionManager {
         known: Known<'_>,
     ) -> Result<ImportReport, SessionError> {
         let Known { digest, format, report, durability } = known;
-        let session = self.load(id).await?;
+        let session = match self.load(id).await {
+            Ok(session) => session,
+            // What somebody threw away does not come back by itself, and takes nothing in.
+            Err(SessionError::Gone { .. } | SessionError::InTrash { .. }) => {
+                let (outcome, version) = (AppendOutcome::Replayed, 0);
+                return Ok(ImportReport { id, outcome, format, version, durability, grown: None, report });
+            }
+            Err(error) => return Err(error),
+        };
         let view = session.fresh_view().await?;
         if view.source().is_none_or(|source| source.digest != digest) {
             // Another state of the file came in just now: read again, it is seen what is new.

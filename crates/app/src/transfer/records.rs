@@ -6,8 +6,8 @@
 //! Must not know: who commits the events, or when.
 
 use sessions_domain::{
-    Cleared, Created, Described, Event, ImportSource, InvalidHistory, Json, LineageId, MessageId, MoveCause, Moved,
-    Origin, Residue, ResidueLine, SessionId, SessionKey, branches::Tree, decide,
+    Cleared, Created, Described, Event, ImportSource, InvalidHistory, Json, Kinship, LineageId, MessageId, MoveCause,
+    Moved, Origin, Parent, Residue, ResidueLine, SessionId, SessionKey, branches::Tree, decide,
 };
 
 use super::transcript::{Entry, EntryKind, Facts, Transcript};
@@ -24,6 +24,8 @@ pub struct Beginning {
     pub lineage: LineageId,
     /// The host's key.
     pub key: Option<SessionKey>,
+    /// The session that began this one, a sub-agent's.
+    pub parent: Option<SessionId>,
 }
 
 impl Transcript {
@@ -69,6 +71,7 @@ fn created(beginning: Beginning, facts: Facts, source: ImportSource) -> Created 
     let known = |(name, value): (&str, &Option<String>)| Some((name.to_owned(), Json::of(value.as_ref()?).ok()?));
     Created {
         key: beginning.key,
+        parent: beginning.parent.map(|session| Parent { session, kinship: Kinship::SubAgent }),
         described: Described { title: facts.title, ..Described::default() },
         origin: Origin {
             creator: Some(source.format.clone()),

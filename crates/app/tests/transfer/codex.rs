@@ -164,7 +164,8 @@ fn real_rollouts_come_in_whole_and_go_out_byte_by_byte() {
         let log = Log::of(transcript);
         assert_eq!(log.repairs(false).len() as u64, unanswered);
         assert!(log.visible().iter().all(|message| shown_twice(&log, message)));
-        assert!(log.bytes < file.len() * 7 / 5, "{} bytes of records for {}", log.bytes, file.len());
+        // The texts are redacted to a few words each, so the names of fields weigh more than in a real one.
+        assert!(log.bytes < file.len() * 3 / 2, "{} bytes of records for {}", log.bytes, file.len());
         check_restored(&file, &log);
     }
 }

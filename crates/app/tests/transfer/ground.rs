@@ -43,7 +43,7 @@ impl Log {
             MessageId::from_parts(1, number)
         };
         let (session, lineage) = (SessionId::from_bytes([1; 16]), LineageId::from_bytes([2; 16]));
-        let events = transcript.into_events(Beginning { session, lineage, key: None }, next_id).unwrap();
+        let events = transcript.into_events(Beginning { session, lineage, key: None, parent: None }, next_id).unwrap();
         let stamp = Stamp { at: Moment::from_millis(5), actor: Actor::default() };
         let mut view: Option<View> = None;
         let mut stored = Vec::new();

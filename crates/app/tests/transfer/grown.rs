@@ -3,10 +3,10 @@
 //! Must not know: how lines are spelled.
 
 use sessions_app::{
-    AppendOutcome, ErrorKind, ImportError, SessionError,
+    AppendOutcome, Deletion, ErrorKind, ImportError, ImportOptions, Query, SessionError,
     transfer::{ExportFormat, Grown},
 };
-use sessions_domain::Message;
+use sessions_domain::{Kinship, Message, RuleViolation, SessionStatus};
 
 use crate::ground::{exported, fixture, host, import, meaning, real_files, session_of, visible};
 
@@ -181,4 +181,60 @@ async fn imports_of_a_grown_file_at_once_add_it_once() {
     assert_eq!(added.iter().sum::<u64>(), 1);
     let whole = session_of(&host(2), &file).await;
     assert_eq!(session.tally().await.unwrap().messages, whole.tally().await.unwrap().messages);
+}
+
+#[tokio::test]
+async fn what_was_thrown_away_comes_back_only_when_asked() {
+    let file = fixture("codex-plain.jsonl");
+    let half = &file[..ends(&file)[9]];
+    let there = host(1);
+    let session = session_of(&there, half).await;
+    there.trash(session.id()).await.unwrap();
+    let report = import(&there, &file).await.unwrap();
+    assert_eq!(
+        (report.id, report.outcome, report.version, report.grown),
+        (session.id(), AppendOutcome::Replayed, 0, None)
+    );
+    there.delete(session.id(), Deletion::default()).await.unwrap();
+    let report = import(&there, &file).await.unwrap();
+    assert_eq!(
+        (report.id, report.outcome, report.version, report.grown),
+        (session.id(), AppendOutcome::Replayed, 0, None)
+    );
+    assert_eq!(there.list(&Query::default()).await.unwrap().sessions.len(), 0);
+    let options = ImportOptions { new_id: true, ..ImportOptions::default() };
+    let report = there.import(std::io::Cursor::new(file), options).await.unwrap();
+    assert!(report.version > 0 && report.id != session.id());
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_active_takes_nothing_in() {
+    let file = fixture("codex-plain.jsonl");
+    let there = host(1);
+    let session = session_of(&there, &file[..ends(&file)[9]]).await;
+    session.set_status(SessionStatus::Completed).await.unwrap();
+    let version = session.version().await.unwrap();
+    assert!(matches!(import(&there, &file).await, Err(SessionError::Rule(RuleViolation::NotActive { .. }))));
+    assert_eq!(session.version().await.unwrap(), version);
+    let known = import(&there, &file[..ends(&file)[9]]).await.unwrap();
+    assert_eq!(known.outcome, AppendOutcome::Replayed);
+}
+
+#[tokio::test]
+async fn the_session_of_a_sub_agent_knows_the_one_that_began_it() {
+    let line = |agent: &str| {
+        let side = if agent.is_empty() { String::new() } else { format!(r#""isSidechain":true,"agentId":"{agent}","#) };
+        format!(
+            r#"{{"type":"user",{side}"uuid":"u{agent}","parentUuid":null,"sessionId":"main","message":{{"content":"a"}}}}"#
+        )
+    };
+    let there = host(1);
+    let alone = session_of(&there, line("a1").as_bytes()).await;
+    let parent = session_of(&there, line("").as_bytes()).await;
+    let known = session_of(&there, line("a2").as_bytes()).await;
+    assert_eq!(alone.summary().await.unwrap().parent, None);
+    let summary = known.summary().await.unwrap();
+    assert_eq!((summary.parent, summary.kinship), (Some(parent.id()), Some(Kinship::SubAgent)));
+    let custom = known.fresh_view().await.unwrap().origin().custom.clone();
+    assert_eq!((custom["agent"].as_str(), custom["parent"].as_str()), (r#""a2""#, r#""main""#));
 }
