@@ -108,10 +108,13 @@ const TABLE: &[Row] = &[
         internal_in_tests: &[],
         external: &[
             ("clap", "arguments"),
+            ("clap_complete", "completions, from the definitions of the arguments"),
+            ("clap_mangen", "manual pages, from the same"),
             ("indicatif", "progress on a terminal"),
             ("serde", "results as JSON"),
             ("serde_json", "results as JSON"),
             ("tempfile", "the folder in which `demo` works"),
+            ("terminal_size", "tables as wide as the terminal; clap has it already"),
             ("tokio", "the runtime, and Ctrl-C"),
             ("unicode-width", "aligned columns, whatever the script"),
         ],

@@ -1,4 +1,4 @@
-//! The chores of this workspace, as one program: `cargo xtask test`, `ci`, `bench`, `conformance`, `fuzz`, `tidy`.
+//! The chores of this workspace, as one program: `cargo xtask test`, `ci`, `bench`, `conformance`, `docs`, `fuzz`, `tidy`.
 //!
 //! What it has to say itself goes to stderr; stdout belongs to the programs it runs.
 //!
@@ -8,6 +8,7 @@
 
 mod area;
 mod bench;
+mod documents;
 mod equipment;
 mod fuzz;
 mod gate;
@@ -26,6 +27,7 @@ usage: cargo xtask COMMAND
   ci                           all that must be green: format, lints, docs, licences, directions, tests
   bench [GROUP] [ARGUMENT]...  the benchmarks, or one group of them
   conformance                  tries the laws on each store and writes docs/conformance.md
+  docs                         the documents that are made of the program's own definitions
   fuzz [TARGET] [--seconds N]  made-up bytes for everything that reads what others wrote, 60 s a target
   tidy                         what no compiler checks: file heads, leftovers, file sizes, links";
 
@@ -53,6 +55,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         "ci" => no_arguments(rest).and_then(|()| gate::run()),
         "bench" => bench::run(rest),
         "conformance" => no_arguments(rest).and_then(|()| conformance()),
+        "docs" => no_arguments(rest).and_then(|()| documents::run()),
         "fuzz" => fuzz::run(&fuzz::Request::parse(rest)?),
         "tidy" => no_arguments(rest).and_then(|()| tidy::run()),
         "help" | "--help" | "-h" => {

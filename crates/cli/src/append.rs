@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, BufReader, Read},
+    io::{self, BufReader},
     pin::Pin,
     task::{Context, Poll, Waker},
 };
@@ -17,11 +17,13 @@ use sessions_api::{Append, InFlight, Message, Receipt, Session, SessionError};
 use tokio::sync::mpsc;
 
 use crate::{
-    arguments,
+    arguments::{self, Once},
     failure::{ErrorShape, Failure},
-    lines::{Line, MAX_LINE_BYTES, parse, read_lines},
+    input,
+    lines::{Line, parse, read_lines},
     program::Program,
-    progress::{interrupted, unless_interrupted},
+    progress::interrupted,
+    streaming,
 };
 
 /// So many appends are in flight at most.
@@ -36,46 +38,30 @@ pub(crate) async fn append(program: &Program, wish: arguments::Append) -> Result
         return program.with_session(&wish.session, async |_, session| Lines::append(program, session).await).await;
     }
     let Some(role) = wish.role else { return Err(Failure::usage("nobody speaks", "say who, as in --role user")) };
-    let text = match wish.text.filter(|text| text != "-" || wish.literal) {
-        Some(text) => text,
-        None => {
-            // Begun only when it is listened for Ctrl-C.
-            let read = async { tokio::task::spawn_blocking(read_text).await.map_err(io::Error::other)? };
-            unless_interrupted(read).await?
-        }
-    };
-    if text.is_empty() {
-        return Err(Failure::usage("the text is empty", "give one, as an argument or on standard input"));
+    let once = Once { key: wish.once };
+    if wish.stream {
+        return program
+            .changing(&wish.session, once, async |session| streaming::append(program, &session, role).await)
+            .await;
     }
-    let mut append = Append::from(Message::text_of(role, text));
-    if let Some(key) = wish.idempotency_key {
-        append = append.idempotency_key(key);
-    }
+    let text = input::some_text(program, wish.text).await?;
+    // A key of the append's own, since it is that of the message whatever command appends it.
+    let append = once.key.into_iter().fold(Append::from(Message::text_of(role, text)), Append::idempotency_key);
     program
-        .with_session(&wish.session, async |_, session| {
-            let receipt = session.append(append).await?;
-            let Receipt { message, seq, version, durability, .. } = receipt;
-            let told = if program.out.is_json() {
-                program.out.object(&receipt)
-            } else {
-                program.out.line(&format!("appended {message} at {seq} (version {version}, {durability})"))
-            };
-            told.and_then(|()| program.out.flush())
-                .map_err(|failure| failure.though(&format!("message {message} is stored, at {seq}")))
-        })
+        .with_session(&wish.session, async |_, session| told(program, &session.append(append).await?, "appended"))
         .await
 }
 
-fn read_text() -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().take(MAX_LINE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > MAX_LINE_BYTES {
-        return Err(Failure::failed("the text is longer than 64 MiB", "split it into several messages"));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Failure::usage("standard input is no text in UTF-8", "encode it, or append it as a file part with --jsonl")
-    })?;
-    Ok(text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned()).unwrap_or(text))
+/// Tells of a message that is stored, or that it is and could not be told.
+pub(crate) fn told(program: &Program, receipt: &Receipt, what: &str) -> Result<(), Failure> {
+    let Receipt { message, seq, version, durability, .. } = receipt;
+    let told = if program.out.is_json() {
+        program.out.object(receipt)
+    } else {
+        program.out.line(&format!("{what} {message} at {seq} (version {version}, {durability})"))
+    };
+    told.and_then(|()| program.out.flush())
+        .map_err(|failure| failure.though(&format!("message {message} is stored, at {seq}")))
 }
 
 /// A line on its way, with its number.

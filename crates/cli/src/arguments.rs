@@ -2,11 +2,23 @@
 //!
 //! Must not know: what it does.
 
+mod conversation;
+mod history;
+mod life;
+
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use sessions_api::{Durability, MessageRole, SessionStatus, SortBy};
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use sessions_api::{Durability, MessageId, MessageRole, SessionStatus};
 
+pub(crate) use self::{
+    conversation::{Append, Follow, Show},
+    history::{Checkout, Checkpoint, Edit, Fork, Pin, Redo, Undo},
+    life::{
+        Delete, Describe, Known, List, ListState, New, Rename, Scope, SetState, State, StateCommand, StateKey, Status,
+        Tag, UnsetState,
+    },
+};
 use crate::{agents::Agent, failure::Failure, output::Output};
 
 /// Keeps the conversations of LLM agents: nothing that was acknowledged is lost, and nothing destroys history.
@@ -30,6 +42,9 @@ pub(crate) struct Arguments {
     /// Each result as one JSON object on a line, errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// True when the last argument stands behind `--`, so that a dash is a dash.
+    #[arg(skip)]
+    pub(crate) literal: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -37,32 +52,111 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a session; with --key, open or create it
+    #[command(after_help = "With --json: {\"id\",\"key\",\"version\",\"durability\",\"created\"}")]
     New(New),
     /// Append a message, or with --jsonl one for each line of standard input
+    #[command(
+        after_help = "With --json: {\"id\" (the message),\"seq\",\"version\",\"head\",\"durability\",\"outcome\"}, and with \
+                            --stream \"state\". --jsonl answers so for each line, or {\"error\",\"line\"} for a bad one."
+    )]
     Append(Append),
     /// Show the visible conversation
+    #[command(
+        after_help = "With --json a line for each message: {\"seq\",\"id\",\"role\",\"parts\",\"at\",\"tokens\",\"visible\"} and, where \
+                            it is so, \"state\" (partial, cancelled, failed, interrupted), \"replaces\", \"pinned\", \"late\", \
+                            \"appended_at\", \"actor\", \"metadata\". Where a message is lost: {\"seq\",\"lost\",\"damaged\"}."
+    )]
     Show(Show),
     /// List sessions, the newest change first
+    #[command(
+        after_help = "With --json a line for each: {\"id\",\"key\",\"title\",\"status\",\"created\",\"updated\",\"last_accessed\",\
+                            \"messages\",\"tokens\",\"cwd\",\"parent\",\"tags\",\"version\"} and, where there is one, \"description\", \
+                            \"creator\", \"kinship\", \"trashed\". Last {\"cursor\"} when there are more."
+    )]
     List(List),
-    /// Say what is known about a session
+    /// Say what is known about a session, also one in the trash
+    #[command(
+        after_help = "With --json: what list tells, and {\"recorded\",\"tool_calls\",\"usage\",\"first_said\",\"last_said\",\"runtime\",\
+                            \"lineage\",\"pins\",\"checkpoints\",\"branches\",\"state_keys\"} and, where there is any, \"metadata\", \
+                            \"settings\", \"lost\"."
+    )]
     Info(One),
+    /// Tell or change a session's state of life
+    #[command(
+        after_help = "With --json: {\"id\",\"status\",\"version\",\"changed\"}. Active and paused follow each other, both may \
+                            become completed or failed, all may become archived, and archived becomes again what it was. \
+                            Messages and moves need an active session."
+    )]
+    Status(Status),
+    /// Give a session another title
+    #[command(after_help = "With --json: {\"id\",\"title\",\"version\",\"changed\"}")]
+    Rename(Rename),
+    /// Give a session another description
+    #[command(after_help = "With --json: {\"id\",\"version\",\"changed\"}")]
+    Describe(Describe),
+    /// Add tags and take tags away, or tell them
+    #[command(after_help = "With --json: {\"id\",\"tags\",\"version\",\"changed\"}")]
+    Tag(Tag),
+    /// Key-value state: a session's, or with user: and app: before the key that of all sessions
+    State(State),
+    /// Note that a session is used, though nothing is changed
+    #[command(after_help = "With --json: {\"id\",\"version\",\"changed\"}")]
+    Touch(Changed),
+    /// Tell where a session came from, and what came from it
+    #[command(after_help = "With --json: {\"id\",\"ancestors\":[{\"session\",\"kinship\",\"at\"}],\"children\":[…]}")]
+    Lineage(One),
     /// Take back steps: a message, or a message with tool calls and all their results
+    #[command(after_help = "With --json: {\"version\",\"moved_to\",\"steps\",\"messages\",\"head\",\"outcome\"}")]
     Undo(Undo),
     /// Take undone steps up again
+    #[command(after_help = "With --json: as undo")]
     Redo(Redo),
     /// Hide the whole history; it can be undone
-    Clear(One),
+    #[command(after_help = "With --json: as undo")]
+    Clear(Changed),
     /// List the ways that the conversation took
+    #[command(after_help = "With --json a line for each: {\"branch\",\"left_at\",\"tip\",\"current\",\"name\"}")]
     Branches(One),
-    /// Go to the end of a branch
+    /// Go to the end of a branch, or with --at to a place in history
+    #[command(after_help = "With --json: as undo")]
     Checkout(Checkout),
     /// Make a new session that begins with this one's history
+    #[command(after_help = "With --json: {\"id\",\"parent\",\"at\"}")]
     Fork(Fork),
+    /// Put a new version of a message in its place, on a branch that ends there; the old one stays reachable
+    #[command(after_help = "With --json: as append")]
+    Edit(Edit),
+    /// Keep a message in the context, whatever else is left out
+    #[command(after_help = "With --json: {\"id\" (the message),\"pinned\",\"version\",\"changed\"}")]
+    Pin(Pin),
+    /// Let go of a pinned message
+    #[command(after_help = "With --json: as pin")]
+    Unpin(Pin),
+    /// Give a place in history a name, or list the names
+    #[command(
+        after_help = "With --json: {\"name\",\"version\" (the place's),\"messages\"}, to which a change adds \"changed\" and --remove \
+                            answers {\"name\",\"removed\"}"
+    )]
+    Checkpoint(Checkpoint),
+    /// Put a session into the trash, or with --forever delete it for good
+    #[command(
+        after_help = "With --json: {\"id\",\"trashed\",\"changed\",\"was_gone\"}; with --forever {\"id\",\"was_gone\",\"records\",\"bytes\",\
+                            \"kept\",\"heirs\",\"cascaded\"}"
+    )]
+    Delete(Delete),
+    /// Take a session out of the trash
+    #[command(after_help = "With --json: {\"id\",\"version\",\"changed\"}")]
+    Restore(One),
     /// Bring in sessions from files, or from all files of a folder; what was brought in before is not brought in twice
+    #[command(
+        after_help = "With --json a report for each session: {\"id\",\"messages\",\"tool_calls\",\"repaired\":[{\"line\",\"what\"}],\
+                            \"set_aside\":[{\"line\",\"why\"}],\"usage\":{\"input\",\"output\",\"cache_read\",\"cache_write\",\"reasoning\"}}"
+    )]
     Import(Import),
     /// Write a session out: whole, to be read, or for another program
     Export(Export),
     /// Check every record; changes nothing
+    #[command(after_help = "With --json a line for each finding")]
     Verify(Verify),
     /// Set aside what cannot be read, so that the rest works; deletes nothing
     Repair(Repair),
@@ -71,13 +165,26 @@ pub(crate) enum Command {
     /// Make a store from a backup, at the place that --store names, which must be empty or new
     RestoreBackup(OneFile),
     /// Look at the store, its disk and what it can promise
+    #[command(after_help = "With --json a line for each finding")]
     Doctor,
     /// Measure the store on this disk, beside raw syncs in the same run
+    #[command(after_help = "With --json: {\"append_per_s\",\"p50_us\",\"p99_us\",\"syncs\",\"raw_fdatasync_us\",…}")]
     Bench(Bench),
     /// Print what is committed, as it is, until Ctrl-C
+    #[command(
+        after_help = "With --json a line for each message, as show. A message that arrives bit by bit is told when it has ended; \
+                            with --chunks also each piece, as {\"chunk_of\",\"seq\",\"parts\"}."
+    )]
     Follow(Follow),
     /// See the main job done, step by step, in a temporary folder
     Demo(Demo),
+    /// Print a shell's completions
+    Completions(Completions),
+    /// Print the manual page of the program, or write those of all commands
+    Man(Man),
+    /// Print the reference of the program, as docs/cli.md has it
+    #[command(hide = true)]
+    Reference,
 }
 
 #[derive(Debug, Args)]
@@ -87,155 +194,32 @@ pub(crate) struct One {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct New {
-    /// A name of your own, 1 to 256 bytes, that begins with neither `id:` nor `key:`; a session that has it is opened as it is
-    #[arg(long)]
+pub(crate) struct Changed {
+    /// The session
+    pub(crate) session: String,
+    #[command(flatten)]
+    pub(crate) once: Once,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Once {
+    /// Make a retry harmless: under the same key it is done once, also by another process
+    #[arg(id = "once", long, value_name = "KEY", value_parser = idempotency_key)]
     pub(crate) key: Option<String>,
-    /// A title
-    #[arg(long)]
-    pub(crate) title: Option<String>,
-    /// A tag; may be given several times
-    #[arg(long = "tag", value_name = "TAG")]
-    pub(crate) tags: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Append {
-    /// The session
-    pub(crate) session: String,
-    /// Who speaks: system, user, assistant or tool
-    #[arg(long, value_parser = role, required_unless_present = "jsonl", conflicts_with = "jsonl")]
-    pub(crate) role: Option<MessageRole>,
-    /// The text; without it, or with `-`, standard input (`-- -` is a text of one dash)
-    #[arg(conflicts_with = "jsonl")]
-    pub(crate) text: Option<String>,
-    /// True when the text stands behind `--`, so that a dash is a dash
-    #[arg(skip)]
-    pub(crate) literal: bool,
-    /// Read messages from standard input, one a line: {"role","content"} or {"role","parts","idempotency_key"}
-    #[arg(long)]
-    pub(crate) jsonl: bool,
-    /// Make a retry harmless: the same key and message are appended once
-    #[arg(long, value_name = "KEY", conflicts_with = "jsonl")]
-    pub(crate) idempotency_key: Option<String>,
+pub(crate) struct Completions {
+    /// The shell: bash, zsh or fish
+    #[arg(value_parser = shell)]
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Show {
-    /// The session
-    pub(crate) session: String,
-    /// Only the newest N messages
-    #[arg(long, value_name = "N")]
-    pub(crate) last: Option<usize>,
-    /// As it was at this version or message
-    #[arg(long, value_name = "VERSION|MESSAGE", conflicts_with = "all")]
-    pub(crate) at: Option<String>,
-    /// Every branch and what is hidden, marked
-    #[arg(long, conflicts_with = "last")]
-    pub(crate) all: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Follow {
-    /// The session
-    pub(crate) session: String,
-    /// Only what came behind this version
-    #[arg(long, value_name = "VERSION", default_value_t = 0)]
-    pub(crate) from: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    /// In this state: active, paused, completed, failed or archived
-    #[arg(long, value_parser = status)]
-    pub(crate) status: Option<SessionStatus>,
-    /// With this tag; may be given several times, and all must be there
-    #[arg(long = "tag", value_name = "TAG")]
-    pub(crate) tags: Vec<String>,
-    /// Made by
-    #[arg(long)]
-    pub(crate) creator: Option<String>,
-    /// Forked from this session
-    #[arg(long, value_name = "SESSION")]
-    pub(crate) parent: Option<String>,
-    /// Changed at or after: 2026-01-31, 2026-01-31T12:00:00Z, or 30m, 24h, 7d ago
+pub(crate) struct Man {
+    /// Into this folder, a page for each command
     #[arg(long, value_name = "D")]
-    pub(crate) since: Option<String>,
-    /// Changed before, as --since
-    #[arg(long, value_name = "D")]
-    pub(crate) until: Option<String>,
-    /// With this text in title or description
-    #[arg(long, value_name = "Q")]
-    pub(crate) text: Option<String>,
-    /// Sorted by
-    #[arg(long, value_enum, default_value_t = Sort::Updated)]
-    pub(crate) sort: Sort,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one::<usize>)]
-    pub(crate) limit: usize,
-    /// Go on where the page before ended
-    #[arg(long, value_name = "C")]
-    pub(crate) cursor: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Sort {
-    Updated,
-    Created,
-    Title,
-    Messages,
-}
-
-impl From<Sort> for SortBy {
-    fn from(sort: Sort) -> Self {
-        match sort {
-            Sort::Updated => Self::Updated,
-            Sort::Created => Self::Created,
-            Sort::Title => Self::Title,
-            Sort::Messages => Self::Messages,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Undo {
-    /// The session
-    pub(crate) session: String,
-    /// So many steps (1 if nothing else is said)
-    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>)]
-    pub(crate) steps: Option<u64>,
-    /// To before the user's message, so many times
-    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>, conflicts_with = "steps")]
-    pub(crate) turns: Option<u64>,
-    /// To this message, which becomes the last
-    #[arg(long, value_name = "MESSAGE", conflicts_with_all = ["steps", "turns"])]
-    pub(crate) to: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Redo {
-    /// The session
-    pub(crate) session: String,
-    /// So many steps
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one::<u64>)]
-    pub(crate) steps: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Checkout {
-    /// The session
-    pub(crate) session: String,
-    /// The branch's number, or main
-    pub(crate) branch: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Fork {
-    /// The session
-    pub(crate) session: String,
-    /// At this version or message (default: now)
-    #[arg(long, value_name = "VERSION|MESSAGE")]
-    pub(crate) at: Option<String>,
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -310,16 +294,26 @@ fn durability(text: &str) -> Result<Durability, String> {
 }
 
 fn status(text: &str) -> Result<SessionStatus, String> {
-    named(
-        text,
-        [
-            ("active", SessionStatus::Active),
-            ("paused", SessionStatus::Paused),
-            ("completed", SessionStatus::Completed),
-            ("failed", SessionStatus::Failed),
-            ("archived", SessionStatus::Archived),
-        ],
-    )
+    named(text, SessionStatus::ALL.map(|status| (status.as_str(), status)))
+}
+
+fn shell(text: &str) -> Result<clap_complete::Shell, String> {
+    use clap_complete::Shell::{Bash, Fish, Zsh};
+    named(text, [("bash", Bash), ("zsh", Zsh), ("fish", Fish)])
+}
+
+/// Reads the id of a message, saying what is wrong with it.
+fn message_id(text: &str) -> Result<MessageId, String> {
+    text.parse().map_err(|error: sessions_api::InvalidId| error.to_string())
+}
+
+/// All that forgot theirs would share an empty one.
+fn idempotency_key(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("it is empty; give each change one of its own, or none".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// Reads the name of a role.
@@ -358,9 +352,7 @@ impl Arguments {
         let json = given.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
         let literal = ends_literally(&given);
         let mut arguments = Self::try_parse_from(given).map_err(|error| Refused { error, json })?;
-        if let Command::Append(append) = &mut arguments.command {
-            append.literal = literal;
-        }
+        arguments.literal = literal;
         Ok(arguments)
     }
 }

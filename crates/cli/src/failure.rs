@@ -5,7 +5,7 @@
 use std::io;
 
 use serde::Serialize;
-use sessions_api::{BackendErrorKind, ErrorKind, RuleViolation, SessionError, StoreError};
+use sessions_api::{BackendErrorKind, ErrorKind, RuleViolation, SessionError, SessionStatus, StoreError};
 
 /// A failed command.
 #[derive(Debug)]
@@ -63,6 +63,16 @@ impl Failure {
     /// Something went wrong beside the sessions.
     pub(crate) fn failed(message: &str, hint: &str) -> Self {
         Self::new("failed", message, Some(hint), Self::FAILED)
+    }
+
+    /// More than there may be.
+    pub(crate) fn limit(message: &str, hint: &str) -> Self {
+        Self::new("limit", message, Some(hint), Self::FAILED)
+    }
+
+    /// A wish that a later version will know how to fulfil.
+    pub(crate) fn not_built(message: &str, hint: &str) -> Self {
+        Self::new("not_built", message, Some(hint), Self::USAGE)
     }
 
     /// Ctrl-C.
@@ -223,27 +233,75 @@ fn hint_of(kind: &str) -> Option<&'static str> {
     }
 }
 
+/// The kind and the exit code of an error of the library.
+fn kind_and_code(error: &SessionError) -> (&'static str, u8) {
+    match error {
+        SessionError::Rule(RuleViolation::NoSuchBranch { .. }) => ("not_found", Failure::NOT_FOUND),
+        SessionError::Rule(RuleViolation::InvalidName) => ("usage", Failure::USAGE),
+        SessionError::InTrash { .. } => ("in_trash", Failure::NOT_FOUND),
+        SessionError::Gone { .. } => ("gone", Failure::NOT_FOUND),
+        SessionError::Store(StoreError::NoStore) => (Failure::NO_STORE, Failure::NOT_FOUND),
+        SessionError::Import(import) => (import.kind(), code_of(error.kind())),
+        SessionError::Rule(_) if error.kind() != ErrorKind::Invalid => (kind_name(error.kind()), code_of(error.kind())),
+        SessionError::Rule(_) | SessionError::OverBudget(_) | SessionError::Unwritable(_) => {
+            ("refused", Failure::FAILED)
+        }
+        error => (kind_name(error.kind()), code_of(error.kind())),
+    }
+}
+
+/// What to do at a shell about an error whose message does not say it, or says it for a host.
+fn shell_hint(error: &SessionError) -> Option<&'static str> {
+    match error {
+        SessionError::Store(StoreError::Backend(error)) if error.kind == BackendErrorKind::Path => Some(PATH_HINT),
+        SessionError::InTrash { .. } => Some("`restore` takes it out of the trash"),
+        SessionError::UnknownMessage { .. } => Some("`show --all` tells the ids of all its messages"),
+        SessionError::ForeignPlace => Some("give a token of this session, or name the session that it is of"),
+        SessionError::Rule(RuleViolation::NotActive { status: SessionStatus::Active | SessionStatus::Paused }) => {
+            Some("make it active with `status SESSION active`")
+        }
+        SessionError::Rule(RuleViolation::NotActive { status: SessionStatus::Archived }) => {
+            Some("bring it back with `status SESSION`, into the state it was in before, or `fork` it")
+        }
+        SessionError::Rule(RuleViolation::NotActive { .. }) => Some("it has ended: `fork` it to go on"),
+        SessionError::Rule(RuleViolation::InvalidTransition { from: SessionStatus::Archived, .. }) => {
+            Some("it can only go back to the state it was in before")
+        }
+        SessionError::Rule(RuleViolation::InvalidTransition { .. }) => {
+            Some("what has ended can only be archived: `fork` it to go on")
+        }
+        SessionError::Rule(RuleViolation::InvalidName) => Some("give a name that fits on a line"),
+        SessionError::LimitReached { limit, .. } if limit.starts_with("characters") => Some("shorten it"),
+        SessionError::LimitReached { limit, .. } if limit.ends_with("of a message") => {
+            Some("split it into several messages, or keep its file elsewhere")
+        }
+        SessionError::LimitReached { .. } => Some("take something away first"),
+        SessionError::Import(import) if TO_COPY.contains(&import.kind()) => {
+            Some("`import --new-id` makes a session of its own of the file")
+        }
+        _ => None,
+    }
+}
+
+/// Files that can come in under another id, by the kind of what keeps them out.
+const TO_COPY: [&str; 3] = ["another_tenant", "another_head", "source_changed"];
+
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
-        let (kind, code) = match &error {
-            SessionError::Rule(RuleViolation::NoSuchBranch { .. }) => ("not_found", Self::NOT_FOUND),
-            SessionError::Store(StoreError::NoStore) => (Self::NO_STORE, Self::NOT_FOUND),
-            SessionError::Import(import) => (import.kind(), code_of(error.kind())),
-            SessionError::Rule(_) | SessionError::OverBudget(_) | SessionError::Unwritable(_) => {
-                ("refused", Self::FAILED)
-            }
-            error => (kind_name(error.kind()), code_of(error.kind())),
-        };
+        let (kind, code) = kind_and_code(&error);
         let ends_the_input = match &error {
             SessionError::Store(StoreError::TooLarge { .. } | StoreError::Malformed { .. }) => false,
             SessionError::Store(_) | SessionError::Conflict { .. } | SessionError::Entropy(_) => true,
             _ => false,
         };
         let failure = Self::told_by(kind, &error, code);
-        let is_path =
-            matches!(&error, SessionError::Store(StoreError::Backend(error)) if error.kind == BackendErrorKind::Path);
-        let hint = if is_path { Some(PATH_HINT.to_owned()) } else { failure.hint.clone() };
-        Self { ends_the_input, hint, ..failure }
+        let message = match &error {
+            // What stands behind its semicolon is a figure, and no hint.
+            SessionError::LimitReached { .. } => error.to_string(),
+            _ => failure.message.clone(),
+        };
+        let hint = shell_hint(&error).map(str::to_owned).or(failure.hint.clone());
+        Self { ends_the_input, hint, message, ..failure }
     }
 }
 

@@ -2,24 +2,37 @@
 //!
 //! Must not know: rules, or how anything is stored. Each group of commands is a file; what they print goes through [`output`].
 
+mod about;
 mod agents;
 mod append;
 mod arguments;
 mod backup;
 mod bench;
+mod completions;
+mod creation;
 mod demo;
 mod failure;
 mod found;
+mod input;
 mod life;
 mod lines;
+mod listing;
+mod manual;
+mod marks;
+mod moment;
 mod moves;
 mod output;
 mod panics;
+mod place;
 mod program;
 mod progress;
 mod reading;
+mod reference;
+mod state;
+mod streaming;
 mod table;
 mod transfer;
+mod trash;
 mod upkeep;
 mod visible;
 
@@ -37,7 +50,7 @@ fn main() -> ExitCode {
         Err(refused) => return refused.answer(),
     };
     let output = Output::new(arguments.json);
-    let program = Program::new(output, arguments.store, arguments.durability);
+    let program = Program::new(output, &arguments);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return program.out.finish(Err(Failure::from(error))),
@@ -50,18 +63,31 @@ fn main() -> ExitCode {
 
 async fn run(program: &Program, command: Command) -> Result<(), Failure> {
     match command {
-        Command::New(wish) => life::new(program, wish).await,
-        Command::List(wish) => life::list(program, wish).await,
-        Command::Info(one) => life::info(program, &one.session).await,
+        Command::New(wish) => creation::new(program, wish).await,
+        Command::List(wish) => listing::list(program, wish).await,
+        Command::Info(one) => about::info(program, &one.session).await,
+        Command::Lineage(one) => about::lineage(program, &one.session).await,
+        Command::Status(wish) => life::status(program, wish).await,
+        Command::Rename(wish) => life::rename(program, wish).await,
+        Command::Describe(wish) => life::describe(program, wish).await,
+        Command::Tag(wish) => life::tag(program, wish).await,
+        Command::Touch(wish) => life::touch(program, wish).await,
+        Command::State(wish) => state::state(program, wish.what).await,
+        Command::Delete(wish) => trash::delete(program, wish).await,
+        Command::Restore(one) => trash::restore(program, &one.session).await,
         Command::Append(wish) => append::append(program, wish).await,
         Command::Show(wish) => reading::show(program, wish).await,
         Command::Follow(wish) => reading::follow(program, wish).await,
         Command::Undo(wish) => moves::undo(program, wish).await,
         Command::Redo(wish) => moves::redo(program, wish).await,
-        Command::Clear(one) => moves::clear(program, &one.session).await,
+        Command::Clear(wish) => moves::clear(program, wish).await,
         Command::Branches(one) => moves::branches(program, &one.session).await,
         Command::Checkout(wish) => moves::checkout(program, wish).await,
         Command::Fork(wish) => moves::fork(program, wish).await,
+        Command::Edit(wish) => marks::edit(program, wish).await,
+        Command::Pin(wish) => marks::pin(program, wish, true).await,
+        Command::Unpin(wish) => marks::pin(program, wish, false).await,
+        Command::Checkpoint(wish) => marks::checkpoint(program, wish).await,
         Command::Import(wish) => transfer::import(program, wish).await,
         Command::Export(wish) => transfer::export(program, wish).await,
         Command::Demo(wish) => demo::demo(program, wish).await,
@@ -71,5 +97,8 @@ async fn run(program: &Program, command: Command) -> Result<(), Failure> {
         Command::RestoreBackup(wish) => backup::restore(program, wish.file).await,
         Command::Doctor => upkeep::doctor(program).await,
         Command::Bench(wish) => bench::bench(program, wish).await,
+        Command::Completions(wish) => completions::print(program, wish.shell),
+        Command::Man(wish) => manual::man(program, wish.dir.as_deref()),
+        Command::Reference => reference::print(program),
     }
 }

@@ -3,21 +3,21 @@
 //! Must not know: what a step is; the library does.
 
 use serde::Serialize;
-use sessions_api::{At, BranchInfo, MessageId, MoveReceipt, NewSession, SessionError, SessionId};
+use sessions_api::{BranchInfo, MoveReceipt, NewSession, SessionId};
 
 use crate::{
-    arguments::{Checkout, Fork, Redo, Undo},
+    arguments::{Changed, Checkout, Fork, Redo, Undo},
     failure::Failure,
+    place::Place,
     program::Program,
     table::{Column, Table, counted},
 };
 
 /// `undo`
 pub(crate) async fn undo(program: &Program, wish: Undo) -> Result<(), Failure> {
-    let to = wish.to.as_deref().map(message_id).transpose()?;
     program
-        .with_session(&wish.session, async |_, session| {
-            let done = match (to, wish.turns) {
+        .changing(&wish.session, wish.once, async |session| {
+            let done = match (wish.to, wish.turns) {
                 (Some(message), _) => session.undo_to(message).await?,
                 (None, Some(turns)) => session.undo_turns(turns).await?,
                 (None, None) => session.undo(wish.steps.unwrap_or(1)).await?,
@@ -30,13 +30,13 @@ pub(crate) async fn undo(program: &Program, wish: Undo) -> Result<(), Failure> {
 /// `redo`
 pub(crate) async fn redo(program: &Program, wish: Redo) -> Result<(), Failure> {
     program
-        .with_session(&wish.session, async |_, session| moved(program, "redone", &session.redo(wish.steps).await?))
+        .changing(&wish.session, wish.once, async |session| moved(program, "redone", &session.redo(wish.steps).await?))
         .await
 }
 
 /// `clear`
-pub(crate) async fn clear(program: &Program, name: &str) -> Result<(), Failure> {
-    program.with_session(name, async |_, session| moved(program, "cleared", &session.clear().await?)).await
+pub(crate) async fn clear(program: &Program, wish: Changed) -> Result<(), Failure> {
+    program.changing(&wish.session, wish.once, async |session| moved(program, "cleared", &session.clear().await?)).await
 }
 
 fn moved(program: &Program, what: &str, done: &MoveReceipt) -> Result<(), Failure> {
@@ -88,14 +88,22 @@ fn name_of(branch: u64) -> String {
 
 /// `checkout`
 pub(crate) async fn checkout(program: &Program, wish: Checkout) -> Result<(), Failure> {
-    let branch = match wish.branch.as_str() {
-        "main" => 0,
-        number => number.parse().map_err(|_| {
+    let branch = match wish.branch.as_deref() {
+        None => None,
+        Some("main") => Some(0),
+        Some(number) => Some(number.parse().map_err(|_| {
             Failure::usage("a branch is named by its number, or main", "list the branches to see their numbers")
-        })?,
+        })?),
     };
+    let place = Place::read(wish.at.as_deref())?;
     program
-        .with_session(&wish.session, async |_, session| moved(program, "checked out", &session.checkout(branch).await?))
+        .changing(&wish.session, wish.once, async |session| {
+            let done = match branch {
+                Some(branch) => session.checkout(branch).await?,
+                None => session.checkout_at(place.of(&session).await?).await?,
+            };
+            moved(program, "checked out", &done)
+        })
         .await
 }
 
@@ -108,9 +116,10 @@ struct ForkShape {
 
 /// `fork`
 pub(crate) async fn fork(program: &Program, wish: Fork) -> Result<(), Failure> {
-    let at = place(wish.at.as_deref())?;
+    let place = Place::read(wish.at.as_deref())?;
     program
-        .with_session(&wish.session, async |_, session| {
+        .changing(&wish.session, wish.once, async |session| {
+            let at = place.of(&session).await?;
             let forked = session.fork_as(at, NewSession::default()).await?;
             let shape = ForkShape { id: forked.session.id(), parent: forked.parent, at: forked.at };
             if program.out.is_json() {
@@ -119,26 +128,4 @@ pub(crate) async fn fork(program: &Program, wish: Fork) -> Result<(), Failure> {
             program.out.line(&format!("forked {} at {} into {}", shape.parent, shape.at, shape.id))
         })
         .await
-}
-
-/// A place in history as people write it: a version or a message's id.
-pub(crate) fn place(text: Option<&str>) -> Result<At, Failure> {
-    let Some(text) = text else { return Ok(At::Now) };
-    // An id may be all digits too, but no version has 26 of them.
-    if text.len() < 20 && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text
-            .parse()
-            .map(At::Version)
-            .map_err(|_| Failure::usage("this is no version", "give the number of a version, or the id of a message"));
-    }
-    text.parse().map(At::Message).map_err(|_| {
-        Failure::usage(
-            "this is neither a version nor the id of a message",
-            "give a number that `show` or `branches` tells, or the id of a message as it is shown",
-        )
-    })
-}
-
-fn message_id(text: &str) -> Result<MessageId, Failure> {
-    text.parse().map_err(|error| SessionError::InvalidId(error).into())
 }

@@ -76,6 +76,11 @@ impl Output {
         !self.json && io::stderr().is_terminal()
     }
 
+    /// The width of the terminal that the results go to.
+    pub(crate) fn width(&self) -> Option<usize> {
+        terminal_size::terminal_size_of(io::stdout()).map(|(terminal_size::Width(width), _)| usize::from(width))
+    }
+
     fn lock(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
         self.stdout.lock().unwrap_or_else(PoisonError::into_inner)
     }

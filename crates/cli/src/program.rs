@@ -6,18 +6,25 @@ use std::{env, path::PathBuf};
 
 use sessions_api::{Durability, Session, SessionError, SessionManager, StoreUrl};
 
-use crate::{failure::Failure, output::Output};
+use crate::{
+    arguments::{Arguments, Once},
+    failure::Failure,
+    output::Output,
+};
 
 /// The program, as it was started.
 pub(crate) struct Program {
     pub(crate) out: Output,
     store: Option<String>,
     pub(crate) durability: Option<Durability>,
+    /// The last argument stands behind `--`: a dash is a dash.
+    pub(crate) literal: bool,
 }
 
 impl Program {
-    pub(crate) fn new(out: Output, store: Option<String>, durability: Option<Durability>) -> Self {
-        Self { out, store, durability }
+    pub(crate) fn new(out: Output, arguments: &Arguments) -> Self {
+        let Arguments { store, durability, literal, .. } = arguments;
+        Self { out, store: store.clone(), durability: *durability, literal: *literal }
     }
 
     /// The store's URL, given or default.
@@ -55,6 +62,33 @@ impl Program {
         self.with_sessions(async |sessions| {
             let session = sessions.find(name).await?;
             work(sessions, session).await
+        })
+        .await
+    }
+
+    /// As [`Self::with_session`], also one that is in the trash.
+    pub(crate) async fn with_any_session<T>(
+        &self,
+        name: &str,
+        work: impl AsyncFnOnce(&SessionManager, Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.with_sessions(async |sessions| {
+            let session = sessions.find_any(name).await?;
+            work(sessions, session).await
+        })
+        .await
+    }
+
+    /// As [`Self::with_session`], for a change that is made once where that was asked for.
+    pub(crate) async fn changing<T>(
+        &self,
+        name: &str,
+        once: Once,
+        work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.with_session(name, async |_, session| match once.key {
+            Some(key) => work(session.once(key)).await,
+            None => work(session).await,
         })
         .await
     }

@@ -2,16 +2,19 @@
 //!
 //! Must not know: how messages are stored or chosen.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use sessions_api::{
     At, Entry, EntryKind, Event, Message, MessagePart, MessageRole, Session, StoreError, StoredMessage, ToolContent,
+    Update,
 };
 
 use crate::{
     arguments::{Follow, Show},
     failure::Failure,
-    moves::place,
     output::{Style, reader_gone},
+    place::Place,
     program::Program,
     progress::interrupted,
     table::counted,
@@ -19,13 +22,15 @@ use crate::{
 
 /// `show`
 pub(crate) async fn show(program: &Program, wish: Show) -> Result<(), Failure> {
-    let at = place(wish.at.as_deref())?;
+    let place = Place::read(wish.at.as_deref())?;
     program
         .with_session(&wish.session, async |_, session| {
+            let at = place.of(&session).await?;
+            let pins = session.fresh_view().await?.pins().clone();
             match (wish.all, wish.last) {
-                (true, _) => show_all(program, &session).await?,
-                (false, Some(count)) => print_entries(program, &session.last_entries_at(at, count).await?)?,
-                (false, None) => show_path(program, &session, at).await?,
+                (true, _) => show_all(program, &session, &pins).await?,
+                (false, Some(count)) => print_entries(program, &session.last_entries_at(at, count).await?, &pins)?,
+                (false, None) => show_path(program, &session, at, &pins).await?,
             }
             // What is readable was shown; that not all of it is, is the outcome all the same.
             match session.fresh_view().await?.unreadable() {
@@ -39,10 +44,10 @@ pub(crate) async fn show(program: &Program, wish: Show) -> Result<(), Failure> {
         .await
 }
 
-async fn show_path(program: &Program, session: &Session, at: At) -> Result<(), Failure> {
+async fn show_path(program: &Program, session: &Session, at: At, pins: &BTreeSet<u64>) -> Result<(), Failure> {
     let mut pages = session.messages_at(at).await?;
     while let Some(page) = pages.next_entries().await? {
-        print_entries(program, &page)?;
+        print_entries(program, &page, pins)?;
     }
     Ok(())
 }
@@ -57,10 +62,10 @@ struct LostShape {
 }
 
 /// Messages, and where some are lost.
-fn print_entries(program: &Program, entries: &[Entry]) -> Result<(), Failure> {
+fn print_entries(program: &Program, entries: &[Entry], pins: &BTreeSet<u64>) -> Result<(), Failure> {
     for entry in entries {
         match &entry.what {
-            EntryKind::Message(message) => print(program, message)?,
+            EntryKind::Message(message) => print(program, message, pins.contains(&entry.seq))?,
             EntryKind::Lost => print_loss(program, entry.seq, false)?,
             EntryKind::Damaged => print_loss(program, entry.seq, true)?,
             EntryKind::Event(_) => {}
@@ -78,7 +83,7 @@ fn print_loss(program: &Program, seq: u64, damaged: bool) -> Result<(), Failure>
 }
 
 /// Every record. As JSON only the messages, since each line is one.
-async fn show_all(program: &Program, session: &Session) -> Result<(), Failure> {
+async fn show_all(program: &Program, session: &Session, pins: &BTreeSet<u64>) -> Result<(), Failure> {
     let mut from = 1;
     loop {
         let page = session.entries(from).await?;
@@ -87,8 +92,10 @@ async fn show_all(program: &Program, session: &Session) -> Result<(), Failure> {
         for entry in &page {
             match &entry.what {
                 EntryKind::Event(_) if program.out.is_json() => {}
+                // The message that they are of is shown as it came.
+                EntryKind::Event(Event::Chunk(_)) => {}
                 EntryKind::Event(event) => print_event(program, entry.seq, event)?,
-                _ => print_entries(program, std::slice::from_ref(entry))?,
+                _ => print_entries(program, std::slice::from_ref(entry), pins)?,
             }
         }
     }
@@ -99,6 +106,7 @@ pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failur
     let followed = program.with_session(&wish.session, async |_, session| {
         program.out.notice("this process has the store now: nobody else can write to it until Ctrl-C ends this");
         let mut updates = session.subscribe(wish.from);
+        let mut open = None;
         // These are its only ends, so they are no failures.
         let end = async {
             tokio::select! {
@@ -115,11 +123,7 @@ pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failur
                 update = updates.next() => update,
             };
             let Some(update) = update? else { return Ok(()) };
-            match update.message() {
-                Some(message) => print(program, &message)?,
-                None if program.out.is_json() => {}
-                None => print_event(program, update.seq, &update.event)?,
-            }
+            print_update(program, &session, &update, &mut open, wish.chunks).await?;
             program.out.flush()?;
         }
     });
@@ -128,16 +132,67 @@ pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failur
     followed.await.map_err(|failure| failure.when_locked(hint))
 }
 
+/// A piece of a message that arrives bit by bit.
+#[derive(Serialize)]
+struct Piece<'a> {
+    /// The number of the message, where it began within what is followed.
+    chunk_of: Option<u64>,
+    seq: u64,
+    parts: &'a [MessagePart],
+}
+
+/// What was committed. A message that arrives bit by bit is told when it has ended, so that each is told once, and as it stays.
+async fn print_update(
+    program: &Program,
+    session: &Session,
+    update: &Update,
+    open: &mut Option<u64>,
+    chunks: bool,
+) -> Result<(), Failure> {
+    match &update.event {
+        Event::Begun(_) => {
+            *open = Some(update.seq);
+            Ok(())
+        }
+        Event::Chunk(_) if !chunks => Ok(()),
+        Event::Chunk(chunk) if program.out.is_json() => {
+            program.out.object(&Piece { chunk_of: *open, seq: update.seq, parts: &chunk.parts })
+        }
+        Event::Sealed(sealed) => {
+            match session.entries(sealed.message).await?.into_iter().next().map(|entry| entry.what) {
+                Some(EntryKind::Message(message)) => print(program, &message, false),
+                _ => print_loss(program, sealed.message, true),
+            }
+        }
+        event => match update.message() {
+            Some(message) => print(program, &message, false),
+            None if program.out.is_json() => Ok(()),
+            None => print_event(program, update.seq, event),
+        },
+    }
+}
+
+/// A message with what the program knows of it.
+#[derive(Serialize)]
+struct PinnedMessage<'a> {
+    #[serde(flatten)]
+    message: &'a StoredMessage,
+    pinned: bool,
+}
+
 /// One message.
-pub(crate) fn print(program: &Program, message: &StoredMessage) -> Result<(), Failure> {
+pub(crate) fn print(program: &Program, message: &StoredMessage, pinned: bool) -> Result<(), Failure> {
     let out = &program.out;
     if out.is_json() {
-        return out.object(message);
+        return if pinned { out.object(&PinnedMessage { message, pinned }) } else { out.object(message) };
     }
     let hidden = if message.visible { "" } else { " (hidden)" };
     let late = if message.late { " (late)" } else { "" };
+    let state = if message.state.is_complete() { String::new() } else { format!(" ({})", message.state.as_str()) };
+    let pin = if pinned { " (pinned)" } else { "" };
+    let replaces = message.replaces.map(|old| format!("  in place of {old}")).unwrap_or_default();
     let (seq, role) = (format!("{:>5} ", message.seq), role_name(message.role));
-    let rest = format!("{hidden}{late}  {}  {}", message.said_at(), message.id);
+    let rest = format!("{hidden}{late}{state}{pin}  {}  {}{replaces}", message.said_at(), message.id);
     out.styled(&[(Style::Faint, &seq), (Style::Name, role), (Style::Faint, &rest)])?;
     print_parts(program, message, "      ")
 }

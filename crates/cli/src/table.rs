@@ -15,18 +15,26 @@ use crate::{
 pub(crate) enum Column {
     Left(&'static str),
     Right(&'static str),
+    /// As [`Self::Left`], cut further where the terminal is too narrow.
+    Cut(&'static str),
 }
 
 impl Column {
     fn name(self) -> &'static str {
         match self {
-            Self::Left(name) | Self::Right(name) => name,
+            Self::Left(name) | Self::Right(name) | Self::Cut(name) => name,
         }
     }
 }
 
 /// The widest that a cell gets.
 const WIDEST: usize = 60;
+
+/// The narrowest that a cell is cut to.
+const NARROWEST: usize = 8;
+
+/// Between two columns.
+const GAP: usize = 2;
 
 /// Rows of cells.
 pub(crate) struct Table {
@@ -45,10 +53,26 @@ impl Table {
     }
 
     pub(crate) fn print(&self, out: &Output) -> Result<(), Failure> {
-        let widths: Vec<usize> = self.columns.iter().enumerate().map(|(at, column)| self.width(at, *column)).collect();
+        let widths = self.widths(out.width());
         let names: Vec<String> = self.columns.iter().map(|column| column.name().to_owned()).collect();
         self.print_row(out, &names, &widths, Style::Strong)?;
         self.rows.iter().try_for_each(|row| self.print_row(out, row, &widths, Style::Plain))
+    }
+
+    /// The widths of all columns, within that of the terminal as far as can be.
+    fn widths(&self, within: Option<usize>) -> Vec<usize> {
+        let columns = self.columns.iter().enumerate();
+        let mut widths: Vec<usize> = columns.map(|(at, column)| self.width(at, *column)).collect();
+        let Some(within) = within else { return widths };
+        while widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1) > within {
+            let columns = self.columns.iter().zip(&mut widths);
+            let cut = columns.filter(|(column, width)| matches!(column, Column::Cut(_)) && **width > NARROWEST);
+            match cut.map(|(_, width)| width).max() {
+                Some(widest) => *widest -= 1,
+                None => break,
+            }
+        }
+        widths
     }
 
     fn width(&self, at: usize, column: Column) -> usize {
@@ -59,9 +83,10 @@ impl Table {
     fn print_row(&self, out: &Output, cells: &[String], widths: &[usize], style: Style) -> Result<(), Failure> {
         let mut line = String::new();
         for ((cell, width), column) in cells.iter().zip(widths).zip(&self.columns) {
+            let cell = &cut(cell, *width);
             let fill = " ".repeat(width.saturating_sub(cell.width()));
             match column {
-                Column::Left(_) => {
+                Column::Left(_) | Column::Cut(_) => {
                     out.paint(&mut line, style, cell);
                     line.push_str(&fill);
                 }
@@ -70,7 +95,7 @@ impl Table {
                     out.paint(&mut line, style, cell);
                 }
             }
-            line.push_str("  ");
+            line.push_str(&" ".repeat(GAP));
         }
         out.painted(&line)
     }
@@ -103,6 +128,17 @@ pub(crate) fn cut(text: &str, widest: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_as_wide_as_the_terminal_where_it_can_be() {
+        let mut table = Table::new([Column::Left("ID"), Column::Cut("TITLE"), Column::Cut("TAGS")]);
+        table.row(["i".repeat(26), "t".repeat(50), "g".repeat(20)]);
+        assert_eq!(table.widths(None), [26, 50, 20]);
+        assert_eq!(table.widths(Some(200)), [26, 50, 20]);
+        assert_eq!(table.widths(Some(80)), [26, 30, 20]);
+        assert_eq!(table.widths(Some(60)), [26, 15, 15]);
+        assert_eq!(table.widths(Some(10)), [26, 8, 8], "an id is whole, so that it can be used");
+    }
 
     #[test]
     fn a_cut_is_never_wider_than_asked() {

@@ -12,13 +12,18 @@
 
 mod program_backup;
 mod program_damage;
+mod program_help;
 mod program_history;
+mod program_life;
 mod program_lines;
+mod program_once;
 mod program_processes;
 mod program_refusals;
 mod program_shapes;
+mod program_streaming;
 mod program_terminal;
 mod program_transfer;
+mod program_trash;
 
 use std::{
     io::Write,

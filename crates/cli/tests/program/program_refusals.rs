@@ -345,3 +345,35 @@ fn a_command_line_that_means_nothing() {
         assert_eq!((ran.code, ran.error()["kind"].as_str()), (2, Some("usage")), "{arguments:?} {ran:?}");
     }
 }
+
+#[test]
+fn a_text_that_is_too_long_says_its_limit_and_one_that_is_empty_is_a_mistake() {
+    let desk = Desk::new();
+    desk.talk(&[]);
+    let append = ["append", "k", "--role", "user", "--json"];
+    // One that is longer as it is typed, and one that is only as it is written.
+    for text in ["x".repeat((64 << 20) + 1), "\"".repeat(40 << 20)] {
+        let refused = desk.run_with(&append, text.as_bytes()).refused(1, "limit");
+        assert!(refused["message"].as_str().unwrap().contains("67108864"), "{refused}");
+    }
+    desk.run_with(&append, b"").refused(2, "usage");
+    desk.run_with(&append, b"\n").refused(2, "usage");
+    assert!(desk.json(&["show", "k"]).is_empty());
+}
+
+#[test]
+fn a_file_that_changed_says_how_to_have_both() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    desk.run(&["export", "k", "--format", "jsonl", "-o", "k.jsonl"]);
+    desk.one(&["append", "k", "--role", "assistant", "two"]);
+    let other = Desk::new();
+    fs::copy(desk.path("k.jsonl"), other.path("k.jsonl")).unwrap();
+    other.one(&["import", "k.jsonl"]);
+    other.one(&["append", "k", "--role", "assistant", "another"]);
+    desk.run(&["export", "k", "--format", "jsonl", "-o", "k2.jsonl"]);
+    fs::copy(desk.path("k2.jsonl"), other.path("k2.jsonl")).unwrap();
+    let refused = other.run(&["import", "k2.jsonl", "--json"]).refused(4, "another_head");
+    assert!(refused["hint"].as_str().unwrap().contains("--new-id"), "{refused}");
+    other.one(&["import", "k2.jsonl", "--new-id"]);
+}

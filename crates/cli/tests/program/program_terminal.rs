@@ -49,7 +49,37 @@ fn orders_in_every_field_are_written_out() {
     }
     let ran = desk.run_with(&["append", "k0", "--jsonl"], lines.as_bytes());
     assert_eq!(ran.code, 0, "{ran:?}");
-    let commands: [&[&str]; 9] = [
+    let first = desk.json(&["show", "k0"])[0]["id"].as_str().unwrap().to_owned();
+    for order in ORDERS {
+        for arguments in [
+            &["rename", "k0", order][..],
+            &["describe", "k0", order],
+            &["tag", "k0", "--add", order],
+            &["status", "k0", "paused", "--reason", order],
+            &["status", "k0", "active", "--reason", order],
+            &["edit", "k0", &first, order],
+            &["state", "set", "k0", "words", order, "--text"],
+            &["fork", "k0", "--once", order],
+            &["touch", "k0", "--once", order],
+        ] {
+            let ran = desk.run(arguments);
+            assert_eq!(ran.code, 0, "{arguments:?} {ran:?}");
+            assert!(is_clean(&ran.stdout) && is_clean(&ran.stderr), "{arguments:?} {ran:?}");
+        }
+        // Names that are written out could not be told from others, so those with orders are refused, except for marks that are no controls.
+        for arguments in [&["checkpoint", "k0", order][..], &["state", "set", "k0", order, "1"]] {
+            let ran = desk.run(arguments);
+            assert!(is_clean(&ran.stdout) && is_clean(&ran.stderr), "{arguments:?} {ran:?}");
+        }
+        let known = ["--creator", "--cwd", "--model", "--provider", "--mode", "--description"];
+        let known: Vec<&str> = known.into_iter().flat_map(|name| [name, order]).collect();
+        let id = desk.one(&[&["new"][..], &known].concat())["id"].as_str().unwrap().to_owned();
+        for arguments in [&["info", &id][..], &["info", &id, "--json"], &["list", "--creator", order]] {
+            let ran = desk.run(arguments);
+            assert!(ran.code == 0 && is_clean(&ran.stdout) && is_clean(&ran.stderr), "{arguments:?} {ran:?}");
+        }
+    }
+    let commands: [&[&str]; 15] = [
         &["show", "k0"],
         &["show", "k0", "--all"],
         &["show", "k0", "--json"],
@@ -58,6 +88,12 @@ fn orders_in_every_field_are_written_out() {
         &["info", "k0"],
         &["info", "k0", "--json"],
         &["branches", "k0"],
+        &["status", "k0"],
+        &["tag", "k0"],
+        &["state", "list", "k0"],
+        &["state", "get", "k0", "words"],
+        &["checkpoint", "k0"],
+        &["lineage", "k0"],
         &["doctor"],
     ];
     for arguments in commands {
@@ -65,6 +101,7 @@ fn orders_in_every_field_are_written_out() {
         assert_eq!(ran.code, 0, "{arguments:?} {ran:?}");
         assert!(is_clean(&ran.stdout) && is_clean(&ran.stderr), "{arguments:?} {ran:?}");
     }
+    desk.one(&["rename", "k0", ORDERS[0]]);
     for (at, order) in ORDERS.iter().enumerate() {
         assert_eq!(desk.one(&["info", &format!("k{at}")])["title"], json!(order), "JSON keeps it");
     }
@@ -76,9 +113,20 @@ fn orders_in_arguments_come_back_written_out() {
     desk.talk(&[]);
     for order in ORDERS {
         let store = format!("--store={order}");
-        for arguments in
-            [&["info", order][..], &["frob", order], &[order], &[store.as_str(), "list"], &["list", "--since", order]]
-        {
+        for arguments in [
+            &["info", order][..],
+            &["frob", order],
+            &[order],
+            &[store.as_str(), "list"],
+            &["list", "--since", order],
+            &["show", "k", "--at", order],
+            &["checkout", "k", order],
+            &["status", "k", order],
+            &["state", "get", "k", order],
+            &["delete", order],
+            &["restore", order],
+            &["completions", order],
+        ] {
             let ran = desk.run(arguments);
             assert!(ran.code > 0 && is_clean(&ran.stderr) && is_clean(&ran.stdout), "{arguments:?} {ran:?}");
         }
@@ -105,4 +153,19 @@ fn width(text: &str) -> usize {
         _ => 1,
     };
     text.chars().map(columns).sum()
+}
+
+#[test]
+fn a_table_on_a_terminal_is_not_wider_than_it() {
+    let desk = Desk::new();
+    desk.one(&["new", "--key", &"k".repeat(50), "--title", &"日本 ".repeat(20), "--tag", &"t".repeat(50)]);
+    let run = format!("stty rows 24 cols 110; exec {} list", env!("CARGO_BIN_EXE_sessions"));
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &run, "/dev/null"]).env("SESSIONS_STORE", desk.url()).env("NO_COLOR", "1");
+    let ran = crate::finish(command, b"");
+    let widths: Vec<usize> = ran.stdout.lines().map(|line| width(line.trim_end())).collect();
+    assert_eq!(widths.len(), 2, "{ran:?}");
+    assert!(widths.iter().all(|width| *width <= 110), "{widths:?} {ran:?}");
+    assert!(ran.stdout.contains('…') && !desk.run(&["list"]).stdout.contains(&"k".repeat(51)), "{ran:?}");
+    assert!(desk.run(&["list"]).stdout.contains(&"k".repeat(50)), "a pipe gets all of it");
 }

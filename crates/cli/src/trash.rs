@@ -1,0 +1,117 @@
+//! The trash, and deleting for good: `delete`, `restore`.
+//!
+//! Must not know: what stays for forks; the library does.
+
+use serde::Serialize;
+use sessions_api::{Deletion, DeletionReport, Forks, SessionError, SessionId, SessionManager};
+
+use crate::{arguments::Delete, failure::Failure, life::told, program::Program, table::counted};
+
+#[derive(Serialize)]
+struct Trashed {
+    id: SessionId,
+    /// True when it is in the trash now.
+    trashed: bool,
+    /// False when it was there already.
+    changed: bool,
+    /// True when it had been deleted for good before.
+    was_gone: bool,
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    id: SessionId,
+    #[serde(flatten)]
+    report: DeletionReport,
+}
+
+/// `delete`
+pub(crate) async fn delete(program: &Program, wish: Delete) -> Result<(), Failure> {
+    if wish.shred {
+        return Err(Failure::not_built(
+            "shredding destroys a session's key, and stores are plain: there is no key yet, and nothing was changed",
+            "delete it with --forever; what backups and the disk itself still hold of it is then not encrypted",
+        ));
+    }
+    if wish.cascade && !wish.forever {
+        let hint = "add --forever to delete the session and its forks for good";
+        return Err(Failure::usage("only what is deleted for good takes its forks along", hint));
+    }
+    program
+        .with_sessions(async |sessions| {
+            let id = named(sessions, &wish.session).await?;
+            if wish.forever { forever(program, sessions, id, &wish).await } else { trash(program, sessions, id).await }
+        })
+        .await
+}
+
+/// The session of a name, whatever became of it: deleting twice is fine.
+async fn named(sessions: &SessionManager, name: &str) -> Result<SessionId, Failure> {
+    match sessions.find_any(name).await {
+        Ok(session) => Ok(session.id()),
+        Err(SessionError::Gone { session }) => Ok(session),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> Result<(), Failure> {
+    let (changed, was_gone) = match sessions.trash(id).await {
+        Ok(changed) => (changed, false),
+        Err(SessionError::Gone { .. }) => (false, true),
+        Err(error) => return Err(error.into()),
+    };
+    if program.out.is_json() {
+        return program.out.object(&Trashed { id, trashed: !was_gone, changed, was_gone });
+    }
+    program.out.line(&match (changed, was_gone) {
+        (_, true) => format!("{id} was deleted for good before"),
+        (true, false) => format!("{id} is in the trash; `sessions restore {id}` brings it back"),
+        (false, false) => format!("{id} is in the trash already"),
+    })
+}
+
+async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wish: &Delete) -> Result<(), Failure> {
+    let forks = if wish.cascade { Forks::Cascade } else { Forks::Keep };
+    let deletion = Deletion::default().forks(forks);
+    let deletion = if wish.forget_source { deletion.forgetting_source() } else { deletion };
+    let deletion = program.durability.into_iter().fold(deletion, Deletion::durability);
+    let report = sessions.delete(id, deletion).await?;
+    if program.out.is_json() {
+        return program.out.object(&Deleted { id, report });
+    }
+    let out = &program.out;
+    if report.was_gone {
+        out.line(&format!("{id} was deleted for good before"))?;
+    } else {
+        let (records, bytes) = (counted(report.records, "record"), counted(report.bytes, "byte"));
+        out.line(&format!("{id} is deleted for good: {records}, {bytes}"))?;
+    }
+    if report.kept > 0 {
+        let heirs: Vec<String> = report.heirs.iter().map(ToString::to_string).collect();
+        out.line(&format!(
+            "up to record {} it stays for {} that inherit it: {}",
+            report.kept,
+            counted(heirs.len() as u64, "fork"),
+            heirs.join(", ")
+        ))?;
+    }
+    report.cascaded.iter().try_for_each(|fork| out.line(&format!("and with it its fork {fork}")))
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+/// `restore`
+pub(crate) async fn restore(program: &Program, name: &str) -> Result<(), Failure> {
+    program
+        .with_any_session(name, async |sessions, session| {
+            let was_trashed = session.fresh_view().await?.trashed().is_some();
+            let session = sessions.restore_from_trash(session.id()).await?;
+            let words = if was_trashed { "taken out of the trash" } else { "not in the trash" };
+            if !was_trashed && !program.out.is_json() {
+                return program.out.line("it is not in the trash");
+            }
+            told(program, &session, was_trashed, Nothing {}, words).await
+        })
+        .await
+}

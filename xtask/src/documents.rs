@@ -1,0 +1,22 @@
+//! `cargo xtask docs`: the documents that are made of the program's own definitions.
+//!
+//! Must not know: what they say.
+
+use std::fs;
+
+use crate::step::{self, Failure};
+
+/// Writes `docs/cli.md` as the program tells it.
+pub(crate) fn run() -> Result<(), Failure> {
+    let mut command = step::cargo();
+    command.args(["run", "--quiet", "--package", "sessions-cli", "--", "reference"]);
+    let told = command
+        .output()
+        .map_err(|error| Failure::new(format!("{} cannot be run: {error}", step::line_of(&command))))?;
+    if !told.status.success() {
+        return Err(Failure::new(String::from_utf8_lossy(&told.stderr)));
+    }
+    let path = step::root().join("docs/cli.md");
+    fs::write(&path, told.stdout)
+        .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
+}
