@@ -232,7 +232,12 @@ impl Directory {
             let mut ranked: Vec<(Rank, &Known)> =
                 self.sessions.values().filter(fits).map(|known| (Rank::of(known, query.sort), known)).collect();
             ranked.retain(|(rank, _)| after.as_ref().is_none_or(|after| rank > after));
-            ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+            // Of many sessions only a page is put in order.
+            if limit < ranked.len() {
+                ranked.select_nth_unstable_by(limit, |(a, _), (b, _)| a.cmp(b));
+                ranked.truncate(limit.saturating_add(1));
+            }
+            ranked.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             found.extend(ranked.into_iter().take(limit.saturating_add(1)).map(|(_, known)| known));
         }
         let more = found.len() > limit;

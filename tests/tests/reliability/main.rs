@@ -22,6 +22,7 @@ mod folder;
 mod ground;
 mod history;
 mod idempotency;
+mod paging;
 mod persistence;
 mod races;
 mod truth;
