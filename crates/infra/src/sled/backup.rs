@@ -57,13 +57,17 @@ impl KeptFiles {
     }
 
     /// As long as this is held files may go; `None` while somebody copies them: try again later.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever gives space back"))]
     pub(crate) fn may_go(&self) -> Option<RwLockWriteGuard<'_, ()>> {
         match self.kept.try_write() {
             Ok(guard) => Some(guard),
             Err(TryRwLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryRwLockError::WouldBlock) => None,
         }
+    }
+
+    /// The same, and waits until nobody copies them.
+    pub(crate) fn until_they_may_go(&self) -> RwLockWriteGuard<'_, ()> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The store closes: backups end.
@@ -430,6 +434,8 @@ pub(crate) fn open_backup(path: &Path) -> Result<(BufReader<File>, u64), StoreEr
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use sessions_domain::Kind;
     use sessions_ports::{Commit, KindFilter, Order, ReadRange};
     use sessions_testkit::Script;
@@ -518,6 +524,40 @@ mod tests {
         copy.close().await.unwrap();
         assert_eq!(names(ground.path()), ["a.backup", "restored", "store"]);
         assert!(!restored.join("RESTORING").exists() && !restored.join("BACKUP").exists());
+    }
+
+    #[tokio::test]
+    async fn space_comes_back_only_when_nobody_copies_it() {
+        let ground = TempDir::new().unwrap();
+        let store = opened(&ground).await;
+        let mut script = Script::new(1);
+        for commit in commits(&mut script, Durability::Disk) {
+            store.commit(commit).await.unwrap();
+        }
+        let (other, session, runtime) = (store.clone(), script.session(), tokio::runtime::Handle::current());
+        let (told, reclaimed) = std::sync::mpsc::channel();
+        let heard = Arc::new(Mutex::new(None));
+        let hears = Arc::clone(&heard);
+        store.core().hook("a segment was copied", move |_| {
+            // What goes now is in the backup with all that it names.
+            let (expected, keep_key, durability) = (None, false, Durability::Disk);
+            runtime.block_on(other.remove(Removal { session, expected, keep_key, durability })).unwrap();
+            std::thread::spawn(move || told.send(crate::sled::reclaim::reclaim(other.core(), false)));
+            // This pause gives it every chance to go on though it may not.
+            *hears.lock().unwrap() = reclaimed.recv_timeout(Duration::from_millis(300)).ok();
+        });
+        let file = ground.path().join("a.backup");
+        let report = store.backup(&file, &progress()).await.unwrap();
+        assert!(heard.lock().unwrap().is_none(), "files went while they were copied");
+        assert_eq!((report.sessions, report.info.bodies), (1, 1));
+        store.reclaim().await.unwrap();
+        assert!(names(&ground.path().join("store/blobs")).is_empty());
+        store.close().await.unwrap();
+        let restored = ground.path().join("restored");
+        restore_backup(&file, &restored, &progress()).unwrap();
+        let copy = SledStore::open(&restored, SledOptions::default()).await.unwrap();
+        assert_eq!(copy.read(session, everything()).await.unwrap().records, script.written());
+        copy.close().await.unwrap();
     }
 
     #[tokio::test]

@@ -56,7 +56,14 @@ fn is_dead(dead: &Dead, session: SessionId, seq: u64) -> bool {
 
 /// Gives back what it can. With `much` only where much comes back.
 pub(crate) fn reclaim(core: &Arc<Core>, much: bool) -> Result<Reclaimed, StoreError> {
-    let _alone = core.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+    // No file goes while a backup copies them. Who was not asked for anything comes back later.
+    let (_alone, _may_go) = if much {
+        let Ok(alone) = core.reclaiming.try_lock() else { return Ok(Reclaimed::default()) };
+        let Some(may_go) = core.kept.may_go() else { return Ok(Reclaimed::default()) };
+        (alone, may_go)
+    } else {
+        (core.reclaiming.lock().unwrap_or_else(PoisonError::into_inner), core.kept.until_they_may_go())
+    };
     // While this is at work, nobody else gets the folder.
     let _present = {
         let ledger = core.lock();
