@@ -156,16 +156,28 @@ pub(crate) enum Command {
     /// Write a session out: whole, to be read, or for another program
     Export(Export),
     /// Check every record; changes nothing
-    #[command(after_help = "With --json a line for each finding")]
+    #[command(
+        after_help = "With --json a line for each finding: {\"severity\",\"session\",\"seq\",\"file\",\"offset\",\"what\"}, \
+                            and last {\"checked\":{\"segments\",\"records\",\"sessions\",\"bytes\",\"findings\",\"lost\",\"index\"}}. Damage is exit code 5."
+    )]
     Verify(Verify),
     /// Set aside what cannot be read, so that the rest works; deletes nothing
+    #[command(after_help = "With --json a line for each thing done: {\"what\",\"session\",\"seq\",…}")]
     Repair(Repair),
     /// Copy the store into a new file, and read it back
+    #[command(
+        after_help = "With --json: {\"file\",\"sessions\",\"segments\",\"bodies\",\"bytes\",\"digest\",\"took_ms\"}"
+    )]
     Backup(OneFile),
     /// Make a store from a backup, at the place that --store names, which must be empty or new
+    #[command(
+        after_help = "With --json: {\"store\",\"sessions\",\"records\",\"bytes\",\"digest\",\"findings\",\"took_ms\"}"
+    )]
     RestoreBackup(OneFile),
     /// Look at the store, its disk and what it can promise
-    #[command(after_help = "With --json a line for each finding")]
+    #[command(
+        after_help = "With --json a line for each thing looked at: {\"check\",\"what\",\"value\",\"advice\",\"trouble\"}"
+    )]
     Doctor,
     /// Measure the store on this disk, beside raw syncs in the same run
     #[command(after_help = "With --json: {\"append_per_s\",\"p50_us\",\"p99_us\",\"syncs\",\"raw_fdatasync_us\",…}")]

@@ -155,7 +155,7 @@ mod tests {
             .filter(|(_, command)| command.get_after_help().is_none())
             .map(|(name, _)| name.as_str())
             .collect();
-        assert_eq!(without, ["export", "repair", "demo", "completions", "man"]);
+        assert_eq!(without, ["export", "demo", "completions", "man"]);
     }
 
     #[test]
