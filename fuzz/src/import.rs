@@ -16,7 +16,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// Every format that can be imported. A new one is put here and is fuzzed.
-const FORMATS: [Format; 3] = [Format::ClaudeCode, Format::SessionsJson, Format::SessionsJsonl];
+const FORMATS: [Format; 5] =
+    [Format::ClaudeCode, Format::SessionsJson, Format::SessionsJsonl, Format::Codex, Format::Pi];
 
 /// The first byte says the format; one beyond all leaves it to the beginning of the file.
 pub fn import_any(data: &[u8]) {
