@@ -100,10 +100,10 @@ impl Session {
     /// # Errors
     /// [`SessionError::LimitReached`], and the store's.
     pub async fn update(&self, change: impl Fn(&mut Draft) + Send + Sync) -> Result<bool, SessionError> {
-        // A closure cannot be compared. What it makes of an empty draft stands for it.
+        // A closure cannot be compared. What it makes of an empty draft stands for it, with the tags that it takes away.
         let mut stands_for = Draft::default();
         change(&mut stands_for);
-        let words = (&stands_for.title, &stands_for.description, &stands_for.tags);
+        let words = (&stands_for.title, &stands_for.description, &stands_for.tags, stands_for.untagged());
         let wish = self.wish("update", &(words, &stands_for.metadata, &stands_for.state)).await?;
         let limits = self.manager().limits().clone();
         let decided = |view: &View| {
@@ -278,17 +278,29 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Puts the session into the trash: it answers [`SessionError::InTrash`] until it is restored, and keeps all it has. `false`: it was
+    /// there already.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn trash(&self) -> Result<bool, SessionError> {
+        let wish = self.wish("trash", &()).await?;
+        if self.done_before(wish).await?.is_some() {
+            return Ok(true);
+        }
+        self.still_view().await?;
+        Ok(self.make(wish, |view| Ok(decide::trash(view).into_iter().collect())).await?.is_some())
+    }
+}
+
 impl SessionManager {
-    /// Puts a session into the trash: it answers [`SessionError::InTrash`] until it is restored, and keeps all it has. `false`: it was there
-    /// already.
+    /// Puts a session into the trash; see [`Session::trash`].
     ///
     /// # Errors
     /// [`SessionError::NotFound`], and the store's.
     pub async fn trash(&self, id: SessionId) -> Result<bool, SessionError> {
-        let session = self.load_any(id).await?;
-        session.still_view().await?;
-        let wish = session.wish("trash", &()).await?;
-        Ok(session.make(wish, |view| Ok(decide::trash(view).into_iter().collect())).await?.is_some())
+        self.load_any(id).await?.trash().await
     }
 
     /// Takes a session out of the trash. One that is not there is given as it is.

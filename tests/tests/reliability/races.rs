@@ -5,19 +5,21 @@ use std::{
     sync::Arc,
 };
 
-use sessions_app::{NewSession, SessionError};
-use sessions_domain::{Event, Message, codec};
+use sessions_app::{At, NewSession, Session, SessionError};
+use sessions_domain::{Event, Json, Message, MessageRole, codec};
 use sessions_infra::MemoryStore;
 use sessions_ports::{Durability, SessionLog};
 use sessions_testkit::FaultyStore;
 
 use crate::{
-    ground::{Host, due, folder, open, run, seed},
-    usecase::check_chain,
+    ground::{Dice, Host, due, folder, open, run, seed},
+    usecase::{all_messages, check_chain},
 };
 
 const WRITERS: usize = 8;
 const APPENDS: usize = 5_000;
+/// Changes of any kind by each writer.
+const CHANGES: usize = 400;
 
 async fn race(store: Arc<dyn SessionLog>, host: &Host) {
     let managers = [0, 1].map(|_| host.manager(Arc::clone(&store), Durability::Process));
@@ -70,6 +72,92 @@ fn appends_of_two_managers_all_get_through_on_the_default_store() {
         let folder = folder();
         let store = open(folder.path()).await;
         race(Arc::new(store.clone()), &host).await;
+        store.close().await.unwrap();
+    });
+}
+
+/// Everything at once on one session: each change comes whole or is refused for a reason that its rules know, and what two managers see in
+/// the end is what the log says.
+async fn all_at_once(store: Arc<dyn SessionLog>, host: &Host, seed: u64) {
+    let managers = [0, 1].map(|_| host.manager(Arc::clone(&store), Durability::Process));
+    let id = managers[0].create(NewSession::titled("race")).await.unwrap().id();
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let session = managers[writer % managers.len()].load(id).await.unwrap();
+        let mut dice = Dice::new(seed.wrapping_add(writer as u64));
+        writers.push(tokio::spawn(async move {
+            let (mut done, mut refused) = (0_u64, 0_u64);
+            for number in 0..CHANGES {
+                match change(&session, &mut dice, number).await {
+                    Ok(()) => done += 1,
+                    Err(SessionError::Rule(_) | SessionError::Conflict { .. }) => refused += 1,
+                    Err(error) => panic!("writer {writer}, change {number}: {error}"),
+                }
+            }
+            (done, refused)
+        }));
+    }
+    let (mut done, mut refused) = (0, 0);
+    for writer in writers {
+        let (some, others) = writer.await.unwrap();
+        (done, refused) = (done + some, refused + others);
+    }
+    store.settled(id).await.unwrap();
+    check_chain(store.as_ref(), id).await;
+    let fresh = host.manager(Arc::clone(&store), Durability::Process).load(id).await.unwrap();
+    // It is still taking messages, and both see them.
+    fresh.append(Message::user("the end")).await.unwrap();
+    let wanted = (fresh.fresh_view().await.unwrap(), all_messages(&fresh).await.unwrap());
+    for manager in managers {
+        let session = manager.load(id).await.unwrap();
+        let view = session.fresh_view().await.unwrap();
+        assert_eq!(
+            (view.version(), view.commit(), view.head()),
+            (wanted.0.version(), wanted.0.commit(), wanted.0.head())
+        );
+        assert_eq!(all_messages(&session).await.unwrap(), wanted.1);
+    }
+    println!("{done} changes, {refused} refused");
+    assert!(done > CHANGES as u64 * 3, "{done} of {}", WRITERS * CHANGES);
+}
+
+async fn change(session: &Session, dice: &mut Dice, number: usize) -> Result<(), SessionError> {
+    match dice.below(12) {
+        0..=3 => session.append(Message::user(number.to_string())).await.map(drop),
+        4 => session.undo(1).await.map(drop),
+        5 => session.redo(1).await.map(drop),
+        6 => session.rename(dice.number().to_string()).await.map(drop),
+        7 => session.set_state("key", Json::of(&number).unwrap()).await.map(drop),
+        8 => session.fork(At::Now).await.map(drop),
+        9 => match session.last(1).await?.pop() {
+            Some(last) => session.edit(last.id, Message::user("edited")).await.map(drop),
+            None => Ok(()),
+        },
+        10 => session.checkpoint("here", At::Now).await.map(drop),
+        _ => {
+            let answer = Message { role: MessageRole::Assistant, parts: Vec::new(), metadata: Default::default() };
+            let mut stream = session.begin(answer).await?;
+            stream.push_text("so far").await?;
+            stream.flush().await?;
+            stream.finish(None).await.map(drop)
+        }
+    }
+}
+
+#[test]
+fn all_changes_at_once_come_whole_or_are_refused_in_memory() {
+    let seed = seed("races");
+    let store = Arc::new(MemoryStore::pretending(Durability::Disk));
+    run(2, async { all_at_once(store, &Host::seeded(seed), seed).await });
+}
+
+#[test]
+fn all_changes_at_once_come_whole_or_are_refused_on_the_default_store() {
+    let seed = seed("races");
+    run(2, async {
+        let folder = folder();
+        let store = open(folder.path()).await;
+        all_at_once(Arc::new(store.clone()), &Host::seeded(seed), seed).await;
         store.close().await.unwrap();
     });
 }

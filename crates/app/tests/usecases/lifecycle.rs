@@ -365,6 +365,9 @@ async fn every_change_is_made_once_under_a_key() {
     twice!("checkpoint", s => s.checkpoint("n", At::Now));
     twice!("state", s => s.set_state("k", json("1")));
     twice!("touch", s => s.touch());
+    twice!("untag", s => s.update(|draft| draft.untag("x")));
+    let reused = session.once("status").trash().await.unwrap_err();
+    assert!(matches!(reused, SessionError::KeyReused), "another verb");
     let (first, again) = twice!("fork", s => s.fork(At::Version(2)));
     assert_eq!(first.id(), again.id());
     let reused = session.once("undo").undo(3).await.unwrap_err();

@@ -59,9 +59,15 @@ pub struct Draft {
     pub metadata: Origin,
     /// Key-value state of the session's own scope.
     pub state: BTreeMap<String, Json>,
+    untagged: Vec<String>,
 }
 
 impl Draft {
+    /// The tags that were taken away by [`Self::untag`], also those that were not there.
+    pub fn untagged(&self) -> &[String] {
+        &self.untagged
+    }
+
     /// What a session has now.
     pub fn of(view: &View) -> Self {
         let words = view.described();
@@ -71,6 +77,7 @@ impl Draft {
             tags: words.tags.clone().unwrap_or_default(),
             metadata: view.origin().clone(),
             state: view.state().clone(),
+            untagged: Vec::new(),
         }
     }
 
@@ -82,6 +89,7 @@ impl Draft {
     /// Takes a tag away.
     pub fn untag(&mut self, tag: &str) {
         self.tags.retain(|known| known != tag);
+        self.untagged.push(tag.to_owned());
     }
 }
 
@@ -91,11 +99,10 @@ impl Draft {
 /// [`RuleViolation::LimitReached`].
 pub fn configure(view: &View, draft: Draft, limits: &Limits) -> Result<Vec<Event>, RuleViolation> {
     let mut events = Vec::new();
-    // A title or description that is taken away is empty from then on: the words of a record say what is new.
+    // A title or description that is taken away is an empty one in the record, whose words say what is new.
     let words = Described {
-        title: Some(draft.title.unwrap_or_default()).filter(|title| *title != text(&view.described().title)),
-        description: Some(draft.description.unwrap_or_default())
-            .filter(|description| *description != text(&view.described().description)),
+        title: Some(draft.title.unwrap_or_default()),
+        description: Some(draft.description.unwrap_or_default()),
         tags: Some(draft.tags),
     };
     if let Some(event) = describe(view, words) {
@@ -117,10 +124,6 @@ pub fn configure(view: &View, draft: Draft, limits: &Limits) -> Result<Vec<Event
         events.push(Event::StateChanged(change));
     }
     Ok(events)
-}
-
-fn text(words: &Option<String>) -> &str {
-    words.as_deref().unwrap_or_default()
 }
 
 /// Changes keys of state; `None` when they are so already.
@@ -240,7 +243,7 @@ mod tests {
         let events = configure(&session.view, then, &limits).unwrap();
         events.into_iter().for_each(|event| session.apply(event));
         let now = Draft::of(&session.view);
-        assert_eq!((text(&now.title), now.tags.len()), ("", 1));
+        assert_eq!((now.title.as_deref(), now.tags.len()), (None, 1));
         let long = Draft { title: Some("x".repeat(1_001)), ..now };
         assert!(matches!(configure(&session.view, long, &limits), Err(RuleViolation::LimitReached(_))));
     }

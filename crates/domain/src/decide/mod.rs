@@ -147,8 +147,9 @@ pub fn describe(view: &View, mut wish: Described) -> Option<Event> {
         tags.sort();
         tags.dedup();
     }
-    wish.title = wish.title.filter(|title| now.title.as_ref() != Some(title));
-    wish.description = wish.description.filter(|text| now.description.as_ref() != Some(text));
+    // One that is empty is none.
+    wish.title = wish.title.filter(|title| now.title.as_deref().unwrap_or_default() != title);
+    wish.description = wish.description.filter(|text| now.description.as_deref().unwrap_or_default() != text);
     wish.tags = wish.tags.filter(|tags| now.tags.as_deref().unwrap_or_default() != tags.as_slice());
     (wish != Described::default()).then_some(Event::Described(wish))
 }

@@ -133,6 +133,8 @@ struct About {
     parent: Option<Parent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     state_of: Option<StateOwner>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status_reason: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     state: BTreeMap<String, Json>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -197,6 +199,7 @@ impl View {
                 tenant: stamp.actor.tenant.clone(),
                 parent: created.parent,
                 state_of: created.state_of.clone(),
+                status_reason: None,
                 state: BTreeMap::new(),
                 pins: BTreeSet::new(),
                 checkpoints: BTreeMap::new(),
@@ -279,6 +282,7 @@ impl View {
                 let standing = &mut self.standing;
                 standing.before_archive = Some(standing.status).filter(|_| change.to == SessionStatus::Archived);
                 standing.status = change.to;
+                Arc::make_mut(&mut self.about).status_reason.clone_from(&change.reason);
             }
             Event::Trashed => self.standing.trashed = Some(stamp.at),
             Event::Restored => self.standing.trashed = None,
@@ -306,8 +310,8 @@ impl View {
             Event::Described(described) => {
                 let words = &mut Arc::make_mut(&mut self.about).described;
                 let keep = |new: &Option<String>, old: &mut Option<String>| {
-                    if new.is_some() {
-                        old.clone_from(new);
+                    if let Some(text) = new {
+                        *old = Some(text.clone()).filter(|text| !text.is_empty());
                     }
                 };
                 keep(&described.title, &mut words.title);
@@ -448,6 +452,11 @@ impl View {
     /// The state of life.
     pub fn status(&self) -> SessionStatus {
         self.standing.status
+    }
+
+    /// Why the session is in its state of life, where whoever put it there said so.
+    pub fn status_reason(&self) -> Option<&str> {
+        self.about.status_reason.as_deref()
     }
 
     /// The state of life before the session was archived, while it is.

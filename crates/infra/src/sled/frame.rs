@@ -248,7 +248,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Frame<'_>, NoFrame> {
         return Err(NoFrame::Empty);
     }
     let frame = parse(bytes).ok_or(NoFrame::Damaged)?;
+    // Records are numbered from 1, whatever the checksum of one that says otherwise.
+    let is_numbered = frame.header.seq > 0 || [MARK, FILLER].contains(&frame.header.kind);
     match bytes.get(4) {
+        Some(&FORMAT) if !is_numbered => Err(NoFrame::Damaged),
         Some(&FORMAT) => Ok(frame),
         Some(newer) => Err(NoFrame::Newer(*newer)),
         None => Err(NoFrame::Damaged),
@@ -439,6 +442,13 @@ pub(crate) mod tests {
         assert_eq!(fields, [(WORDS, b"words".as_slice()), (KEY, [8; 32].as_slice())]);
         assert_eq!(frame.length, bytes.len());
         assert_eq!(read(&[0; 200]).unwrap_err(), NoFrame::Empty);
+    }
+
+    #[test]
+    fn a_record_without_a_number_is_no_frame() {
+        let numbered =
+            |seq: u64| matches!(read(&sample(seq, b"body", true, &[])), Ok(frame) if frame.header.seq == seq);
+        assert!(numbered(1) && numbered(9) && !numbered(0));
     }
 
     #[test]

@@ -414,39 +414,11 @@ impl SledStore {
 
 /// Refuses what no store takes.
 fn check(commit: &Commit) -> Result<(), StoreError> {
-    let malformed = |what| Err(StoreError::Malformed { what });
-    let Some(first) = commit.records.first() else { return malformed("it has no records") };
-    if commit.records.last().is_none_or(|last| last.seq >= 1 << 62) || first.seq >= 1 << 62 {
-        return malformed("its numbers are beyond all bounds");
-    }
-    let expected = match commit.expected.version() {
-        None => first.seq.max(1),
-        Some(0) => return malformed("it expects version 0, which no log has"),
-        Some(version) => version.saturating_add(1),
-    };
-    if commit.records.iter().zip(expected..).any(|(record, seq)| record.seq != seq) {
-        return malformed("its records are not numbered without gaps from where it is expected");
-    }
-    if commit.key.is_some() && commit.expected != Expected::NoStream {
-        return malformed("only the first commit of a session can claim a key");
-    }
-    if !commit.links.is_empty() && commit.expected != Expected::NoStream {
-        return malformed("only the first commit of a session says what it inherits");
-    }
-    if commit.links.iter().any(|link| link.owner == commit.session) {
-        return malformed("a session inherits nothing from itself");
-    }
-    let mut keys: Vec<&Digest> = commit.claims.iter().map(|claim| &claim.key).collect();
-    keys.sort_unstable();
-    let doubled = keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
-    if doubled || commit.claims.iter().any(|claim| claim.offset as usize >= commit.records.len()) {
-        return malformed("its claims are doubled or stand for no record of it");
-    }
-    let words = [&commit.row.words, &commit.snapshot].into_iter().flatten().map(|bytes| bytes.len() as u64);
-    let records = commit.records.iter().map(|record| record.payload.len() as u64 + 128);
-    let bytes: u64 = records.chain(words).sum();
-    if bytes > MAX_COMMIT_BYTES {
-        return Err(StoreError::TooLarge { bytes, max: MAX_COMMIT_BYTES });
+    // Each record has a frame around it.
+    let frames = (commit.records.len() as u64).saturating_mul(128);
+    let last = commit.check(MAX_COMMIT_BYTES.saturating_sub(frames))?;
+    if last >= 1 << 62 {
+        return Err(StoreError::Malformed { what: "its numbers are beyond all bounds" });
     }
     Ok(())
 }
