@@ -94,9 +94,11 @@ macro_rules! every_law {
                 a_dropped_removal_still_happens
                 who_waits_hears_of_a_removal
                 the_feed_tells_of_a_removal_once
+                the_feed_tells_of_what_it_never_showed
                 pages_leave_no_removal_out
                 what_others_inherit_stays
                 the_last_heir_takes_it_along
+                a_removed_heir_takes_nothing_from_a_living_owner
                 a_removed_heir_keeps_nothing_of_others
                 heirs_are_known
                 nothing_is_inherited_from_what_is_gone

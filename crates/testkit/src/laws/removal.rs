@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sessions_domain::{Kind, SessionId};
 use sessions_ports::{
-    Claim, Commit, Durability, Expected, Heir, Link, Order, ReadRange, Record, Removal, Removed, SessionLog, StoreError,
+    Claim, Commit, Durability, Expected, Heir, Link, Order, ReadRange, Record, Removal, Removed, RowChange, SessionLog,
+    StoreError,
 };
 
 use crate::{
@@ -264,6 +265,19 @@ pub async fn the_feed_tells_of_a_removal_once(fixture: &dyn Fixture) -> Outcome 
     Ok(())
 }
 
+/// The feed tells of the removal of a session without words too, which it never showed.
+pub async fn the_feed_tells_of_what_it_never_showed(fixture: &dyn Fixture) -> Outcome {
+    let store = fixture.open().await;
+    let mut script = Script::new(1);
+    let first = script.say("first");
+    let row = RowChange { words: None, ..first.row.clone() };
+    store.commit(Commit { row, ..first }).await?;
+    let since = store.rows(0, 100).await?.next;
+    store.remove(of(&script)).await?;
+    ensure_eq!(store.rows(since, 100).await?.removed, [script.session()], "the removal of a session without words");
+    Ok(())
+}
+
 /// Pages of any size give all rows and all removals, each once, also while it changes.
 pub async fn pages_leave_no_removal_out(fixture: &dyn Fixture) -> Outcome {
     let store = fixture.open().await;
@@ -359,6 +373,26 @@ pub async fn the_last_heir_takes_it_along(fixture: &dyn Fixture) -> Outcome {
     ensure_eq!(left().await?, 2, "records that one inherits");
     store.remove(of(&near)).await?;
     ensure_gone(&*store, &owner).await
+}
+
+/// An heir that is removed takes nothing from an owner that is there: its records, its labels and its going on are as they were.
+pub async fn a_removed_heir_takes_nothing_from_a_living_owner(fixture: &dyn Fixture) -> Outcome {
+    let store = fixture.open().await;
+    let mut owner = labelled(&*store, 1).await?;
+    let (near, near_commit) = heir(2, &[(&owner, 2)]);
+    store.commit(near_commit).await?;
+    let (far, far_commit) = heir(3, &[(&owner, 4)]);
+    store.commit(far_commit).await?;
+    for (gone, which) in [(&far, "one of two heirs"), (&near, "the last heir")] {
+        store.remove(of(gone)).await?;
+        let kept = read_all(&*store, owner.session(), everything()).await?;
+        ensure_eq!(kept.len() as u64, owner.version(), "records of an owner that is there, without {which}");
+        for label in 1..=5 {
+            ensure_eq!(store.find(owner.session(), label).await?.len(), 1, "records of label {label}, without {which}");
+        }
+        store.commit(owner.say("goes on")).await?;
+    }
+    Ok(())
 }
 
 /// A chain of owners: what a removed session inherited itself is let go of, and what others inherit from it is not.
