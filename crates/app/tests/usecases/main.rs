@@ -19,6 +19,8 @@ mod names;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]
+mod ranges;
+#[cfg(test)]
 mod rivals;
 #[cfg(test)]
 mod snapshots;
