@@ -164,6 +164,9 @@ pub(crate) enum Command {
     /// Set aside what cannot be read, so that the rest works; deletes nothing
     #[command(after_help = "With --json a line for each thing done: {\"what\",\"session\",\"seq\",…}")]
     Repair(Repair),
+    /// Take off the disk what only deleted sessions had
+    #[command(after_help = "With --json: {\"segments\",\"bodies\",\"bytes\"}")]
+    Reclaim,
     /// Copy the store into a new file, and read it back
     #[command(
         after_help = "With --json: {\"file\",\"sessions\",\"segments\",\"bodies\",\"bytes\",\"digest\",\"took_ms\"}"

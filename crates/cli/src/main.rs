@@ -93,6 +93,7 @@ async fn run(program: &Program, command: Command) -> Result<(), Failure> {
         Command::Demo(wish) => demo::demo(program, wish).await,
         Command::Verify(wish) => upkeep::verify(program, wish).await,
         Command::Repair(wish) => upkeep::repair(program, wish.dry_run).await,
+        Command::Reclaim => upkeep::reclaim(program).await,
         Command::Backup(wish) => backup::backup(program, wish.file).await,
         Command::RestoreBackup(wish) => backup::restore(program, wish.file).await,
         Command::Doctor => upkeep::doctor(program).await,

@@ -1,4 +1,4 @@
-//! Looking after a store: `verify`, `repair`, `doctor`.
+//! Looking after a store: `verify`, `repair`, `reclaim`, `doctor`.
 //!
 //! Must not know: what a store is made of.
 
@@ -259,6 +259,27 @@ pub(crate) async fn repair(program: &Program, dry_run: bool) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+/// `reclaim`
+pub(crate) async fn reclaim(program: &Program) -> Result<(), Failure> {
+    let url = program.url()?;
+    let reclaimed = {
+        let _progress = Progress::without_end(&program.out, "giving space back");
+        // Each segment is replaced whole, so wherever this ends, the store is as it should be.
+        let work = async {
+            maintenance::reclaim(&url).await.map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
+        };
+        unless_interrupted(work).await?
+    };
+    if program.out.is_json() {
+        return program.out.object(&reclaimed);
+    }
+    let (segments, bodies) = (counted(reclaimed.segments, "segment"), counted(reclaimed.bodies, "large file"));
+    match reclaimed.bytes {
+        0 => program.out.line("nothing comes back: no deleted session has space beside what is written last"),
+        bytes => program.out.line(&format!("{} came back, from {segments} and {bodies}", counted(bytes, "byte"))),
+    }
 }
 
 #[derive(Serialize)]

@@ -75,6 +75,25 @@ fn what_is_deleted_for_good_is_gone_and_forks_keep_what_they_inherit() {
 }
 
 #[test]
+fn the_space_of_what_was_deleted_for_good_comes_back_on_demand() {
+    let desk = Desk::new();
+    desk.talk(&["kept"]);
+    assert_eq!(desk.one(&["reclaim"]), json!({"segments": 0, "bodies": 0, "bytes": 0}));
+    desk.one(&["new", "--key", "large"]);
+    // More than a segment takes, so that the first one is not written to any more.
+    let line = json!({"role": "user", "content": "x".repeat(60_000)}).to_string();
+    let input = format!("{line}\n").repeat(330);
+    assert_eq!(desk.run_with(&["append", "large", "--jsonl", "--durability", "process"], input.as_bytes()).code, 0);
+    desk.one(&["delete", "large", "--forever"]);
+    let came_back = desk.one(&["reclaim"]);
+    assert_eq!(came_back["segments"], json!(1));
+    assert!(came_back["bytes"].as_u64().unwrap() > 12 << 20, "{came_back}");
+    assert_eq!(desk.texts(&["show", "k"]), ["kept"]);
+    assert_eq!(desk.run(&["verify"]).code, 0);
+    assert!(desk.run(&["reclaim"]).stdout.contains("nothing comes back"));
+}
+
+#[test]
 fn a_cascade_takes_forks_along() {
     let desk = Desk::new();
     desk.talk(&["one"]);

@@ -37,7 +37,7 @@ pub(crate) const MUCH: u64 = SEGMENT_BYTES as u64 / 2;
 const RECLAIMING: &str = "giving space back";
 
 /// What came back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Reclaimed {
     /// Segments that were written anew without what nobody needs.
     pub segments: u64,
