@@ -59,6 +59,8 @@ enum Flaw {
     InheritsFromAnything,
     UsesAnIdAgain,
     TellsOfNoRemoval,
+    TellsOnlyOfWhatItShowed,
+    TakesFromTheLiving,
     LeavesWaitersAsleep,
 }
 
@@ -70,12 +72,14 @@ struct Flawed {
     calls: Arc<AtomicU64>,
     latest: Arc<Mutex<Option<Bytes>>>,
     held: Arc<Mutex<Option<Commit>>>,
+    /// Sessions that a flaw treats apart.
+    marked: Arc<Mutex<Vec<SessionId>>>,
 }
 
 impl Flawed {
     fn new(flaw: Flaw) -> Self {
-        let (calls, latest, held) = (Arc::default(), Arc::default(), Arc::default());
-        Self { inner: MemoryStore::new(), flaw, calls, latest, held }
+        let (calls, latest, held, marked) = Default::default();
+        Self { inner: MemoryStore::new(), flaw, calls, latest, held, marked }
     }
 
     fn has(&self, flaw: Flaw) -> bool {
@@ -149,6 +153,9 @@ impl SessionLog for Flawed {
                 }
             }
             Flaw::ClaimsALevelItCannotGive => commit.durability = Durability::Volatile,
+            Flaw::TellsOnlyOfWhatItShowed if commit.row.words.is_some() => {
+                self.marked.lock().unwrap().push(commit.session);
+            }
             _ => {}
         }
         self.inner.commit(commit).await
@@ -160,6 +167,14 @@ impl SessionLog for Flawed {
             Flaw::FreesEveryKey => removal.keep_key = false,
             Flaw::KeepsEveryKey => removal.keep_key = true,
             Flaw::RemovesOnTheSecondPoll => tokio::task::yield_now().await,
+            Flaw::TakesFromTheLiving => {
+                for row in self.inner.rows(0, usize::MAX).await?.rows {
+                    let heirs = self.inner.heirs(row.session).await?;
+                    if heirs.iter().any(|heir| heir.session == removal.session) {
+                        self.marked.lock().unwrap().push(row.session);
+                    }
+                }
+            }
             _ => {}
         }
         let twice = matches!(self.inner.head(removal.session).await, Err(StoreError::Gone { .. }));
@@ -186,6 +201,10 @@ impl SessionLog for Flawed {
     async fn read(&self, session: SessionId, mut range: ReadRange) -> Result<Page, StoreError> {
         if self.has(Flaw::IgnoresTheUpperEnd) && range.order == Order::OldestFirst {
             range.to = u64::MAX;
+        }
+        let is_marked = self.marked.lock().unwrap().contains(&session);
+        if self.has(Flaw::TakesFromTheLiving) && is_marked {
+            return Ok(Page::default());
         }
         let filtered = range.kinds == KindFilter::Elements;
         if self.has(Flaw::CountsWhatItFiltersOut) && filtered {
@@ -234,6 +253,11 @@ impl SessionLog for Flawed {
         match self.flaw {
             Flaw::SkipsARowBetweenPages if since > 0 => self.inner.rows(since + 1, limit).await,
             Flaw::TellsOfNoRemoval => Ok(RowPage { removed: Vec::new(), ..self.inner.rows(since, limit).await? }),
+            Flaw::TellsOnlyOfWhatItShowed => {
+                let mut page = self.inner.rows(since, limit).await?;
+                page.removed.retain(|session| self.marked.lock().unwrap().contains(session));
+                Ok(page)
+            }
             Flaw::RepeatsRowsThatDidNotChange => self.inner.rows(since.saturating_sub(1), limit).await,
             _ => self.inner.rows(since, limit).await,
         }
@@ -340,6 +364,8 @@ const CAUGHT: &[(Flaw, &str)] = &[
     (Flaw::InheritsFromAnything, "removal::nothing_is_inherited_from_what_is_gone"),
     (Flaw::UsesAnIdAgain, "removal::what_is_removed_is_gone"),
     (Flaw::TellsOfNoRemoval, "removal::pages_leave_no_removal_out"),
+    (Flaw::TellsOnlyOfWhatItShowed, "removal::the_feed_tells_of_what_it_never_showed"),
+    (Flaw::TakesFromTheLiving, "removal::a_removed_heir_takes_nothing_from_a_living_owner"),
     (Flaw::LeavesWaitersAsleep, "removal::who_waits_hears_of_a_removal"),
     (Flaw::ForgetsClaims, "faults::any_answer_may_be_lost_and_the_story_ends_the_same"),
     (Flaw::LooksAtNumbersOnly, "faults::what_stands_behind_a_refused_commit_is_refused"),
