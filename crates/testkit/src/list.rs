@@ -96,6 +96,13 @@ macro_rules! every_law {
                 the_feed_tells_of_a_removal_once
                 the_feed_tells_of_what_it_never_showed
                 pages_leave_no_removal_out
+                a_removal_is_not_promised_too_much
+                a_reopened_store_stays_without
+                a_removal_is_seen_through_other_handles
+                a_closed_store_removes_nothing
+                one_removal_wins
+            }
+            inheritance {
                 what_others_inherit_stays
                 the_last_heir_takes_it_along
                 a_removed_heir_takes_nothing_from_a_living_owner
@@ -103,11 +110,6 @@ macro_rules! every_law {
                 heirs_are_known
                 nothing_is_inherited_from_what_is_gone
                 links_come_with_the_first_commit
-                a_removal_is_not_promised_too_much
-                a_reopened_store_stays_without
-                a_removal_is_seen_through_other_handles
-                a_closed_store_removes_nothing
-                one_removal_wins
             }
             waiting {
                 what_is_there_is_not_waited_for

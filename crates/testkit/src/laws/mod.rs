@@ -45,6 +45,7 @@ pub mod entropy;
 pub mod faults;
 pub mod handles;
 pub mod ids;
+pub mod inheritance;
 pub mod order;
 pub mod races;
 pub mod reading;
