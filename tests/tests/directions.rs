@@ -40,7 +40,9 @@ const TABLE: &[Row] = &[
             ("async-trait", "ports are used as `dyn`"),
             ("bytes", "payloads are handed on without copies"),
             ("serde", "levels of durability stand in receipts and configuration"),
+            ("serde_json", "what a key provider has to know to unwrap"),
             ("thiserror", "typed errors"),
+            ("zeroize", "secrets are wiped when they are dropped"),
         ],
     },
     // Use cases over ports. Never infra, and nothing that speaks to a disk or a network.

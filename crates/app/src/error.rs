@@ -8,7 +8,7 @@ use sessions_domain::{
     InvalidHistory, InvalidId, InvalidKey, InvalidStateKey, LimitReached, MessageId, RuleViolation, SessionId,
     codec::CodecError, context::OverBudget,
 };
-use sessions_ports::{BackendErrorKind, BackupError, EntropyError, StoreError};
+use sessions_ports::{BackendErrorKind, BackupError, EntropyError, KeyError, StoreError};
 
 use crate::transfer::ImportError;
 
@@ -188,6 +188,10 @@ pub enum ErrorKind {
     NoSpace,
     /// The system, or a rule about people, does not allow it.
     NotAllowed,
+    /// The store is sealed, and this key does not open it, or none was given.
+    WrongKey,
+    /// The keys of what was asked for were destroyed: nobody can read it any more.
+    KeyDestroyed,
     /// A limit is reached.
     Limit,
     /// It failed.
@@ -207,9 +211,26 @@ impl ErrorKind {
             Self::NewerFormat => "newer_format",
             Self::NoSpace => "no_space",
             Self::NotAllowed => "not_allowed",
+            Self::WrongKey => "wrong_key",
+            Self::KeyDestroyed => "key_destroyed",
             Self::Limit => "limit",
             Self::Failed => "failed",
         }
+    }
+}
+
+/// What an error about keys asks of a caller.
+fn kind_of_key(error: &KeyError) -> ErrorKind {
+    match error {
+        KeyError::WrongKey { .. } | KeyError::OtherKind { .. } | KeyError::Sealed => ErrorKind::WrongKey,
+        KeyError::SessionDestroyed { .. } | KeyError::Destroyed { .. } => ErrorKind::KeyDestroyed,
+        KeyError::NotSealed | KeyError::Weak { .. } | KeyError::KeyFile { .. } => ErrorKind::Invalid,
+        KeyError::Retired { .. } | KeyError::Denied { .. } => ErrorKind::NotAllowed,
+        KeyError::EpochRetired { .. } | KeyError::Parameters { .. } | KeyError::Damaged { .. } => ErrorKind::Damaged,
+        KeyError::Newer { .. } => ErrorKind::NewerFormat,
+        KeyError::WornOut { .. } => ErrorKind::Limit,
+        KeyError::Unfinished => ErrorKind::Conflict,
+        _ => ErrorKind::Failed,
     }
 }
 
@@ -270,6 +291,7 @@ impl SessionError {
                     BackupError::Damaged { .. } => ErrorKind::Damaged,
                     _ => ErrorKind::Failed,
                 },
+                StoreError::Key(error) => kind_of_key(error),
                 StoreError::Backend(error) => match error.kind {
                     BackendErrorKind::Permission => ErrorKind::NotAllowed,
                     BackendErrorKind::Path => ErrorKind::Invalid,

@@ -25,7 +25,7 @@ use sessions_ports::{
 use tracing::{Span, field::Empty};
 
 /// Kinds of errors, as `error.type` has them.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "conflict",
     "not_found",
     "corrupt",
@@ -38,6 +38,7 @@ const KINDS: [&str; 13] = [
     "backup",
     "unavailable",
     "gone",
+    "key",
     "other",
 ];
 
@@ -55,7 +56,8 @@ fn kind_of(error: &StoreError) -> usize {
         StoreError::Backup(_) => 9,
         StoreError::Backend(error) if error.kind == BackendErrorKind::Unavailable => 10,
         StoreError::Gone { .. } => 11,
-        _ => 12,
+        StoreError::Key(_) => 12,
+        _ => 13,
     }
 }
 

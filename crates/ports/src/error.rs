@@ -8,7 +8,7 @@ use std::error::Error;
 
 use sessions_domain::SessionId;
 
-use crate::{backup::BackupError, log::Durability};
+use crate::{backup::BackupError, keys::KeyError, log::Durability};
 
 /// A store's refusal or failure.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,9 @@ pub enum StoreError {
     /// A backup was not made, not believed or not restored.
     #[error(transparent)]
     Backup(BackupError),
+    /// There is no key to read or write with, or not this one.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Anything else.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -143,6 +146,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Conflict { .. } | Self::NoSpace { .. } | Self::Locked { .. } => true,
+            Self::Key(error) => error.is_transient(),
             Self::Backend(error) => error.kind == BackendErrorKind::Unavailable,
             _ => false,
         }

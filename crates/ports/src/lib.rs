@@ -9,14 +9,21 @@ mod admission;
 mod backup;
 mod environment;
 mod error;
+mod keys;
 mod log;
+mod secret;
 mod standing;
 
 pub use backup::BackupError;
 pub use environment::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
 pub use error::{BackendError, BackendErrorKind, StoreError};
+pub use keys::{
+    Erasure, KeyContext, KeyError, KeyHealth, KeyProvider, KeyStore, MAX_SLOT, ProviderKind, Slot, SlotChange,
+    StoredRing, Wrapped,
+};
 pub use log::{
     Claim, Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Link, Order, Page, ReadRange,
     Record, Removal, Removed, Row, RowChange, RowPage, SessionLog, StoreId, StoredClaim,
 };
+pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;
