@@ -10,6 +10,8 @@ pub mod disk;
 pub mod environment;
 mod memory;
 pub mod observed;
+#[cfg(feature = "sealing")]
+pub mod sealing;
 #[cfg(feature = "sled")]
 pub mod sled;
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use sessions_domain::chain;
-use sessions_ports::{BackendError, BackendErrorKind, Clock as _, StoreError, StoreId};
+use sessions_ports::{BackendError, BackendErrorKind, Clock as _, KeyError, StoreError, StoreId};
 
 use super::segment::{self, Head, SEGMENT_HEADER};
 use crate::environment::SystemClock;
@@ -24,6 +24,33 @@ const EXPECTED: &str = "`sessions-store 1`";
 
 /// How long a new owner waits for the last one to let go.
 const LOCK_PATIENCE: Duration = Duration::from_millis(800);
+
+/// Whether records in a store are sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sealing {
+    /// They are as they were given.
+    #[default]
+    Plain,
+    /// Nobody reads them without the store's key.
+    Sealed,
+}
+
+impl Sealing {
+    /// A sealed store is never opened plain, nor a plain one as if it were sealed.
+    fn must_be(self, found: Self) -> Result<(), StoreError> {
+        match (self, found) {
+            (Self::Plain, Self::Sealed) => Err(KeyError::Sealed.into()),
+            (Self::Sealed, Self::Plain) => Err(KeyError::NotSealed.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a folder says of itself: its format file, or that keys lie in it.
+pub(crate) fn sealing_of(root: &Path) -> Sealing {
+    let is_said = fs::read_to_string(root.join("FORMAT")).is_ok_and(|text| text.lines().any(|line| line == "sealed"));
+    if is_said || root.join("keys").exists() { Sealing::Sealed } else { Sealing::Plain }
+}
 
 /// A store's folder, locked.
 pub(crate) struct Folder {
@@ -70,19 +97,32 @@ pub(crate) fn is_refusal(error: &io::Error) -> bool {
 }
 
 impl Folder {
-    /// Opens a store's folder, or makes one where there is nothing.
+    /// Opens a plain store's folder, or makes one where there is nothing.
+    #[cfg(test)]
     pub(crate) fn open(
+        root: &Path,
+        entropy: impl FnOnce() -> Result<[u8; 16], StoreError>,
+    ) -> Result<Self, StoreError> {
+        Self::open_as(Sealing::Plain, root, entropy)
+    }
+
+    /// Opens a store's folder, or makes one where there is nothing.
+    pub(crate) fn open_as(
+        sealing: Sealing,
         root: &Path,
         entropy: impl FnOnce() -> Result<[u8; 16], StoreError>,
     ) -> Result<Self, StoreError> {
         make(root)?;
         // A folder that is not ours is left as it is, without so much as a lock in it.
-        read_format(root)?.whole()?;
+        if read_format(root)?.whole()?.is_some() {
+            sealing.must_be(sealing_of(root))?;
+        }
         let lock = lock(root)?;
         let (id, created) = match read_format(root)?.whole()? {
             Some(id) => (id, false),
-            None => (write_format(root, entropy()?)?, true),
+            None => (write_format(root, entropy()?, sealing)?, true),
         };
+        sealing.must_be(sealing_of(root))?;
         for part in ["log", "blobs", "quarantine"] {
             make(&root.join(part))?;
         }
@@ -117,8 +157,14 @@ impl Folder {
             fs::rename(&format, kept).map_err(|error| failed("setting the damaged FORMAT file aside", error))?;
             sync_dir(&self.quarantine())?;
         }
-        write_format(&self.root, self.id.0)?;
+        let sealing = if self.keys().exists() { Sealing::Sealed } else { Sealing::Plain };
+        write_format(&self.root, self.id.0, sealing)?;
         Ok(kept)
+    }
+
+    /// Where the keys of a sealed store lie.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
     }
 
     /// Lets go of the lock before the folder is dropped.
@@ -352,7 +398,7 @@ fn id_in_log(root: &Path) -> Result<Option<StoreId>, StoreError> {
 /// Whether nothing stands in a folder but parts of a store, and those that every store has beside its log.
 fn is_what_is_left(root: &Path) -> bool {
     let parts = ["FORMAT", "FORMAT.new", "LOCK", "log", "index", "index.look", "blobs", "quarantine"];
-    let parts = parts.iter().chain(&["BACKUP", "BACKUP.new", "RESTORING"]);
+    let parts = parts.iter().chain(&["BACKUP", "BACKUP.new", "RESTORING", "keys"]);
     let is_part = |name: OsString| parts.clone().any(|part| name == *part);
     let has_no_more = fs::read_dir(root)
         .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_part(entry.file_name()))));
@@ -372,8 +418,9 @@ fn empty(root: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn write_format(root: &Path, id: [u8; 16]) -> Result<StoreId, StoreError> {
-    let text = format!("{FORMAT}\nid {}\n", chain::to_hex(&id));
+pub(super) fn write_format(root: &Path, id: [u8; 16], sealing: Sealing) -> Result<StoreId, StoreError> {
+    let sealed = if sealing == Sealing::Sealed { "sealed\n" } else { "" };
+    let text = format!("{FORMAT}\nid {}\n{sealed}", chain::to_hex(&id));
     write_durably(&root.join("FORMAT.new"), &root.join("FORMAT"), text.as_bytes(), "writing the store's format")?;
     Ok(StoreId(id))
 }

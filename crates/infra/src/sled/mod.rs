@@ -44,7 +44,7 @@ mod writer;
 
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     task::{Context, Poll, Waker},
     thread::JoinHandle,
@@ -65,6 +65,7 @@ pub use self::{
     backup_file::{BackupHead, BackupInfo, BackupProgress, check_backup},
     backup_schedule::{BackupSchedule, InvalidSchedule, ScheduledBackups},
     core::Figures,
+    folder::Sealing,
     inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify},
     last_backup::{LastBackup, LastOutcome, last_backup},
     reclaim::Reclaimed,
@@ -96,11 +97,13 @@ const MAX_QUEUED_BYTES: usize = 256 << 20;
 pub struct SledOptions {
     /// Memory for the index's cache, in bytes.
     pub cache_bytes: u64,
+    /// Whether what it is given is sealed. A new folder is marked so; one that is marked otherwise is refused.
+    pub sealing: Sealing,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 32 << 20 }
+        Self { cache_bytes: 32 << 20, sealing: Sealing::Plain }
     }
 }
 
@@ -170,7 +173,7 @@ impl SledStore {
     }
 
     fn open_blocking(path: &Path, options: SledOptions) -> Result<Self, StoreError> {
-        let folder = Folder::open(path, || {
+        let folder = Folder::open_as(options.sealing, path, || {
             let mut id = [0; 16];
             let filled = ring::rand::SystemRandom::new().fill(&mut id);
             let failed = |_| BackendError::new(BackendErrorKind::Internal, "naming the store", EntropyError);
@@ -229,6 +232,11 @@ impl SledStore {
         reclaimed.unwrap_or_else(|error| {
             Err(BackendError::new(BackendErrorKind::Internal, "giving space back", error).into())
         })
+    }
+
+    /// Where the keys of the store lie when it is sealed: in its own folder, whose lock it holds.
+    pub fn keys_folder(&self) -> PathBuf {
+        self.core().folder.keys()
     }
 
     fn core(&self) -> &Arc<Core> {

@@ -173,7 +173,7 @@ impl BackupSink for Unpacking {
         for part in ["log", "blobs", "quarantine"] {
             folder::make(&self.root.join(part))?;
         }
-        folder::write_format(&self.root, head.store.0).map(drop)
+        folder::write_format(&self.root, head.store.0, folder::Sealing::Plain).map(drop)
     }
 
     fn begin(&mut self, name: EntryName, length: u64) -> Result<(), StoreError> {

@@ -1,0 +1,185 @@
+//! The bytes of what is sealed: records, words of rows, snapshots. `docs/format.md` has them in full, and `tests/golden` examples.
+//!
+//! Must not know: where keys lie.
+
+use sessions_domain::{CommitHash, Kind, SessionId};
+use sessions_ports::Record;
+
+use super::cipher::NONCE;
+
+/// A sealed record begins with this byte, and its first record, which also says where the session's keys lie, with the next. A plain payload
+/// begins with its blind, so only the store's folder tells the two apart; the blind of a record that a repair wrote is zero.
+pub(crate) const RECORD: u8 = 1;
+pub(crate) const FIRST_RECORD: u8 = 2;
+/// Words and snapshots begin with this one.
+const BESIDE: u8 = 1;
+
+/// A data key's number in its session, from 1.
+pub(crate) type Epoch = u16;
+
+/// What stands before the ciphertext of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordHead {
+    pub(crate) epoch: Epoch,
+    /// Where the session's keys lie; in its first record only.
+    pub(crate) slot: Option<u32>,
+}
+
+impl RecordHead {
+    pub(crate) const fn length(self) -> usize {
+        if self.slot.is_some() { 7 } else { 3 }
+    }
+
+    pub(crate) fn write(self, buffer: &mut Vec<u8>) {
+        buffer.push(if self.slot.is_some() { FIRST_RECORD } else { RECORD });
+        buffer.extend_from_slice(&self.epoch.to_le_bytes());
+        if let Some(slot) = self.slot {
+            buffer.extend_from_slice(&slot.to_le_bytes());
+        }
+    }
+
+    /// The head of a payload, and what stands behind it.
+    pub(crate) fn read(payload: &[u8]) -> Option<(Self, &[u8])> {
+        let (format, rest) = payload.split_first()?;
+        let (epoch, rest) = rest.split_first_chunk()?;
+        let epoch = Epoch::from_le_bytes(*epoch);
+        match *format {
+            RECORD => Some((Self { epoch, slot: None }, rest)),
+            FIRST_RECORD => {
+                let (slot, rest) = rest.split_first_chunk()?;
+                Some((Self { epoch, slot: Some(u32::from_le_bytes(*slot)) }, rest))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a record's ciphertext is bound to.
+pub(crate) struct RecordContext([u8; 92]);
+
+impl RecordContext {
+    pub(crate) fn of(
+        session: SessionId,
+        head: RecordHead,
+        seq: u64,
+        kind: Kind,
+        label: u64,
+        commit: CommitHash,
+    ) -> Self {
+        let mut bytes = [0; 92];
+        let parts: [&[u8]; 8] = [
+            b"sessions record 1",
+            &session.to_bytes(),
+            &seq.to_le_bytes(),
+            &[kind.0],
+            &head.epoch.to_le_bytes(),
+            &head.slot.map_or(u64::MAX, u64::from).to_le_bytes(),
+            &label.to_le_bytes(),
+            commit.as_bytes(),
+        ];
+        for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The nonce of a record: the beginning of its commit, with its number laid over the end.
+///
+/// A commit is a SHA-256 over 32 random bytes, so this is as random as a nonce that is drawn; it needs no room on disk; and two records that
+/// differ in a byte have different ones, even were the randomness to fail. The number keeps apart what a careless caller gives one commit.
+pub(crate) fn record_nonce(seq: u64, commit: CommitHash) -> [u8; NONCE] {
+    let mut nonce = [0; NONCE];
+    nonce.iter_mut().zip(commit.as_bytes()).for_each(|(to, from)| *to = *from);
+    nonce.iter_mut().rev().zip(seq.to_le_bytes()).for_each(|(to, over)| *to ^= over);
+    nonce
+}
+
+/// Whether a payload is not sealed because a repair wrote it: it stands for a lost record, and says nothing.
+pub(crate) fn is_stand_in(record: &Record) -> bool {
+    let is_blank = record.payload.get(..32).is_some_and(|blind| blind.iter().all(|byte| *byte == 0));
+    is_blank && matches!(record.kind, Kind::LOST | Kind::CREATED)
+}
+
+/// What is sealed beside a session's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Words,
+    Snapshot,
+}
+
+impl Beside {
+    pub(crate) fn context(self, session: SessionId, slot: u32) -> Vec<u8> {
+        let name: &[u8] = match self {
+            Self::Words => b"sessions words 1",
+            Self::Snapshot => b"sessions snapshot 1",
+        };
+        [name, &session.to_bytes(), &slot.to_le_bytes()].concat()
+    }
+}
+
+/// What stands before a nonce and the ciphertext of what is beside records.
+pub(crate) fn beside(slot: u32, sealed: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(5 + sealed.len());
+    bytes.push(BESIDE);
+    bytes.extend_from_slice(&slot.to_le_bytes());
+    bytes.extend_from_slice(sealed);
+    bytes
+}
+
+/// The slot that such bytes name, and what is behind.
+pub(crate) fn read_beside(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (format, rest) = bytes.split_first()?;
+    let (slot, sealed) = rest.split_first_chunk()?;
+    (*format == BESIDE).then_some((u32::from_le_bytes(*slot), sealed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_as_it_was_written() {
+        for head in [RecordHead { epoch: 1, slot: None }, RecordHead { epoch: 258, slot: Some(7) }] {
+            let mut bytes = Vec::new();
+            head.write(&mut bytes);
+            assert_eq!(bytes.len(), head.length());
+            bytes.extend_from_slice(b"rest");
+            assert_eq!(RecordHead::read(&bytes), Some((head, b"rest".as_slice())));
+        }
+        assert_eq!(RecordHead::read(&[3, 0, 0, 0]), None);
+        assert_eq!(RecordHead::read(&[2, 0, 0, 0]), None);
+        assert_eq!(RecordHead::read(&[]), None);
+    }
+
+    #[test]
+    fn the_context_has_all_its_parts() {
+        let head = RecordHead { epoch: 1, slot: None };
+        let of = |session, head, seq, kind, label, commit| {
+            let session = SessionId::from_bytes([session; 16]);
+            RecordContext::of(session, head, seq, Kind(kind), label, CommitHash::from_bytes([commit; 32])).0
+        };
+        let base = of(1, head, 1, 1, 1, 1);
+        let others = [
+            of(2, head, 1, 1, 1, 1),
+            of(1, RecordHead { epoch: 2, ..head }, 1, 1, 1, 1),
+            of(1, RecordHead { slot: Some(0), ..head }, 1, 1, 1, 1),
+            of(1, head, 2, 1, 1, 1),
+            of(1, head, 1, 2, 1, 1),
+            of(1, head, 1, 1, 2, 1),
+            of(1, head, 1, 1, 1, 2),
+        ];
+        assert!(others.iter().all(|other| *other != base));
+        assert_eq!(base.last(), Some(&1), "no part is cut off");
+    }
+
+    #[test]
+    fn a_nonce_is_of_commit_and_number() {
+        let nonce = record_nonce(0x0102, CommitHash::from_bytes([0xf0; 32]));
+        assert_eq!(nonce, [0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf1, 0xf2]);
+    }
+}

@@ -1,0 +1,270 @@
+//! The unlocked keys of a store: the ring, the slots of its sessions, and slots that are made ahead of need.
+//!
+//! Must not know: records, or who asks.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use ring::hmac;
+use sessions_domain::{Moment, SessionId};
+use sessions_ports::{Clock, Digest, Erasure, KeyError, KeyProvider, KeyStore, Slot, SlotChange, StoreError, StoreId};
+
+use super::{
+    cipher,
+    ring::{Condemned, Ring, RingFacts},
+    slot::{self, SessionKeys, SlotKeys, SlotState, Tombstone},
+};
+
+/// Slots are made ahead of need in growing lots, up to so many.
+const MOST_AHEAD: usize = 64;
+
+/// Keys of a session that is not there yet.
+pub(crate) type Fresh = Arc<SessionKeys>;
+
+/// The keys of a store, unlocked.
+pub(crate) struct Keyring {
+    keys: Arc<dyn KeyStore>,
+    clock: Arc<dyn Clock>,
+    ring: RwLock<Arc<Ring>>,
+    /// One change of the ring at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Held for reading from looking at the ring until what was wrapped under it is stored, and for writing while another key takes over.
+    pub(super) wrapping: tokio::sync::RwLock<()>,
+    ahead: Mutex<Ahead>,
+    making: tokio::sync::Mutex<()>,
+    names: hmac::Key,
+}
+
+#[derive(Default)]
+struct Ahead {
+    ready: VecDeque<Fresh>,
+    lot: usize,
+    is_making: bool,
+}
+
+impl Keyring {
+    /// Unlocks the keys that are stored.
+    pub(crate) async fn unlock(
+        keys: Arc<dyn KeyStore>,
+        store: StoreId,
+        provider: &dyn KeyProvider,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let stored = keys.ring().await?.ok_or(KeyError::NotSealed)?;
+        let ring = Ring::unlock(&stored.bytes, stored.version, store, provider).await?;
+        Self::with(keys, ring, clock)
+    }
+
+    /// Makes the first keys of a store.
+    pub(crate) async fn begin(
+        keys: Arc<dyn KeyStore>,
+        store: StoreId,
+        provider: &dyn KeyProvider,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let mut ring = Ring::begin(store, provider, clock.now()).await?;
+        keys.put_ring(0, ring.to_bytes()?).await?;
+        ring.version = 1;
+        Self::with(keys, ring, clock)
+    }
+
+    fn with(keys: Arc<dyn KeyStore>, ring: Ring, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let names = cipher::mac_key(&ring.store_key("sessions names 1")?);
+        Ok(Self {
+            keys,
+            clock,
+            ring: RwLock::new(Arc::new(ring)),
+            changing: tokio::sync::Mutex::default(),
+            wrapping: tokio::sync::RwLock::default(),
+            ahead: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+            names,
+        })
+    }
+
+    pub(crate) fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn facts(&self) -> RingFacts {
+        self.ring().facts()
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn KeyStore> {
+        &self.keys
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// What the store knows a host's key by.
+    pub(crate) fn name(&self, key: &Digest) -> Digest {
+        cipher::mac(&self.names, &[key])
+    }
+
+    /// Changes the ring, one change after the other. Without a change nothing is written.
+    pub(crate) async fn change(
+        &self,
+        change: impl AsyncFnOnce(&Ring) -> Result<Option<Ring>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let _one = self.changing.lock().await;
+        let now = self.ring();
+        let Some(mut next) = change(&now).await? else { return Ok(()) };
+        self.keys.put_ring(now.version, next.to_bytes()?).await?;
+        next.version = now.version + 1;
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(())
+    }
+
+    /// The keys in a slot.
+    pub(crate) async fn load(&self, session: SessionId, number: u32) -> Result<Arc<SessionKeys>, StoreError> {
+        let slots = self.keys.read(u64::from(number), 1).await?;
+        let slot = slots.first().ok_or(KeyError::Damaged { what: "a session names a slot that is not there" })?;
+        Ok(Arc::new(self.open(session, number, slot)?.ready(number)?))
+    }
+
+    /// The keys that a slot holds, in the clear.
+    pub(crate) fn open(&self, session: SessionId, number: u32, slot: &Slot) -> Result<SlotKeys, KeyError> {
+        match slot::state(slot)? {
+            SlotState::Destroyed(_) => Err(KeyError::SessionDestroyed { session }),
+            SlotState::Live(id) => {
+                let ring = self.ring();
+                let kek = ring.named(id).ok_or_else(|| KeyError::Retired { key: id.to_string() })?;
+                SlotKeys::unwrap(slot, ring.store(), u64::from(number), id, &kek.cipher)
+            }
+        }
+    }
+
+    /// Wraps keys for a slot under the key in use.
+    pub(crate) fn wrap(&self, number: u32, keys: &SlotKeys) -> Result<Slot, KeyError> {
+        let ring = self.ring();
+        keys.wrap(ring.store(), u64::from(number), ring.kek.id, &ring.kek.cipher)
+    }
+
+    /// Keys for a session that begins, when some were made ahead of need. `true`: more should be made now.
+    pub(crate) fn take(&self) -> (Option<Fresh>, bool) {
+        let mut ahead = self.ahead();
+        let fresh = ahead.ready.pop_front();
+        let is_low = ahead.ready.len() * 2 <= ahead.lot && !ahead.is_making;
+        (fresh, is_low)
+    }
+
+    /// Keys of a session that did not begin: nothing was sealed with them that anybody kept.
+    pub(crate) fn give_back(&self, fresh: Fresh) {
+        self.ahead().ready.push_front(fresh);
+    }
+
+    fn ahead(&self) -> std::sync::MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keys for a session that begins, made now when there are none.
+    pub(crate) async fn take_or_make(&self) -> Result<Fresh, StoreError> {
+        loop {
+            if let (Some(fresh), _) = self.take() {
+                return Ok(fresh);
+            }
+            self.make().await?;
+        }
+    }
+
+    /// Makes a lot of slots ahead of need. The first lot is one slot: most programs that end soon begin one session.
+    pub(crate) async fn make(&self) -> Result<(), StoreError> {
+        let before = self.ahead().lot;
+        let _one = self.making.lock().await;
+        let lot = {
+            let mut ahead = self.ahead();
+            if ahead.lot != before && !ahead.ready.is_empty() {
+                return Ok(());
+            }
+            ahead.is_making = true;
+            if ahead.lot == 0 { 1 } else { (ahead.lot * 8).min(MOST_AHEAD) }
+        };
+        let made = self.make_lot(lot).await;
+        let mut ahead = self.ahead();
+        ahead.is_making = false;
+        ahead.ready.extend(made?);
+        ahead.lot = lot;
+        Ok(())
+    }
+
+    async fn make_lot(&self, lot: usize) -> Result<Vec<Fresh>, StoreError> {
+        let _wrapping = self.wrapping.read().await;
+        let keys = (0..lot).map(|_| SlotKeys::new(self.now())).collect::<Result<Vec<_>, _>>()?;
+        let first = self.keys.slots().await?;
+        let number = |at: usize| {
+            let number = u32::try_from(first).ok().and_then(|first| first.checked_add(u32::try_from(at).ok()?));
+            number.ok_or(KeyError::Damaged { what: "there are more slots than can be numbered" })
+        };
+        let wrapped = keys.iter().enumerate().map(|(at, keys)| self.wrap(number(at)?, keys));
+        let wrapped = wrapped.collect::<Result<Vec<_>, _>>()?;
+        if self.keys.add(wrapped).await? != first {
+            return Err(KeyError::Damaged { what: "somebody else adds slots to this store" }.into());
+        }
+        Ok(keys
+            .iter()
+            .enumerate()
+            .map(|(at, keys)| Ok(Arc::new(keys.ready(number(at)?)?)))
+            .collect::<Result<_, KeyError>>()?)
+    }
+
+    /// Takes slots away again that nobody used.
+    pub(crate) async fn put_away(&self) -> Result<(), StoreError> {
+        let _one = self.making.lock().await;
+        let mut unused: Vec<u64> = self.ahead().ready.drain(..).map(|fresh| u64::from(fresh.slot)).collect();
+        unused.sort_unstable();
+        let mut count = self.keys.slots().await?;
+        let before = count;
+        while unused.pop_if(|last| *last + 1 == count).is_some() {
+            count -= 1;
+        }
+        if count < before { self.keys.truncate(count).await } else { Ok(()) }
+    }
+
+    /// Notes that a session's keys are to go.
+    pub(crate) async fn condemn(&self, condemned: Condemned) -> Result<(), StoreError> {
+        self.change(async |ring| {
+            if ring.condemned.contains(&condemned) {
+                return Ok(None);
+            }
+            let mut next = ring.clone();
+            next.condemned.push(condemned);
+            Ok(Some(next))
+        })
+        .await
+    }
+
+    /// Forgets that a session's keys are to go: they went, or the session stays.
+    pub(crate) async fn absolve(&self, condemned: Condemned) -> Result<(), StoreError> {
+        self.change(async |ring| {
+            let mut next = ring.clone();
+            next.condemned.retain(|other| *other != condemned);
+            Ok((next.condemned.len() < ring.condemned.len()).then_some(next))
+        })
+        .await
+    }
+
+    /// Destroys the keys in a slot, and reads it back. Doing it twice is fine.
+    pub(crate) async fn destroy(
+        &self,
+        Condemned { session, slot }: Condemned,
+    ) -> Result<(Tombstone, Erasure), StoreError> {
+        let number = u64::from(slot);
+        loop {
+            let now = self.keys.read(number, 1).await?;
+            let expected = now.first().cloned().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
+            if let SlotState::Destroyed(tombstone) = slot::state(&expected)? {
+                return Ok((tombstone, self.keys.erasure()));
+            }
+            let new = Tombstone { session, at: self.now() }.slot();
+            match self.keys.overwrite(vec![SlotChange { number, expected, new }]).await {
+                // Something else changed the slot; it is looked at again. That the next look reads a tombstone is the proof.
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

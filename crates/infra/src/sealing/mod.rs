@@ -1,0 +1,20 @@
+//! Sealing: everything that a person wrote is encrypted before a store sees it, on every store alike.
+//!
+//! Must not know: use cases, or which store is beneath.
+
+mod cipher;
+mod envelope;
+mod keyring;
+mod ring;
+mod rotation;
+mod sealer;
+mod sessions;
+mod slot;
+mod store;
+
+pub use self::{
+    ring::{RingFacts, ring_facts},
+    rotation::{KeyStep, Rotated},
+    sealer::cipher_link,
+    store::SealedStore,
+};

@@ -1,0 +1,280 @@
+//! The ring of a store's keys: how its key-encryption key is wrapped, the store's root, and what is being changed.
+//!
+//! It is JSON, and bound together by a MAC under the store's root, so that nobody without the key can change what it says unnoticed.
+//!
+//! Must not know: sessions' keys, or where the ring lies.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use sessions_domain::{Moment, SessionId, chain};
+use sessions_ports::{KeyContext, KeyError, KeyId, KeyProvider, SecretKey, StoreId, Wrapped};
+
+use super::cipher::{self, Cipher};
+
+/// The format this version reads and writes.
+const FORMAT: &str = "sessions-keys 1";
+
+/// The ring as it is stored. Nothing in it is secret.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: String,
+    store: String,
+    /// The key-encryption key in use.
+    key: StoredKey,
+    /// The one before it, as long as slots are still wrapped under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retiring: Option<RetiringKey>,
+    /// The store's root, wrapped under the key in use.
+    root: String,
+    /// Sessions that are being deleted, or whose records others still inherit: their keys are to go when they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    condemned: Vec<Condemned>,
+    mac: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKey {
+    id: String,
+    made: i64,
+    check: String,
+    wrapped: Wrapped,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetiringKey {
+    id: String,
+    made: i64,
+    /// Itself, wrapped under the key in use.
+    bytes: String,
+}
+
+/// A session whose keys are to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Condemned {
+    pub(crate) session: SessionId,
+    pub(crate) slot: u32,
+}
+
+/// A key-encryption key, unwrapped.
+pub(crate) struct Kek {
+    pub(crate) id: KeyId,
+    pub(crate) made: Moment,
+    secret: SecretKey,
+    pub(crate) cipher: Cipher,
+}
+
+impl Kek {
+    fn new(made: Moment) -> Result<Self, KeyError> {
+        Self::of(KeyId(cipher::random()?), made, cipher::new_key()?)
+    }
+
+    fn of(id: KeyId, made: Moment, secret: SecretKey) -> Result<Self, KeyError> {
+        let cipher = Cipher::new(&cipher::derive(&secret, "sessions wrap 1")?)?;
+        Ok(Self { id, made, secret, cipher })
+    }
+}
+
+/// The ring, unlocked. A clone shares the keys.
+#[derive(Clone)]
+pub(crate) struct Ring {
+    store: StoreId,
+    pub(crate) kek: Arc<Kek>,
+    wrapped: Wrapped,
+    pub(crate) retiring: Option<Arc<Kek>>,
+    root: Arc<SecretKey>,
+    mac: hmac::Key,
+    pub(crate) condemned: Vec<Condemned>,
+    /// The version that is stored; 0: none.
+    pub(crate) version: u64,
+}
+
+/// What a ring tells without its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingFacts {
+    /// The name of the key-encryption key.
+    pub key: KeyId,
+    /// When it was made.
+    pub made: Moment,
+    /// How it is wrapped.
+    pub wrapped: Wrapped,
+    /// A change of the key was begun and is not finished.
+    pub is_changing: bool,
+}
+
+fn damaged(what: &'static str) -> KeyError {
+    KeyError::Damaged { what }
+}
+
+fn bytes_of(hex: &str) -> Result<Vec<u8>, KeyError> {
+    chain::from_hex(hex).ok_or(damaged("the ring holds a number that is none"))
+}
+
+fn id_of(hex: &str) -> Result<KeyId, KeyError> {
+    bytes_of(hex)?.try_into().map(KeyId).map_err(|_| damaged("the ring names no key"))
+}
+
+fn parse(bytes: &[u8], store: StoreId) -> Result<Stored, KeyError> {
+    #[derive(Deserialize)]
+    struct Beginning {
+        format: String,
+    }
+    let beginning: Beginning = serde_json::from_slice(bytes).map_err(|_| damaged("the ring does not parse"))?;
+    if beginning.format != FORMAT {
+        let is_ours = beginning.format.starts_with("sessions-keys ");
+        return Err(if is_ours { KeyError::Newer { found: beginning.format } } else { damaged("the ring is none") });
+    }
+    let stored: Stored = serde_json::from_slice(bytes).map_err(|_| damaged("the ring does not parse"))?;
+    if stored.store == chain::to_hex(&store.0) { Ok(stored) } else { Err(damaged("the ring is another store's")) }
+}
+
+/// What a stored ring tells to whoever has no key.
+///
+/// # Errors
+/// [`KeyError::Damaged`], [`KeyError::Newer`].
+pub fn ring_facts(bytes: &[u8], store: StoreId) -> Result<RingFacts, KeyError> {
+    let stored = parse(bytes, store)?;
+    Ok(RingFacts {
+        key: id_of(&stored.key.id)?,
+        made: Moment::from_millis(stored.key.made),
+        wrapped: stored.key.wrapped,
+        is_changing: stored.retiring.is_some(),
+    })
+}
+
+impl Ring {
+    /// A ring with a new key, wrapped by a provider.
+    pub(crate) async fn begin(store: StoreId, provider: &dyn KeyProvider, now: Moment) -> Result<Self, KeyError> {
+        let kek = Arc::new(Kek::new(now)?);
+        let wrapped = provider.wrap(&kek.secret, &KeyContext { store, key: kek.id }).await?;
+        let root = Arc::new(cipher::new_key()?);
+        let mac = cipher::mac_key(&cipher::derive(&root, "sessions ring 1")?);
+        Ok(Self { store, kek, wrapped, retiring: None, root, mac, condemned: Vec::new(), version: 0 })
+    }
+
+    /// The ring that is stored, unlocked by a provider.
+    pub(crate) async fn unlock(
+        bytes: &[u8],
+        version: u64,
+        store: StoreId,
+        provider: &dyn KeyProvider,
+    ) -> Result<Self, KeyError> {
+        let stored = parse(bytes, store)?;
+        let id = id_of(&stored.key.id)?;
+        let secret = provider.unwrap(&stored.key.wrapped, &KeyContext { store, key: id }).await?;
+        if !cipher::is_same(&cipher::commitment(&secret, id), &bytes_of(&stored.key.check)?) {
+            return Err(KeyError::WrongKey { kind: provider.kind() });
+        }
+        let kek = Arc::new(Kek::of(id, Moment::from_millis(stored.key.made), secret)?);
+        let opened = |context: &[u8], hex: &str| {
+            let opened = kek.cipher.unwrap(context, &bytes_of(hex)?).map(zeroize::Zeroizing::new);
+            let opened = opened.and_then(|opened| SecretKey::from_slice(&opened));
+            opened.ok_or(damaged("a key of the ring does not open"))
+        };
+        let root = Arc::new(opened(&root_context(store, id), &stored.root)?);
+        let retiring = match &stored.retiring {
+            None => None,
+            Some(old) => {
+                let old_id = id_of(&old.id)?;
+                let secret = opened(&retiring_context(store, old_id), &old.bytes)?;
+                Some(Arc::new(Kek::of(old_id, Moment::from_millis(old.made), secret)?))
+            }
+        };
+        let mac = cipher::mac_key(&cipher::derive(&root, "sessions ring 1")?);
+        let mut unsigned = stored.clone();
+        let said = bytes_of(&std::mem::take(&mut unsigned.mac))?;
+        if !cipher::is_same(&mac_of(&mac, &unsigned)?, &said) {
+            return Err(damaged("the ring was changed by somebody without its key"));
+        }
+        let (wrapped, condemned) = (stored.key.wrapped, stored.condemned);
+        Ok(Self { store, kek, wrapped, retiring, root, mac, condemned, version })
+    }
+
+    /// The ring as it is stored.
+    pub(crate) fn to_bytes(&self) -> Result<Bytes, KeyError> {
+        let retiring = match &self.retiring {
+            None => None,
+            Some(old) => {
+                let bytes = self.kek.cipher.wrap(&retiring_context(self.store, old.id), old.secret.expose())?;
+                Some(RetiringKey { id: old.id.to_string(), made: old.made.as_millis(), bytes: chain::to_hex(&bytes) })
+            }
+        };
+        let root = self.kek.cipher.wrap(&root_context(self.store, self.kek.id), self.root.expose())?;
+        let mut stored = Stored {
+            format: FORMAT.to_owned(),
+            store: chain::to_hex(&self.store.0),
+            key: StoredKey {
+                id: self.kek.id.to_string(),
+                made: self.kek.made.as_millis(),
+                check: chain::to_hex(&cipher::commitment(&self.kek.secret, self.kek.id)),
+                wrapped: self.wrapped.clone(),
+            },
+            retiring,
+            root: chain::to_hex(&root),
+            condemned: self.condemned.clone(),
+            mac: String::new(),
+        };
+        stored.mac = chain::to_hex(&mac_of(&self.mac, &stored)?);
+        serde_json::to_vec_pretty(&stored).map(Bytes::from).map_err(|_| damaged("the ring has no written form"))
+    }
+
+    /// The same store with a new key-encryption key, wrapped by a provider; the one in use until now retires.
+    ///
+    /// The old one stands in the ring wrapped under the new one, never the other way round: who has the old key and an old ring opens nothing
+    /// that was wrapped since.
+    pub(crate) async fn successor(&self, provider: &dyn KeyProvider, now: Moment) -> Result<Self, KeyError> {
+        if self.retiring.is_some() {
+            return Err(KeyError::Unfinished);
+        }
+        let kek = Arc::new(Kek::new(now)?);
+        let wrapped = provider.wrap(&kek.secret, &KeyContext { store: self.store, key: kek.id }).await?;
+        Ok(Self { kek, wrapped, retiring: Some(Arc::clone(&self.kek)), ..self.clone() })
+    }
+
+    /// The same without the key that retired.
+    pub(crate) fn settled(&self) -> Self {
+        Self { retiring: None, ..self.clone() }
+    }
+
+    /// The key-encryption key of this name, while it is of use.
+    pub(crate) fn named(&self, id: KeyId) -> Option<&Kek> {
+        [Some(&*self.kek), self.retiring.as_deref()].into_iter().flatten().find(|kek| kek.id == id)
+    }
+
+    /// A key for one purpose of the whole store.
+    pub(crate) fn store_key(&self, purpose: &str) -> Result<SecretKey, KeyError> {
+        cipher::derive(&self.root, purpose)
+    }
+
+    pub(crate) const fn store(&self) -> StoreId {
+        self.store
+    }
+
+    pub(crate) fn facts(&self) -> RingFacts {
+        RingFacts {
+            key: self.kek.id,
+            made: self.kek.made,
+            wrapped: self.wrapped.clone(),
+            is_changing: self.retiring.is_some(),
+        }
+    }
+}
+
+fn root_context(store: StoreId, kek: KeyId) -> Vec<u8> {
+    [b"sessions root 1".as_slice(), &store.0, &kek.0].concat()
+}
+
+fn retiring_context(store: StoreId, old: KeyId) -> Vec<u8> {
+    [b"sessions retiring 1".as_slice(), &store.0, &old.0].concat()
+}
+
+fn mac_of(key: &hmac::Key, unsigned: &Stored) -> Result<[u8; 32], KeyError> {
+    let bytes = serde_json::to_vec(unsigned).map_err(|_| damaged("the ring has no written form"))?;
+    Ok(cipher::mac(key, &[b"sessions ring 1", &bytes]))
+}

@@ -1,0 +1,260 @@
+//! How what a store is given is sealed, and what it gives is opened.
+//!
+//! Must not know: the order in which things are asked.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use sessions_domain::{CommitHash, SessionId};
+use sessions_ports::{
+    Claim, Commit, Committed, KeyError, KindFilter, Order, Page, ReadRange, Record, Removed, Row, StoreError,
+};
+
+use super::{
+    cipher::{self, TAG},
+    envelope::{self, Beside, RecordContext, RecordHead},
+    slot::SessionKeys,
+    store::Inner,
+};
+
+impl SessionKeys {
+    /// Seals a record. `begins`: it says where the session's keys lie.
+    pub(super) fn seal(&self, session: SessionId, record: Record, begins: bool) -> Result<Record, StoreError> {
+        let (epoch, cipher) = self.current(record.seq).ok_or(KeyError::WornOut { session })?;
+        let head = RecordHead { epoch, slot: begins.then_some(self.slot) };
+        let Record { seq, kind, commit, label, payload } = record;
+        let context = RecordContext::of(session, head, seq, kind, label, commit);
+        let mut sealed = Vec::with_capacity(head.length() + payload.len() + TAG);
+        head.write(&mut sealed);
+        sealed.extend_from_slice(&payload);
+        cipher.seal(envelope::record_nonce(seq, commit), context.as_bytes(), &mut sealed, head.length())?;
+        Ok(Record { seq, kind, commit, label, payload: Bytes::from(sealed) })
+    }
+
+    /// Opens a record.
+    pub(super) fn open(&self, session: SessionId, record: Record) -> Result<Record, StoreError> {
+        if envelope::is_stand_in(&record) {
+            return Ok(record);
+        }
+        let Record { seq, kind, commit, label, payload } = record;
+        let corrupt = |what| StoreError::Corrupt { session, seq, what };
+        let (head, sealed) = RecordHead::read(&payload).ok_or(corrupt("it is not sealed as it should be"))?;
+        let Some(cipher) = self.of(head.epoch) else {
+            return Err(if self.is_over(head.epoch) {
+                KeyError::EpochRetired { session, seq, epoch: head.epoch }.into()
+            } else {
+                corrupt("it is sealed with a data key that the session never had")
+            });
+        };
+        let context = RecordContext::of(session, head, seq, kind, label, commit);
+        let opened = cipher.open(envelope::record_nonce(seq, commit), context.as_bytes(), sealed);
+        let opened = opened.ok_or(corrupt("its seal is broken: it is not what was sealed here"))?;
+        Ok(Record { seq, kind, commit, label, payload: cipher::payload(opened) })
+    }
+
+    fn seal_beside(&self, what: Beside, session: SessionId, text: &[u8]) -> Result<Bytes, KeyError> {
+        let sealed = self.root().wrap(&what.context(session, self.slot), text)?;
+        Ok(Bytes::from(envelope::beside(self.slot, &sealed)))
+    }
+
+    fn open_beside(&self, what: Beside, session: SessionId, bytes: &[u8]) -> Option<Bytes> {
+        let (slot, sealed) = envelope::read_beside(bytes)?;
+        let opened = self.root().unwrap(&what.context(session, slot), sealed)?;
+        Some(cipher::payload(opened))
+    }
+}
+
+/// What sealing adds to `removed` records; the first one of a log has a little more.
+pub(super) fn added_bytes(removed: &Removed) -> u64 {
+    let of = |head: RecordHead| (head.length() + TAG) as u64;
+    let (each, first) = (of(RecordHead { epoch: 1, slot: None }), of(RecordHead { epoch: 1, slot: Some(0) }));
+    let with_first = removed.records > 0 && removed.kept == 0;
+    removed.records.saturating_mul(each) + if with_first { first - each } else { 0 }
+}
+
+/// What stands in a row whose words nobody can open.
+const NO_WORDS: Bytes = Bytes::new();
+
+impl Inner {
+    /// Seals a commit, and gives it to the store beneath. It takes its place there at the first poll.
+    pub(super) async fn sealed_commit(&self, keys: &SessionKeys, commit: Commit) -> Result<Committed, StoreError> {
+        let session = commit.session;
+        let begins = commit.expected.version().is_none();
+        if let Some(first) = commit.records.first().filter(|_| begins) {
+            keys.begin_at(first.seq);
+        }
+        let records = commit.records.into_iter().enumerate();
+        let records = records.map(|(at, record)| keys.seal(session, record, begins && at == 0));
+        let records = records.collect::<Result<Vec<_>, StoreError>>()?;
+        let claims = commit.claims.into_iter().map(|claim| {
+            let key = keys.claim_key(&claim.key);
+            Claim { payload: keys.mask(&key, &claim.payload), key, ..claim }
+        });
+        let mut row = commit.row;
+        if let Some(words) = &mut row.words {
+            *words = keys.seal_beside(Beside::Words, session, words)?;
+        }
+        let snapshot = commit.snapshot.map(|view| keys.seal_beside(Beside::Snapshot, session, &view)).transpose()?;
+        let key = commit.key.map(|key| self.keyring.name(&key));
+        self.log.commit(Commit { records, claims: claims.collect(), row, snapshot, key, ..commit }).await
+    }
+
+    /// The first record that the store has of a session, also of one that was removed and from which others inherit; `None`: it is damaged.
+    pub(super) async fn first_record(&self, session: SessionId) -> Result<Option<Record>, StoreError> {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let range = ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: 1, max_bytes: 1 };
+        match self.log.read(session, range).await {
+            Ok(page) => Ok(page.records.into_iter().next()),
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where a session's keys lie, and the first record of its log (0: that is lost): that record says it, or what is kept beside the log.
+    pub(super) async fn slot_of(&self, session: SessionId) -> Result<Option<(u32, u64)>, StoreError> {
+        if let Some(first) = self.first_record(session).await?
+            && let Some(slot) = RecordHead::read(&first.payload).and_then(|(head, _)| head.slot)
+        {
+            return Ok(Some((slot, first.seq)));
+        }
+        if let Some(snapshot) = self.log.snapshot(session).await?
+            && let Some((slot, _)) = envelope::read_beside(&snapshot)
+        {
+            return Ok(Some((slot, 0)));
+        }
+        // Its beginning is lost, and so is its snapshot: the list of sessions still says it.
+        let mut since = 0;
+        loop {
+            let page = self.log.rows(since, 4096).await?;
+            if let Some(row) = page.rows.iter().find(|row| row.session == session) {
+                return Ok(envelope::read_beside(&row.words).map(|(slot, _)| (slot, 0)));
+            }
+            if !page.more {
+                return Ok(None);
+            }
+            since = page.next;
+        }
+    }
+
+    /// A session's keys, from its slot.
+    pub(super) async fn find_keys(&self, session: SessionId) -> Result<Arc<SessionKeys>, StoreError> {
+        match self.slot_of(session).await? {
+            Some((slot, first)) => {
+                let keys = self.keyring.load(session, slot).await?;
+                keys.begin_at(first);
+                Ok(keys)
+            }
+            None => Err(match self.log.head(session).await? {
+                None => StoreError::NotFound { session },
+                Some(_) => KeyError::Damaged { what: "nothing tells where the keys of a session lie" }.into(),
+            }),
+        }
+    }
+
+    async fn keys_to_read(&self, session: SessionId) -> Result<Arc<SessionKeys>, StoreError> {
+        if let Some(keys) = self.sessions.get(session) {
+            return Ok(keys);
+        }
+        let keys = self.find_keys(session).await?;
+        self.sessions.offer(session, &keys);
+        Ok(keys)
+    }
+
+    /// Opens the records of a page.
+    pub(super) async fn open_page(&self, session: SessionId, page: Page) -> Result<Page, StoreError> {
+        if page.records.iter().all(envelope::is_stand_in) {
+            return Ok(page);
+        }
+        let keys = self.keys_to_read(session).await?;
+        let records = page.records.into_iter().map(|record| keys.open(session, record));
+        Ok(Page { records: records.collect::<Result<_, _>>()?, next: page.next })
+    }
+
+    /// Opens a snapshot. One that does not open is none: a view can be made anew.
+    pub(super) async fn open_snapshot(&self, session: SessionId, sealed: &[u8]) -> Option<Bytes> {
+        let keys = self.keys_to_read(session).await.ok()?;
+        keys.open_beside(Beside::Snapshot, session, sealed)
+    }
+
+    /// The words of rows, empty where nobody can open them. One session whose keys are gone keeps no other out of the list.
+    pub(super) async fn open_words(&self, rows: &[Row]) -> Result<Vec<Bytes>, StoreError> {
+        let mut known: HashMap<SessionId, Arc<SessionKeys>> = HashMap::new();
+        let mut wanted: BTreeMap<u32, SessionId> = BTreeMap::new();
+        for row in rows {
+            match self.sessions.get(row.session) {
+                Some(keys) => drop(known.insert(row.session, keys)),
+                None => {
+                    wanted.extend(envelope::read_beside(&row.words).map(|(slot, _)| (slot, row.session)));
+                }
+            }
+        }
+        self.load_all(wanted, &mut known).await?;
+        let words = rows.iter().map(|row| {
+            let opened =
+                known.get(&row.session).and_then(|keys| keys.open_beside(Beside::Words, row.session, &row.words));
+            opened.unwrap_or(NO_WORDS)
+        });
+        Ok(words.collect())
+    }
+
+    /// The keys of many sessions: slots that lie beside each other are read at once.
+    async fn load_all(
+        &self,
+        wanted: BTreeMap<u32, SessionId>,
+        known: &mut HashMap<SessionId, Arc<SessionKeys>>,
+    ) -> Result<(), StoreError> {
+        /// Reading some slots that nobody wants costs less than another call.
+        const GAP: u32 = 64;
+        let mut wanted = wanted.into_iter().peekable();
+        while let Some((first, session)) = wanted.next() {
+            let mut lot = vec![(first, session)];
+            let mut last = first;
+            while let Some(next) = wanted.next_if(|(slot, _)| slot - last <= GAP && slot - first < 4096) {
+                last = next.0;
+                lot.push(next);
+            }
+            let length = usize::try_from(last - first).unwrap_or(0) + 1;
+            let slots = match self.keyring.store().read(u64::from(first), length).await {
+                Ok(slots) => slots,
+                // One damaged slot must not take the others along.
+                Err(StoreError::Key(KeyError::Damaged { .. })) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            for (slot, session) in lot {
+                let at = usize::try_from(slot - first).unwrap_or(usize::MAX);
+                let keys = match slots.get(at) {
+                    Some(bytes) => {
+                        self.keyring.open(session, slot, bytes).and_then(|keys| keys.ready(slot)).map(Arc::new)
+                    }
+                    None => match self.keyring.load(session, slot).await {
+                        Ok(keys) => Ok(keys),
+                        Err(StoreError::Key(error)) => Err(error),
+                        Err(error) => return Err(error),
+                    },
+                };
+                known.extend(keys.ok().map(|keys| (session, keys)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One link of the ciphertext chain: what whoever has no key checks.
+///
+/// `link_i = SHA-256(link_{i-1} ‖ session ‖ seq ‖ kind ‖ commit_i ‖ sealed payload_i)`; before the first record of an epoch it is 32 zero bytes.
+#[must_use]
+pub fn cipher_link(before: &[u8; 32], session: SessionId, record: &Record) -> [u8; 32] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(before);
+    context.update(&session.to_bytes());
+    context.update(&record.seq.to_le_bytes());
+    context.update(&[record.kind.0]);
+    context.update(CommitHash::as_bytes(&record.commit));
+    context.update(&record.payload);
+    let mut link = [0; 32];
+    link.copy_from_slice(context.finish().as_ref());
+    link
+}

@@ -1,0 +1,290 @@
+//! A session's keys: wrapped in its slot, and ready for use.
+//!
+//! Must not know: where slots lie, or which session has which.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use ring::hmac;
+use sessions_domain::{Moment, SessionId};
+use sessions_ports::{Digest, KeyError, KeyId, SecretKey, Slot, StoreId, StoredClaim};
+use zeroize::Zeroizing;
+
+use super::{
+    cipher::{self, Cipher},
+    envelope::Epoch,
+};
+
+const FORMAT: u8 = 1;
+const LIVE: u8 = 1;
+const DESTROYED: u8 = 2;
+/// The most data keys at a time: the one in use, and while old records are sealed anew the one before it.
+pub(crate) const MOST_EPOCHS: usize = 2;
+/// Root, count, and for each data key its epoch, when it was made, the first record it may seal, and itself.
+const BODY: usize = 32 + 1 + MOST_EPOCHS * DATA_KEY;
+const DATA_KEY: usize = 2 + 8 + 8 + 32;
+/// One data key seals no more records than this, so that nonces of 96 bits meet with a probability below 2^-32 (NIST SP 800-38D, 8.3).
+pub(crate) const MOST_RECORDS: u64 = 1 << 32;
+
+/// A data key of a session.
+pub(crate) struct DataKey {
+    pub(crate) epoch: Epoch,
+    pub(crate) made: Moment,
+    /// The first record that it may have sealed.
+    pub(crate) first: u64,
+    pub(crate) secret: SecretKey,
+}
+
+/// What a slot holds, in the clear. Wiped when it is dropped.
+pub(crate) struct SlotKeys {
+    pub(crate) root: SecretKey,
+    /// Ascending; the last one is in use.
+    pub(crate) data: Vec<DataKey>,
+}
+
+/// What a slot says without its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlotState {
+    /// Keys, wrapped under this key-encryption key.
+    Live(KeyId),
+    /// There were keys, and they were destroyed.
+    Destroyed(Tombstone),
+}
+
+/// What is left in a slot when its keys were destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    pub(crate) session: SessionId,
+    pub(crate) at: Moment,
+}
+
+impl SlotKeys {
+    /// New keys, from the first record on.
+    pub(crate) fn new(made: Moment) -> Result<Self, KeyError> {
+        let data = vec![DataKey { epoch: 1, made, first: 0, secret: cipher::new_key()? }];
+        Ok(Self { root: cipher::new_key()?, data })
+    }
+
+    /// The slot's bytes.
+    pub(crate) fn wrap(&self, store: StoreId, number: u64, id: KeyId, kek: &Cipher) -> Result<Slot, KeyError> {
+        let mut body = Zeroizing::new([0; BODY]);
+        let count = u8::try_from(self.data.len()).ok().filter(|count| usize::from(*count) <= MOST_EPOCHS);
+        let count = count.ok_or(KeyError::Damaged { what: "a session has too many data keys" })?;
+        let keys = self.data.iter().map(|key| {
+            let parts = [&key.epoch.to_le_bytes()[..], &key.made.as_millis().to_le_bytes(), &key.first.to_le_bytes()];
+            (Zeroizing::new(parts.concat()), key.secret.expose())
+        });
+        let keys: Vec<_> = keys.collect();
+        let count = [count];
+        let parts = [self.root.expose().as_slice(), &count].into_iter();
+        let parts = parts.chain(keys.iter().flat_map(|(head, secret)| [head.as_slice(), secret.as_slice()]));
+        body.iter_mut().zip(parts.flatten()).for_each(|(to, from)| *to = *from);
+        let wrapped = kek.wrap(&context(store, number, id), body.as_slice())?;
+        let mut slot = Vec::with_capacity(10 + wrapped.len());
+        slot.extend_from_slice(&[FORMAT, LIVE]);
+        slot.extend_from_slice(&id.0);
+        slot.extend_from_slice(&wrapped);
+        Ok(Bytes::from(slot))
+    }
+
+    /// The keys of a slot.
+    pub(crate) fn unwrap(slot: &[u8], store: StoreId, number: u64, id: KeyId, kek: &Cipher) -> Result<Self, KeyError> {
+        let damaged = || KeyError::Damaged { what: "a session's wrapped keys are not as they were written" };
+        let wrapped = slot.get(10..).ok_or_else(damaged)?;
+        let body = Zeroizing::new(kek.unwrap(&context(store, number, id), wrapped).ok_or_else(damaged)?);
+        let (root, rest) = body.split_at_checked(32).ok_or_else(damaged)?;
+        let (count, rest) = rest.split_first().ok_or_else(damaged)?;
+        let root = SecretKey::from_slice(root).ok_or_else(damaged)?;
+        let data = rest.chunks_exact(DATA_KEY).take(usize::from(*count)).map(data_key);
+        let data = data.collect::<Option<Vec<_>>>().filter(|data| !data.is_empty()).ok_or_else(damaged)?;
+        Ok(Self { root, data })
+    }
+
+    /// The same keys as they are used.
+    pub(crate) fn ready(&self, slot: u32) -> Result<SessionKeys, KeyError> {
+        let data = self.data.iter().map(|key| {
+            let cipher = Cipher::new(&cipher::derive(&key.secret, "sessions records 1")?)?;
+            Ok(ReadyKey { epoch: key.epoch, first: key.first, cipher })
+        });
+        Ok(SessionKeys {
+            slot,
+            root: Cipher::new(&cipher::derive(&self.root, "sessions beside 1")?)?,
+            claims: cipher::mac_key(&cipher::derive(&self.root, "sessions claims 1")?),
+            begins_at: AtomicU64::new(0),
+            data: data.collect::<Result<_, KeyError>>()?,
+        })
+    }
+}
+
+fn data_key(bytes: &[u8]) -> Option<DataKey> {
+    let (epoch, rest) = bytes.split_first_chunk()?;
+    let (made, rest) = rest.split_first_chunk()?;
+    let (first, secret) = rest.split_first_chunk()?;
+    Some(DataKey {
+        epoch: Epoch::from_le_bytes(*epoch),
+        made: Moment::from_millis(i64::from_le_bytes(*made)),
+        first: u64::from_le_bytes(*first),
+        secret: SecretKey::from_slice(secret)?,
+    })
+}
+
+/// What wrapped keys are bound to: their store, their slot, and the key that wraps them.
+fn context(store: StoreId, number: u64, id: KeyId) -> Vec<u8> {
+    [b"sessions slot 1".as_slice(), &store.0, &number.to_le_bytes(), &id.0].concat()
+}
+
+/// What a slot is.
+pub(crate) fn state(slot: &[u8]) -> Result<SlotState, KeyError> {
+    let damaged = KeyError::Damaged { what: "a slot is none" };
+    let Some((&[format, state], rest)) = slot.split_first_chunk() else { return Err(damaged) };
+    if format != FORMAT {
+        return Err(KeyError::Newer { found: format!("slot format {format}") });
+    }
+    match state {
+        LIVE => rest.first_chunk().map(|id| SlotState::Live(KeyId(*id))).ok_or(damaged),
+        DESTROYED => {
+            let tombstone = rest.split_first_chunk().and_then(|(session, rest)| {
+                let at = Moment::from_millis(i64::from_le_bytes(*rest.first_chunk()?));
+                Some(Tombstone { session: SessionId::from_bytes(*session), at })
+            });
+            tombstone.map(SlotState::Destroyed).ok_or(damaged)
+        }
+        _ => Err(damaged),
+    }
+}
+
+impl Tombstone {
+    /// The bytes that take the keys' place.
+    pub(crate) fn slot(self) -> Slot {
+        let mut slot = vec![FORMAT, DESTROYED];
+        slot.extend_from_slice(&self.session.to_bytes());
+        slot.extend_from_slice(&self.at.as_millis().to_le_bytes());
+        Bytes::from(slot)
+    }
+}
+
+struct ReadyKey {
+    epoch: Epoch,
+    first: u64,
+    cipher: Cipher,
+}
+
+/// A session's keys, ready for use.
+pub(crate) struct SessionKeys {
+    pub(crate) slot: u32,
+    root: Cipher,
+    claims: hmac::Key,
+    /// The first record of the session's log, as far as that is known.
+    begins_at: AtomicU64,
+    data: Vec<ReadyKey>,
+}
+
+impl SessionKeys {
+    /// The data key in use, and its epoch; `None` when it may seal no record of this number.
+    pub(crate) fn current(&self, seq: u64) -> Option<(Epoch, &Cipher)> {
+        let key = self.data.last()?;
+        let first = key.first.max(self.begins_at.load(Ordering::Relaxed));
+        (seq.saturating_sub(first) < MOST_RECORDS).then_some((key.epoch, &key.cipher))
+    }
+
+    /// Notes the first record of the session's log: from there on records are counted that its data key seals.
+    pub(crate) fn begin_at(&self, seq: u64) {
+        self.begins_at.store(seq, Ordering::Relaxed);
+    }
+
+    /// The data key of an epoch, while there is one.
+    pub(crate) fn of(&self, epoch: Epoch) -> Option<&Cipher> {
+        self.data.iter().find(|key| key.epoch == epoch).map(|key| &key.cipher)
+    }
+
+    /// Whether an epoch is over and its key is no more.
+    pub(crate) fn is_over(&self, epoch: Epoch) -> bool {
+        self.data.first().is_some_and(|oldest| epoch < oldest.epoch)
+    }
+
+    /// The key of what is sealed beside the records.
+    pub(crate) const fn root(&self) -> &Cipher {
+        &self.root
+    }
+
+    /// What the store knows an idempotency key by.
+    pub(crate) fn claim_key(&self, key: &Digest) -> Digest {
+        cipher::mac(&self.claims, &[b"key", key])
+    }
+
+    /// What the store keeps of a payload's digest, and the other way round. `key` is as the store knows it.
+    pub(crate) fn mask(&self, key: &Digest, payload: &Digest) -> Digest {
+        let mut masked = cipher::mac(&self.claims, &[b"payload", key]);
+        masked.iter_mut().zip(payload).for_each(|(byte, of)| *byte ^= of);
+        masked
+    }
+
+    pub(crate) fn unmask(&self, key: &Digest, claim: StoredClaim) -> StoredClaim {
+        StoredClaim { payload: self.mask(key, &claim.payload), ..claim }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: StoreId = StoreId([3; 16]);
+    const ID: KeyId = KeyId([4; 8]);
+
+    fn kek(byte: u8) -> Cipher {
+        Cipher::new(&SecretKey::take(&mut [byte; 32])).unwrap()
+    }
+
+    #[test]
+    fn wrapped_keys_come_back_only_with_their_key_in_their_place() {
+        let keys = SlotKeys::new(Moment::from_millis(5)).unwrap();
+        let slot = keys.wrap(STORE, 7, ID, &kek(1)).unwrap();
+        assert!(slot.len() <= sessions_ports::MAX_SLOT, "{}", slot.len());
+        assert_eq!(state(&slot).unwrap(), SlotState::Live(ID));
+        let back = SlotKeys::unwrap(&slot, STORE, 7, ID, &kek(1)).unwrap();
+        assert_eq!(back.root.expose(), keys.root.expose());
+        let of = |keys: &SlotKeys| {
+            keys.data.iter().map(|k| (k.epoch, k.made, k.first, *k.secret.expose())).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&back), of(&keys));
+        assert!(SlotKeys::unwrap(&slot, STORE, 8, ID, &kek(1)).is_err(), "another place");
+        assert!(SlotKeys::unwrap(&slot, StoreId([9; 16]), 7, ID, &kek(1)).is_err(), "another store");
+        assert!(SlotKeys::unwrap(&slot, STORE, 7, KeyId([0; 8]), &kek(1)).is_err(), "another name");
+        assert!(SlotKeys::unwrap(&slot, STORE, 7, ID, &kek(2)).is_err(), "another key");
+        for at in 10..slot.len() {
+            let mut bent = slot.to_vec();
+            bent[at] ^= 1;
+            assert!(SlotKeys::unwrap(&bent, STORE, 7, ID, &kek(1)).is_err(), "byte {at}");
+        }
+        let secrets = [keys.root.expose(), keys.data[0].secret.expose()];
+        assert!(secrets.iter().all(|secret| !slot.windows(32).any(|window| window == secret.as_slice())));
+    }
+
+    #[test]
+    fn a_tombstone_says_whose_keys_were_there() {
+        let tombstone = Tombstone { session: SessionId::from_bytes([1; 16]), at: Moment::from_millis(9) };
+        assert_eq!(state(&tombstone.slot()).unwrap(), SlotState::Destroyed(tombstone));
+        assert!(state(&[1, 3]).is_err() && state(&[]).is_err() && state(&[1, 2, 0]).is_err());
+        assert!(matches!(state(&[2, 1]), Err(KeyError::Newer { .. })));
+    }
+
+    #[test]
+    fn a_data_key_that_is_worn_out_seals_no_more() {
+        let keys = SlotKeys::new(Moment::default()).unwrap().ready(0).unwrap();
+        assert!(keys.current(MOST_RECORDS - 1).is_some());
+        assert!(keys.current(MOST_RECORDS).is_none());
+        keys.begin_at(9);
+        assert!(keys.current(MOST_RECORDS + 8).is_some());
+        assert!(keys.current(MOST_RECORDS + 9).is_none());
+    }
+
+    #[test]
+    fn a_masked_payload_comes_back() {
+        let keys = SlotKeys::new(Moment::default()).unwrap().ready(0).unwrap();
+        let key = keys.claim_key(&[1; 32]);
+        assert_ne!(key, [1; 32]);
+        let masked = keys.mask(&key, &[2; 32]);
+        assert_ne!(masked, [2; 32]);
+        assert_eq!(keys.mask(&key, &masked), [2; 32]);
+    }
+}

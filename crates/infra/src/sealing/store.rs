@@ -1,0 +1,485 @@
+//! A store that seals what it is given, over any store that keeps what it is given.
+//!
+//! Must not know: which store is beneath, or what records say.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Waker},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sessions_domain::SessionId;
+use sessions_ports::{
+    BackendError, BackendErrorKind, Clock, Commit, Committed, Digest, Durability, Expected, Head, Heir, KeyError,
+    KeyProvider, KeyStore, Page, ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId,
+    StoredClaim,
+};
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{
+    keyring::Keyring,
+    ring::{Condemned, RingFacts},
+    sealer::added_bytes,
+    sessions::{Errand, Found, Running, Sessions, Turn},
+    slot::SessionKeys,
+};
+
+/// A store that seals records, words, snapshots and names before another store sees them. Clones are handles to the same one.
+///
+/// It keeps every law of a store that the one beneath keeps. `docs/security.md` says what stays visible.
+#[derive(Clone)]
+pub struct SealedStore {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) log: Arc<dyn SessionLog>,
+    pub(super) keyring: Keyring,
+    pub(super) sessions: Sessions,
+}
+
+impl fmt::Debug for SealedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedStore").field("store", &self.inner.log.id()).finish_non_exhaustive()
+    }
+}
+
+/// The same answer for another who asked. An error that cannot be told twice keeps its words.
+fn again(found: &Found) -> Found {
+    use StoreError as E;
+    match found {
+        Ok(keys) => Ok(Arc::clone(keys)),
+        Err(E::Gone { session }) => Err(E::Gone { session: *session }),
+        Err(E::NotFound { session }) => Err(E::NotFound { session: *session }),
+        Err(E::NoSpace { operation }) => Err(E::NoSpace { operation }),
+        Err(E::Poisoned) => Err(E::Poisoned),
+        Err(E::Closed) => Err(E::Closed),
+        Err(E::Corrupt { session, seq, what }) => Err(E::Corrupt { session: *session, seq: *seq, what }),
+        Err(E::Key(KeyError::SessionDestroyed { session })) => {
+            Err(KeyError::SessionDestroyed { session: *session }.into())
+        }
+        Err(E::Key(KeyError::Retired { key })) => Err(KeyError::Retired { key: key.clone() }.into()),
+        Err(E::Key(KeyError::Damaged { what })) => Err(KeyError::Damaged { what }.into()),
+        Err(E::Key(KeyError::NoEntropy)) => Err(KeyError::NoEntropy.into()),
+        Err(error) => {
+            Err(BackendError::new(BackendErrorKind::Internal, "finding a session's keys", error.to_string()).into())
+        }
+    }
+}
+
+/// Whether a refusal says that nothing was written, and nothing will be.
+fn is_refusal(error: &StoreError) -> bool {
+    use StoreError as E;
+    matches!(
+        error,
+        E::Conflict { .. }
+            | E::AlreadyExists { .. }
+            | E::KeyTaken { .. }
+            | E::NotFound { .. }
+            | E::Gone { .. }
+            | E::TooWeak { .. }
+            | E::TooLarge { .. }
+            | E::Malformed { .. }
+            | E::NoSpace { .. }
+    )
+}
+
+fn ended(operation: &'static str) -> StoreError {
+    BackendError::new(BackendErrorKind::Internal, operation, "the task that did it ended").into()
+}
+
+impl SealedStore {
+    /// Opens a sealed store.
+    ///
+    /// # Errors
+    /// [`KeyError::NotSealed`] when the store has no keys; [`KeyError::WrongKey`] and the others of [`KeyProvider::unwrap`];
+    /// [`KeyError::Damaged`].
+    pub async fn open(
+        log: Arc<dyn SessionLog>,
+        keys: Arc<dyn KeyStore>,
+        provider: &dyn KeyProvider,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let keyring = Keyring::unlock(keys, log.id(), provider, clock).await?;
+        let store = Self { inner: Arc::new(Inner { log, keyring, sessions: Sessions::default() }) };
+        store.finish_rotation().await?;
+        store.inner.sweep().await?;
+        Ok(store)
+    }
+
+    /// Seals a store that is empty, under keys that are made now.
+    ///
+    /// # Errors
+    /// [`KeyError::NotSealed`] when the store holds plain sessions; [`StoreError::Conflict`] when it has keys; those of [`KeyProvider::wrap`].
+    pub async fn create(
+        log: Arc<dyn SessionLog>,
+        keys: Arc<dyn KeyStore>,
+        provider: &dyn KeyProvider,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let page = log.rows(0, 1).await?;
+        if !page.rows.is_empty() {
+            return Err(KeyError::NotSealed.into());
+        }
+        let keyring = Keyring::begin(keys, log.id(), provider, clock).await?;
+        Ok(Self { inner: Arc::new(Inner { log, keyring, sessions: Sessions::default() }) })
+    }
+
+    /// Opens a sealed store, or seals one that is empty.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::create`]. A store that holds sessions and no keys is [`KeyError::Damaged`].
+    pub async fn open_or_create(
+        log: Arc<dyn SessionLog>,
+        keys: Arc<dyn KeyStore>,
+        provider: &dyn KeyProvider,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        if keys.ring().await?.is_some() {
+            return Self::open(log, keys, provider, clock).await;
+        }
+        match Self::create(log, keys, provider, clock).await {
+            Err(StoreError::Key(KeyError::NotSealed)) => {
+                Err(KeyError::Damaged { what: "there are sessions, and the ring is missing" }.into())
+            }
+            created => created,
+        }
+    }
+
+    /// What the ring tells about the key in use.
+    pub fn key_facts(&self) -> RingFacts {
+        self.inner.keyring.facts()
+    }
+
+    /// Begins what needs the session's keys in its turn, and gives its answer. Once polled it goes on, whoever waits.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        session: SessionId,
+        work: impl FnOnce(Arc<Inner>, Found) -> Running<Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (done, outcome) = oneshot::channel();
+        let mut work = Some(work);
+        let errand = || {
+            let (inner, work) = (Arc::clone(&self.inner), work.take());
+            Errand::Shared(Box::new(move |keys| {
+                let Some(work) = work else { return Box::pin(std::future::ready(())) };
+                let work = work(inner, keys);
+                Box::pin(async move {
+                    // Nobody has to wait.
+                    let _ = done.send(work.await);
+                })
+            }))
+        };
+        match self.inner.sessions.enter(session, errand) {
+            Turn::Now(keys) => match work.take() {
+                Some(work) => return work(Arc::clone(&self.inner), Ok(keys)).await,
+                None => return Err(ended("finding a session's keys")),
+            },
+            Turn::Queued => {}
+            Turn::Drive => drive(&self.inner, session).await,
+        }
+        outcome.await.unwrap_or_else(|_| Err(ended("waiting for a session's keys")))
+    }
+
+    /// Does what makes or unmakes a session's keys in its turn and alone, and gives its answer. Once polled it goes on, whoever waits.
+    async fn alone<T: Send + 'static>(
+        &self,
+        session: SessionId,
+        work: impl FnOnce(
+            Arc<Inner>,
+            Option<Arc<SessionKeys>>,
+        ) -> Running<(Option<Arc<SessionKeys>>, Result<T, StoreError>)>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        let (done, outcome) = oneshot::channel();
+        let inner = Arc::clone(&self.inner);
+        let errand = Errand::Alone(Box::new(move |keys| {
+            let work = work(inner, keys);
+            Box::pin(async move {
+                let (keys, answer) = work.await;
+                let _ = done.send(answer);
+                keys
+            })
+        }));
+        if self.inner.sessions.enter_alone(session, errand) {
+            drive(&self.inner, session).await;
+        }
+        outcome.await.unwrap_or_else(|_| Err(ended("changing a session's keys")))
+    }
+
+    /// Waits until what was asked of a session before has begun.
+    async fn arrived(&self, session: SessionId) {
+        let (done, outcome) = oneshot::channel();
+        if self.inner.sessions.join(session, || Errand::Wake(done)) {
+            let _ = outcome.await;
+        }
+    }
+}
+
+/// Begins what waits for a session, now as far as it goes without waiting, and then beside the caller.
+async fn drive(inner: &Arc<Inner>, session: SessionId) {
+    let mut driving: Running<()> = {
+        let inner = Arc::clone(inner);
+        Box::pin(async move { inner.drive(session).await })
+    };
+    match Handle::try_current() {
+        Ok(runtime) => {
+            if driving.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                runtime.spawn(driving);
+            }
+        }
+        Err(_) => driving.await,
+    }
+}
+
+impl Inner {
+    /// Takes care of a session's queue until it is over.
+    async fn drive(self: Arc<Self>, session: SessionId) {
+        while let Some((errand, keys)) = self.sessions.next(session) {
+            match errand {
+                Errand::Wake(done) => {
+                    let _ = done.send(());
+                }
+                Errand::Alone(work) => {
+                    let keys = work(keys).await;
+                    self.sessions.found(session, keys);
+                }
+                Errand::Shared(work) => {
+                    let found = match keys {
+                        Some(keys) => Ok(keys),
+                        None => self.find_keys(session).await,
+                    };
+                    self.sessions.found(session, found.as_ref().ok().cloned());
+                    let mut running = work(again(&found));
+                    if running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                        match Handle::try_current() {
+                            Ok(runtime) => drop(runtime.spawn(running)),
+                            Err(_) => running.await,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A session's first commit: keys are taken for it, and are its own when it is made.
+    async fn begin(
+        self: Arc<Self>,
+        known: Option<Arc<SessionKeys>>,
+        commit: Commit,
+    ) -> (Option<Arc<SessionKeys>>, Result<Committed, StoreError>) {
+        if let Some(keys) = known {
+            // The session is there already, or was a moment ago; the store knows.
+            let committed = self.sealed_commit(&keys, commit).await;
+            return (Some(keys), committed);
+        }
+        let (fresh, is_low) = self.keyring.take();
+        let fresh = match fresh {
+            Some(fresh) => Ok(fresh),
+            None => self.keyring.take_or_make().await,
+        };
+        if is_low && let Ok(runtime) = Handle::try_current() {
+            let inner = Arc::clone(&self);
+            // When it fails, the next one who needs keys hears why.
+            runtime.spawn(async move { drop(inner.keyring.make().await) });
+        }
+        let keys = match fresh {
+            Ok(fresh) => fresh,
+            Err(error) => return (None, Err(error)),
+        };
+        match self.sealed_commit(&keys, commit).await {
+            Ok(committed) => (Some(keys), Ok(committed)),
+            Err(error) => {
+                if is_refusal(&error) {
+                    self.keyring.give_back(keys);
+                }
+                (None, Err(error))
+            }
+        }
+    }
+
+    /// Removes a session, and then its keys, unless others inherit from it.
+    async fn remove(
+        self: Arc<Self>,
+        known: Option<Arc<SessionKeys>>,
+        removal: Removal,
+    ) -> (Option<Arc<SessionKeys>>, Result<Removed, StoreError>) {
+        let session = removal.session;
+        let slot = match &known {
+            Some(keys) => Some(keys.slot),
+            // Whatever is wrong, the store says it better.
+            None => self.slot_of(session).await.unwrap_or_default().map(|(slot, _)| slot),
+        };
+        let condemned = slot.map(|slot| Condemned { session, slot });
+        if let Some(condemned) = condemned
+            && let Err(error) = self.keyring.condemn(condemned).await
+        {
+            return (known, Err(error));
+        }
+        // Keys that are gone must not outlive a removal that is not: it waits for the strongest level.
+        let durability = removal.durability.max(self.log.strongest());
+        let removed = self.log.remove(Removal { durability, ..removal }).await;
+        match removed {
+            Ok(removed) => match self.sweep().await {
+                Ok(()) => {
+                    let bytes = removed.bytes.saturating_sub(added_bytes(&removed));
+                    (None, Ok(Removed { bytes, ..removed }))
+                }
+                Err(error) => (None, Err(error)),
+            },
+            Err(error) => {
+                if let Some(condemned) = condemned.filter(|_| is_refusal(&error)) {
+                    // When this fails it is looked at again the next time the store is opened.
+                    let _ = self.keyring.absolve(condemned).await;
+                }
+                (known, Err(error))
+            }
+        }
+    }
+
+    /// Destroys the keys of condemned sessions of which nothing is left, and lets those live that are there.
+    pub(super) async fn sweep(&self) -> Result<(), StoreError> {
+        for condemned in self.keyring.ring().condemned.clone() {
+            let session = condemned.session;
+            // Else others inherit from it; or it is not gone, and whoever removes it comes back.
+            if let Err(StoreError::Gone { .. }) = self.first_record(session).await {
+                self.sessions.forget(session);
+                self.keyring.destroy(condemned).await?;
+                self.keyring.absolve(condemned).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SessionLog for SealedStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        // What no store takes is refused before anything is made for it.
+        commit.check(u64::MAX)?;
+        let best = self.inner.log.strongest();
+        if commit.durability > best {
+            return Err(StoreError::TooWeak { asked: commit.durability, best });
+        }
+        let session = commit.session;
+        if commit.expected == Expected::NoStream {
+            return self.alone(session, |inner, keys| Box::pin(inner.begin(keys, commit))).await;
+        }
+        if let Some(keys) = self.inner.sessions.get(session) {
+            return self.inner.sealed_commit(&keys, commit).await;
+        }
+        let work = |inner: Arc<Inner>, keys: Found| -> Running<_> {
+            Box::pin(async move {
+                match keys {
+                    Ok(keys) => inner.sealed_commit(&keys, commit).await,
+                    Err(StoreError::NotFound { .. }) => {
+                        let expected = commit.expected.version().unwrap_or(0);
+                        Err(StoreError::Conflict { expected, actual: 0 })
+                    }
+                    Err(error) => Err(error),
+                }
+            })
+        };
+        self.in_turn(session, work).await
+    }
+
+    async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
+        self.alone(removal.session, move |inner, keys| Box::pin(inner.remove(keys, removal))).await
+    }
+
+    async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
+        // Whoever is about to begin may inherit from it.
+        for pending in self.inner.sessions.pending() {
+            self.arrived(pending).await;
+        }
+        self.inner.log.heirs(session).await
+    }
+
+    async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        self.inner.log.head(session).await
+    }
+
+    async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
+        let page = self.inner.log.read(session, range).await?;
+        match self.inner.open_page(session, page).await {
+            // It may have been sealed anew while it was read.
+            Err(StoreError::Key(KeyError::EpochRetired { .. })) => {
+                self.inner.sessions.forget(session);
+                let page = self.inner.log.read(session, range).await?;
+                self.inner.open_page(session, page).await
+            }
+            page => page,
+        }
+    }
+
+    async fn find(&self, session: SessionId, label: u64) -> Result<Vec<u64>, StoreError> {
+        self.inner.log.find(session, label).await
+    }
+
+    async fn snapshot(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
+        match self.inner.log.snapshot(session).await? {
+            Some(sealed) => Ok(self.inner.open_snapshot(session, &sealed).await),
+            None => Ok(None),
+        }
+    }
+
+    async fn by_key(&self, key: Digest) -> Result<Option<SessionId>, StoreError> {
+        self.inner.log.by_key(self.inner.keyring.name(&key)).await
+    }
+
+    async fn claim(&self, session: SessionId, key: Digest) -> Result<Option<StoredClaim>, StoreError> {
+        let claim = move |inner: Arc<Inner>, keys: Found| -> Running<_> {
+            Box::pin(async move {
+                match keys {
+                    Ok(keys) => {
+                        let key = keys.claim_key(&key);
+                        let claim = inner.log.claim(session, key).await?;
+                        Ok(claim.map(|claim| keys.unmask(&key, claim)))
+                    }
+                    // Of a session that is not there the store finds nothing.
+                    Err(StoreError::NotFound { .. } | StoreError::Gone { .. }) => inner.log.claim(session, key).await,
+                    Err(error) => Err(error),
+                }
+            })
+        };
+        self.in_turn(session, claim).await
+    }
+
+    async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
+        let mut page = self.inner.log.rows(since, limit).await?;
+        let words = self.inner.open_words(&page.rows).await?;
+        page.rows = page.rows.into_iter().zip(words).map(|(row, words)| Row { words, ..row }).collect();
+        Ok(page)
+    }
+
+    async fn wait(&self, session: SessionId, version: u64, level: Durability) -> Result<Head, StoreError> {
+        self.arrived(session).await;
+        self.inner.log.wait(session, version, level).await
+    }
+
+    async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
+        self.arrived(session).await;
+        self.inner.log.settled(session).await
+    }
+
+    fn strongest(&self) -> Durability {
+        self.inner.log.strongest()
+    }
+
+    fn id(&self) -> StoreId {
+        self.inner.log.id()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // What is on its way is under way before the store beneath is told to end.
+        for pending in self.inner.sessions.pending() {
+            self.arrived(pending).await;
+        }
+        let put_away = self.inner.keyring.put_away().await;
+        self.inner.log.close().await?;
+        put_away
+    }
+}
