@@ -8,6 +8,7 @@
 pub mod counted;
 pub mod disk;
 pub mod environment;
+pub mod keys;
 mod memory;
 pub mod observed;
 #[cfg(feature = "sealing")]

@@ -23,6 +23,8 @@ mod full_log;
 #[cfg(test)]
 mod inside;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod large_body;
 #[cfg(test)]
 mod locks;

@@ -21,7 +21,7 @@ mod checkpoint;
 mod core;
 #[cfg(test)]
 mod documented;
-mod folder;
+pub(crate) mod folder;
 mod frame;
 mod graves;
 mod index;
