@@ -5,11 +5,10 @@ mod sealed {
     use std::sync::{Arc, Mutex};
 
     use async_trait::async_trait;
-    use bytes::Bytes;
-    use sessions_infra::{MemoryStore, environment::SystemClock, sealing::SealedStore};
+
+    use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
     use sessions_ports::{
-        Durability, Erasure, KeyContext, KeyError, KeyHealth, KeyProvider, KeyStore, ProviderKind, SecretKey,
-        SessionLog, Slot, SlotChange, StoreError, StoredRing, Wrapped,
+        KeyContext, KeyError, KeyHealth, KeyProvider, ProviderKind, SecretKey, SessionLog, StoreError, Wrapped,
     };
     use sessions_testkit::{Capabilities, Fixture, store_laws};
 
@@ -42,46 +41,6 @@ mod sealed {
         }
     }
 
-    #[derive(Default)]
-    struct Keys(Mutex<(Option<StoredRing>, Vec<Slot>)>);
-
-    #[async_trait]
-    impl KeyStore for Keys {
-        async fn ring(&self) -> Result<Option<StoredRing>, StoreError> {
-            Ok(self.0.lock().unwrap().0.clone())
-        }
-        async fn put_ring(&self, expected: u64, bytes: Bytes) -> Result<(), StoreError> {
-            self.0.lock().unwrap().0 = Some(StoredRing { version: expected + 1, bytes });
-            Ok(())
-        }
-        async fn slots(&self) -> Result<u64, StoreError> {
-            Ok(self.0.lock().unwrap().1.len() as u64)
-        }
-        async fn add(&self, slots: Vec<Slot>) -> Result<u64, StoreError> {
-            let mut all = self.0.lock().unwrap();
-            let first = all.1.len() as u64;
-            all.1.extend(slots);
-            Ok(first)
-        }
-        async fn truncate(&self, count: u64) -> Result<(), StoreError> {
-            self.0.lock().unwrap().1.truncate(count as usize);
-            Ok(())
-        }
-        async fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
-            Ok(self.0.lock().unwrap().1.iter().skip(from as usize).take(limit).cloned().collect())
-        }
-        async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
-            let mut all = self.0.lock().unwrap();
-            for change in changes {
-                all.1[change.number as usize] = change.new;
-            }
-            Ok(())
-        }
-        fn erasure(&self) -> Erasure {
-            Erasure::Overwritten
-        }
-    }
-
     struct InMemory {
         open: Mutex<Option<SealedStore>>,
     }
@@ -99,7 +58,7 @@ mod sealed {
         async fn open(&self) -> Arc<dyn SessionLog> {
             let store = SealedStore::create(
                 Arc::new(MemoryStore::new()),
-                Arc::new(Keys::default()),
+                Arc::new(MemoryKeyStore::new()),
                 &Raw(7),
                 Arc::new(SystemClock),
             )
@@ -134,6 +93,7 @@ mod sealed {
 
         use sessions_infra::{
             MAX_COMMIT_BYTES,
+            keys::FileKeyStore,
             sled::{Sealing, SledOptions, SledStore},
         };
         use tempfile::TempDir;
@@ -142,19 +102,19 @@ mod sealed {
 
         struct OnDisk {
             folder: TempDir,
-            keys: Arc<Keys>,
             open: Mutex<Option<SealedStore>>,
         }
 
         impl OnDisk {
             fn new() -> Self {
-                Self { folder: TempDir::new().unwrap(), keys: Arc::default(), open: Mutex::new(None) }
+                Self { folder: TempDir::new().unwrap(), open: Mutex::new(None) }
             }
 
             async fn opened(&self, name: &str) -> Result<SealedStore, StoreError> {
                 let options = SledOptions { sealing: Sealing::Sealed, ..SledOptions::default() };
                 let store = SledStore::open(self.folder.path().join(name), options).await?;
-                SealedStore::open_or_create(Arc::new(store), self.keys.clone(), &Raw(7), Arc::new(SystemClock)).await
+                let keys = FileKeyStore::open(&store.keys_folder(), store.id()).await?;
+                SealedStore::open_or_create(Arc::new(store), Arc::new(keys), &Raw(7), Arc::new(SystemClock)).await
             }
         }
 

@@ -48,6 +48,7 @@ enum Entry {
     Pending {
         keys: Option<Arc<SessionKeys>>,
         queue: VecDeque<Errand>,
+        is_ending: bool,
     },
 }
 
@@ -98,24 +99,26 @@ impl Sessions {
                 Turn::Queued
             }
             None => {
-                sessions.insert(session, Entry::Pending { keys: None, queue: [errand()].into() });
+                sessions.insert(session, Entry::Pending { keys: None, queue: [errand()].into(), is_ending: false });
                 Turn::Drive
             }
         }
     }
 
-    /// The errand waits for its turn, also when the keys are at hand. `true`: the caller has to take care of the queue.
-    pub(crate) fn enter_alone(&self, session: SessionId, errand: Errand) -> bool {
+    /// The errand waits for its turn, also when the keys are at hand. `ends`: it may end the session. `true`: the caller has to take care of the
+    /// queue.
+    pub(crate) fn enter_alone(&self, session: SessionId, ends: bool, errand: Errand) -> bool {
         let mut sessions = self.lock();
         let keys = match sessions.get_mut(&session) {
-            Some(Entry::Pending { queue, .. }) => {
+            Some(Entry::Pending { queue, is_ending, .. }) => {
+                *is_ending |= ends;
                 queue.push_back(errand);
                 return false;
             }
             Some(Entry::Ready { keys, .. }) => Some(Arc::clone(keys)),
             None => None,
         };
-        sessions.insert(session, Entry::Pending { keys, queue: [errand].into() });
+        sessions.insert(session, Entry::Pending { keys, queue: [errand].into(), is_ending: ends });
         true
     }
 
@@ -130,6 +133,11 @@ impl Sessions {
         }
     }
 
+    /// Whether something that may end the session waits for its turn, or has it.
+    pub(crate) fn is_ending(&self, session: SessionId) -> bool {
+        matches!(self.lock().get(&session), Some(Entry::Pending { is_ending: true, .. }))
+    }
+
     /// Sessions with a queue.
     pub(crate) fn pending(&self) -> Vec<SessionId> {
         let is_pending = |entry: &Entry| matches!(entry, Entry::Pending { .. });
@@ -140,7 +148,7 @@ impl Sessions {
     pub(crate) fn next(&self, session: SessionId) -> Option<(Errand, Option<Arc<SessionKeys>>)> {
         let mut sessions = self.lock();
         let keys = match sessions.get_mut(&session) {
-            Some(Entry::Pending { keys, queue }) => match queue.pop_front() {
+            Some(Entry::Pending { keys, queue, .. }) => match queue.pop_front() {
                 Some(errand) => return Some((errand, keys.clone())),
                 None => keys.take(),
             },

@@ -5,7 +5,7 @@
 use std::{
     fmt,
     sync::Arc,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use async_trait::async_trait;
@@ -38,6 +38,8 @@ pub(super) struct Inner {
     pub(super) log: Arc<dyn SessionLog>,
     pub(super) keyring: Keyring,
     pub(super) sessions: Sessions,
+    /// Held for reading by a session that begins until it has its place in the store beneath; what asks for heirs holds it for writing.
+    placing: tokio::sync::RwLock<()>,
 }
 
 impl fmt::Debug for SealedStore {
@@ -103,7 +105,7 @@ impl SealedStore {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let keyring = Keyring::unlock(keys, log.id(), provider, clock).await?;
-        let store = Self { inner: Arc::new(Inner { log, keyring, sessions: Sessions::default() }) };
+        let store = Self::with(log, keyring);
         store.finish_rotation().await?;
         store.inner.sweep().await?;
         Ok(store)
@@ -124,7 +126,12 @@ impl SealedStore {
             return Err(KeyError::NotSealed.into());
         }
         let keyring = Keyring::begin(keys, log.id(), provider, clock).await?;
-        Ok(Self { inner: Arc::new(Inner { log, keyring, sessions: Sessions::default() }) })
+        Ok(Self::with(log, keyring))
+    }
+
+    fn with(log: Arc<dyn SessionLog>, keyring: Keyring) -> Self {
+        let (sessions, placing) = (Sessions::default(), tokio::sync::RwLock::default());
+        Self { inner: Arc::new(Inner { log, keyring, sessions, placing }) }
     }
 
     /// Opens a sealed store, or seals one that is empty.
@@ -187,6 +194,7 @@ impl SealedStore {
     async fn alone<T: Send + 'static>(
         &self,
         session: SessionId,
+        ends: bool,
         work: impl FnOnce(
             Arc<Inner>,
             Option<Arc<SessionKeys>>,
@@ -204,7 +212,7 @@ impl SealedStore {
                 keys
             })
         }));
-        if self.inner.sessions.enter_alone(session, errand) {
+        if self.inner.sessions.enter_alone(session, ends, errand) {
             drive(&self.inner, session).await;
         }
         outcome.await.unwrap_or_else(|_| Err(ended("changing a session's keys")))
@@ -232,6 +240,16 @@ async fn drive(inner: &Arc<Inner>, session: SessionId) {
             }
         }
         Err(_) => driving.await,
+    }
+}
+
+/// Does something that goes on whoever waits for it, since it may hold what others need.
+pub(super) async fn beside<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    match Handle::try_current() {
+        Ok(runtime) => runtime.spawn(work).await.unwrap_or_else(|_| Err(ended("a task of the sealed store"))),
+        Err(_) => work.await,
     }
 }
 
@@ -271,6 +289,7 @@ impl Inner {
         known: Option<Arc<SessionKeys>>,
         commit: Commit,
     ) -> (Option<Arc<SessionKeys>>, Result<Committed, StoreError>) {
+        let placing = self.placing.read().await;
         if let Some(keys) = known {
             // The session is there already, or was a moment ago; the store knows.
             let committed = self.sealed_commit(&keys, commit).await;
@@ -290,7 +309,16 @@ impl Inner {
             Ok(fresh) => fresh,
             Err(error) => return (None, Err(error)),
         };
-        match self.sealed_commit(&keys, commit).await {
+        let committed = {
+            let mut committing = std::pin::pin!(self.sealed_commit(&keys, commit));
+            let first = std::future::poll_fn(|cx| Poll::Ready(committing.as_mut().poll(cx))).await;
+            drop(placing);
+            match first {
+                Poll::Ready(committed) => committed,
+                Poll::Pending => committing.await,
+            }
+        };
+        match committed {
             Ok(committed) => (Some(keys), Ok(committed)),
             Err(error) => {
                 if is_refusal(&error) {
@@ -308,6 +336,8 @@ impl Inner {
         removal: Removal,
     ) -> (Option<Arc<SessionKeys>>, Result<Removed, StoreError>) {
         let session = removal.session;
+        // Who began before may inherit from it.
+        drop(self.placing.write().await);
         let slot = match &known {
             Some(keys) => Some(keys.slot),
             // Whatever is wrong, the store says it better.
@@ -366,7 +396,10 @@ impl SessionLog for SealedStore {
         }
         let session = commit.session;
         if commit.expected == Expected::NoStream {
-            return self.alone(session, |inner, keys| Box::pin(inner.begin(keys, commit))).await;
+            for link in commit.links.iter().filter(|link| self.inner.sessions.is_ending(link.owner)) {
+                self.arrived(link.owner).await;
+            }
+            return self.alone(session, false, |inner, keys| Box::pin(inner.begin(keys, commit))).await;
         }
         if let Some(keys) = self.inner.sessions.get(session) {
             return self.inner.sealed_commit(&keys, commit).await;
@@ -387,14 +420,12 @@ impl SessionLog for SealedStore {
     }
 
     async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
-        self.alone(removal.session, move |inner, keys| Box::pin(inner.remove(keys, removal))).await
+        self.alone(removal.session, true, move |inner, keys| Box::pin(inner.remove(keys, removal))).await
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
-        // Whoever is about to begin may inherit from it.
-        for pending in self.inner.sessions.pending() {
-            self.arrived(pending).await;
-        }
+        // Who is about to begin may inherit from it.
+        drop(self.inner.placing.write().await);
         self.inner.log.heirs(session).await
     }
 
@@ -474,12 +505,16 @@ impl SessionLog for SealedStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        // What is on its way is under way before the store beneath is told to end.
-        for pending in self.inner.sessions.pending() {
-            self.arrived(pending).await;
-        }
-        let put_away = self.inner.keyring.put_away().await;
-        self.inner.log.close().await?;
-        put_away
+        let store = self.clone();
+        beside(async move {
+            // What is on its way is under way before the store beneath is told to end.
+            for pending in store.inner.sessions.pending() {
+                store.arrived(pending).await;
+            }
+            let put_away = store.inner.keyring.put_away().await;
+            store.inner.log.close().await?;
+            put_away
+        })
+        .await
     }
 }
