@@ -590,7 +590,8 @@ mod tests {
     fn without_space_nothing_is_changed_now_or_after_a_cut_and_later_there_is_space() {
         let room = CHUNK / SLOT as u64;
         let image = with(room - 1);
-        let works: [fn(&mut SlotFile<Handle>) -> Result<(), Failure>; 2] =
+        type Work = fn(&mut SlotFile<Handle>) -> Result<(), Failure>;
+        let works: [Work; 2] =
             [|file| file.overwrite(&changes("old", "new", 3)), |file| file.add(&slots("new", 3)).map(|_| ())];
         for work in works {
             let mut refused = 0;
