@@ -286,6 +286,14 @@ impl SessionLog for MapStore {
         self.head(session).await
     }
 
+    async fn erased(&self, _: SessionId) -> Result<Option<sessions_ports::Erased>, StoreError> {
+        Ok(None)
+    }
+
+    fn erasure(&self) -> Option<sessions_ports::Erasure> {
+        None
+    }
+
     fn strongest(&self) -> Durability {
         Durability::Volatile
     }

@@ -4,9 +4,12 @@
 
 use serde::Serialize;
 use sessions_domain::SessionId;
-use sessions_ports::{Durability, Removal, StoreError};
+use sessions_ports::{Durability, Erased, KeyError, Removal, StoreError};
 
-use crate::{error::SessionError, manager::SessionManager};
+use crate::{
+    error::{ErrorKind, SessionError},
+    manager::SessionManager,
+};
 
 /// What becomes of the sessions that were forked from one that is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub enum Forks {
     Keep,
     /// They are deleted too, and what was forked from them.
     Cascade,
+    /// Nothing is deleted as long as there are any.
+    Refuse,
 }
 
 /// How to delete. By default forks keep what they inherit, and the file that the session was imported from stays known.
@@ -24,10 +29,18 @@ pub struct Deletion {
     forks: Forks,
     expected: Option<u64>,
     forgets_source: bool,
+    shreds: bool,
     durability: Option<Durability>,
 }
 
 impl Deletion {
+    /// Destroys the session's keys, so that no copy of its bytes can be read again, and gives the proof. A session with forks is refused, unless
+    /// they are to go too; the file that it was imported from is forgotten.
+    #[must_use]
+    pub fn shredding() -> Self {
+        Self { forks: Forks::Refuse, shreds: true, forgets_source: true, ..Self::default() }
+    }
+
     /// What becomes of forks.
     #[must_use]
     pub fn forks(mut self, forks: Forks) -> Self {
@@ -72,6 +85,8 @@ pub struct DeletionReport {
     pub heirs: Vec<SessionId>,
     /// The forks that were deleted with it, in the order in which they went.
     pub cascaded: Vec<SessionId>,
+    /// How the session's keys were destroyed, read back from where they lay. `None`: they were not, since the store is plain, or forks need them.
+    pub erased: Option<Erased>,
 }
 
 impl SessionManager {
@@ -80,9 +95,20 @@ impl SessionManager {
     /// Forks keep what they inherit unless they are to go too. Deleting twice is fine. With [`Self::trash`] a session can be brought back.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`], [`SessionError::Conflict`] when it has another version than [`Deletion::at_version`], and the store's.
+    /// [`SessionError::NotFound`], [`SessionError::Conflict`] when it has another version than [`Deletion::at_version`],
+    /// [`SessionError::HasForks`], [`KeyError::Plain`] when it is to be shredded in a store that seals nothing, and the store's.
     pub async fn delete(&self, id: SessionId, deletion: Deletion) -> Result<DeletionReport, SessionError> {
         let mut report = DeletionReport::default();
+        if deletion.shreds && self.ports().store.erasure().is_none() {
+            return Err(StoreError::Key(KeyError::Plain).into());
+        }
+        if deletion.forks == Forks::Refuse {
+            let heirs = self.ports().store.heirs(id).await?;
+            if !heirs.is_empty() {
+                let forks = heirs.into_iter().map(|heir| heir.session).collect();
+                return Err(SessionError::HasForks { session: id, forks });
+            }
+        }
         if deletion.forks == Forks::Cascade {
             // Forks of forks first, so that each is deleted when nothing is left that inherits from it.
             let mut line = vec![id];
@@ -113,13 +139,16 @@ impl SessionManager {
             Err(error) => Err(error),
         };
         let view = match view {
-            Ok(view) => view,
+            Ok(view) => Some(view),
             Err(SessionError::Gone { .. }) => {
-                return Ok(DeletionReport { was_gone: true, ..DeletionReport::default() });
+                let erased = self.ports().store.erased(id).await?;
+                return Ok(DeletionReport { was_gone: true, erased, ..DeletionReport::default() });
             }
+            // Nobody can read it, and so nobody knows whose it was; what is left of it goes.
+            Err(error) if error.kind() == ErrorKind::KeyDestroyed => None,
             Err(error) => return Err(error),
         };
-        let is_import = view.key().is_none() && view.source().is_some();
+        let is_import = view.is_some_and(|view| view.key().is_none() && view.source().is_some());
         let removal = Removal {
             session: id,
             expected: deletion.expected,
@@ -135,6 +164,7 @@ impl SessionManager {
             kept: removed.kept,
             heirs: removed.heirs,
             cascaded: Vec::new(),
+            erased: if self.ports().store.erasure().is_some() { self.ports().store.erased(id).await? } else { None },
         })
     }
 }

@@ -22,6 +22,18 @@ pub enum SessionError {
         /// What was looked for.
         session: SessionId,
     },
+    /// Other sessions were forked from it.
+    #[error(
+        "session {session} has {} ({}), which need its keys; delete them too with a cascade, or first",
+        if .forks.len() == 1 { "a fork".to_owned() } else { format!("{} forks", .forks.len()) },
+        .forks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    HasForks {
+        /// The session.
+        session: SessionId,
+        /// Those forked from it.
+        forks: Vec<SessionId>,
+    },
     /// The session was deleted.
     #[error(
         "session {session} was deleted, and an id is never used again; list the sessions to see those that are there"
@@ -224,7 +236,7 @@ fn kind_of_key(error: &KeyError) -> ErrorKind {
     match error {
         KeyError::WrongKey { .. } | KeyError::OtherKind { .. } | KeyError::Sealed => ErrorKind::WrongKey,
         KeyError::SessionDestroyed { .. } | KeyError::Destroyed { .. } => ErrorKind::KeyDestroyed,
-        KeyError::NotSealed | KeyError::Weak { .. } | KeyError::KeyFile { .. } => ErrorKind::Invalid,
+        KeyError::NotSealed | KeyError::Plain | KeyError::Weak { .. } | KeyError::KeyFile { .. } => ErrorKind::Invalid,
         KeyError::Retired { .. } | KeyError::Denied { .. } => ErrorKind::NotAllowed,
         KeyError::EpochRetired { .. } | KeyError::Parameters { .. } | KeyError::Damaged { .. } => ErrorKind::Damaged,
         KeyError::Newer { .. } => ErrorKind::NewerFormat,
@@ -265,7 +277,7 @@ impl SessionError {
             | Self::OverBudget(_)
             | Self::Unwritable(_)
             | Self::Configuration(_) => ErrorKind::Invalid,
-            Self::Conflict { .. } | Self::KeyReused => ErrorKind::Conflict,
+            Self::Conflict { .. } | Self::KeyReused | Self::HasForks { .. } => ErrorKind::Conflict,
             Self::LimitReached { .. } => ErrorKind::Limit,
             Self::InvalidRecord { .. } | Self::InvalidHistory { .. } | Self::Unexportable(_) => ErrorKind::Damaged,
             Self::Import(error) => error.asks(),

@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_ports::{
-    Commit, Committed, Digest, Durability, Head, Heir, Link, Page, ReadRange, Removal, Removed, Row, RowPage,
-    SessionLog, StoreError, StoreId, StoredClaim,
+    Commit, Committed, Digest, Durability, Erased, Erasure, Head, Heir, Link, Page, ReadRange, Removal, Removed, Row,
+    RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::{Notify, futures::OwnedNotified};
 
@@ -382,6 +382,14 @@ impl SessionLog for MemoryStore {
     async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
         // A commit is through or refused when it was polled once.
         self.head(session).await
+    }
+
+    async fn erased(&self, _: SessionId) -> Result<Option<Erased>, StoreError> {
+        Ok(None)
+    }
+
+    fn erasure(&self) -> Option<Erasure> {
+        None
     }
 
     fn strongest(&self) -> Durability {

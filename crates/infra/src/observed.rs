@@ -19,8 +19,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use sessions_domain::SessionId;
 use sessions_ports::{
-    BackendErrorKind, Commit, Committed, Digest, Durability, Head, Heir, Page, ReadRange, Removal, Removed, RowPage,
-    SessionLog, StoreError, StoreId, StoredClaim,
+    BackendErrorKind, Commit, Committed, Digest, Durability, Erased, Erasure, Head, Heir, Page, ReadRange, Removal,
+    Removed, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tracing::{Span, field::Empty};
 
@@ -375,6 +375,18 @@ impl SessionLog for ObservedStore {
         Self: 'b,
     {
         self.question(span!(self, "settled", Some(session), None), self.store.settled(session))
+    }
+
+    fn erased<'a, 'b>(&'a self, session: SessionId) -> Answer<'b, Option<Erased>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        self.question(span!(self, "erased", Some(session), None), self.store.erased(session))
+    }
+
+    fn erasure(&self) -> Option<Erasure> {
+        self.store.erasure()
     }
 
     fn strongest(&self) -> Durability {

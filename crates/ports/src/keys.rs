@@ -10,7 +10,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sessions_domain::SessionId;
+use sessions_domain::{Moment, SessionId};
 
 use crate::{
     error::StoreError,
@@ -147,6 +147,11 @@ pub enum KeyError {
     /// A key was given for a store that is not sealed.
     #[error("the store is plain and a key was given; open it without one, or seal it first")]
     NotSealed,
+    /// There is no key whose loss makes a session unreadable.
+    #[error(
+        "the store is plain, so there is no key to destroy; seal the store first, or delete the session without shredding it"
+    )]
+    Plain,
     /// A session's keys were destroyed.
     #[error("the keys of session {session} were destroyed, so nobody can read it any more; delete it")]
     SessionDestroyed {
@@ -304,6 +309,17 @@ pub enum Erasure {
     KekRotated,
     /// The key service destroyed the key that wrapped them.
     KmsDestroyed,
+}
+
+/// That a session's keys were destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Erased {
+    /// How.
+    pub how: Erasure,
+    /// The slot in which they lay.
+    pub slot: u64,
+    /// When.
+    pub at: Moment,
 }
 
 impl fmt::Display for Erasure {

@@ -18,7 +18,7 @@ pub use backup::BackupError;
 pub use environment::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
 pub use error::{BackendError, BackendErrorKind, StoreError};
 pub use keys::{
-    Erasure, KeyContext, KeyError, KeyHealth, KeyProvider, KeyStore, MAX_SLOT, ProviderKind, Slot, SlotChange,
+    Erased, Erasure, KeyContext, KeyError, KeyHealth, KeyProvider, KeyStore, MAX_SLOT, ProviderKind, Slot, SlotChange,
     StoredRing, Wrapped,
 };
 pub use log::{

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sessions_domain::{CommitHash, Kind, Moment, SessionId};
 
-use crate::error::StoreError;
+use crate::{
+    error::StoreError,
+    keys::{Erased, Erasure},
+};
 
 /// What survives what. Ordered: each level promises all that is below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -402,6 +405,13 @@ pub trait SessionLog: Send + Sync {
     /// # Errors
     /// [`StoreError::Closed`], also when it is closed meanwhile. [`StoreError::Gone`] when it was removed, or what was queued removes it.
     async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError>;
+
+    /// How the keys of a session that was removed were destroyed, read back from where they lay; `None`: they were not, because others inherit from
+    /// the session, because it was not removed, or because this store seals nothing.
+    async fn erased(&self, session: SessionId) -> Result<Option<Erased>, StoreError>;
+
+    /// How [`Self::remove`] destroys keys; `None` for a store that seals nothing, where what was removed is readable in whatever copies of its bytes are left.
+    fn erasure(&self) -> Option<Erasure>;
 
     /// The strongest level this store gives.
     fn strongest(&self) -> Durability;

@@ -45,6 +45,8 @@ pub enum Call {
     Wait,
     /// [`SessionLog::settled`].
     Settled,
+    /// [`SessionLog::erased`].
+    Erased,
     /// [`SessionLog::close`].
     Close,
 }
@@ -312,6 +314,14 @@ impl SessionLog for FaultyStore {
 
     async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
         self.around(Call::Settled, || self.inner.settled(session)).await
+    }
+
+    async fn erased(&self, session: SessionId) -> Result<Option<sessions_ports::Erased>, StoreError> {
+        self.around(Call::Erased, || self.inner.erased(session)).await
+    }
+
+    fn erasure(&self) -> Option<sessions_ports::Erasure> {
+        self.inner.erasure()
     }
 
     fn strongest(&self) -> Durability {

@@ -287,6 +287,14 @@ impl SessionLog for Flawed {
         self.inner.settled(session).await
     }
 
+    async fn erased(&self, session: SessionId) -> Result<Option<sessions_ports::Erased>, StoreError> {
+        self.inner.erased(session).await
+    }
+
+    fn erasure(&self) -> Option<sessions_ports::Erasure> {
+        self.inner.erasure()
+    }
+
     fn strongest(&self) -> Durability {
         self.inner.strongest()
     }

@@ -9,7 +9,7 @@ use std::{
 
 use ring::hmac;
 use sessions_domain::{Moment, SessionId};
-use sessions_ports::{Clock, Digest, Erasure, KeyError, KeyProvider, KeyStore, Slot, SlotChange, StoreError, StoreId};
+use sessions_ports::{Clock, Digest, Erased, KeyError, KeyProvider, KeyStore, Slot, SlotChange, StoreError, StoreId};
 
 use super::{
     cipher,
@@ -247,17 +247,36 @@ impl Keyring {
         .await
     }
 
+    /// How a session's keys were destroyed, as their slot says.
+    pub(crate) async fn erased(&self, session: SessionId) -> Result<Option<Erased>, StoreError> {
+        const LOT: usize = 4096;
+        // Most who ask have just removed it; and the newest sessions are the last ones.
+        let mut end = self.keys.slots().await?;
+        while end > 0 {
+            let from = end.saturating_sub(LOT as u64);
+            let slots = self.keys.read(from, usize::try_from(end - from).unwrap_or(LOT)).await?;
+            let of = |(number, slot): (u64, &Slot)| match slot::state(slot) {
+                Ok(SlotState::Destroyed(tombstone)) if tombstone.session == session => {
+                    Some(Erased { how: self.keys.erasure(), slot: number, at: tombstone.at })
+                }
+                _ => None,
+            };
+            if let Some(erased) = (from..).zip(&slots).find_map(of) {
+                return Ok(Some(erased));
+            }
+            end = from;
+        }
+        Ok(None)
+    }
+
     /// Destroys the keys in a slot, and reads it back. Doing it twice is fine.
-    pub(crate) async fn destroy(
-        &self,
-        Condemned { session, slot }: Condemned,
-    ) -> Result<(Tombstone, Erasure), StoreError> {
+    pub(crate) async fn destroy(&self, Condemned { session, slot }: Condemned) -> Result<(), StoreError> {
         let number = u64::from(slot);
         loop {
             let now = self.keys.read(number, 1).await?;
             let expected = now.first().cloned().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
-            if let SlotState::Destroyed(tombstone) = slot::state(&expected)? {
-                return Ok((tombstone, self.keys.erasure()));
+            if let SlotState::Destroyed(_) = slot::state(&expected)? {
+                return Ok(());
             }
             let new = Tombstone { session, at: self.now() }.slot();
             match self.keys.overwrite(vec![SlotChange { number, expected, new }]).await {

@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_ports::{
-    BackendError, BackendErrorKind, Clock, Commit, Committed, Digest, Durability, Expected, Head, Heir, KeyError,
-    KeyProvider, KeyStore, Page, ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId,
-    StoredClaim,
+    BackendError, BackendErrorKind, Clock, Commit, Committed, Digest, Durability, Erased, Erasure, Expected, Head,
+    Heir, KeyError, KeyProvider, KeyStore, Page, ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError,
+    StoreId, StoredClaim,
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -494,6 +494,14 @@ impl SessionLog for SealedStore {
     async fn settled(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
         self.arrived(session).await;
         self.inner.log.settled(session).await
+    }
+
+    async fn erased(&self, session: SessionId) -> Result<Option<Erased>, StoreError> {
+        self.inner.keyring.erased(session).await
+    }
+
+    fn erasure(&self) -> Option<Erasure> {
+        Some(self.inner.keyring.store().erasure())
     }
 
     fn strongest(&self) -> Durability {

@@ -55,8 +55,9 @@ use bytes::Bytes;
 use ring::{hmac, rand::SecureRandom as _};
 use sessions_domain::{Moment, SessionId};
 use sessions_ports::{
-    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, EntropyError, Expected, Head, Heir,
-    KindFilter, Order, Page, ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, EntropyError, Erased, Erasure, Expected,
+    Head, Heir, KindFilter, Order, Page, ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId,
+    StoredClaim,
 };
 use tokio::sync::oneshot;
 
@@ -574,6 +575,14 @@ impl SessionLog for SledStore {
             let _ = heard.await;
         }
         self.head(session).await
+    }
+
+    async fn erased(&self, _: SessionId) -> Result<Option<Erased>, StoreError> {
+        Ok(None)
+    }
+
+    fn erasure(&self) -> Option<Erasure> {
+        None
     }
 
     fn strongest(&self) -> Durability {

@@ -282,6 +282,14 @@ impl SessionLog for RedbStore {
         self.ask(|tx| head(tx, session))
     }
 
+    async fn erased(&self, _: SessionId) -> Result<Option<sessions_ports::Erased>> {
+        Ok(None)
+    }
+
+    fn erasure(&self) -> Option<sessions_ports::Erasure> {
+        None
+    }
+
     fn strongest(&self) -> Durability {
         Durability::Disk
     }
