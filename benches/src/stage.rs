@@ -13,9 +13,12 @@ use sessions_app::{Append, NewSession, Ports, Session, SessionManager, Settings}
 use sessions_domain::{Message, SessionId};
 use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
-    sled::{SledOptions, SledStore},
+    keys::FileKeyStore,
+    sealing::SealedStore,
+    sled::{Sealing, SledOptions, SledStore},
 };
 use sessions_ports::{Durability, SessionLog};
+use sessions_testkit::FixedKey;
 
 /// What a benchmark answers.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -66,6 +69,26 @@ pub(crate) fn message(number: usize) -> Message {
 /// The default store in a folder.
 pub(crate) async fn open(path: &Path) -> Outcome<Arc<SledStore>> {
     Ok(Arc::new(SledStore::open(path, SledOptions::default()).await?))
+}
+
+/// Whether what a store is given is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum As {
+    Plain,
+    Sealed,
+}
+
+/// The default store in a folder, and what a manager is given of it.
+pub(crate) async fn open_as(path: &Path, how: As) -> Outcome<(SledStore, Arc<dyn SessionLog>)> {
+    let sealing = if how == As::Sealed { Sealing::Sealed } else { Sealing::Plain };
+    let sled = SledStore::open(path, SledOptions { sealing, ..SledOptions::default() }).await?;
+    if how == As::Plain {
+        return Ok((sled.clone(), Arc::new(sled)));
+    }
+    let keys = FileKeyStore::open(&sled.keys_folder(), sled.id()).await?;
+    let log = Arc::new(sled.clone());
+    let sealed = SealedStore::open_or_create(log, Arc::new(keys), &FixedKey(7), Arc::new(SystemClock)).await?;
+    Ok((sled, Arc::new(sealed)))
 }
 
 /// A manager with nothing cached, whose appends wait for a level.

@@ -10,13 +10,13 @@ use std::{
 use sessions_app::{NewSession, Session};
 use sessions_domain::Message;
 use sessions_infra::sled::SledStore;
-use sessions_ports::Durability;
+use sessions_ports::{Durability, SessionLog};
 
 use crate::{
     harness::median,
     raw::RawLog,
     report::{Figure, Section, Unit},
-    stage::{Outcome, Stage, ensure, fill, manager, message, open},
+    stage::{As, Outcome, Stage, ensure, fill, manager, message, open_as},
 };
 
 pub(crate) const WRITERS: usize = 64;
@@ -34,16 +34,17 @@ struct Rates {
 }
 
 struct Arena {
-    store: Arc<SledStore>,
+    store: SledStore,
+    log: Arc<dyn SessionLog>,
     writers: Vec<Vec<Session>>,
     rates: Rates,
 }
 
 impl Arena {
     /// A store of so many sessions, dealt out among the writers.
-    async fn new(stage: &Stage, name: &str, sessions: usize) -> Outcome<Self> {
-        let store = open(&stage.path(name)).await?;
-        let manager = manager(store.clone(), Durability::Disk)?;
+    async fn new(stage: &Stage, name: &str, sessions: usize, how: As) -> Outcome<Self> {
+        let (store, log) = open_as(&stage.path(name), how).await?;
+        let manager = manager(Arc::clone(&log), Durability::Disk)?;
         let mut writers: Vec<Vec<Session>> = vec![Vec::new(); WRITERS];
         for (at, writer) in (0..sessions).zip((0..WRITERS).cycle()) {
             let new = NewSession::titled(format!("session {at}")).durability(Durability::Volatile);
@@ -52,7 +53,7 @@ impl Arena {
             writers.get_mut(writer).ok_or("no such writer")?.push(session);
         }
         let rates = Rates { per_second: Vec::new(), a_sync: Vec::new(), errors: 0 };
-        Ok(Self { store, writers, rates })
+        Ok(Self { store, log, writers, rates })
     }
 
     async fn round(&mut self, span: Duration) -> Outcome<()> {
@@ -97,12 +98,15 @@ async fn writer(sessions: Vec<Session>, until: Instant) -> (u64, u64) {
 
 pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
     let mut log = RawLog::create(&stage.path("raw"))?;
-    let mut few = Arena::new(stage, "few", WRITERS).await?;
-    let mut many = Arena::new(stage, "many", MANY).await?;
+    let mut few = Arena::new(stage, "few", WRITERS, As::Plain).await?;
+    let mut many = Arena::new(stage, "many", MANY, As::Plain).await?;
+    let mut sealed_few = Arena::new(stage, "sealed few", WRITERS, As::Sealed).await?;
+    let mut sealed_many = Arena::new(stage, "sealed many", MANY, As::Sealed).await?;
     let mut raw = Vec::new();
-    few.round(SPAN / 4).await?;
-    many.round(SPAN / 4).await?;
-    for arena in [&mut few, &mut many] {
+    for arena in [&mut few, &mut many, &mut sealed_few, &mut sealed_many] {
+        arena.round(SPAN / 4).await?;
+    }
+    for arena in [&mut few, &mut many, &mut sealed_few, &mut sealed_many] {
         arena.rates.per_second.clear();
         arena.rates.a_sync.clear();
     }
@@ -113,14 +117,17 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
             log.append(WRITERS)?;
         }
         raw.push((1_000 * WRITERS) as f64 / begun.elapsed().as_secs_f64());
-        few.round(SPAN).await?;
-        tokio::time::sleep(SETTLE).await;
-        many.round(SPAN).await?;
+        for arena in [&mut few, &mut sealed_few, &mut many, &mut sealed_many] {
+            arena.round(SPAN).await?;
+            tokio::time::sleep(SETTLE).await;
+        }
     }
-    few.store_closed().await?;
-    many.store_closed().await?;
+    for arena in [&few, &many, &sealed_few, &sealed_many] {
+        arena.store_closed().await?;
+    }
     let raw = median(&raw);
     let (rate, rate_of_many) = (median(&few.rates.per_second), median(&many.rates.per_second));
+    let (sealed, sealed_of_many) = (median(&sealed_few.rates.per_second), median(&sealed_many.rates.per_second));
     let ratio = |rate: f64| format!("{:.2} × raw", rate / raw);
     let figures = vec![
         Figure::new("P2", "64 writers on 64 sessions at `disk`", rate, Unit::PerSecond)
@@ -131,7 +138,27 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
             .at_least(0.8)
             .note(format!("{}, {}", Unit::PerSecond.show(rate_of_many), ratio(rate_of_many))),
         Figure::new("P2", "messages a sync, 10 000 sessions", median(&many.rates.a_sync), Unit::Count).at_least(16.0),
-        Figure::new("P2", "errors", (few.rates.errors + many.rates.errors) as f64, Unit::Count).at_most(0.0),
+        Figure::new("P2", "sealed: 64 writers on 64 sessions at `disk`", sealed, Unit::PerSecond)
+            .at_least(100_000.0)
+            .note(ratio(sealed)),
+        Figure::new("P8", "sealed to plain, 64 sessions", sealed / rate, Unit::Times).at_least(0.85),
+        Figure::new("P2", "sealed: messages a sync", median(&sealed_few.rates.a_sync), Unit::Count).at_least(16.0),
+        Figure::new(
+            "P2",
+            "sealed: 64 writers in a store of 10 000 sessions, to 64 sessions",
+            sealed_of_many / sealed,
+            Unit::Times,
+        )
+        .at_least(0.8)
+        .note(format!("{}, {}", Unit::PerSecond.show(sealed_of_many), ratio(sealed_of_many))),
+        Figure::new("P8", "sealed to plain, 10 000 sessions", sealed_of_many / rate_of_many, Unit::Times),
+        Figure::new(
+            "P2",
+            "errors",
+            (few.rates.errors + many.rates.errors + sealed_few.rates.errors + sealed_many.rates.errors) as f64,
+            Unit::Count,
+        )
+        .at_most(0.0),
     ];
     Ok(Section {
         title: "64 writers",
@@ -144,6 +171,6 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
 
 impl Arena {
     async fn store_closed(&self) -> Outcome<()> {
-        Ok(sessions_ports::SessionLog::close(self.store.as_ref()).await?)
+        Ok(self.log.close().await?)
     }
 }

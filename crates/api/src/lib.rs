@@ -309,7 +309,7 @@ pub mod maintenance;
 mod manager;
 mod url;
 
-pub use manager::{Builder, Counters, NoStoreNamed, SessionManager};
+pub use manager::{Builder, Counters, NoKeyStore, NoStoreNamed, SessionManager};
 pub use sessions_app::{
     Activity, Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, Deletion, DeletionReport, EndReason, Entry,
     EntryKind, ErrorKind, Export, ExportFormat, Forked, Forks, Format, ImportError, ImportOptions, ImportReport,
@@ -332,20 +332,26 @@ pub use sessions_domain::{
     pairing::Repair,
 };
 #[cfg(feature = "sled")]
+pub use sessions_infra::keys::{FileKeyStore, KeyFinding};
+#[cfg(feature = "sled")]
 pub use sessions_infra::sled::{
     BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule, Figures, Finding, IndexLook, IndexReport,
     InvalidSchedule, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction, RepairReport, RestoreReport,
-    ScheduledBackups, Severity, SledOptions, SledStore, TornTail, VerifyReport,
+    ScheduledBackups, Sealing, Severity, SledOptions, SledStore, TornTail, VerifyReport,
 };
 pub use sessions_infra::{
     MemoryStore,
     disk::{FileSystem, SyncTimes},
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+    keys::MemoryKeyStore,
     observed::{ObservedStore, StoreCounters},
+    sealing::{KeyStep, RingFacts, Rotated, SealedStore},
 };
 pub use sessions_ports::{
     BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Entropy,
-    EntropyError, Expected, Head, Heir, IdGenerator, KindFilter, Link, Order, Page, ReadRange, Record, Removal,
-    Removed, Row, RowChange, RowPage, SessionLog, StoreError, StoreId, StoredClaim, TokenCounter,
+    EntropyError, Erased, Erasure, Expected, Head, Heir, IdGenerator, KeyContext, KeyError, KeyHealth, KeyId,
+    KeyProvider, KeyStore, KindFilter, Link, Order, Page, Passphrase, ProviderKind, ReadRange, Record, Removal,
+    Removed, Row, RowChange, RowPage, SecretKey, SessionLog, Slot, SlotChange, StoreError, StoreId, StoredClaim,
+    StoredRing, TokenCounter, Wrapped,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};

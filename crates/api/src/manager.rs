@@ -7,14 +7,19 @@ use std::{ops::Deref, sync::Arc};
 use serde::Serialize;
 use sessions_app::{Activity, Ports, SessionError, Settings};
 use sessions_domain::Actor;
-#[cfg(feature = "sled")]
-use sessions_infra::sled::{SledOptions, SledStore};
 use sessions_infra::{
     MemoryStore,
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+    keys::MemoryKeyStore,
     observed::{ObservedStore, StoreCounters},
+    sealing::SealedStore,
 };
-use sessions_ports::{Clock, Durability, Entropy, IdGenerator, SessionLog, TokenCounter};
+#[cfg(feature = "sled")]
+use sessions_infra::{
+    keys::FileKeyStore,
+    sled::{Sealing, SledOptions, SledStore},
+};
+use sessions_ports::{Clock, Durability, Entropy, IdGenerator, KeyProvider, KeyStore, SessionLog, TokenCounter};
 
 use crate::url::{InvalidStoreUrl, StoreUrl};
 
@@ -24,6 +29,7 @@ use crate::url::{InvalidStoreUrl, StoreUrl};
 pub struct SessionManager {
     app: sessions_app::SessionManager,
     store: ObservedStore,
+    sealed: Option<SealedStore>,
     #[cfg(feature = "sled")]
     sled: Option<SledStore>,
 }
@@ -39,6 +45,16 @@ impl SessionManager {
         Self::builder().url(url).build().await
     }
 
+    /// Opens the sealed store of this URL, or makes one, with the key that its keys are wrapped under: a passphrase's, a key file's or a key
+    /// service's. Everything that people write is encrypted before the store sees it.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`sessions_ports::StoreError::Key`] with [`sessions_ports::KeyError::NotSealed`] for a plain store, with
+    /// [`sessions_ports::KeyError::WrongKey`] for another key, and the provider's.
+    pub async fn open_sealed(url: impl AsRef<str>, key: impl KeyProvider + 'static) -> Result<Self, SessionError> {
+        Self::builder().url(url).sealed(key).build().await
+    }
+
     /// Wires parts of one's own.
     pub fn builder() -> Builder {
         Builder::default()
@@ -47,6 +63,11 @@ impl SessionManager {
     /// What was asked of the store, and what managers over it did, since it was opened. Reading them costs next to nothing.
     pub fn counters(&self) -> Counters {
         Counters { store: self.store.counters(), sessions: self.app.activity() }
+    }
+
+    /// The sealed store, when the manager was opened with a key: its keys are looked after there.
+    pub fn sealed_store(&self) -> Option<&SealedStore> {
+        self.sealed.as_ref()
     }
 
     /// The default store, when the manager was opened by a URL that names it: what it found when it was opened, and what it did since.
@@ -102,6 +123,8 @@ pub struct Builder {
     ids: Option<Arc<dyn IdGenerator>>,
     entropy: Option<Arc<dyn Entropy>>,
     counter: Option<Arc<dyn TokenCounter>>,
+    key: Option<Arc<dyn KeyProvider>>,
+    key_store: Option<Arc<dyn KeyStore>>,
     settings: Settings,
     must_exist: bool,
 }
@@ -148,6 +171,23 @@ impl Builder {
     /// Keeps the sessions in this store, which others hold too.
     pub fn shared_store(mut self, store: Arc<dyn SessionLog>) -> Self {
         self.source = Source::Store(store);
+        self
+    }
+
+    /// Seals the store with a key of this provider.
+    pub fn sealed(self, key: impl KeyProvider + 'static) -> Self {
+        self.sealed_by(Arc::new(key))
+    }
+
+    /// Seals the store with a key of this provider, which others use too.
+    pub fn sealed_by(mut self, key: Arc<dyn KeyProvider>) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Keeps the wrapped keys of a store of one's own here. The stores that a URL names bring a place for them.
+    pub fn key_store(mut self, keys: impl KeyStore + 'static) -> Self {
+        self.key_store = Some(Arc::new(keys));
         self
     }
 
@@ -199,34 +239,29 @@ impl Builder {
     /// [`SessionError::Configuration`] when no store was named or its URL names none; [`sessions_ports::StoreError::TooWeak`] when the
     /// store cannot give the durability; [`sessions_ports::StoreError::NoStore`] after [`Self::open_existing`]; and the store's.
     pub async fn build(self) -> Result<SessionManager, SessionError> {
-        #[cfg(feature = "sled")]
-        let mut sled = None;
-        let (store, kind): (Arc<dyn SessionLog>, _) = match self.source {
-            Source::Unsaid => return Err(SessionError::Configuration(Box::new(NoStoreNamed))),
-            Source::Store(store) => (store, "other"),
-            Source::Url(url) => match url.map_err(|error| SessionError::Configuration(Box::new(error)))? {
-                StoreUrl::Memory => (Arc::new(MemoryStore::new()), "memory"),
-                #[cfg(feature = "sled")]
-                StoreUrl::Sled(path) => {
-                    let options = SledOptions::default();
-                    let opened = if self.must_exist {
-                        SledStore::open_existing(path, options).await?
-                    } else {
-                        SledStore::open(path, options).await?
-                    };
-                    sled = Some(opened.clone());
-                    (Arc::new(opened), "sled")
-                }
-                #[cfg(not(feature = "sled"))]
-                StoreUrl::Sled(_) => {
-                    return Err(SessionError::Configuration(Box::new(InvalidStoreUrl::NotBuilt { scheme: "sled" })));
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let opened = Opened::of(self.source, self.must_exist, self.key.is_some(), self.key_store).await?;
+        let Opened { store, kind, .. } = &opened;
+        let (kind, plain) = (*kind, Arc::clone(store));
+        let sealed = match self.key {
+            None => None,
+            Some(key) => match opened.sealed(key.as_ref(), Arc::clone(&clock)).await {
+                Ok(sealed) => Some(sealed),
+                Err(error) => {
+                    // Nobody has a handle to close it by; what closing says is worth less than why it is closed.
+                    let _ = plain.close().await;
+                    return Err(error);
                 }
             },
+        };
+        let store: Arc<dyn SessionLog> = match &sealed {
+            Some(sealed) => Arc::new(sealed.clone()),
+            None => plain,
         };
         let observed = ObservedStore::new(store, kind);
         let ports = Ports {
             store: Arc::new(observed.clone()),
-            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            clock,
             ids: self.ids.unwrap_or_else(|| Arc::new(UlidGenerator::new())),
             entropy: self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy::new())),
             counter: self.counter.unwrap_or_else(|| Arc::new(EstimateCounter)),
@@ -236,17 +271,97 @@ impl Builder {
             Ok(app) => Ok(SessionManager {
                 app,
                 store: observed,
+                sealed,
                 #[cfg(feature = "sled")]
-                sled,
+                sled: opened.sled,
             }),
             Err(error) => {
-                // Nobody has a handle to close it by; what closing says is worth less than why it is closed.
                 let _ = store.close().await;
                 Err(error)
             }
         }
     }
 }
+
+/// A store that was opened, and where its keys would lie.
+struct Opened {
+    store: Arc<dyn SessionLog>,
+    kind: &'static str,
+    keys: Option<Arc<dyn KeyStore>>,
+    #[cfg(feature = "sled")]
+    sled: Option<SledStore>,
+}
+
+impl Opened {
+    async fn of(
+        source: Source,
+        must_exist: bool,
+        is_sealed: bool,
+        keys: Option<Arc<dyn KeyStore>>,
+    ) -> Result<Self, SessionError> {
+        let with = |store, kind, keys| Self {
+            store,
+            kind,
+            keys,
+            #[cfg(feature = "sled")]
+            sled: None,
+        };
+        match source {
+            Source::Unsaid => Err(SessionError::Configuration(Box::new(NoStoreNamed))),
+            Source::Store(_) if is_sealed && keys.is_none() => Err(SessionError::Configuration(Box::new(NoKeyStore))),
+            Source::Store(store) => Ok(with(store, "other", keys)),
+            Source::Url(url) => match url.map_err(|error| SessionError::Configuration(Box::new(error)))? {
+                StoreUrl::Memory => {
+                    let keys = keys.unwrap_or_else(|| Arc::new(MemoryKeyStore::new()));
+                    Ok(with(Arc::new(MemoryStore::new()), "memory", Some(keys)))
+                }
+                #[cfg(feature = "sled")]
+                StoreUrl::Sled(path) => {
+                    let sealing = if is_sealed { Sealing::Sealed } else { Sealing::Plain };
+                    let options = SledOptions { sealing, ..SledOptions::default() };
+                    let sled = if must_exist {
+                        SledStore::open_existing(path, options).await?
+                    } else {
+                        SledStore::open(path, options).await?
+                    };
+                    let keys = match keys {
+                        None if is_sealed => match keys_of(&sled).await {
+                            Ok(keys) => Some(keys),
+                            Err(error) => {
+                                let _ = sled.close().await;
+                                return Err(error);
+                            }
+                        },
+                        keys => keys,
+                    };
+                    Ok(Self { store: Arc::new(sled.clone()), kind: "sled", keys, sled: Some(sled) })
+                }
+                #[cfg(not(feature = "sled"))]
+                StoreUrl::Sled(_) => {
+                    let _ = must_exist;
+                    Err(SessionError::Configuration(Box::new(InvalidStoreUrl::NotBuilt { scheme: "sled" })))
+                }
+            },
+        }
+    }
+
+    async fn sealed(&self, key: &dyn KeyProvider, clock: Arc<dyn Clock>) -> Result<SealedStore, SessionError> {
+        let Some(keys) = &self.keys else { return Err(SessionError::Configuration(Box::new(NoKeyStore))) };
+        Ok(SealedStore::open_or_create(Arc::clone(&self.store), Arc::clone(keys), key, clock).await?)
+    }
+}
+
+/// Where the keys of the default store lie.
+#[cfg(feature = "sled")]
+async fn keys_of(sled: &SledStore) -> Result<Arc<dyn KeyStore>, SessionError> {
+    let keys = FileKeyStore::open(&sled.keys_folder(), sled.id()).await?;
+    Ok(Arc::new(keys))
+}
+
+/// A store of a host's own is to be sealed, and there is no place for its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a store of your own is to be sealed, and there is no place for its keys; give the builder a key store")]
+pub struct NoKeyStore;
 
 /// A builder was given no store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,41 +5,9 @@ mod sealed {
     use std::sync::{Arc, Mutex};
 
     use async_trait::async_trait;
-
     use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
-    use sessions_ports::{
-        KeyContext, KeyError, KeyHealth, KeyProvider, ProviderKind, SecretKey, SessionLog, StoreError, Wrapped,
-    };
-    use sessions_testkit::{Capabilities, Fixture, store_laws};
-
-    struct Raw(u8);
-
-    #[async_trait]
-    impl KeyProvider for Raw {
-        fn kind(&self) -> ProviderKind {
-            ProviderKind::KeyFile
-        }
-        async fn current(&self) -> Result<String, KeyError> {
-            Ok("raw".into())
-        }
-        async fn wrap(&self, secret: &SecretKey, _: &KeyContext) -> Result<Wrapped, KeyError> {
-            let bytes: Vec<u8> = secret.expose().iter().map(|b| b ^ self.0).collect();
-            Ok(Wrapped {
-                provider: ProviderKind::KeyFile,
-                key: "raw".into(),
-                parameters: Default::default(),
-                bytes: sessions_domain::chain::to_hex(&bytes),
-            })
-        }
-        async fn unwrap(&self, wrapped: &Wrapped, _: &KeyContext) -> Result<SecretKey, KeyError> {
-            let bytes: Vec<u8> =
-                sessions_domain::chain::from_hex(&wrapped.bytes).unwrap().iter().map(|b| b ^ self.0).collect();
-            Ok(SecretKey::from_slice(&bytes).unwrap())
-        }
-        async fn health(&self) -> Result<KeyHealth, KeyError> {
-            unimplemented!()
-        }
-    }
+    use sessions_ports::{SessionLog, StoreError};
+    use sessions_testkit::{Capabilities, FixedKey, Fixture, store_laws};
 
     struct InMemory {
         open: Mutex<Option<SealedStore>>,
@@ -59,7 +27,7 @@ mod sealed {
             let store = SealedStore::create(
                 Arc::new(MemoryStore::new()),
                 Arc::new(MemoryKeyStore::new()),
-                &Raw(7),
+                &FixedKey(7),
                 Arc::new(SystemClock),
             )
             .await
@@ -114,7 +82,7 @@ mod sealed {
                 let options = SledOptions { sealing: Sealing::Sealed, ..SledOptions::default() };
                 let store = SledStore::open(self.folder.path().join(name), options).await?;
                 let keys = FileKeyStore::open(&store.keys_folder(), store.id()).await?;
-                SealedStore::open_or_create(Arc::new(store), Arc::new(keys), &Raw(7), Arc::new(SystemClock)).await
+                SealedStore::open_or_create(Arc::new(store), Arc::new(keys), &FixedKey(7), Arc::new(SystemClock)).await
             }
         }
 
