@@ -66,6 +66,7 @@ const TABLE: &[Row] = &[
         internal: &["sessions-domain", "sessions-ports"],
         internal_in_tests: &["sessions-testkit"],
         external: &[
+            ("argon2", "keys from passphrases; only with its feature"),
             ("async-trait", "implements ports"),
             ("bytes", "payloads are handed on without copies"),
             ("crc32c", "frames of segments"),
@@ -75,7 +76,9 @@ const TABLE: &[Row] = &[
             ("thiserror", "typed errors"),
             ("tokio", "the writer's queue, blocking reads off the runtime"),
             ("serde", "counters of a store as a host hands them on"),
+            ("serde_json", "what is stored beside a wrapped key"),
             ("tracing", "spans without content"),
+            ("zeroize", "secrets are wiped when they are dropped"),
         ],
     },
     // The only library crate that sees both sides; it wires.
@@ -139,8 +142,9 @@ const TABLE: &[Row] = &[
     Row { name: "xtask", internal: &[], internal_in_tests: &[], external: &[] },
 ];
 
-/// What the facade must not pull in unless asked: stores on disk and clients of the network.
-const NOT_WITHOUT_FEATURES: &[&str] = &["sled", "reqwest", "hyper", "ureq", "rustls", "native-tls", "sqlx", "redis"];
+/// What the facade must not pull in unless asked: stores on disk, clients of the network, and what takes memory on purpose.
+const NOT_WITHOUT_FEATURES: &[&str] =
+    &["sled", "argon2", "reqwest", "hyper", "ureq", "rustls", "native-tls", "sqlx", "redis"];
 
 #[cfg(test)]
 mod directions {

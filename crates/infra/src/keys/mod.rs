@@ -4,14 +4,23 @@
 
 #[cfg(feature = "sled")]
 mod file_store;
+mod key_file;
 mod memory_store;
+#[cfg(feature = "keys-passphrase")]
+mod passphrase;
 #[cfg(feature = "sled")]
 mod ring_file;
 #[cfg(feature = "sled")]
 mod slot;
 #[cfg(feature = "sled")]
 mod slot_file;
+#[cfg(feature = "keys-passphrase")]
+mod strength;
+mod wrapping;
 
 #[cfg(feature = "sled")]
 pub use file_store::{FileKeyStore, KeyFinding};
+pub use key_file::KeyFileProvider;
 pub use memory_store::MemoryKeyStore;
+#[cfg(feature = "keys-passphrase")]
+pub use passphrase::{Costs, PassphraseProvider};
