@@ -15,9 +15,9 @@ use bytes::Bytes;
 use sessions_app::{NewSession, Ports, SessionManager, Settings};
 use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId, context};
 use sessions_ports::{
-    Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError, Head, Heir, IdGenerator, KindFilter, Order,
-    Page, ReadRange, Record, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
-    TokenCounter,
+    Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError, Head, Heir, IdGenerator, KindFilter, Link,
+    Order, Page, ReadRange, Record, Removal, Removed, Rewrite, Rewritten, Row, RowPage, SessionLog, StoreError,
+    StoreId, StoredClaim, TokenCounter,
 };
 use tokio::sync::Notify;
 
@@ -105,6 +105,47 @@ impl State {
             log.records.retain(|record| record.seq <= kept);
         }
         Ok(removed)
+    }
+
+    /// Gives the number of the log's first record afterwards.
+    fn rewrite(&mut self, rewrite: Rewrite) -> Result<u64, StoreError> {
+        let (session, kept) = (rewrite.session, self.kept(rewrite.session));
+        let inherited = |(owner, heirs): (&SessionId, &BTreeMap<_, _>)| {
+            heirs.get(&session).map(|last| Link { owner: *owner, last: *last })
+        };
+        let links: Vec<Link> = self.heirs.iter().filter_map(inherited).collect();
+        let first = match self.head(session) {
+            Err(StoreError::Gone { .. }) => rewrite.check_left(1, kept).map(|()| 1)?,
+            head => {
+                let head = head?.ok_or(StoreError::NotFound { session })?;
+                if let Some(expected) = rewrite.expected.filter(|expected| *expected != head.version) {
+                    return Err(StoreError::Conflict { expected, actual: head.version });
+                }
+                rewrite.check_log(head, &links)?
+            }
+        };
+        let log = self.logs.get_mut(&session).ok_or(StoreError::NotFound { session })?;
+        let place = |log: &Log, seq: u64| log.records.binary_search_by_key(&seq, |record| record.seq);
+        for new in &rewrite.records {
+            if let Some(old) = place(log, new.seq).ok().and_then(|at| log.records.get(at)) {
+                new.stands_for(old.kind, old.label, old.commit)?;
+            }
+        }
+        for new in rewrite.records {
+            match place(log, new.seq) {
+                Ok(at) => log.records.get_mut(at).into_iter().for_each(|old| old.payload.clone_from(&new.payload)),
+                Err(at) => log.records.insert(at, new),
+            }
+        }
+        log.row.words = rewrite.words.unwrap_or_else(|| log.row.words.clone());
+        for owner in rewrite.unlink {
+            self.heirs.get_mut(&owner).map(|heirs| heirs.remove(&session));
+            let kept = self.kept(owner);
+            if let Some(log) = self.logs.get_mut(&owner).filter(|log| log.gone) {
+                log.records.retain(|record| record.seq <= kept);
+            }
+        }
+        Ok(first)
     }
 
     /// Checks everything first, so that what fails leaves nothing behind.
@@ -223,6 +264,15 @@ impl SessionLog for MapStore {
         let removed = self.with(|state| state.remove(removal))?;
         self.committed.notify_waiters();
         Ok(removed)
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        if rewrite.durability > self.strongest() {
+            return Err(StoreError::TooWeak { asked: rewrite.durability, best: self.strongest() });
+        }
+        rewrite.check(u64::MAX)?;
+        let first = self.with(|state| state.rewrite(rewrite))?;
+        Ok(Rewritten { first, durability: Durability::Volatile })
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {

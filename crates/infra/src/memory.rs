@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_ports::{
-    Commit, Committed, Digest, Durability, Erased, Erasure, Head, Heir, Link, Page, ReadRange, Removal, Removed, Row,
-    RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    Commit, Committed, Digest, Durability, Erased, Erasure, Head, Heir, Link, Page, ReadRange, Removal, Removed,
+    Rewrite, Rewritten, Row, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::{Notify, futures::OwnedNotified};
 
@@ -219,6 +219,36 @@ impl State {
         Ok(Removed { was_there: true, records, bytes, kept, heirs: self.heirs_of(session) })
     }
 
+    /// Gives the number of the log's first record afterwards.
+    fn rewrite(&mut self, rewrite: Rewrite) -> Result<u64, StoreError> {
+        let session = rewrite.session;
+        let kept = self.kept(session);
+        if let Some(left) = self.removed.get_mut(&session) {
+            rewrite.check_left(left.first, kept)?;
+            left.has(&rewrite.records)?;
+            let first = left.first;
+            left.rewrite(rewrite.records, first);
+            return Ok(first);
+        }
+        let log = self.logs.get_mut(&session).ok_or(StoreError::NotFound { session })?;
+        let head = log.head().ok_or(StoreError::NotFound { session })?;
+        if let Some(expected) = rewrite.expected.filter(|expected| *expected != head.version) {
+            return Err(StoreError::Conflict { expected, actual: head.version });
+        }
+        let first = rewrite.check_log(head, &log.links)?;
+        if rewrite.words.is_some() && log.words.is_none() {
+            return Err(StoreError::Malformed { what: "it gives words to a session without any" });
+        }
+        log.has(&rewrite.records)?;
+        log.rewrite(rewrite.records, first);
+        if rewrite.words.is_some() {
+            log.words = rewrite.words;
+        }
+        let unlinked: Vec<Link> = log.links.extract_if(.., |link| rewrite.unlink.contains(&link.owner)).collect();
+        unlinked.iter().for_each(|link| self.release(link.owner, session));
+        Ok(first)
+    }
+
     /// An heir is gone: what its removed owner kept only for it goes too.
     fn release(&mut self, owner: SessionId, heir: SessionId) {
         if let Some(heirs) = self.heirs.get_mut(&owner) {
@@ -308,6 +338,14 @@ impl SessionLog for MemoryStore {
         let mut state = self.open()?;
         self.check_level(removal.durability)?;
         state.remove(removal)
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        let mut state = self.open()?;
+        self.check_level(rewrite.durability)?;
+        rewrite.check(MAX_COMMIT_BYTES)?;
+        let first = state.rewrite(rewrite)?;
+        Ok(Rewritten { first, durability: self.shared.strongest })
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {

@@ -20,7 +20,7 @@ use serde::Serialize;
 use sessions_domain::SessionId;
 use sessions_ports::{
     BackendErrorKind, Commit, Committed, Digest, Durability, Erased, Erasure, Head, Heir, Page, ReadRange, Removal,
-    Removed, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    Removed, Rewrite, Rewritten, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tracing::{Span, field::Empty};
 
@@ -84,6 +84,8 @@ pub struct StoreCounters {
     pub bytes_read: u64,
     /// Sessions that were removed.
     pub removals: u64,
+    /// Rewrites of records that were made.
+    pub rewrites: u64,
     /// All other questions that were answered.
     pub questions: u64,
     /// Commits that are on their way now, and waited for.
@@ -94,7 +96,7 @@ pub struct StoreCounters {
 
 #[derive(Default)]
 struct Counts {
-    calls: [AtomicU64; 4],
+    calls: [AtomicU64; 5],
     appended: [AtomicU64; 2],
     read: [AtomicU64; 2],
     in_flight: AtomicU64,
@@ -107,6 +109,7 @@ enum Call {
     Commit,
     Read,
     Remove,
+    Rewrite,
     Question,
 }
 
@@ -205,11 +208,12 @@ impl<T> Drop for Observed<'_, T> {
 
 impl Counts {
     fn answered(&self, call: Call, (records, bytes): Load) {
-        let [appends, reads, removals, questions] = &self.calls;
+        let [appends, reads, removals, rewrites, questions] = &self.calls;
         let (count, sums) = match call {
             Call::Commit => (appends, Some(&self.appended)),
             Call::Read => (reads, Some(&self.read)),
             Call::Remove => (removals, None),
+            Call::Rewrite => (rewrites, None),
             Call::Question => (questions, None),
         };
         count.fetch_add(1, Ordering::Relaxed);
@@ -236,7 +240,8 @@ impl ObservedStore {
     pub fn counters(&self) -> StoreCounters {
         let counts = &*self.counts;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let ([appends, reads, removals, questions], [of_appended, bytes_appended]) = (&counts.calls, &counts.appended);
+        let ([appends, reads, removals, rewrites, questions], [of_appended, bytes_appended]) =
+            (&counts.calls, &counts.appended);
         let [of_read, bytes_read] = &counts.read;
         let errors = KINDS.iter().zip(&counts.errors).map(|(kind, count)| (*kind, get(count)));
         StoreCounters {
@@ -247,6 +252,7 @@ impl ObservedStore {
             records_read: get(of_read),
             bytes_read: get(bytes_read),
             removals: get(removals),
+            rewrites: get(rewrites),
             questions: get(questions),
             in_flight: get(&counts.in_flight),
             errors: errors.filter(|(_, count)| *count > 0).collect(),
@@ -293,6 +299,16 @@ impl SessionLog for ObservedStore {
         let span = span!(self, "remove", Some(removal.session), None);
         let load = |removed: &Removed| Some((removed.records, removed.bytes));
         self.observed(Call::Remove, span, (0, 0), load, self.store.remove(removal))
+    }
+
+    fn rewrite<'a, 'b>(&'a self, rewrite: Rewrite) -> Answer<'b, Rewritten>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let load = load_of(rewrite.records.iter().map(|record| &record.payload));
+        let span = span!(self, "rewrite", Some(rewrite.session), Some(load));
+        self.observed(Call::Rewrite, span, load, |_| None, self.store.rewrite(rewrite))
     }
 
     fn heirs<'a, 'b>(&'a self, session: SessionId) -> Answer<'b, Vec<Heir>>

@@ -1,15 +1,15 @@
-//! What is the same for every store: which commits none takes, and where a page of records ends.
+//! What is the same for every store: which commits and rewrites none takes, and where a page of records ends.
 //!
 //! A store need not use this. It is here so that whoever writes one writes only what is the store's own.
 //!
 //! Must not know: any store.
 
 use bytes::Bytes;
-use sessions_domain::CommitHash;
+use sessions_domain::{CommitHash, Kind};
 
 use crate::{
     error::StoreError,
-    log::{Commit, KindFilter, Page, ReadRange, Record},
+    log::{Commit, Head, KindFilter, Link, Page, ReadRange, Record, Rewrite},
 };
 
 impl Commit {
@@ -66,6 +66,79 @@ impl Commit {
             (Some(expected), tail) => {
                 Err(StoreError::Conflict { expected, actual: tail.map_or(0, |(version, _)| version) })
             }
+        }
+    }
+}
+
+impl Rewrite {
+    /// What is wrong with it, whatever the store holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Malformed`]; [`StoreError::TooLarge`] when payloads and words have more than `max` bytes together.
+    pub fn check(&self, max: u64) -> Result<(), StoreError> {
+        if self.records.is_empty() && self.words.is_none() && self.unlink.is_empty() {
+            return Err(StoreError::Malformed { what: "it rewrites nothing; give records, words or owners to unlink" });
+        }
+        let ascends = self.records.iter().zip(self.records.iter().skip(1)).all(|(one, next)| one.seq < next.seq);
+        if !ascends || self.records.first().is_some_and(|record| record.seq == 0) {
+            return Err(StoreError::Malformed { what: "its records do not ascend from 1" });
+        }
+        let payloads = self.records.iter().map(|record| &record.payload);
+        let bytes = payloads.chain(&self.words).map(|bytes| bytes.len() as u64).sum();
+        if bytes > max { Err(StoreError::TooLarge { bytes, max }) } else { Ok(()) }
+    }
+
+    /// Whether a log with this visible head, and which inherits this, takes it. Gives the number of its first record afterwards. That replaced records
+    /// stand for those that are there is checked apart, by [`Record::stands_for`].
+    ///
+    /// # Errors
+    /// [`StoreError::Malformed`].
+    pub fn check_log(&self, head: Head, links: &[Link]) -> Result<u64, StoreError> {
+        if self.records.last().is_some_and(|record| record.seq > head.version) {
+            return Err(StoreError::Malformed { what: "it rewrites a record that is not there" });
+        }
+        let adopted = self.records.partition_point(|record| record.seq < head.first);
+        let numbers = self.records.iter().take(adopted).map(|record| record.seq);
+        let first = head.first.saturating_sub(adopted as u64);
+        if !numbers.eq(first..head.first) {
+            return Err(StoreError::Malformed { what: "its records do not reach up to the log's first without gaps" });
+        }
+        let reaches = |link: &Link| {
+            let others = links.iter().map(|other| other.last).filter(|last| *last < link.last);
+            first <= others.max().unwrap_or(0).saturating_add(1)
+        };
+        if links.iter().any(|link| self.unlink.contains(&link.owner) && !reaches(link)) {
+            return Err(StoreError::Malformed {
+                what: "the log has not yet all that it inherited from who is unlinked",
+            });
+        }
+        Ok(first)
+    }
+
+    /// Whether it can be done with a session that was removed: other payloads for records from `first` to `kept`, which others inherit.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`].
+    pub fn check_left(&self, first: u64, kept: u64) -> Result<(), StoreError> {
+        let is_left = self.records.iter().all(|record| (first..=kept).contains(&record.seq));
+        if is_left && !self.records.is_empty() && self.words.is_none() && self.unlink.is_empty() {
+            Ok(())
+        } else {
+            Err(StoreError::Gone { session: self.session })
+        }
+    }
+}
+
+impl Record {
+    /// Checks that it says nothing else than a record that is there, as far as a store sees that.
+    ///
+    /// # Errors
+    /// [`StoreError::Malformed`].
+    pub fn stands_for(&self, kind: Kind, label: u64, commit: CommitHash) -> Result<(), StoreError> {
+        if (self.kind, self.label, self.commit) == (kind, label, commit) {
+            Ok(())
+        } else {
+            Err(StoreError::Malformed { what: "a record has another kind, label or commit than the one it stands for" })
         }
     }
 }

@@ -23,7 +23,7 @@ pub use keys::{
 };
 pub use log::{
     Claim, Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Link, Order, Page, ReadRange,
-    Record, Removal, Removed, Row, RowChange, RowPage, SessionLog, StoreId, StoredClaim,
+    Record, Removal, Removed, Rewrite, Rewritten, Row, RowChange, RowPage, SessionLog, StoreId, StoredClaim,
 };
 pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;

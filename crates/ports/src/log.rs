@@ -124,7 +124,7 @@ pub struct StoredClaim {
 }
 
 /// What a log inherits: a fork's records begin behind those of others, which must stay readable as long as the fork is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// The session whose records they are.
     pub owner: SessionId,
@@ -204,12 +204,40 @@ pub struct Removed {
     pub was_there: bool,
     /// Records of the session that are readable no more.
     pub records: u64,
-    /// Bytes of their payloads.
+    /// Bytes of their payloads. A store may count those of rewritten records as they were first.
     pub bytes: u64,
     /// Records up to this number stay, because other sessions inherit them. 0: none.
     pub kept: u64,
     /// Who inherits them, in the order of their ids.
     pub heirs: Vec<SessionId>,
+}
+
+/// Other bytes for what a session's records say, which stays what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The session. Of a removed one what others inherit can be rewritten, and nothing else.
+    pub session: SessionId,
+    /// The version it must have, queued commits included, for whoever gives words for those that were there then; `None`: whatever it has.
+    pub expected: Option<u64>,
+    /// Records with their new payloads, in the order of their numbers. Those below the log's first are what it inherited, and are its own from
+    /// here on: the ones directly below, without gaps.
+    pub records: Vec<Record>,
+    /// The words of the session's row, anew. It must have some.
+    pub words: Option<Bytes>,
+    /// Sessions that it inherits nothing from any more, because all that it inherited from them is its own. Those that it does not inherit from are
+    /// passed over.
+    pub unlink: Vec<SessionId>,
+    /// The level to wait for.
+    pub durability: Durability,
+}
+
+/// A rewrite that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The number of the log's first record now.
+    pub first: u64,
+    /// The level that was reached: at least the one that was asked.
+    pub durability: Durability,
 }
 
 /// The end of a log.
@@ -340,6 +368,31 @@ pub trait SessionLog: Send + Sync {
     /// and the others of [`Self::commit`] that tell nothing was written: the session is as it was. [`StoreError::Poisoned`]: whether it is gone
     /// shows when the store is opened again.
     async fn remove(&self, removal: Removal) -> Result<Removed, StoreError>;
+
+    /// Gives records another payload, and makes inherited ones a log's own. What they say does not change by it, so nothing else does: not their
+    /// numbers, kinds, labels and commits, nor versions, heads, keys, claims, snapshots, times and the order of rows. [`Self::rows`] gives other
+    /// words with the session's next change.
+    ///
+    /// **Contract.** *Atomic*: all of it or nothing, also across a crash. *Ordered* like a commit of the session: what is queued disturbs it as
+    /// little as it disturbs that, and words of a commit behind it count. *Durable*: when it answers, the level that was asked is reached, and
+    /// every reader gets the new payloads. A page that is read meanwhile may have some of each. *Cancel-safe*: once polled, dropping the future
+    /// changes nothing about it. *Idempotent*: the same again is fine.
+    ///
+    /// *Replaced*: a record that the log has is given as it is there, but for its payload. *Adopted*: records below [`Head::first`], which goes
+    /// down to the lowest of them; so a long history comes in from above downwards, in as many calls as it takes, and the head tells how far it
+    /// came. What they are is the caller's word. *Unlinked*: the session is no heir of these any more, and what a removed one kept for it alone
+    /// goes. The log must reach down over all that it inherited from them.
+    ///
+    /// What the old payloads took on the disk may stay there until a store gives space back.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]: there is no such session. [`StoreError::Gone`]: it was removed, and this is more than other payloads for what
+    /// is kept of it. [`StoreError::Malformed`]: a record has another kind, label or commit than the one that it is to stand for, or none is
+    /// visible with its number; there is a gap below the log's first; it has not yet all that it inherited from whom it is to be unlinked from;
+    /// words for a session without any; or nothing at all. [`StoreError::Conflict`], [`StoreError::Corrupt`] (one that it is to stand for cannot
+    /// be read), [`StoreError::TooWeak`], [`StoreError::TooLarge`]: nothing was written. [`StoreError::NoSpace`]: nothing was written, and a
+    /// later try may succeed. [`StoreError::Poisoned`]: whether it was written shows when the store is opened again.
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError>;
 
     /// The sessions that inherit from this one, queued ones included, in the order of their ids. It may have been removed.
     ///

@@ -1,4 +1,4 @@
-//! What a store has to remember of a session beside its records, and how a commit and a removal change it: the same for every store.
+//! What a store has to remember of a session beside its records, and how a commit, a rewrite and a removal change it: the same for every store.
 //!
 //! A store that keeps one value for each session can keep this one, in whatever form it likes (it knows serde), and then writes only what
 //! is its own: where records lie, and how a transaction is made.
@@ -13,7 +13,7 @@ use sessions_domain::{CommitHash, Moment, SessionId};
 
 use crate::{
     error::StoreError,
-    log::{Commit, Digest, Head, Heir, Link, Removal, Row},
+    log::{Commit, Digest, Head, Heir, Link, Removal, Rewrite, Row},
 };
 
 /// What is known of a session beside its records.
@@ -37,8 +37,8 @@ pub struct Standing {
     pub words: Option<Vec<u8>>,
     /// The host's key.
     pub key: Option<Digest>,
-    /// Whose records it inherits.
-    pub owners: Vec<SessionId>,
+    /// What it inherits.
+    pub links: Vec<Link>,
     /// Who inherits its own, and the last that they inherit.
     pub heirs: BTreeMap<SessionId, u64>,
     /// Whether it was removed. What is left of it then is for its heirs.
@@ -94,7 +94,7 @@ impl Standing {
             messages,
             words: None,
             key: commit.key,
-            owners: commit.links.iter().map(|link| link.owner).collect(),
+            links: commit.links.clone(),
             heirs: BTreeMap::new(),
             removed: false,
             change: 0,
@@ -118,7 +118,35 @@ impl Standing {
     /// It is removed from here on. Gives what it lets go of: whose records it inherited, and its key.
     pub fn bury(&mut self) -> (Vec<SessionId>, Option<Digest>) {
         (self.removed, self.words) = (true, None);
-        (std::mem::take(&mut self.owners), self.key.take())
+        let owners = std::mem::take(&mut self.links).into_iter().map(|link| link.owner).collect();
+        (owners, self.key.take())
+    }
+
+    /// Checks a rewrite, but not whether replaced records stand for those that are there. Gives the number of the first record afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], [`StoreError::Conflict`], [`StoreError::Malformed`].
+    pub fn check_rewrite(&self, rewrite: &Rewrite) -> Result<u64, StoreError> {
+        if self.removed {
+            return rewrite.check_left(self.first, self.inherited()).map(|()| self.first);
+        }
+        if let Some(expected) = rewrite.expected.filter(|expected| *expected != self.version) {
+            return Err(StoreError::Conflict { expected, actual: self.version });
+        }
+        if rewrite.words.is_some() && self.words.is_none() {
+            return Err(StoreError::Malformed { what: "it gives words to a session without any" });
+        }
+        rewrite.check_log(self.head()?, &self.links)
+    }
+
+    /// It is rewritten from here on, as was checked: `first` is what that gave. Gives those whose heir it is no more.
+    pub fn rewrite(&mut self, rewrite: &Rewrite, first: u64) -> Vec<SessionId> {
+        self.first = first;
+        if let Some(words) = &rewrite.words {
+            self.words = Some(words.to_vec());
+        }
+        let unlinked = self.links.extract_if(.., |link| rewrite.unlink.contains(&link.owner));
+        unlinked.map(|link| link.owner).collect()
     }
 
     /// The visible end of the log.

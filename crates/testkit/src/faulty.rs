@@ -14,7 +14,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use sessions_domain::SessionId;
 use sessions_ports::{
     BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Heir, Page, ReadRange, Removal,
-    Removed, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    Removed, Rewrite, Rewritten, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 
 /// A method of [`SessionLog`] that can fail.
@@ -25,6 +25,8 @@ pub enum Call {
     Commit,
     /// [`SessionLog::remove`].
     Remove,
+    /// [`SessionLog::rewrite`].
+    Rewrite,
     /// [`SessionLog::heirs`].
     Heirs,
     /// [`SessionLog::head`].
@@ -138,7 +140,7 @@ impl FaultyStore {
     }
 
     /// Before this store, without faults. Each call gives way once before it happens and once after, so that a future can be dropped at
-    /// either. A commit or removal has its place when it first gives way, as the port promises.
+    /// either. A commit, rewrite or removal has its place when it first gives way, as the port promises.
     pub fn hesitating(inner: Arc<dyn SessionLog>) -> Self {
         Self { hesitates: true, ..Self::over(inner) }
     }
@@ -227,7 +229,7 @@ impl FaultyStore {
     {
         let fault = self.enter(call)?;
         let mut happens = std::pin::pin!(happens());
-        let early = if self.hesitates && matches!(call, Call::Commit | Call::Remove) {
+        let early = if self.hesitates && matches!(call, Call::Commit | Call::Remove | Call::Rewrite) {
             happens.as_mut().now_or_never()
         } else {
             None
@@ -274,6 +276,10 @@ impl SessionLog for FaultyStore {
 
     async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
         self.around(Call::Remove, || self.inner.remove(removal)).await
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        self.around(Call::Rewrite, || self.inner.rewrite(rewrite)).await
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {

@@ -1,4 +1,4 @@
-//! A store that holds commits and removals back until it is told, in front of any other: what a slow disk does, as slowly as a test wants.
+//! A store that holds commits, rewrites and removals back until it is told, in front of any other: what a slow disk does, as slowly as a test wants.
 //!
 //! Must not know: which store it stands before.
 
@@ -14,13 +14,13 @@ use futures_util::FutureExt as _;
 use sessions_domain::{CommitHash, SessionId};
 use sessions_ports::{
     BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Heir, Link, Page, ReadRange, Removal,
-    Removed, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    Removed, Rewrite, Rewritten, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::{Notify, oneshot};
 
 use crate::faulty::Injected;
 
-/// Takes commits and removals into a queue and writes them when it is told to. A clone is the same one.
+/// Takes commits, rewrites and removals into a queue and writes them when it is told to. A clone is the same one.
 ///
 /// Places in the log are taken at the first poll, and a commit happens whoever waits for it, as the port promises. The store behind it
 /// has to answer when it is polled once, as one in memory does.
@@ -34,7 +34,7 @@ pub struct HeldStore {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Held>,
-    /// Commits and removals that were queued so far.
+    /// Commits, rewrites and removals that were queued so far.
     queued: u64,
     failed: Option<Injected>,
     closed: bool,
@@ -51,6 +51,7 @@ struct Held {
 enum Step {
     Commit(Box<Commit>, Answer<Committed>),
     Remove(Removal, Answer<Removed>),
+    Rewrite(Box<Rewrite>, Answer<Rewritten>),
 }
 
 impl Held {
@@ -58,13 +59,14 @@ impl Held {
         match &self.what {
             Step::Commit(commit, _) => commit.session,
             Step::Remove(removal, _) => removal.session,
+            Step::Rewrite(rewrite, _) => rewrite.session,
         }
     }
 
     fn commit(&self) -> Option<&Commit> {
         match &self.what {
             Step::Commit(commit, _) => Some(commit),
-            Step::Remove(..) => None,
+            Step::Remove(..) | Step::Rewrite(..) => None,
         }
     }
 
@@ -81,6 +83,7 @@ impl Held {
         match self.what {
             Step::Commit(commit, done) => drop(done.send(at_once(store.commit(*commit)))),
             Step::Remove(removal, done) => drop(done.send(at_once(store.remove(removal)))),
+            Step::Rewrite(rewrite, done) => drop(done.send(at_once(store.rewrite(*rewrite)))),
         }
     }
 
@@ -88,6 +91,7 @@ impl Held {
         match self.what {
             Step::Commit(_, done) => drop(done.send(Err(answer.error()))),
             Step::Remove(_, done) => drop(done.send(Err(answer.error()))),
+            Step::Rewrite(_, done) => drop(done.send(Err(answer.error()))),
         }
     }
 }
@@ -104,7 +108,7 @@ impl HeldStore {
         Self { inner, state: Arc::default(), changed: Arc::default() }
     }
 
-    /// Commits and removals that are held back now.
+    /// Commits, rewrites and removals that are held back now.
     pub fn held(&self) -> usize {
         self.lock().queue.len()
     }
@@ -253,6 +257,22 @@ impl HeldStore {
         self.changed.notify_waiters();
         Ok(outcome)
     }
+
+    fn take_rewrite(&self, rewrite: Rewrite) -> Result<oneshot::Receiver<Result<Rewritten, StoreError>>, StoreError> {
+        let mut state = self.lock();
+        self.check(&state, rewrite.durability)?;
+        if let (Some(expected), Ok(Some((actual, _)))) = (rewrite.expected, self.tail(&state, rewrite.session))
+            && expected != actual
+        {
+            return Err(StoreError::Conflict { expected, actual });
+        }
+        let (done, outcome) = oneshot::channel();
+        // All else the store behind it says in its turn.
+        state.hold(Step::Rewrite(Box::new(Rewrite { expected: None, ..rewrite }), done));
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(outcome)
+    }
 }
 
 impl State {
@@ -300,6 +320,10 @@ impl SessionLog for HeldStore {
 
     async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
         self.take_removal(removal)?.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        self.take_rewrite(rewrite)?.await.unwrap_or(Err(StoreError::Closed))
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {

@@ -13,7 +13,7 @@ use sessions_domain::SessionId;
 use sessions_infra::MemoryStore;
 use sessions_ports::{
     Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Order, Page, ReadRange, Removal, Removed,
-    RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    Rewrite, Rewritten, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use sessions_testkit::{Capabilities, Fixture, LAWS, Verdict, check, report};
 
@@ -187,6 +187,10 @@ impl SessionLog for Flawed {
             }
             other => other,
         }
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        self.inner.rewrite(rewrite).await
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {

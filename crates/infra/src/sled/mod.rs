@@ -56,8 +56,8 @@ use ring::{hmac, rand::SecureRandom as _};
 use sessions_domain::{Moment, SessionId};
 use sessions_ports::{
     BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, EntropyError, Erased, Erasure, Expected,
-    Head, Heir, KindFilter, Order, Page, ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError, StoreId,
-    StoredClaim,
+    Head, Heir, KindFilter, Order, Page, ReadRange, Removal, Removed, Rewrite, Rewritten, Row, RowPage, SessionLog,
+    StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::oneshot;
 
@@ -470,6 +470,10 @@ impl SessionLog for SledStore {
             removed.bytes = removed.bytes.saturating_sub(kept);
         }
         Ok(removed)
+    }
+
+    async fn rewrite(&self, _rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        Err(BackendError::new(BackendErrorKind::Internal, "rewriting", "this store cannot do it yet").into())
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {

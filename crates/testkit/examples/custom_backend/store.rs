@@ -6,11 +6,13 @@ use std::{io, io::ErrorKind::StorageFull, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition as Table, WriteTransaction};
+use redb::{
+    AccessGuard, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition as Table, WriteTransaction,
+};
 use sessions_domain::{CommitHash, Kind, SessionId};
 use sessions_ports::{
     BackendError, BackendErrorKind, Commit, Committed, Digest, Durability, Head, Heir, Order, Page, ReadRange, Record,
-    Removal, Removed, RowPage, SessionLog, Standing, StoreError, StoreId, StoredClaim,
+    Removal, Removed, Rewrite, Rewritten, RowPage, SessionLog, Standing, StoreError, StoreId, StoredClaim,
 };
 use tokio::sync::watch;
 
@@ -190,6 +192,32 @@ fn remove(tx: &WriteTransaction, removal: &Removal) -> Result<Removed> {
     if was_there { change(tx, gone).map(|()| removed) } else { Ok(removed) }
 }
 
+/// Gives the number of the log's first record afterwards.
+fn rewrite(tx: &WriteTransaction, new: &Rewrite) -> Result<u64> {
+    let (mut log, id) = (must_know(&tx.open_table(SESSIONS).db()?, new.session)?, new.session.to_bytes());
+    let first = log.check_rewrite(new)?;
+    for record in &new.records {
+        let (seq, kind, label, commit) = (record.seq, record.kind, record.label, record.commit);
+        let mut records = tx.open_table(RECORDS).db()?;
+        let old = records.insert((id, seq), (kind.0, *commit.as_bytes(), label, &*record.payload)).db()?;
+        // One that is refused is as it was: the transaction goes as a whole.
+        match old.as_ref().map(AccessGuard::value) {
+            Some((kind, commit, label, _)) => record.stands_for(Kind(kind), label, CommitHash::from_bytes(commit))?,
+            None if label != 0 => drop(tx.open_table(LABELS).db()?.insert((id, label, seq), ()).db()?),
+            None => {}
+        }
+    }
+    for owner in log.rewrite(new, first) {
+        let mut owner = must_know(&tx.open_table(SESSIONS).db()?, owner)?;
+        owner.heirs.remove(&log.session);
+        if owner.removed {
+            bury(tx, &owner)?;
+        }
+        save(tx, &owner)?;
+    }
+    save(tx, &log).map(|()| first)
+}
+
 #[async_trait]
 impl SessionLog for RedbStore {
     async fn commit(&self, new: Commit) -> Result<Committed> {
@@ -200,6 +228,12 @@ impl SessionLog for RedbStore {
 
     async fn remove(&self, removal: Removal) -> Result<Removed> {
         self.write(removal.durability, |tx| remove(tx, &removal))
+    }
+
+    async fn rewrite(&self, new: Rewrite) -> Result<Rewritten> {
+        new.check(MAX_COMMIT_BYTES)?;
+        let first = self.write(new.durability, |tx| rewrite(tx, &new))?;
+        Ok(Rewritten { first, durability: new.durability })
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>> {
