@@ -111,6 +111,30 @@ macro_rules! every_law {
                 nothing_is_inherited_from_what_is_gone
                 links_come_with_the_first_commit
             }
+            rewriting {
+                a_rewritten_record_has_its_new_payload
+                a_rewrite_may_be_repeated
+                a_rewrite_says_nothing_else
+                a_refused_rewrite_leaves_no_trace
+                words_are_rewritten_where_they_stand
+                an_expected_version_is_asked_of_a_rewrite
+                a_rewrite_disturbs_no_commit
+                a_dropped_rewrite_still_happens
+                what_is_kept_for_others_can_be_rewritten
+                a_rewrite_is_not_promised_too_much
+                a_rewrite_is_seen_through_other_handles
+                a_reopened_store_has_what_was_rewritten
+                a_rewrite_survives_a_kill
+                a_rewrite_is_whole_or_absent_after_a_kill
+                rewriting_beside_writers_loses_nothing
+            }
+            adoption {
+                adopted_records_are_the_logs_own
+                nothing_is_adopted_with_a_gap
+                an_unlinked_owner_keeps_nothing
+                owners_are_unlinked_one_by_one
+                who_was_unlinked_inherits_nothing
+            }
             waiting {
                 what_is_there_is_not_waited_for
                 a_wait_ends_when_its_version_comes

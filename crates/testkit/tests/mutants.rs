@@ -12,8 +12,8 @@ use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_infra::MemoryStore;
 use sessions_ports::{
-    Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Order, Page, ReadRange, Removal, Removed,
-    Rewrite, Rewritten, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
+    Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Order, Page, ReadRange, Record, Removal,
+    Removed, Rewrite, Rewritten, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use sessions_testkit::{Capabilities, Fixture, LAWS, Verdict, check, report};
 
@@ -62,6 +62,27 @@ enum Flaw {
     TellsOnlyOfWhatItShowed,
     TakesFromTheLiving,
     LeavesWaitersAsleep,
+    RewritesNothing,
+    RewritesTheFirstOnly,
+    RewritesTheNextToo,
+    RefusesTheSameAgain,
+    TakesAnyRecord,
+    KeepsHalfOfWhatItRefuses,
+    ForgetsNewWords,
+    TellsOfARewrite,
+    RewritesAnyVersion,
+    RefusesWhatIsBehindARewrite,
+    RewritesOnTheSecondPoll,
+    ForgetsHowFarItCame,
+    FindsNothingAdopted,
+    AdoptsWithGaps,
+    KeepsForTheUnlinked,
+    UnlinksAnybody,
+    UnlinksAll,
+    LeavesWhatIsKeptAsItWas,
+    RewritesAtAnyLevel,
+    RewritesForOneHandle,
+    DropsARewriteBesideAnother,
 }
 
 /// A memory store with a flaw.
@@ -72,18 +93,40 @@ struct Flawed {
     calls: Arc<AtomicU64>,
     latest: Arc<Mutex<Option<Bytes>>>,
     held: Arc<Mutex<Option<Commit>>>,
+    /// A handle that gives again what it has read.
+    remembers: bool,
+    read: Arc<Mutex<Option<Page>>>,
     /// Sessions that a flaw treats apart.
     marked: Arc<Mutex<Vec<SessionId>>>,
 }
 
 impl Flawed {
     fn new(flaw: Flaw) -> Self {
-        let (calls, latest, held, marked) = Default::default();
-        Self { inner: MemoryStore::new(), flaw, calls, latest, held, marked }
+        let (calls, latest, held, read, marked) = Default::default();
+        Self { inner: MemoryStore::new(), flaw, calls, latest, held, remembers: false, read, marked }
     }
 
     fn has(&self, flaw: Flaw) -> bool {
         self.flaw == flaw
+    }
+
+    /// A rewrite with what is there already in the place of what it gives.
+    async fn as_it_is(&self, mut rewrite: Rewrite) -> Rewrite {
+        for record in &mut rewrite.records {
+            let range = ReadRange { from: record.seq, to: record.seq, ..all() };
+            if let Ok(Page { records, .. }) = self.inner.read(rewrite.session, range).await {
+                *record = match (self.flaw, records.into_iter().next()) {
+                    (Flaw::TakesAnyRecord, Some(old)) => Record { payload: record.payload.clone(), ..old },
+                    (_, Some(old)) => old,
+                    (_, None) => continue,
+                };
+            }
+        }
+        rewrite
+    }
+
+    async fn is_as_it_is(&self, rewrite: &Rewrite) -> bool {
+        self.as_it_is(rewrite.clone()).await.records == rewrite.records
     }
 
     /// Writes what an earlier commit was answered for and that still waits.
@@ -93,6 +136,11 @@ impl Flawed {
             let _late = self.inner.commit(commit).await;
         }
     }
+}
+
+fn all() -> ReadRange {
+    let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+    ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: usize::MAX, max_bytes: usize::MAX }
 }
 
 #[async_trait]
@@ -152,6 +200,9 @@ impl SessionLog for Flawed {
                     return Ok(Committed { version, durability: Durability::Volatile });
                 }
             }
+            Flaw::RefusesWhatIsBehindARewrite if self.marked.lock().unwrap().contains(&commit.session) => {
+                return Err(StoreError::Conflict { expected: 0, actual: 0 });
+            }
             Flaw::ClaimsALevelItCannotGive => commit.durability = Durability::Volatile,
             Flaw::TellsOnlyOfWhatItShowed if commit.row.words.is_some() => {
                 self.marked.lock().unwrap().push(commit.session);
@@ -189,17 +240,79 @@ impl SessionLog for Flawed {
         }
     }
 
-    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
-        self.inner.rewrite(rewrite).await
+    async fn rewrite(&self, mut rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        let (session, nth) = (rewrite.session, self.calls.fetch_add(1, Ordering::SeqCst));
+        let head = self.inner.head(session).await;
+        let first = head.as_ref().ok().and_then(Option::as_ref).map_or(1, |head| head.first);
+        let done = Ok(Rewritten { first, durability: Durability::Volatile });
+        match self.flaw {
+            Flaw::RewritesNothing => rewrite = self.as_it_is(rewrite).await,
+            Flaw::RewritesTheFirstOnly => rewrite.records.truncate(1),
+            Flaw::RewritesTheNextToo => {
+                let next = rewrite.records.last().map_or(0, |record| record.seq + 1);
+                let range = ReadRange { from: next, to: next, ..all() };
+                if let Ok(Page { records, .. }) = self.inner.read(session, range).await {
+                    rewrite
+                        .records
+                        .extend(records.into_iter().map(|record| Record { payload: Bytes::new(), ..record }));
+                }
+            }
+            Flaw::RefusesTheSameAgain if self.is_as_it_is(&rewrite).await => {
+                return Err(StoreError::Malformed { what: "it is so already" });
+            }
+            Flaw::TakesAnyRecord => rewrite = self.as_it_is(rewrite).await,
+            Flaw::ForgetsNewWords => rewrite.words = None,
+            Flaw::RewritesAnyVersion => rewrite.expected = None,
+            Flaw::RewritesOnTheSecondPoll => tokio::task::yield_now().await,
+            Flaw::KeepsForTheUnlinked => rewrite.unlink.clear(),
+            Flaw::UnlinksAll if !rewrite.unlink.is_empty() => self.marked.lock().unwrap().push(session),
+            Flaw::LeavesWhatIsKeptAsItWas if head.is_err() => return done,
+            Flaw::RewritesAtAnyLevel => rewrite.durability = Durability::Volatile,
+            Flaw::DropsARewriteBesideAnother if nth % 97 == 96 => return done,
+            _ => {}
+        }
+        if self.has(Flaw::RewritesNothing) && rewrite.records.is_empty() {
+            return done;
+        }
+        let parts: Vec<Record> = rewrite.records.clone();
+        let bare = Rewrite { records: Vec::new(), words: None, unlink: Vec::new(), ..rewrite.clone() };
+        match self.inner.rewrite(rewrite).await {
+            Ok(rewritten) => {
+                if matches!(self.flaw, Flaw::TellsOfARewrite | Flaw::RefusesWhatIsBehindARewrite) {
+                    self.marked.lock().unwrap().push(session);
+                }
+                let came = rewritten.first < first;
+                if came && matches!(self.flaw, Flaw::ForgetsHowFarItCame | Flaw::FindsNothingAdopted) {
+                    self.marked.lock().unwrap().push(session);
+                }
+                Ok(rewritten)
+            }
+            Err(StoreError::Malformed { .. }) if self.has(Flaw::AdoptsWithGaps) && first > 1 => done,
+            Err(StoreError::Malformed { .. }) if self.has(Flaw::UnlinksAnybody) && first > 1 => done,
+            Err(error) if self.has(Flaw::KeepsHalfOfWhatItRefuses) => {
+                for record in parts {
+                    let _half = self.inner.rewrite(Rewrite { records: vec![record], ..bare.clone() }).await;
+                }
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
         let heirs = self.inner.heirs(session).await?;
-        Ok(if self.has(Flaw::ForgetsWhoInherits) { Vec::new() } else { heirs })
+        let unlinked = self.marked.lock().unwrap().clone();
+        Ok(match self.flaw {
+            Flaw::ForgetsWhoInherits => Vec::new(),
+            Flaw::UnlinksAll => heirs.into_iter().filter(|heir| !unlinked.contains(&heir.session)).collect(),
+            _ => heirs,
+        })
     }
 
     async fn head(&self, session: SessionId) -> Result<Option<Head>, StoreError> {
-        self.inner.head(session).await
+        let head = self.inner.head(session).await?;
+        let forgets = self.has(Flaw::ForgetsHowFarItCame) && self.marked.lock().unwrap().contains(&session);
+        Ok(head.map(|head| if forgets { Head { first: 5, ..head } } else { head }))
     }
 
     async fn read(&self, session: SessionId, mut range: ReadRange) -> Result<Page, StoreError> {
@@ -209,6 +322,10 @@ impl SessionLog for Flawed {
         let is_marked = self.marked.lock().unwrap().contains(&session);
         if self.has(Flaw::TakesFromTheLiving) && is_marked {
             return Ok(Page::default());
+        }
+        if self.remembers && range.order == Order::OldestFirst {
+            let page = self.inner.read(session, range).await?;
+            return Ok(self.read.lock().unwrap().get_or_insert(page).clone());
         }
         let filtered = range.kinds == KindFilter::Elements;
         if self.has(Flaw::CountsWhatItFiltersOut) && filtered {
@@ -234,6 +351,9 @@ impl SessionLog for Flawed {
         if self.has(Flaw::GivesAwayLabelZero) && label == 0 {
             let head = self.inner.head(session).await?;
             return Ok(head.map(|head| head.version).into_iter().collect());
+        }
+        if self.has(Flaw::FindsNothingAdopted) && self.marked.lock().unwrap().contains(&session) {
+            return Ok(self.inner.find(session, label).await?.into_iter().filter(|seq| *seq >= 5).collect());
         }
         self.inner.find(session, label).await
     }
@@ -262,6 +382,7 @@ impl SessionLog for Flawed {
                 page.removed.retain(|session| self.marked.lock().unwrap().contains(session));
                 Ok(page)
             }
+            Flaw::TellsOfARewrite if !self.marked.lock().unwrap().is_empty() => self.inner.rows(0, limit).await,
             Flaw::RepeatsRowsThatDidNotChange => self.inner.rows(since.saturating_sub(1), limit).await,
             _ => self.inner.rows(since, limit).await,
         }
@@ -324,7 +445,12 @@ impl Fixture for Flawed {
 
     async fn second(&self) -> Arc<dyn SessionLog> {
         let apart = self.has(Flaw::KeepsHandlesApart);
-        Arc::new(if apart { Flawed::new(self.flaw) } else { self.clone() })
+        Arc::new(match self.flaw {
+            // It reads as it was before.
+            Flaw::RewritesForOneHandle => Flawed { remembers: true, ..self.clone() },
+            _ if apart => Flawed::new(self.flaw),
+            _ => self.clone(),
+        })
     }
 
     async fn reopen(&self, _store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
@@ -379,6 +505,28 @@ const CAUGHT: &[(Flaw, &str)] = &[
     (Flaw::TellsOnlyOfWhatItShowed, "removal::the_feed_tells_of_what_it_never_showed"),
     (Flaw::TakesFromTheLiving, "inheritance::a_removed_heir_takes_nothing_from_a_living_owner"),
     (Flaw::LeavesWaitersAsleep, "removal::who_waits_hears_of_a_removal"),
+    (Flaw::RewritesNothing, "rewriting::a_rewritten_record_has_its_new_payload"),
+    (Flaw::RewritesTheFirstOnly, "rewriting::a_rewritten_record_has_its_new_payload"),
+    (Flaw::RewritesTheNextToo, "rewriting::a_rewritten_record_has_its_new_payload"),
+    (Flaw::RefusesTheSameAgain, "rewriting::a_rewrite_may_be_repeated"),
+    (Flaw::TakesAnyRecord, "rewriting::a_rewrite_says_nothing_else"),
+    (Flaw::KeepsHalfOfWhatItRefuses, "rewriting::a_refused_rewrite_leaves_no_trace"),
+    (Flaw::ForgetsNewWords, "rewriting::words_are_rewritten_where_they_stand"),
+    (Flaw::TellsOfARewrite, "rewriting::words_are_rewritten_where_they_stand"),
+    (Flaw::RewritesAnyVersion, "rewriting::an_expected_version_is_asked_of_a_rewrite"),
+    (Flaw::RefusesWhatIsBehindARewrite, "rewriting::a_rewrite_disturbs_no_commit"),
+    (Flaw::RewritesOnTheSecondPoll, "rewriting::a_dropped_rewrite_still_happens"),
+    (Flaw::ForgetsHowFarItCame, "adoption::adopted_records_are_the_logs_own"),
+    (Flaw::FindsNothingAdopted, "adoption::adopted_records_are_the_logs_own"),
+    (Flaw::AdoptsWithGaps, "adoption::nothing_is_adopted_with_a_gap"),
+    (Flaw::KeepsForTheUnlinked, "adoption::an_unlinked_owner_keeps_nothing"),
+    (Flaw::UnlinksAnybody, "adoption::an_unlinked_owner_keeps_nothing"),
+    (Flaw::UnlinksAll, "adoption::owners_are_unlinked_one_by_one"),
+    (Flaw::KeepsForTheUnlinked, "adoption::who_was_unlinked_inherits_nothing"),
+    (Flaw::LeavesWhatIsKeptAsItWas, "rewriting::what_is_kept_for_others_can_be_rewritten"),
+    (Flaw::RewritesAtAnyLevel, "rewriting::a_rewrite_is_not_promised_too_much"),
+    (Flaw::RewritesForOneHandle, "rewriting::a_rewrite_is_seen_through_other_handles"),
+    (Flaw::DropsARewriteBesideAnother, "rewriting::rewriting_beside_writers_loses_nothing"),
     (Flaw::ForgetsClaims, "faults::any_answer_may_be_lost_and_the_story_ends_the_same"),
     (Flaw::LooksAtNumbersOnly, "faults::what_stands_behind_a_refused_commit_is_refused"),
     (Flaw::ForgetsClaims, "faults::a_lost_answer_is_found_again"),

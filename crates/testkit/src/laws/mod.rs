@@ -35,6 +35,7 @@ macro_rules! ensure_refused {
     };
 }
 
+pub mod adoption;
 pub mod capabilities;
 pub mod claims;
 pub mod clock;
@@ -50,6 +51,7 @@ pub mod order;
 pub mod races;
 pub mod reading;
 pub mod removal;
+pub mod rewriting;
 pub mod rows;
 pub mod survival;
 pub mod tokens;
