@@ -5,7 +5,9 @@
 use sessions_domain::SessionId;
 use sessions_ports::{Digest, Link, StoredClaim};
 
-use super::index::{BLOB, CLAIM, CoreRow, GRAVE, HOST_KEY, LINKS, ROW, VIEW, WORDS, fingerprint, key, run_key, sealed};
+use super::index::{
+    BLOB, CLAIM, CoreRow, GRAVE, HOST_KEY, LINKS, NamedBlob, ROW, VIEW, WORDS, fingerprint, key, run_key, sealed,
+};
 
 /// Longer values are kept in parts, because the engine puts large ones into files that it never syncs.
 const PART: usize = 3500;
@@ -91,6 +93,21 @@ impl Changes {
     /// A large body, with the record that names it: a copy of a session names the same ones.
     pub(crate) fn blob(&mut self, hash: [u8; 32], session: SessionId, seq: u64) {
         self.put(key(BLOB, &[&session.to_bytes(), &seq.to_be_bytes(), &hash]), &[], None);
+    }
+
+    /// A large body as [`Self::blob`], or one that its record names no more; `old`: the value that is there.
+    pub(super) fn body(&mut self, (session, seq, name): NamedBlob, value: &[u8], old: Option<&[u8]>) {
+        self.put(key(BLOB, &[&session.to_bytes(), &seq.to_be_bytes(), &name]), value, old);
+    }
+
+    /// A large body goes that its record names no more.
+    pub(super) fn forget_body(&mut self, (session, seq, name): NamedBlob, value: &[u8]) {
+        self.take_out(key(BLOB, &[&session.to_bytes(), &seq.to_be_bytes(), &name]), value);
+    }
+
+    /// A run that is put in another form, or in parts.
+    pub(super) fn take_out_run(&mut self, session: SessionId, first: u64, value: &[u8]) {
+        self.take_out(run_key(session, first), value);
     }
 
     /// The words of a session in parts; `old`: the ones they replace.

@@ -21,6 +21,7 @@ use super::{
     index::{CoreRow, Index, IndexFailure, Loaded},
     ledger::Ledger,
     locator::{Locator, RunBuilder},
+    rearranged::Rearranged,
     reclaim,
 };
 
@@ -58,6 +59,7 @@ struct Part {
     holder: Option<SessionId>,
     links: Vec<Link>,
     blobs: Vec<(u64, [u8; 32])>,
+    rearranged: Option<Box<Rearranged>>,
 }
 
 /// Lets nobody wait for what will not happen any more, however the thread ends.
@@ -157,7 +159,7 @@ fn keep(core: &Arc<Core>) {
 /// synced does not go there, so without a sync since then there is nothing to take.
 fn is_full(ledger: &Ledger, taken: u64) -> bool {
     let enough = (ledger.marked_count() * EACH).clamp(RECORDS, MOST_RECORDS);
-    ledger.recent_records >= enough && ledger.applied > taken
+    ledger.recent_records + ledger.rewrites.len() >= enough && ledger.applied > taken
 }
 
 /// Waits for something to do; `true`: the writer is through and the store closes.
@@ -216,7 +218,7 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
             let Some(session) = left.pop() else { break };
             let part = taken(&mut core.lock(), session);
             if let Some(mut part) = part {
-                if let Err(failure) = find_holder(core, &mut part) {
+                if let Err(failure) = find_holder(core, &mut part).and_then(|()| rearrange(core, &mut changes, &part)) {
                     let mut ledger = core.lock();
                     ledger.mark_again(parts.iter().chain([&part]).map(|part: &Part| part.session).chain(left));
                     return Err(failure);
@@ -230,6 +232,13 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
         let Some(index) = slot.as_ref() else { return Ok(()) };
         // Only the last batch covers all that the position promises; before it the position stays where it was.
         let applied = index.apply(changes, if last { position } else { index.position() });
+        let rearranged: Vec<SessionId> =
+            parts.iter().filter(|part| part.rearranged.is_some()).map(|part| part.session).collect();
+        if !rearranged.is_empty() {
+            // Before the ledger forgets where they are: who asks the index from here on gets the new places.
+            rearranged.into_iter().for_each(|session| index.forget_runs(session));
+            core.rearranged.fetch_add(1, Ordering::AcqRel);
+        }
         drop(slot);
         if let Err(failure) = applied {
             let mut ledger = core.lock();
@@ -253,6 +262,13 @@ fn find_holder(core: &Core, part: &mut Part) -> Result<(), IndexFailure> {
     let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
     part.holder = slot.as_ref().map_or(Ok(None), |index| index.holder(&key))?;
     Ok(())
+}
+
+/// What was rewritten of a session changes what the index has of it.
+fn rearrange(core: &Core, changes: &mut Changes, part: &Part) -> Result<(), IndexFailure> {
+    let Some(rearranged) = &part.rearranged else { return Ok(()) };
+    let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
+    slot.as_ref().map_or(Ok(()), |index| rearranged.collect(index, changes, part.session, part.first))
 }
 
 /// Takes a session's turn: what it has for the index now. What is not synced marks it anew.
@@ -280,12 +296,15 @@ fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
     }
     let words_changed = log.synced_words != log.indexed_words;
     let count = usize::try_from(synced - log.flushed).unwrap_or(0);
+    let rearranged = Rearranged::of(ledger, session);
+    let moved = |seq| rearranged.as_ref().and_then(|rearranged| rearranged.moved.get(&seq)).map(|moved| moved.locator);
+    let places = (log.flushed + 1..).zip(log.recent.iter().take(count));
     Some(Part {
         session,
         row: log.synced_row(),
         old_row: log.indexed,
         first: log.flushed + 1,
-        locators: log.recent.iter().take(count).map(|place| place.locator()).collect(),
+        locators: places.map(|(seq, place)| moved(seq).unwrap_or_else(|| place.locator())).collect(),
         words: log.synced_words.clone().filter(|_| words_changed),
         old_words: log.indexed_words.clone(),
         snapshot: log.snapshot.clone(),
@@ -294,6 +313,7 @@ fn take(ledger: &Ledger, session: SessionId) -> Option<Part> {
         holder: None,
         links: log.links.clone(),
         blobs: log.new_blobs.iter().filter(|(seq, _)| *seq <= synced).copied().collect(),
+        rearranged,
     })
 }
 
@@ -302,7 +322,8 @@ fn collect(changes: &mut Changes, part: &Part) {
     if part.old_row != Some(part.row) {
         changes.row(session, part.row, part.old_row);
     }
-    if part.old_row.is_none() && !part.links.is_empty() {
+    let has_links = part.rearranged.as_ref().is_some_and(|rearranged| rearranged.has_links());
+    if part.old_row.is_none() && !part.links.is_empty() && !has_links {
         changes.links(session, &part.links);
     }
     let mut run = RunBuilder::default();
@@ -346,6 +367,9 @@ fn release(ledger: &mut Ledger, part: &Part) {
     log.new_key = None;
     log.new_blobs.retain(|blob| !part.blobs.contains(blob));
     ledger.recent_records = ledger.recent_records.saturating_sub(count);
+    if let Some(rearranged) = &part.rearranged {
+        rearranged.release(ledger, part.session);
+    }
 }
 
 /// Begins a new index where there is none that can be used. Everything goes into it with the checkpoints to come.
@@ -438,6 +462,7 @@ mod tests {
             begins: before == 0,
             links: Vec::new(),
             removes: None,
+            rewrites: None,
             done: None,
             visible: false,
             placed: false,

@@ -47,6 +47,10 @@ pub(crate) struct Core {
     pub(crate) checkpoint: Condvar,
     /// Counts the times that the index was thrown away: what was looked up before may be elsewhere since.
     pub(crate) generation: AtomicU64,
+    /// Counts the times that places changed in the index, so that what was asked of it before may be elsewhere.
+    pub(crate) rearranged: AtomicU64,
+    /// Counts the times that bytes of the log or large bodies went.
+    pub(crate) reclaimed: AtomicU64,
     /// Counts what was done about an index that failed; [`u64::MAX`] when nothing will be any more.
     pub(crate) mended: watch::Sender<u64>,
     pub(crate) synced_position: AtomicU64,
@@ -117,6 +121,8 @@ impl Core {
             index: RwLock::new(index),
             checkpoint: Condvar::new(),
             generation: AtomicU64::new(0),
+            rearranged: AtomicU64::new(0),
+            reclaimed: AtomicU64::new(0),
             mended: watch::Sender::new(0),
             synced_position: AtomicU64::new(end),
             marked_position: AtomicU64::new(marked),

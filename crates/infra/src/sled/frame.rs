@@ -42,6 +42,11 @@ pub(crate) const FIRST: u8 = 8;
 /// Stands for a record that was lost, wherever in the log it is.
 pub(crate) const REPAIR: u8 = 16;
 
+/// Has another payload for a record that stands before it in the log, or for one that the log inherited.
+pub(crate) const REWRITTEN: u8 = 64;
+/// Its payload is gone, because another one counts. The body is what named the large body, or the payload's length.
+pub(crate) const STRIPPED: u8 = 128;
+
 /// The trailer says when; otherwise it was at the milliseconds in the upper 48 bits of the label.
 pub(crate) const TIMED: u8 = 32;
 
@@ -67,6 +72,9 @@ pub(crate) const CLAIM: u8 = 3;
 
 /// What the log inherits: the owner, and the last record that is inherited of it.
 pub(crate) const LINK: u8 = 4;
+
+/// What a rewrite changes of its session: the version that it had, and whom it inherits from no more.
+pub(crate) const REWRITE: u8 = 6;
 
 /// What stands before the body, without the parts that are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +213,13 @@ pub(crate) fn filler(length: usize) -> [u8; HEADER] {
 pub(crate) fn link(field: &[u8]) -> Option<Link> {
     let (owner, last) = field.split_first_chunk::<16>()?;
     Some(Link { owner: SessionId::from_bytes(*owner), last: u64::from_le_bytes(last.try_into().ok()?) })
+}
+
+/// What a frame says that a rewrite changed of its session: the version that it had then, and whom it inherits from no more.
+pub(crate) fn rewrite(field: &[u8]) -> Option<(u64, Vec<SessionId>)> {
+    let (version, owners) = field.split_first_chunk::<8>()?;
+    let (owners, _) = owners.as_chunks::<16>();
+    Some((u64::from_le_bytes(*version), owners.iter().copied().map(SessionId::from_bytes).collect()))
 }
 
 /// The milliseconds that a message's label begins with.

@@ -83,7 +83,7 @@ impl Ledger {
     }
 
     /// Whether a session was removed, or is being so.
-    fn is_leaving(&self, session: SessionId) -> bool {
+    pub(super) fn is_leaving(&self, session: SessionId) -> bool {
         self.is_gone(session) || self.sessions.get(&session).is_some_and(|log| log.leaving > 0)
     }
 
@@ -186,7 +186,7 @@ impl Ledger {
         }
         if is_alone && job.durability == Durability::Volatile {
             self.bury(&mut job, None);
-            job.answer_removal();
+            job.answer_through();
         }
         if self.bodies.keeps(&job) { self.bodies.hold(job) } else { self.queue.push_back(job) }
     }
@@ -287,6 +287,11 @@ impl Ledger {
             grave.is_dirty = log.is_dirty;
             self.dead_bodies += log.new_blobs.len();
             grave.new_blobs.extend(log.new_blobs);
+            let (moved, bodies) = self.rewrites.forget(session);
+            grave.new_blobs.extend(bodies);
+            for locator in moved {
+                *self.dead.entry(locator.segment).or_default() += u64::from(locator.length);
+            }
             self.recent_records = self.recent_records.saturating_sub(log.recent.len());
             for place in log.recent {
                 if let Place::Disk(locator) = place {

@@ -12,7 +12,10 @@ use std::{
     io::{self, ErrorKind},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -124,6 +127,8 @@ pub(super) const CLAIM: u8 = b'C';
 pub(super) const BLOB: u8 = b'N';
 pub(super) const LINKS: u8 = b'F';
 pub(super) const GRAVE: u8 = b'D';
+/// The value of a large body that its record names no more.
+pub(super) const STALE: &[u8] = &[1];
 /// What earlier versions had under this letter had another order.
 const OLD_BLOB: u8 = b'B';
 const MARK: &[u8] = b"M";
@@ -134,8 +139,10 @@ pub(crate) struct Index {
     /// A descriptor of our own on the engine's file, for the sync that the engine leaves out.
     file: File,
     mark: Mutex<Mark>,
-    /// Runs that were read lately, the last one first. **Invariant**: a run is written once and never changed.
+    /// Runs that were read lately, the last one first. **Invariant**: one that is read while runs change is not kept.
     read_runs: Mutex<VecDeque<ReadRun>>,
+    /// Counts the times that runs changed.
+    changed_runs: AtomicU64,
 }
 
 /// A run that holds a record: its first number, its locators.
@@ -245,7 +252,8 @@ impl Index {
             folder::close_to_others(&path);
             let db = Self::open_engine(&path, cache_bytes)?;
             let file = File::open(path.join("db")).map_err(|error| IndexFailure::of(&error))?;
-            let mut index = Self { db, file, mark: Mutex::default(), read_runs: Mutex::default() };
+            let mut index =
+                Self { db, file, mark: Mutex::default(), read_runs: Mutex::default(), changed_runs: AtomicU64::new(0) };
             let contents = index.check()?;
             Ok((index, contents))
         };
@@ -373,18 +381,43 @@ impl Index {
         if let Some(run) = self.read_run(session, seq) {
             return Ok(Some(run));
         }
+        let changed = self.changed_runs.load(Ordering::Acquire);
+        let Some((first, value)) = self.run_at(session, seq)? else { return Ok(None) };
+        let locators = Arc::new(locator::run(&value).ok_or(IndexFailure::Damaged("a run is not one"))?);
+        let mut runs = self.read_runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.changed_runs.load(Ordering::Acquire) != changed {
+            return Ok(Some((first, locators)));
+        }
+        runs.truncate(READ_RUNS - 1);
+        runs.push_front((session, first, Arc::clone(&locators)));
+        Ok(Some((first, locators)))
+    }
+
+    /// The run that holds a record, or the last one before it, as it stands: its first number and its value.
+    pub(super) fn run_at(&self, session: SessionId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, IndexFailure> {
         let range = run_key(session, 0)..=run_key(session, seq);
         let found = contained(|| self.db.range(range).next_back().transpose())?;
         let Some((key, value)) = found else { return Ok(None) };
         let first = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
-        let (Some(first), Some(locators)) = (first, locator::run(unsealed(&value)?)) else {
-            return Err(IndexFailure::Damaged("a run is not one"));
-        };
-        let locators = Arc::new(locators);
-        let mut runs = self.read_runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.truncate(READ_RUNS - 1);
-        runs.push_front((session, first, Arc::clone(&locators)));
-        Ok(Some((first, locators)))
+        Ok(Some((first.ok_or(IndexFailure::Damaged("a run is not one"))?, unsealed(&value)?.to_vec())))
+    }
+
+    /// The first record that runs of a session hold.
+    pub(super) fn lowest_run(&self, session: SessionId) -> Result<Option<u64>, IndexFailure> {
+        let range = run_key(session, 0)..=run_key(session, u64::MAX);
+        let found = contained(|| self.db.range(range).next().transpose())?;
+        Ok(found.and_then(|(key, _)| key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))))
+    }
+
+    /// The large bodies that a record names or named: their names, and the values.
+    pub(super) fn bodies_of(&self, session: SessionId, seq: u64) -> Result<Vec<([u8; 32], Vec<u8>)>, IndexFailure> {
+        let mut found = Vec::new();
+        let mut entries = self.db.scan_prefix(key(BLOB, &[&session.to_bytes(), &seq.to_be_bytes()]));
+        while let Some((key, value)) = contained(|| entries.next().transpose())? {
+            let (_, _, name) = blob_in(&key).ok_or(IndexFailure::Damaged("a large body's name is not one"))?;
+            found.push((name, unsealed(&value)?.to_vec()));
+        }
+        Ok(found)
     }
 
     /// The run that holds a record, if it was read lately.
@@ -454,12 +487,18 @@ impl Index {
         self.db.insert(key(CLAIM, &[&session.to_bytes(), &digest]), b"spoilt").unwrap();
     }
 
-    /// The large bodies that records name: session, seq, name.
+    /// The large bodies that records name, and those that they named before they were rewritten: session, seq, name.
     pub(crate) fn blobs(&self) -> Result<Vec<NamedBlob>, IndexFailure> {
+        Ok(self.blobs_by_state()?.into_iter().map(|(blob, _)| blob).collect())
+    }
+
+    /// The same, each with whether its record names another one, or none, since it was rewritten.
+    pub(crate) fn blobs_by_state(&self) -> Result<Vec<(NamedBlob, bool)>, IndexFailure> {
         let mut blobs = Vec::new();
         let mut entries = self.db.scan_prefix([BLOB]);
-        while let Some((key, _)) = contained(|| entries.next().transpose())? {
-            blobs.push(blob_in(&key).ok_or(IndexFailure::Damaged("a large body's name is not one"))?);
+        while let Some((key, value)) = contained(|| entries.next().transpose())? {
+            let blob = blob_in(&key).ok_or(IndexFailure::Damaged("a large body's name is not one"))?;
+            blobs.push((blob, unsealed(&value)? == STALE));
         }
         Ok(blobs)
     }
@@ -488,7 +527,9 @@ impl Index {
 
     /// Forgets runs that were read lately of a session whose runs go.
     pub(super) fn forget_runs(&self, session: SessionId) {
-        self.read_runs.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, ..)| *of != session);
+        let mut runs = self.read_runs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changed_runs.fetch_add(1, Ordering::AcqRel);
+        runs.retain(|(of, ..)| *of != session);
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     graves::{Grave, Heirs},
     index::CoreRow,
     log_state::{Job, LogState, Place, Spot},
+    rewriting::Rewrites,
 };
 
 /// Somebody who waits for a version to reach a level.
@@ -47,6 +48,8 @@ pub(crate) struct Ledger {
     pub(crate) dead: HashMap<u32, u64>,
     /// Large bodies of removed records, as far as that was noticed.
     pub(crate) dead_bodies: usize,
+    /// What was rewritten, as far as the index does not hold it.
+    pub(crate) rewrites: Rewrites,
     waiters: HashMap<SessionId, Vec<Waiter>, RandomState>,
     changes: BTreeMap<u64, SessionId>,
     tick: u64,
@@ -218,6 +221,9 @@ impl Ledger {
     /// A job was written at a place of the log: it is visible now if it was not before.
     pub(crate) fn written(&mut self, job: &mut Job, spot: Spot) {
         job.placed = true;
+        if job.rewrites.is_some() {
+            return self.rewritten(job, spot);
+        }
         if job.removes.is_some() {
             if job.visible {
                 self.removal_written(job.session, spot)
@@ -323,6 +329,9 @@ impl Ledger {
         if job.removes.is_some() {
             self.withdraw_removal(job, error);
             return;
+        }
+        if job.rewrites.is_some() {
+            return self.withdraw_rewrite(job);
         }
         self.bodies.known(&job.blobs);
         if let Some(key) = job.key {
@@ -526,6 +535,7 @@ mod tests {
             begins: version == 1,
             links: Vec::new(),
             removes: None,
+            rewrites: None,
             done: None,
             visible: false,
             placed: false,

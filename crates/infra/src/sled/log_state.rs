@@ -14,6 +14,7 @@ use super::{
     graves::Removing,
     index::CoreRow,
     locator::{Locator, RunHead},
+    rewriting::Rewriting,
 };
 
 /// Where a recent record is.
@@ -160,7 +161,8 @@ impl LogState {
     pub(super) fn synced(&mut self, row: CoreRow, words: Option<Bytes>) {
         self.synced = row.version;
         if self.synced < self.row.version {
-            self.synced_before = row;
+            // Its records may have come to reach further down since it was written.
+            self.synced_before = CoreRow { first: self.row.first, ..row };
         }
         if words.is_some() {
             self.synced_words = words;
@@ -195,6 +197,11 @@ impl LogState {
         self.links.clear();
     }
 
+    /// Its first record has this number from here on, below the one that was.
+    pub(crate) fn begin_at(&mut self, first: u64) {
+        (self.row.first, self.synced_before.first) = (first, first);
+    }
+
     /// The place of a recent record.
     pub(crate) fn recent_mut(&mut self, seq: u64) -> Option<&mut Place> {
         let at = usize::try_from(seq.checked_sub(self.flushed + 1)?).ok()?;
@@ -213,7 +220,11 @@ pub(crate) struct Spot {
 
 impl Spot {
     pub(super) fn place(self, within: Locator) -> Place {
-        Place::Disk(Locator { segment: self.segment, offset: self.offset + within.offset, ..within })
+        Place::Disk(self.locator(within))
+    }
+
+    pub(super) fn locator(self, within: Locator) -> Locator {
+        Locator { segment: self.segment, offset: self.offset + within.offset, ..within }
     }
 }
 
@@ -242,6 +253,8 @@ pub(crate) struct Job {
     pub(crate) links: Vec<Link>,
     /// It removes the session, and has no records.
     pub(crate) removes: Option<Removing>,
+    /// Its records take the places of others.
+    pub(crate) rewrites: Option<Box<Rewriting>>,
     /// Nobody waits any more when the commit was answered before it was written.
     pub(crate) done: Option<oneshot::Sender<Result<Committed, StoreError>>>,
     pub(crate) visible: bool,
@@ -268,6 +281,7 @@ impl Job {
             begins: false,
             links: Vec::new(),
             removes: None,
+            rewrites: None,
             done: None,
             visible: false,
             placed: false,
@@ -285,13 +299,17 @@ impl Job {
             let _ = done.send(Err(error));
         } else if let Some(removing) = &mut self.removes {
             removing.answer(Err(error));
+        } else if let Some(rewriting) = &mut self.rewrites {
+            rewriting.answer(Err(error));
         }
     }
 
-    /// Tells whoever waits for a removal that it is through.
-    pub(crate) fn answer_removal(&mut self) {
+    /// Tells whoever waits for a removal or a rewrite that it is through.
+    pub(crate) fn answer_through(&mut self) {
         if let Some(removing) = &mut self.removes {
             removing.answer(Ok(()));
+        } else if let Some(rewriting) = &mut self.rewrites {
+            rewriting.answer(Ok(()));
         }
     }
 }

@@ -31,12 +31,15 @@ mod ledger;
 mod locator;
 mod log_state;
 mod reader;
+mod rearranged;
 mod reclaim;
 mod recovery;
 mod remembered;
 mod repair;
 mod replay;
 mod restoring;
+mod rewrite;
+mod rewriting;
 mod segment;
 #[cfg(test)]
 mod torn;
@@ -398,6 +401,17 @@ impl SledStore {
         read.unwrap_or_else(|error| Err(BackendError::new(BackendErrorKind::Internal, "reading", error).into()))
     }
 
+    /// Reads a range, and once more what was replaced meanwhile and whose space came back.
+    async fn read_unmoved(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
+        loop {
+            let reclaimed = self.core().reclaimed.load(Ordering::Acquire);
+            match self.read_range(session, range).await {
+                Err(StoreError::Corrupt { .. }) if self.core().reclaimed.load(Ordering::Acquire) != reclaimed => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// What damage is to who reads a removed session: only what others inherit can be damaged.
     fn lost_or_gone(&self, session: SessionId, error: StoreError) -> StoreError {
         match error {
@@ -472,8 +486,8 @@ impl SessionLog for SledStore {
         Ok(removed)
     }
 
-    async fn rewrite(&self, _rewrite: Rewrite) -> Result<Rewritten, StoreError> {
-        Err(BackendError::new(BackendErrorKind::Internal, "rewriting", "this store cannot do it yet").into())
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        self.rewrite_records(rewrite).await
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {
@@ -495,7 +509,7 @@ impl SessionLog for SledStore {
     }
 
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
-        self.read_range(session, range).await.map_err(|error| match error {
+        self.read_unmoved(session, range).await.map_err(|error| match error {
             // It was removed while it was read.
             StoreError::Corrupt { .. } if self.core().lock().is_gone(session) => self.lost_or_gone(session, error),
             error => error,

@@ -3,7 +3,7 @@
 //! Must not know: the writer.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     os::unix::fs::FileExt as _,
     sync::{Arc, PoisonError, atomic::Ordering},
 };
@@ -18,7 +18,7 @@ use super::{
     bodies,
     core::Core,
     folder::failed,
-    frame::{self, BLOB},
+    frame::{self, BLOB, STRIPPED},
     index::{Index, IndexFailure},
     locator::Locator,
     log_state::Place,
@@ -92,8 +92,8 @@ pub(crate) fn select(core: &Core, session: SessionId, range: &ReadRange) -> Resu
 }
 
 /// The places of records, ascending.
-fn places(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u64, Place)>, Unread> {
-    let (flushed, mut recent) = {
+pub(super) fn places(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u64, Place)>, Unread> {
+    let (flushed, mut recent, moved) = {
         let ledger = core.lock();
         let log = ledger.sessions.get(&session).ok_or_else(|| ledger.absent(session))?;
         let skip = usize::try_from(from.saturating_sub(log.flushed + 1)).unwrap_or(usize::MAX);
@@ -102,12 +102,33 @@ fn places(core: &Core, session: SessionId, from: u64, to: u64) -> Result<Vec<(u6
         let recent = (log.flushed + 1 + skip as u64..).zip(log.recent.range(skip..));
         let recent: Vec<(u64, Place)> =
             recent.take_while(|(seq, _)| *seq <= to).map(|(seq, place)| (seq, place.clone())).collect();
-        (log.flushed, recent)
+        let moved: BTreeMap<u64, Locator> =
+            ledger.rewrites.of(session).filter(|_| from <= to).map_or_else(BTreeMap::new, |moved| {
+                moved.range(from..=to).map(|(seq, moved)| (*seq, moved.locator)).collect()
+            });
+        (log.flushed, recent, moved)
     };
-    if from > flushed {
-        return Ok(recent);
+    for (seq, place) in recent.iter_mut().filter(|_| !moved.is_empty()) {
+        if let Some(locator) = moved.get(seq) {
+            *place = Place::Disk(*locator);
+        }
     }
-    let mut places = indexed(core, session, from, to.min(flushed))?;
+    let mut places = Vec::new();
+    let (mut seq, last) = (from, to.min(flushed));
+    while seq <= last {
+        // What was rewritten lies elsewhere than the index knows, and what was adopted it may not know at all.
+        match moved.range(seq..=last).next() {
+            Some((next, locator)) if *next == seq => {
+                places.push((seq, Place::Disk(*locator)));
+                seq += 1;
+            }
+            next => {
+                let to = next.map_or(last, |(next, _)| next - 1);
+                places.append(&mut indexed(core, session, seq, to)?);
+                seq = to + 1;
+            }
+        }
+    }
     places.append(&mut recent);
     Ok(places)
 }
@@ -166,13 +187,18 @@ pub(crate) fn ask<T>(
 /// Looks something up in the ledger and in the index, in this order. When the index fails, or is thrown away between the two, it is looked
 /// up again, so what is there is never taken for absent. Nobody is kept waiting but who asked.
 pub(crate) async fn look_up<T>(core: &Core, attempt: impl Fn(&Core) -> Result<T, Unread>) -> Result<T, StoreError> {
-    for _ in 0..3 {
+    let mut tries = 0;
+    while tries < 3 {
         let generation = core.generation.load(Ordering::Acquire);
+        let rearranged = core.rearranged.load(Ordering::Acquire);
         let outcome = attempt(core);
         let is_this = core.generation.load(Ordering::Acquire) == generation;
+        let is_still = core.rearranged.load(Ordering::Acquire) == rearranged;
+        tries += u32::from(is_still);
         match outcome {
-            Ok(found) if is_this => return Ok(found),
+            Ok(found) if is_this && is_still => return Ok(found),
             Err(Unread::Store(error)) => return Err(error),
+            _ if !is_still => {}
             Err(Unread::Index(failure)) if is_this => {
                 tracing::warn!(%failure, "the index is set aside while reading; the log goes on without it");
                 core.mend_index(generation).await;
@@ -187,6 +213,7 @@ pub(crate) async fn look_up<T>(core: &Core, attempt: impl Fn(&Core) -> Result<T,
 /// The numbers of the records with a label.
 pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u64>, Unread> {
     let generation = core.generation.load(Ordering::Acquire);
+    let rearranged = core.rearranged.load(Ordering::Acquire);
     let (recent, runs, flushed, last) = {
         let ledger = core.lock();
         ledger.check_not_closed()?;
@@ -194,7 +221,9 @@ pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u6
             return Ok(Vec::new());
         };
         let hits = (log.flushed + 1..).zip(&log.recent).filter(|(_, place)| place.locator().label == label);
-        let hits: Vec<u64> = hits.map(|(seq, _)| seq).collect();
+        let mut hits: Vec<u64> = hits.map(|(seq, _)| seq).collect();
+        let moved = ledger.rewrites.of(session).into_iter().flatten();
+        hits.extend(moved.filter(|(_, moved)| moved.locator.label == label).map(|(seq, _)| *seq));
         (hits, log.runs.clone(), log.flushed, ledger.readable(session, log))
     };
     let runs = match runs {
@@ -205,7 +234,8 @@ pub(crate) fn find(core: &Core, session: SessionId, label: u64) -> Result<Vec<u6
             core.pass("having asked for the runs");
             let mut ledger = core.lock();
             // Another index may have taken as many records since, in other runs.
-            let is_this = core.generation.load(Ordering::Acquire) == generation;
+            let is_this = core.generation.load(Ordering::Acquire) == generation
+                && core.rearranged.load(Ordering::Acquire) == rearranged;
             if let Some(log) = ledger.sessions.get_mut(&session).filter(|log| is_this && log.flushed == flushed) {
                 log.runs = Some(Arc::clone(&known));
             }
@@ -361,6 +391,9 @@ fn record(
     let header = frame.header;
     if header.session != session || header.seq != seq {
         return Err(corrupt("another record stands in its place"));
+    }
+    if header.flags & STRIPPED != 0 {
+        return Err(corrupt("it was rewritten, and what stands for it now is damaged"));
     }
     let payload = if header.flags & BLOB == 0 {
         bytes.slice(frame::HEADER..frame::HEADER + frame.body.len())

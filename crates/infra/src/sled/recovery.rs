@@ -5,7 +5,7 @@
 //! Must not know: how a running store works.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt, fs,
     os::unix::fs::FileExt as _,
     path::PathBuf,
@@ -26,6 +26,7 @@ use super::{
     log_state::{LogState, Place},
     remembered,
     replay::{self, Replay, StandIn},
+    rewriting::Moved,
     segment::{self, Head, SEGMENT_HEADER, Segment},
 };
 use crate::counted::counted;
@@ -396,13 +397,18 @@ pub(crate) fn set_index_aside(core: &Core) {
     let Ledger { sessions, graves, .. } = &mut *ledger;
     for (session, log) in sessions.iter_mut() {
         let whole = learnt.sessions.remove(session);
+        let moved = learnt.rewrites.of(*session);
         // Where the record with the key is damaged, only the index knew it on the disk.
         let key = log.key.as_deref().copied().filter(|_| log.flushed >= log.row.first);
-        without_index(log, whole.unwrap_or_else(|| LogState::new(log.row.first)));
+        without_index(log, whole.unwrap_or_else(|| LogState::new(log.row.first)), moved);
         log.new_key = log.new_key.or(key);
     }
     for (session, grave) in graves.iter_mut().filter(|(session, _)| !sessions.contains_key(session)) {
         grave.new_blobs = learnt.sessions.remove(session).map(|whole| whole.new_blobs).unwrap_or_default();
+    }
+    for stale in std::mem::take(&mut learnt.rewrites.stale) {
+        let is_there = ledger.sessions.contains_key(&stale.0) && !ledger.rewrites.stale.contains(&stale);
+        ledger.rewrites.stale.extend(is_there.then_some(stale));
     }
     ledger.recent_records = ledger.sessions.values().map(|log| log.recent.len()).sum();
     ledger.mark_all();
@@ -428,14 +434,19 @@ fn learn(folder: &Folder, position: u64) -> Result<Ledger, StoreError> {
 
 /// A session takes from the whole log what it had left to the index. What is damaged there keeps its place, so that no record takes
 /// another's.
-fn without_index(log: &mut LogState, mut whole: LogState) {
+fn without_index(log: &mut LogState, mut whole: LogState, moved: Option<&BTreeMap<u64, Moved>>) {
     let first = log.row.first;
     let flushed = log.flushed;
-    let before = usize::try_from(first.saturating_sub(whole.row.first)).unwrap_or(0);
-    whole.recent.drain(..before.min(whole.recent.len()));
-    whole.recent.resize(usize::try_from(flushed + 1 - first).unwrap_or(0), Place::Disk(Locator::LOST));
-    whole.recent.append(&mut log.recent);
-    log.recent = whole.recent;
+    let at = |seq: u64| {
+        let adopted = moved.and_then(|moved| moved.get(&seq)).map(|moved| moved.locator);
+        let known = seq.checked_sub(whole.flushed + 1).and_then(|at| whole.recent.get(usize::try_from(at).ok()?));
+        Place::Disk(adopted.or(known.map(Place::locator)).unwrap_or(Locator::LOST))
+    };
+    let mut recent: VecDeque<Place> = (first..=flushed).map(at).collect();
+    recent.append(&mut log.recent);
+    log.recent = recent;
+    let adopted = moved.into_iter().flatten().filter_map(|(seq, moved)| Some((*seq, **moved.body.as_ref()?)));
+    whole.new_blobs.extend(adopted);
     whole.claims.retain(|(_, claim)| claim.version <= flushed);
     log.claims.append(&mut whole.claims);
     whole.new_blobs.retain(|(seq, _)| *seq <= flushed);
@@ -453,6 +464,7 @@ fn sweep_blobs(folder: &Folder, ledger: &Ledger, index: Option<&Index>) {
     let recent = ledger.sessions.values().flat_map(|log| &log.new_blobs);
     let dead = ledger.graves.values().flat_map(|grave| &grave.new_blobs);
     let mut known: HashSet<[u8; 32]> = recent.chain(dead).map(|(_, hash)| *hash).collect();
+    known.extend(ledger.rewrites.bodies().chain(ledger.rewrites.stale.iter().copied()).map(|(.., hash)| hash));
     match index.map(Index::blobs).transpose() {
         Ok(indexed) => known.extend(indexed.into_iter().flatten().map(|(_, _, hash)| hash)),
         Err(_) => return,

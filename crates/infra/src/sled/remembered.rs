@@ -108,7 +108,8 @@ pub(super) fn is_behind<'a>(
     stand_ins.any(|((session, seq), stand_in)| match row(*session) {
         Some(row) if *seq < row.first => false,
         Some(row) if *seq <= row.version => place(index, *session, *seq)
-            .is_some_and(|place| (place.segment, place.offset) != (stand_in.segment, stand_in.offset)),
+            // What it finds behind that was written over it since.
+            .is_some_and(|place| (place.segment, place.offset) < (stand_in.segment, stand_in.offset)),
         _ => stand_in.position.is_some_and(|position| position < end),
     })
 }

@@ -10,7 +10,10 @@ use sessions_ports::{Digest, Link, StoreError};
 
 use super::{
     folder::{self, Folder, failed},
-    frame::{self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, KEY, LINK, MARK, REMOVED, REPAIR, Scan, WORDS},
+    frame::{
+        self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, FrameHeader, KEY, LINK, MARK, REMOVED, REPAIR, REWRITE,
+        REWRITTEN, STRIPPED, Scan, WORDS,
+    },
     graves::Grave,
     index::parse_claim,
     ledger::Ledger,
@@ -336,6 +339,7 @@ impl<'a> Replay<'a> {
         if let Some(place) = log.recent_mut(header.seq) {
             *place = Place::Disk(locator);
         }
+        ledger.rewrites.stand_in(header.session, header.seq, locator);
         if header.seq == log.row.version {
             log.row.commit = header.commit;
         }
@@ -365,18 +369,46 @@ impl<'a> Replay<'a> {
         ledger.graves.entry(frame.header.session).or_insert_with(grave);
     }
 
+    /// Another payload for a record that was met before, or one that was inherited. False: nothing else is left of it.
+    fn rewritten(&mut self, ledger: &mut Ledger, segment: u32, at: usize, frame: &Frame<'_>) -> bool {
+        let FrameHeader { session, seq, .. } = frame.header;
+        let Some(log) = ledger.sessions.get(&session).filter(|log| seq <= log.row.version) else { return false };
+        if !frame::can_be_missing(log.row.first.saturating_sub(seq), self.reached) {
+            self.damaged += 1;
+            return true;
+        }
+        self.records += 1;
+        let adopted = if seq < log.row.first { payload_bytes(frame) } else { 0 };
+        let body = frame.body.first_chunk::<32>().filter(|_| frame.header.flags & BLOB != 0);
+        ledger.replayed(session, seq, locator(segment, at, frame), body);
+        let Some(log) = ledger.sessions.get_mut(&session) else { return true };
+        log.row.bytes += adopted;
+        let said = frame.fields().find(|(tag, _)| *tag == REWRITE).and_then(|(_, field)| frame::rewrite(field));
+        if let Some((version, owners)) = said {
+            let words = frame.fields().find(|(tag, _)| *tag == WORDS).map(|(_, words)| Bytes::copy_from_slice(words));
+            // Where the session is known to have gone on, its words are those of then.
+            if words.is_some() && log.row.version <= version {
+                log.words.clone_from(&words);
+                log.synced_words = words;
+            }
+            log.links.retain(|link| !owners.contains(&link.owner));
+            if !owners.is_empty() {
+                ledger.rewrites.unlinked.insert(session);
+            }
+        }
+        ledger.mark(session);
+        true
+    }
+
     fn record(&mut self, ledger: &mut Ledger, segment: u32, at: usize, frame: &Frame<'_>) {
         let header = frame.header;
         if header.kind == REMOVED {
             return self.removal(ledger, frame);
         }
-        let locator = Locator {
-            segment,
-            offset: u32::try_from(at).unwrap_or(u32::MAX),
-            length: u32::try_from(frame.length).unwrap_or(u32::MAX),
-            kind: header.kind,
-            label: header.label,
-        };
+        if header.flags & REWRITTEN != 0 && header.flags & STRIPPED == 0 && self.rewritten(ledger, segment, at, frame) {
+            return;
+        }
+        let locator = locator(segment, at, frame);
         // A log whose beginning is damaged is taken to begin at 1, so that reading it says what is missing.
         let begun = self.firsts.get(&header.session).copied().unwrap_or(1);
         let first = if header.flags & FIRST != 0 { header.seq } else { begun };
@@ -408,7 +440,7 @@ impl<'a> Replay<'a> {
         log.row.commit = header.commit;
         log.row.bytes += payload_bytes(frame);
         advance(log, header.seq);
-        if header.flags & FIRST != 0 && header.seq > 1 {
+        if header.flags & (FIRST | REWRITTEN) == FIRST && header.seq > 1 {
             log.links = inherited(frame);
         }
         if header.flags & BLOB != 0
@@ -417,7 +449,8 @@ impl<'a> Replay<'a> {
             log.new_blobs.push((header.seq, *hash));
         }
         // What a repair wrote does not know how the session stood, but where nothing of it was left.
-        let knows = header.flags & REPAIR == 0 || header.kind == Kind::CREATED;
+        let is_repaired = header.flags & REPAIR != 0 && header.kind != Kind::CREATED;
+        let knows = header.flags & REWRITTEN == 0 && !is_repaired;
         if let Some(trailer) =
             frame.trailer.filter(|trailer| knows && (trailer.updated != 0 || header.flags & REPAIR == 0))
         {
@@ -444,16 +477,33 @@ impl<'a> Replay<'a> {
                         field.split_first_chunk::<32>().and_then(|(key, rest)| Some((*key, parse_claim(rest)?)));
                     log.claims.extend(claim);
                 }
+                // Those of a first append of several records, which stand behind its last one.
+                LINK => {
+                    let is_new = |link: &Link| !log.links.contains(link);
+                    log.links.extend(frame::link(field).filter(is_new));
+                }
                 _ => {}
             }
         }
     }
 }
 
+/// Where a frame stands, and what it is of.
+fn locator(segment: u32, at: usize, frame: &Frame<'_>) -> Locator {
+    Locator {
+        segment,
+        offset: u32::try_from(at).unwrap_or(u32::MAX),
+        length: u32::try_from(frame.length).unwrap_or(u32::MAX),
+        kind: frame.header.kind,
+        label: frame.header.label,
+    }
+}
+
 /// Bytes of a record's payload, wherever that stands.
 fn payload_bytes(frame: &Frame<'_>) -> u64 {
     let named = (frame.header.flags & BLOB != 0).then(|| frame.body.get(32..40)).flatten();
-    let length = named.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    let stripped = (frame.header.flags & STRIPPED != 0).then_some(frame.body);
+    let length = named.or(stripped).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
     length.unwrap_or(frame.body.len() as u64)
 }
 

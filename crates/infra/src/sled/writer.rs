@@ -494,7 +494,7 @@ fn answer(job: &mut Job, level: Durability) {
     if let Some(done) = job.done.take() {
         let _ = done.send(Ok(Committed { version: job.row.version, durability: level.max(job.durability) }));
     } else {
-        job.answer_removal();
+        job.answer_through();
     }
 }
 
