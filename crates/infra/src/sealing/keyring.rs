@@ -13,7 +13,7 @@ use sessions_ports::{Clock, Digest, Erased, KeyError, KeyProvider, KeyStore, Slo
 
 use super::{
     cipher,
-    ring::{Condemned, Ring, RingFacts},
+    ring::{Condemned, Resealing, Ring, RingFacts},
     slot::{self, SessionKeys, SlotKeys, SlotState, Tombstone},
 };
 
@@ -133,7 +133,7 @@ impl Keyring {
             SlotState::Live(id) => {
                 let ring = self.ring();
                 let kek = ring.named(id).ok_or_else(|| KeyError::Retired { key: id.to_string() })?;
-                SlotKeys::unwrap(slot, ring.store(), u64::from(number), id, &kek.cipher)
+                SlotKeys::unwrap(slot, ring.store(), u64::from(number), &kek.cipher)
             }
         }
     }
@@ -243,6 +243,30 @@ impl Keyring {
             let mut next = ring.clone();
             next.condemned.retain(|other| *other != condemned);
             Ok((next.condemned.len() < ring.condemned.len()).then_some(next))
+        })
+        .await
+    }
+
+    /// Notes that a session's data key is being changed.
+    pub(crate) async fn note_resealing(&self, noted: Resealing) -> Result<(), StoreError> {
+        self.change(async |ring| {
+            if ring.resealing.contains(&noted) {
+                return Ok(None);
+            }
+            let mut next = ring.clone();
+            next.resealing.retain(|other| other.session != noted.session);
+            next.resealing.push(noted);
+            Ok(Some(next))
+        })
+        .await
+    }
+
+    /// Forgets that a session's data key is being changed.
+    pub(crate) async fn forget_resealing(&self, session: SessionId) -> Result<(), StoreError> {
+        self.change(async |ring| {
+            let mut next = ring.clone();
+            next.resealing.retain(|other| other.session != session);
+            Ok((next.resealing.len() < ring.resealing.len()).then_some(next))
         })
         .await
     }

@@ -5,6 +5,7 @@
 mod cipher;
 mod envelope;
 mod keyring;
+mod resealing;
 mod ring;
 mod rotation;
 mod sealer;
@@ -13,8 +14,10 @@ mod slot;
 mod store;
 
 pub use self::{
+    resealing::{DataStep, Resealed, closed_epoch_of, link_text},
     ring::{RingFacts, ring_facts},
     rotation::{KeyStep, Rotated},
     sealer::cipher_link,
+    slot::ClosedEpoch,
     store::SealedStore,
 };

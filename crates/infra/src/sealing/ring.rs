@@ -33,6 +33,9 @@ struct Stored {
     /// Sessions that are being deleted, or whose records others still inherit: their keys are to go when they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     condemned: Vec<Condemned>,
+    /// Sessions whose data key is being changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resealing: Vec<Resealing>,
     mac: String,
 }
 
@@ -60,6 +63,35 @@ struct RetiringKey {
 pub(crate) struct Condemned {
     pub(crate) session: SessionId,
     pub(crate) slot: u32,
+}
+
+/// A session whose data key is being changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resealing {
+    pub(crate) session: SessionId,
+    pub(crate) slot: u32,
+    /// The last record of the old epoch.
+    pub(crate) version: u64,
+    /// The head of the old epoch's ciphertext chain there.
+    #[serde(with = "hex")]
+    pub(crate) old: [u8; 32],
+}
+
+/// 32 bytes as hexadecimal.
+mod hex {
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+    use sessions_domain::chain;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&chain::to_hex(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = chain::from_hex(&text).and_then(|bytes| bytes.try_into().ok());
+        bytes.ok_or_else(|| de::Error::custom("64 digits are expected"))
+    }
 }
 
 /// A key-encryption key, unwrapped.
@@ -91,6 +123,7 @@ pub(crate) struct Ring {
     root: Arc<SecretKey>,
     mac: hmac::Key,
     pub(crate) condemned: Vec<Condemned>,
+    pub(crate) resealing: Vec<Resealing>,
     /// The version that is stored; 0: none.
     pub(crate) version: u64,
 }
@@ -155,7 +188,17 @@ impl Ring {
         let wrapped = provider.wrap(&kek.secret, &KeyContext { store, key: kek.id }).await?;
         let root = Arc::new(cipher::new_key()?);
         let mac = cipher::mac_key(&cipher::derive(&root, "sessions ring 1")?);
-        Ok(Self { store, kek, wrapped, retiring: None, root, mac, condemned: Vec::new(), version: 0 })
+        Ok(Self {
+            store,
+            kek,
+            wrapped,
+            retiring: None,
+            root,
+            mac,
+            condemned: Vec::new(),
+            resealing: Vec::new(),
+            version: 0,
+        })
     }
 
     /// The ring that is stored, unlocked by a provider.
@@ -192,8 +235,8 @@ impl Ring {
         if !cipher::is_same(&mac_of(&mac, &unsigned)?, &said) {
             return Err(damaged("the ring was changed by somebody without its key"));
         }
-        let (wrapped, condemned) = (stored.key.wrapped, stored.condemned);
-        Ok(Self { store, kek, wrapped, retiring, root, mac, condemned, version })
+        let (wrapped, condemned, resealing) = (stored.key.wrapped, stored.condemned, stored.resealing);
+        Ok(Self { store, kek, wrapped, retiring, root, mac, condemned, resealing, version })
     }
 
     /// The ring as it is stored.
@@ -218,6 +261,7 @@ impl Ring {
             retiring,
             root: chain::to_hex(&root),
             condemned: self.condemned.clone(),
+            resealing: self.resealing.clone(),
             mac: String::new(),
         };
         stored.mac = chain::to_hex(&mac_of(&self.mac, &stored)?);

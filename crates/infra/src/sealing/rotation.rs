@@ -150,7 +150,7 @@ fn wrapped_anew(ring: &Ring, number: u64, slot: Option<sessions_ports::Slot>) ->
     if slot::state(&slot)? != SlotState::Live(old.id) {
         return Ok(None);
     }
-    let keys = SlotKeys::unwrap(&slot, ring.store(), number, old.id, &old.cipher)?;
+    let keys = SlotKeys::unwrap(&slot, ring.store(), number, &old.cipher)?;
     let new = keys.wrap(ring.store(), number, ring.kek.id, &ring.kek.cipher)?;
     Ok(Some(SlotChange { number, expected: slot, new }))
 }

@@ -60,6 +60,11 @@ impl SessionKeys {
         Ok(Bytes::from(envelope::beside(self.slot, &sealed)))
     }
 
+    /// Seals the words of the session's row.
+    pub(super) fn seal_words(&self, session: SessionId, words: &[u8]) -> Result<Bytes, KeyError> {
+        self.seal_beside(Beside::Words, session, words)
+    }
+
     fn open_beside(&self, what: Beside, session: SessionId, bytes: &[u8]) -> Option<Bytes> {
         let (slot, sealed) = envelope::read_beside(bytes)?;
         let opened = self.root().unwrap(&what.context(session, slot), sealed)?;

@@ -20,7 +20,7 @@ const LIVE: u8 = 1;
 const DESTROYED: u8 = 2;
 /// The most data keys at a time: the one in use, and while old records are sealed anew the one before it.
 pub(crate) const MOST_EPOCHS: usize = 2;
-/// Root, count, and for each data key its epoch, when it was made, the first record it may seal, and itself.
+/// The most bytes in the clear: root, count, and for each data key its epoch, when it was made, the first record it may seal, and itself.
 const BODY: usize = 32 + 1 + MOST_EPOCHS * DATA_KEY;
 const DATA_KEY: usize = 2 + 8 + 8 + 32;
 /// One data key seals no more records than this, so that nonces of 96 bits meet with a probability below 2^-32 (NIST SP 800-38D, 8.3).
@@ -35,11 +35,44 @@ pub(crate) struct DataKey {
     pub(crate) secret: SecretKey,
 }
 
+/// How an epoch ended: what its records' ciphertext was, and what it is since. It stands in the clear, so that whoever has no key can check the
+/// beginning of the epoch that followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClosedEpoch {
+    /// The epoch that ended.
+    pub epoch: u16,
+    /// The last record that was sealed anew.
+    pub version: u64,
+    /// The ciphertext chain's head up to there under the old data key ([`super::cipher_link`]).
+    pub old: [u8; 32],
+    /// The same under the new one.
+    pub new: [u8; 32],
+}
+
+impl ClosedEpoch {
+    const BYTES: usize = 2 + 8 + 32 + 32;
+
+    fn to_bytes(self) -> Vec<u8> {
+        [&self.epoch.to_le_bytes()[..], &self.version.to_le_bytes(), &self.old, &self.new].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (epoch, rest) = bytes.split_first_chunk()?;
+        let (version, rest) = rest.split_first_chunk()?;
+        let (old, rest) = rest.split_first_chunk()?;
+        let new = rest.first_chunk()?;
+        let (epoch, version) = (u16::from_le_bytes(*epoch), u64::from_le_bytes(*version));
+        Some(Self { epoch, version, old: *old, new: *new })
+    }
+}
+
 /// What a slot holds, in the clear. Wiped when it is dropped.
 pub(crate) struct SlotKeys {
     pub(crate) root: SecretKey,
     /// Ascending; the last one is in use.
     pub(crate) data: Vec<DataKey>,
+    /// How the last epoch that is over ended. While two data keys are there it is left out, for want of room.
+    pub(crate) closed: Option<ClosedEpoch>,
 }
 
 /// What a slot says without its key.
@@ -62,7 +95,7 @@ impl SlotKeys {
     /// New keys, from the first record on.
     pub(crate) fn new(made: Moment) -> Result<Self, KeyError> {
         let data = vec![DataKey { epoch: 1, made, first: 0, secret: cipher::new_key()? }];
-        Ok(Self { root: cipher::new_key()?, data })
+        Ok(Self { root: cipher::new_key()?, data, closed: None })
     }
 
     /// The slot's bytes.
@@ -79,25 +112,29 @@ impl SlotKeys {
         let parts = [self.root.expose().as_slice(), &count].into_iter();
         let parts = parts.chain(keys.iter().flat_map(|(head, secret)| [head.as_slice(), secret.as_slice()]));
         body.iter_mut().zip(parts.flatten()).for_each(|(to, from)| *to = *from);
-        let wrapped = kek.wrap(&context(store, number, id), body.as_slice())?;
-        let mut slot = Vec::with_capacity(10 + wrapped.len());
-        slot.extend_from_slice(&[FORMAT, LIVE]);
+        let length = 33 + self.data.len() * DATA_KEY;
+        let closed = self.closed.filter(|_| self.data.len() == 1).map(ClosedEpoch::to_bytes).unwrap_or_default();
+        let mut slot = vec![FORMAT, LIVE];
         slot.extend_from_slice(&id.0);
+        slot.push(u8::from(!closed.is_empty()));
+        slot.extend_from_slice(&closed);
+        let wrapped = kek.wrap(&context(store, number, &slot), body.get(..length).unwrap_or_default())?;
         slot.extend_from_slice(&wrapped);
         Ok(Bytes::from(slot))
     }
 
     /// The keys of a slot.
-    pub(crate) fn unwrap(slot: &[u8], store: StoreId, number: u64, id: KeyId, kek: &Cipher) -> Result<Self, KeyError> {
+    pub(crate) fn unwrap(slot: &[u8], store: StoreId, number: u64, kek: &Cipher) -> Result<Self, KeyError> {
         let damaged = || KeyError::Damaged { what: "a session's wrapped keys are not as they were written" };
-        let wrapped = slot.get(10..).ok_or_else(damaged)?;
-        let body = Zeroizing::new(kek.unwrap(&context(store, number, id), wrapped).ok_or_else(damaged)?);
+        let head = head_of(slot).ok_or_else(damaged)?;
+        let (clear, wrapped) = slot.split_at_checked(head).ok_or_else(damaged)?;
+        let body = Zeroizing::new(kek.unwrap(&context(store, number, clear), wrapped).ok_or_else(damaged)?);
         let (root, rest) = body.split_at_checked(32).ok_or_else(damaged)?;
         let (count, rest) = rest.split_first().ok_or_else(damaged)?;
         let root = SecretKey::from_slice(root).ok_or_else(damaged)?;
         let data = rest.chunks_exact(DATA_KEY).take(usize::from(*count)).map(data_key);
         let data = data.collect::<Option<Vec<_>>>().filter(|data| !data.is_empty()).ok_or_else(damaged)?;
-        Ok(Self { root, data })
+        Ok(Self { root, data, closed: closed_epoch(slot) })
     }
 
     /// The same keys as they are used.
@@ -128,9 +165,25 @@ fn data_key(bytes: &[u8]) -> Option<DataKey> {
     })
 }
 
-/// What wrapped keys are bound to: their store, their slot, and the key that wraps them.
-fn context(store: StoreId, number: u64, id: KeyId) -> Vec<u8> {
-    [b"sessions slot 1".as_slice(), &store.0, &number.to_le_bytes(), &id.0].concat()
+/// What wrapped keys are bound to: their store, their slot, and what stands before them, the name of the key that wraps them among it.
+fn context(store: StoreId, number: u64, clear: &[u8]) -> Vec<u8> {
+    [b"sessions slot 1".as_slice(), &store.0, &number.to_le_bytes(), clear].concat()
+}
+
+/// Bytes of a live slot before the wrapped keys.
+fn head_of(slot: &[u8]) -> Option<usize> {
+    match slot.get(10)? {
+        0 => Some(11),
+        1 => Some(11 + ClosedEpoch::BYTES),
+        _ => None,
+    }
+}
+
+/// How the last epoch of a slot ended, when one did and its keys are there.
+pub(crate) fn closed_epoch(slot: &[u8]) -> Option<ClosedEpoch> {
+    (slot.get(1) == Some(&LIVE) && slot.get(10) == Some(&1))
+        .then(|| slot.get(11..).and_then(ClosedEpoch::read))
+        .flatten()
 }
 
 /// What a slot is.
@@ -192,6 +245,11 @@ impl SessionKeys {
         self.begins_at.store(seq, Ordering::Relaxed);
     }
 
+    /// The epoch in use.
+    pub(crate) fn newest(&self) -> Option<Epoch> {
+        self.data.last().map(|key| key.epoch)
+    }
+
     /// The data key of an epoch, while there is one.
     pub(crate) fn of(&self, epoch: Epoch) -> Option<&Cipher> {
         self.data.iter().find(|key| key.epoch == epoch).map(|key| &key.cipher)
@@ -241,23 +299,41 @@ mod tests {
         let slot = keys.wrap(STORE, 7, ID, &kek(1)).unwrap();
         assert!(slot.len() <= sessions_ports::MAX_SLOT, "{}", slot.len());
         assert_eq!(state(&slot).unwrap(), SlotState::Live(ID));
-        let back = SlotKeys::unwrap(&slot, STORE, 7, ID, &kek(1)).unwrap();
+        let back = SlotKeys::unwrap(&slot, STORE, 7, &kek(1)).unwrap();
         assert_eq!(back.root.expose(), keys.root.expose());
         let of = |keys: &SlotKeys| {
             keys.data.iter().map(|k| (k.epoch, k.made, k.first, *k.secret.expose())).collect::<Vec<_>>()
         };
         assert_eq!(of(&back), of(&keys));
-        assert!(SlotKeys::unwrap(&slot, STORE, 8, ID, &kek(1)).is_err(), "another place");
-        assert!(SlotKeys::unwrap(&slot, StoreId([9; 16]), 7, ID, &kek(1)).is_err(), "another store");
-        assert!(SlotKeys::unwrap(&slot, STORE, 7, KeyId([0; 8]), &kek(1)).is_err(), "another name");
-        assert!(SlotKeys::unwrap(&slot, STORE, 7, ID, &kek(2)).is_err(), "another key");
-        for at in 10..slot.len() {
+        assert!(SlotKeys::unwrap(&slot, STORE, 8, &kek(1)).is_err(), "another place");
+        assert!(SlotKeys::unwrap(&slot, StoreId([9; 16]), 7, &kek(1)).is_err(), "another store");
+        assert!(SlotKeys::unwrap(&slot, STORE, 7, &kek(2)).is_err(), "another key");
+        for at in 0..slot.len() {
             let mut bent = slot.to_vec();
             bent[at] ^= 1;
-            assert!(SlotKeys::unwrap(&bent, STORE, 7, ID, &kek(1)).is_err(), "byte {at}");
+            assert!(SlotKeys::unwrap(&bent, STORE, 7, &kek(1)).is_err(), "byte {at}");
         }
         let secrets = [keys.root.expose(), keys.data[0].secret.expose()];
         assert!(secrets.iter().all(|secret| !slot.windows(32).any(|window| window == secret.as_slice())));
+    }
+
+    #[test]
+    fn the_end_of_an_epoch_stands_in_the_clear_and_is_bound() {
+        let mut keys = SlotKeys::new(Moment::from_millis(5)).unwrap();
+        let closed = ClosedEpoch { epoch: 1, version: 9, old: [1; 32], new: [2; 32] };
+        keys.closed = Some(closed);
+        let slot = keys.wrap(STORE, 7, ID, &kek(1)).unwrap();
+        assert!(slot.len() <= sessions_ports::MAX_SLOT, "{}", slot.len());
+        assert_eq!(closed_epoch(&slot), Some(closed));
+        assert_eq!(SlotKeys::unwrap(&slot, STORE, 7, &kek(1)).unwrap().closed, Some(closed));
+        let mut bent = slot.to_vec();
+        bent[13] ^= 1;
+        assert!(SlotKeys::unwrap(&bent, STORE, 7, &kek(1)).is_err());
+        let second = SlotKeys::new(Moment::default()).unwrap().data.remove(0);
+        keys.data.push(DataKey { epoch: 2, ..second });
+        let slot = keys.wrap(STORE, 7, ID, &kek(1)).unwrap();
+        assert!(slot.len() <= sessions_ports::MAX_SLOT, "{}", slot.len());
+        assert_eq!((closed_epoch(&slot), SlotKeys::unwrap(&slot, STORE, 7, &kek(1)).unwrap().data.len()), (None, 2));
     }
 
     #[test]

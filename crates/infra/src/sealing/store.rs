@@ -13,8 +13,8 @@ use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_ports::{
     BackendError, BackendErrorKind, Clock, Commit, Committed, Digest, Durability, Erased, Erasure, Expected, Head,
-    Heir, KeyError, KeyProvider, KeyStore, Page, ReadRange, Removal, Removed, Row, RowPage, SessionLog, StoreError,
-    StoreId, StoredClaim,
+    Heir, KeyError, KeyProvider, KeyStore, Page, ReadRange, Removal, Removed, Rewrite, Rewritten, Row, RowPage,
+    SessionLog, StoreError, StoreId, StoredClaim,
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) sessions: Sessions,
     /// Held for reading by a session that begins until it has its place in the store beneath; what asks for heirs holds it for writing.
     placing: tokio::sync::RwLock<()>,
+    /// One data key is changed at a time.
+    pub(super) resealing: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for SealedStore {
@@ -130,8 +132,8 @@ impl SealedStore {
     }
 
     fn with(log: Arc<dyn SessionLog>, keyring: Keyring) -> Self {
-        let (sessions, placing) = (Sessions::default(), tokio::sync::RwLock::default());
-        Self { inner: Arc::new(Inner { log, keyring, sessions, placing }) }
+        let (sessions, placing, resealing) = Default::default();
+        Self { inner: Arc::new(Inner { log, keyring, sessions, placing, resealing }) }
     }
 
     /// Opens a sealed store, or seals one that is empty.
@@ -191,7 +193,7 @@ impl SealedStore {
     }
 
     /// Does what makes or unmakes a session's keys in its turn and alone, and gives its answer. Once polled it goes on, whoever waits.
-    async fn alone<T: Send + 'static>(
+    pub(super) async fn alone<T: Send + 'static>(
         &self,
         session: SessionId,
         ends: bool,
@@ -421,6 +423,22 @@ impl SessionLog for SealedStore {
 
     async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
         self.alone(removal.session, true, move |inner, keys| Box::pin(inner.remove(keys, removal))).await
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        rewrite.check(u64::MAX)?;
+        let best = self.inner.log.strongest();
+        if rewrite.durability > best {
+            return Err(StoreError::TooWeak { asked: rewrite.durability, best });
+        }
+        let session = rewrite.session;
+        let work = |inner: Arc<Inner>, keys: Found| -> Running<_> {
+            Box::pin(async move {
+                let keys = keys?;
+                inner.sealed_rewrite(&keys, rewrite).await
+            })
+        };
+        self.in_turn(session, work).await
     }
 
     async fn heirs(&self, session: SessionId) -> Result<Vec<Heir>, StoreError> {

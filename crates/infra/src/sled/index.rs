@@ -133,6 +133,9 @@ pub(super) const STALE: &[u8] = &[1];
 const OLD_BLOB: u8 = b'B';
 const MARK: &[u8] = b"M";
 
+/// The name of a large body, and what the index holds about it.
+pub(super) type NamedBody = ([u8; 32], Vec<u8>);
+
 /// An open index.
 pub(crate) struct Index {
     db: ::sled::Db,
@@ -410,7 +413,7 @@ impl Index {
     }
 
     /// The large bodies that a record names or named: their names, and the values.
-    pub(super) fn bodies_of(&self, session: SessionId, seq: u64) -> Result<Vec<([u8; 32], Vec<u8>)>, IndexFailure> {
+    pub(super) fn bodies_of(&self, session: SessionId, seq: u64) -> Result<Vec<NamedBody>, IndexFailure> {
         let mut found = Vec::new();
         let mut entries = self.db.scan_prefix(key(BLOB, &[&session.to_bytes(), &seq.to_be_bytes()]));
         while let Some((key, value)) = contained(|| entries.next().transpose())? {

@@ -1,0 +1,394 @@
+//! Another data key for a session: what follows is sealed with it at once, and what was there is sealed anew beside whoever reads and writes.
+//!
+//! Steps, each of which is durable before the next: the ring notes the session, where the old epoch ends and the head of its ciphertext chain; its slot
+//! holds both data keys; all records up to that end are sealed anew; its slot holds the new key alone, and says how the old epoch ended; the ring
+//! forgets it. Whatever breaks it off, the next one goes on where it was.
+//!
+//! Must not know: what records say, or how a store replaces their bytes.
+
+use std::sync::Arc;
+
+use sessions_domain::{SessionId, chain};
+use sessions_ports::{
+    Durability, Head, KeyError, KindFilter, Order, ReadRange, Record, Rewrite, Rewritten, SlotChange, StoreError,
+};
+
+use super::{
+    envelope::{self, RecordHead},
+    ring::Resealing,
+    sealer::cipher_link,
+    sessions::Running,
+    slot::{self, ClosedEpoch, DataKey, SessionKeys, SlotKeys},
+    store::{Inner, SealedStore},
+};
+use crate::sealing::cipher;
+
+/// So many records and bytes are read, and sealed anew, at a time.
+const LOT: (usize, usize) = (512, 1 << 20);
+/// How often a slot is looked at again because somebody changed it meanwhile.
+const TRIES: usize = 64;
+
+/// How far a change of a session's data key is. It is told after each step, so a step that was told is done, whatever happens then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DataStep {
+    /// The ring knows that it was begun.
+    Noted,
+    /// What is appended from here on is sealed with the new key.
+    Begun,
+    /// Records up to this one, of so many, are sealed anew.
+    Records {
+        /// Up to this one.
+        done: u64,
+        /// Of so many.
+        of: u64,
+    },
+    /// The old key is no more.
+    Finished,
+}
+
+/// What a change of a data key did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resealed {
+    /// The session.
+    pub session: SessionId,
+    /// Records that were sealed anew.
+    pub records: u64,
+    /// The epoch in use since.
+    pub epoch: u16,
+    /// How the one before it ended.
+    pub closed: Option<ClosedEpoch>,
+    /// It went on with one that had been broken off.
+    pub resumed: bool,
+}
+
+/// A walk over the ciphertext of a log from its beginning.
+#[derive(Clone, Copy)]
+struct Walked {
+    link: [u8; 32],
+    next: u64,
+}
+
+impl SealedStore {
+    /// Gives a session another data key, and seals its records anew. Appends and reads go on meanwhile; receipts, places and versions stay what they
+    /// were. Afterwards the old key is no more, and whoever kept a copy of the old bytes and gets at the keys of later opens nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Gone`]; [`StoreError::Corrupt`] when a record is damaged, so repair first; the stores'. What was
+    /// done until then stays, and the next call goes on.
+    pub async fn rotate_data(
+        &self,
+        session: SessionId,
+        mut told: impl FnMut(DataStep) + Send,
+    ) -> Result<Resealed, StoreError> {
+        let inner = &self.inner;
+        let one = inner.resealing.lock().await;
+        let known = inner.keyring.ring().resealing.iter().copied().find(|noted| noted.session == session);
+        let resumed = known.is_some();
+        let (noted, keys) = match known {
+            Some(noted) => (noted, inner.slot_keys(noted).await?),
+            None => {
+                let (slot, _) = inner.slot_of(session).await?.ok_or(StoreError::NotFound { session })?;
+                let noted = Resealing { session, slot, version: 0, old: [0; 32] };
+                let keys = inner.slot_keys(noted).await?;
+                (noted, keys)
+            }
+        };
+        let is_over = keys.data.len() == 1 && keys.closed.is_some() && resumed && is_closed_at(&keys, noted);
+        if is_over {
+            inner.keyring.forget_resealing(session).await?;
+            told(DataStep::Finished);
+            let closed = keys.closed;
+            return Ok(Resealed { session, records: 0, epoch: epoch_of(&keys), closed, resumed });
+        }
+        let noted = if keys.data.len() == 1 { self.begin_resealing(noted, &mut told).await? } else { noted };
+        told(DataStep::Begun);
+        let records = self.reseal(noted, &mut told).await?;
+        let (epoch, closed) = self.finish_resealing(noted).await?;
+        inner.keyring.forget_resealing(session).await?;
+        told(DataStep::Finished);
+        drop(one);
+        Ok(Resealed { session, records, epoch, closed: Some(closed), resumed })
+    }
+
+    /// Finishes the changes of data keys that were broken off.
+    ///
+    /// # Errors
+    /// As [`Self::rotate_data`]. A session that was removed meanwhile is forgotten.
+    pub async fn resume(&self, mut told: impl FnMut(SessionId, DataStep) + Send) -> Result<Vec<Resealed>, StoreError> {
+        let mut all = Vec::new();
+        for noted in self.inner.keyring.ring().resealing.clone() {
+            match self.rotate_data(noted.session, |step| told(noted.session, step)).await {
+                Ok(resealed) => all.push(resealed),
+                Err(
+                    StoreError::Gone { .. }
+                    | StoreError::NotFound { .. }
+                    | StoreError::Key(KeyError::SessionDestroyed { .. }),
+                ) => self.inner.keyring.forget_resealing(noted.session).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sessions whose data key is being changed, and of which that was broken off.
+    pub fn unfinished(&self) -> Vec<SessionId> {
+        self.inner.keyring.ring().resealing.iter().map(|noted| noted.session).collect()
+    }
+
+    /// Puts the new key beside the old one, while nobody appends.
+    async fn begin_resealing(
+        &self,
+        noted: Resealing,
+        told: &mut (impl FnMut(DataStep) + Send),
+    ) -> Result<Resealing, StoreError> {
+        let session = noted.session;
+        // Most of the chain is walked before the session is held up.
+        let walked = self.inner.walk(session, Walked { link: [0; 32], next: 0 }, u64::MAX, |_| true).await?;
+        let noted = self
+            .alone(session, false, move |inner, known| -> Running<_> {
+                Box::pin(async move {
+                    let begun = inner.note_resealing(known.as_ref(), noted, walked).await;
+                    (known, begun)
+                })
+            })
+            .await?;
+        told(DataStep::Noted);
+        self.alone(session, false, move |inner, known| -> Running<_> {
+            Box::pin(async move {
+                match inner.begin_epoch(known.clone(), noted).await {
+                    Ok((keys, noted)) => (Some(keys), Ok(noted)),
+                    Err(error) => (known, Err(error)),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Seals all records up to the end of the old epoch anew.
+    async fn reseal(&self, noted: Resealing, told: &mut (impl FnMut(DataStep) + Send)) -> Result<u64, StoreError> {
+        let Resealing { session, version, .. } = noted;
+        let keys = self.inner.keyring.load(session, noted.slot).await?;
+        let (mut from, mut count) = (0, 0);
+        loop {
+            let range = ReadRange { from, to: version, ..all() };
+            let page = self.inner.log.read(session, range).await?;
+            let first = page.records.first().map(|record| record.seq).filter(|_| from == 0);
+            let last = page.records.last().map_or(version, |record| record.seq);
+            let mut anew = Vec::new();
+            for record in page.records {
+                let of = RecordHead::read(&record.payload).map(|(head, _)| head);
+                let is_old = of.is_some_and(|head| Some(head.epoch) != keys.newest());
+                if !envelope::is_stand_in(&record) && is_old {
+                    let begins = Some(record.seq) == first || of.is_some_and(|head| head.slot.is_some());
+                    anew.push(keys.seal(session, keys.open(session, record)?, begins)?);
+                }
+            }
+            count += anew.len() as u64;
+            if !anew.is_empty() {
+                let durability = self.inner.log.strongest();
+                self.inner.log.rewrite(rewrite(session, anew, durability)).await?;
+            }
+            told(DataStep::Records { done: last, of: version });
+            match page.next {
+                Some(next) => from = next,
+                None => return Ok(count),
+            }
+        }
+    }
+
+    /// Takes the old key away.
+    async fn finish_resealing(&self, noted: Resealing) -> Result<(u16, ClosedEpoch), StoreError> {
+        let Resealing { session, version, old, .. } = noted;
+        let newest = self.inner.keyring.load(session, noted.slot).await?.newest();
+        let is_new = |record: &Record| {
+            let epoch = RecordHead::read(&record.payload).map(|(head, _)| head.epoch);
+            envelope::is_stand_in(record) || epoch == newest
+        };
+        let walked = self.inner.walk(session, Walked { link: [0; 32], next: 0 }, version, is_new).await?;
+        let epoch = newest.map_or(0, |newest| newest.saturating_sub(1));
+        let closed = ClosedEpoch { epoch, version, old, new: walked.link };
+        self.alone(session, false, move |inner, known| -> Running<_> {
+            Box::pin(async move {
+                match inner.end_epoch(noted, closed).await {
+                    Ok((keys, epoch)) => (Some(keys), Ok((epoch, closed))),
+                    Err(error) => (known, Err(error)),
+                }
+            })
+        })
+        .await
+    }
+}
+
+fn all() -> ReadRange {
+    let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+    ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: LOT.0, max_bytes: LOT.1 }
+}
+
+fn rewrite(session: SessionId, records: Vec<Record>, durability: Durability) -> Rewrite {
+    Rewrite { session, expected: None, records, words: None, unlink: Vec::new(), durability }
+}
+
+fn epoch_of(keys: &SlotKeys) -> u16 {
+    keys.data.last().map_or(0, |key| key.epoch)
+}
+
+/// Whether a slot says that the change that the ring notes is done.
+fn is_closed_at(keys: &SlotKeys, noted: Resealing) -> bool {
+    keys.closed.is_some_and(|closed| closed.version == noted.version && closed.old == noted.old)
+}
+
+impl Inner {
+    /// The keys that a noted slot holds.
+    async fn slot_keys(&self, noted: Resealing) -> Result<SlotKeys, StoreError> {
+        let slots = self.keyring.store().read(u64::from(noted.slot), 1).await?;
+        let slot = slots.first().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
+        Ok(self.keyring.open(noted.session, noted.slot, slot)?)
+    }
+
+    /// Goes on along the ciphertext up to a record. Each must be as `is_right` says.
+    async fn walk(
+        &self,
+        session: SessionId,
+        mut walked: Walked,
+        to: u64,
+        is_right: impl Fn(&Record) -> bool + Send,
+    ) -> Result<Walked, StoreError> {
+        loop {
+            let page = self.log.read(session, ReadRange { from: walked.next, to, ..all() }).await?;
+            for record in &page.records {
+                if !is_right(record) {
+                    return Err(KeyError::Unfinished.into());
+                }
+                walked.link = cipher_link(&walked.link, session, record);
+                walked.next = record.seq.saturating_add(1);
+            }
+            match page.next {
+                Some(next) => walked.next = next,
+                None => return Ok(walked),
+            }
+        }
+    }
+
+    /// Notes in the ring where the old epoch ends, when nothing is on its way any more.
+    async fn note_resealing(
+        &self,
+        known: Option<&Arc<SessionKeys>>,
+        noted: Resealing,
+        walked: Walked,
+    ) -> Result<Resealing, StoreError> {
+        let noted = self.end_of_epoch(known, noted, walked).await?;
+        self.keyring.note_resealing(noted).await?;
+        Ok(noted)
+    }
+
+    /// Where the old epoch ends: whoever sealed with the old key has his place, and it is settled.
+    async fn end_of_epoch(
+        &self,
+        known: Option<&Arc<SessionKeys>>,
+        noted: Resealing,
+        walked: Walked,
+    ) -> Result<Resealing, StoreError> {
+        if let Some(keys) = known {
+            // The list of keys holds them, this errand twice; all others are commits that are not through.
+            while Arc::strong_count(keys) > 3 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let session = noted.session;
+        let Head { version, .. } = self.log.settled(session).await?.ok_or(StoreError::NotFound { session })?;
+        let walked = self.walk(session, walked, version, |_| true).await?;
+        Ok(Resealing { version, old: walked.link, ..noted })
+    }
+
+    /// Puts a new data key beside the one in use. What was appended since the ring noted the end belongs to the old epoch too.
+    async fn begin_epoch(
+        &self,
+        known: Option<Arc<SessionKeys>>,
+        noted: Resealing,
+    ) -> Result<(Arc<SessionKeys>, Resealing), StoreError> {
+        let walked = Walked { link: noted.old, next: noted.version.saturating_add(1) };
+        let noted = self.note_resealing(known.as_ref(), noted, walked).await?;
+        let made = self.keyring.now();
+        let keys = self
+            .change_slot(noted, |keys| {
+                let epoch = epoch_of(keys).checked_add(1);
+                let epoch = epoch.ok_or(KeyError::Damaged { what: "the session has had all data keys that can be" })?;
+                keys.data.push(DataKey { epoch, made, first: 0, secret: cipher::new_key()? });
+                Ok(())
+            })
+            .await?;
+        Ok((keys, noted))
+    }
+
+    /// Leaves the newest data key alone, and says how the epoch before it ended.
+    async fn end_epoch(&self, noted: Resealing, closed: ClosedEpoch) -> Result<(Arc<SessionKeys>, u16), StoreError> {
+        let mut epoch = 0;
+        let keys = self
+            .change_slot(noted, |keys| {
+                let newest = keys.data.pop().ok_or(KeyError::Damaged { what: "a session has no data key" })?;
+                epoch = newest.epoch;
+                (keys.data, keys.closed) = (vec![newest], Some(closed));
+                Ok(())
+            })
+            .await?;
+        Ok((keys, epoch))
+    }
+
+    async fn change_slot(
+        &self,
+        noted: Resealing,
+        mut change: impl FnMut(&mut SlotKeys) -> Result<(), KeyError> + Send,
+    ) -> Result<Arc<SessionKeys>, StoreError> {
+        let number = u64::from(noted.slot);
+        for _ in 0..TRIES {
+            // Another key-encryption key must not take over between.
+            let _wrapping = self.keyring.wrapping.read().await;
+            let slots = self.keyring.store().read(number, 1).await?;
+            let expected = slots.into_iter().next().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
+            let mut keys = self.keyring.open(noted.session, noted.slot, &expected)?;
+            change(&mut keys)?;
+            let new = self.keyring.wrap(noted.slot, &keys)?;
+            match self.keyring.store().overwrite(vec![SlotChange { number, expected, new }]).await {
+                Ok(()) => {
+                    let ready = keys.ready(noted.slot)?;
+                    let first = self.first_record(noted.session).await?.map_or(0, |record| record.seq);
+                    ready.begin_at(first);
+                    return Ok(Arc::new(ready));
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(KeyError::Unfinished.into())
+    }
+
+    /// Seals a rewrite of the records of a session.
+    pub(super) async fn sealed_rewrite(&self, keys: &SessionKeys, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        let session = rewrite.session;
+        let first = self.first_record(session).await?.map_or(u64::MAX, |record| record.seq);
+        let first = rewrite.records.first().map_or(first, |record| record.seq.min(first));
+        let records = rewrite.records.into_iter().map(|record| {
+            if envelope::is_stand_in(&record) {
+                Ok(record)
+            } else {
+                let begins = record.seq == first;
+                keys.seal(session, record, begins)
+            }
+        });
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        let words = rewrite.words.map(|words| keys.seal_words(session, &words)).transpose()?;
+        self.log.rewrite(Rewrite { records, words, ..rewrite }).await
+    }
+}
+
+/// A link of the ciphertext chain as people write it.
+pub fn link_text(link: &[u8; 32]) -> String {
+    chain::to_hex(link)
+}
+
+/// How the last epoch of a slot ended, for whoever has no key.
+pub fn closed_epoch_of(slot: &[u8]) -> Option<ClosedEpoch> {
+    slot::closed_epoch(slot)
+}

@@ -1,0 +1,185 @@
+//! Other keys for a sealed store: the records stay what they were, the old keys are dead, and whatever breaks it off it goes on.
+
+#[cfg(test)]
+mod rotation {
+    use std::{path::Path, sync::Arc};
+
+    use bytes::Bytes;
+    use sessions_infra::{
+        environment::SystemClock,
+        keys::FileKeyStore,
+        sealing::{DataStep, KeyStep, SealedStore},
+        sled::{Sealing, SledOptions, SledStore},
+    };
+    use sessions_ports::{Durability, KeyError, KindFilter, Order, ReadRange, Record, Removal, SessionLog, StoreError};
+    use sessions_testkit::{FixedKey, Script, read_all};
+    use tempfile::TempDir;
+
+    struct Ground(TempDir);
+
+    impl Ground {
+        fn new() -> Self {
+            Self(TempDir::new().unwrap())
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.0.path().join("store")
+        }
+
+        async fn open(&self, key: u8) -> Result<SealedStore, StoreError> {
+            open(&self.path(), key).await
+        }
+    }
+
+    async fn open(path: &Path, key: u8) -> Result<SealedStore, StoreError> {
+        let options = SledOptions { sealing: Sealing::Sealed, ..SledOptions::default() };
+        let store = SledStore::open(path, options).await?;
+        let keys = FileKeyStore::open(&store.keys_folder(), store.id()).await?;
+        let log: Arc<dyn SessionLog> = Arc::new(store.clone());
+        let sealed = SealedStore::open_or_create(log, Arc::new(keys), &FixedKey(key), Arc::new(SystemClock)).await;
+        if sealed.is_err() {
+            store.close().await.unwrap();
+        }
+        sealed
+    }
+
+    fn everything() -> ReadRange {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: 7, max_bytes: usize::MAX }
+    }
+
+    async fn filled(store: &SealedStore, number: u64, records: usize) -> (Script, Vec<Record>) {
+        let mut script = Script::new(number);
+        for at in 0..records {
+            store.commit(script.say(&format!("record {at} of {number}"))).await.unwrap();
+        }
+        let records = read_all(store, script.session(), everything()).await.unwrap();
+        (script, records)
+    }
+
+    #[tokio::test]
+    async fn with_another_key_everything_is_read_and_the_old_one_opens_nothing() {
+        let ground = Ground::new();
+        let store = ground.open(1).await.unwrap();
+        let mut all = Vec::new();
+        for number in 1..=100 {
+            all.push(filled(&store, number, 3).await);
+        }
+        let mut steps = Vec::new();
+        let rotated = store.rotate(&FixedKey(2), |step| steps.push(step)).await.unwrap();
+        assert!(rotated.slots >= 100 && rotated.damaged == 0, "{rotated:?}");
+        assert_eq!((steps.first(), steps.last()), (Some(&KeyStep::Begun), Some(&KeyStep::Finished)));
+        for (script, records) in &mut all {
+            assert_eq!(&read_all(&store, script.session(), everything()).await.unwrap(), records);
+            store.commit(script.say("goes on")).await.unwrap();
+        }
+        store.close().await.unwrap();
+        let refused = ground.open(1).await.err();
+        assert!(matches!(refused, Some(StoreError::Key(KeyError::WrongKey { .. }))), "{refused:?}");
+        let store = ground.open(2).await.unwrap();
+        for (script, records) in &all {
+            let now = read_all(&store, script.session(), everything()).await.unwrap();
+            assert_eq!(now.get(..3).unwrap(), records.as_slice());
+        }
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn with_another_data_key_records_are_what_they_were_and_their_bytes_are_others() {
+        let ground = Ground::new();
+        let store = ground.open(1).await.unwrap();
+        let (mut script, before) = filled(&store, 1, 700).await;
+        let (other, others) = filled(&store, 2, 5).await;
+        let session = script.session();
+        let mut steps = Vec::new();
+        let resealed = store.rotate_data(session, |step| steps.push(step)).await.unwrap();
+        assert_eq!((resealed.records, resealed.epoch, resealed.resumed), (700, 2, false));
+        let closed = resealed.closed.unwrap();
+        assert_eq!((closed.epoch, closed.version), (1, 700));
+        assert_ne!(closed.old, closed.new);
+        assert_eq!((steps.first(), steps.last()), (Some(&DataStep::Noted), Some(&DataStep::Finished)));
+        assert_eq!(read_all(&store, session, everything()).await.unwrap(), before);
+        store.commit(script.say("goes on")).await.unwrap();
+        store.close().await.unwrap();
+        let store = ground.open(1).await.unwrap();
+        assert_eq!(read_all(&store, session, everything()).await.unwrap().get(..700).unwrap(), before.as_slice());
+        assert_eq!(read_all(&store, other.session(), everything()).await.unwrap(), others);
+        let again = store.rotate_data(session, |_| ()).await.unwrap();
+        assert_eq!((again.records, again.epoch), (701, 3));
+        assert_eq!(again.closed.unwrap().version, 701);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_data_key_changes_beside_writers_and_loses_nothing() {
+        let ground = Ground::new();
+        let store = ground.open(1).await.unwrap();
+        let (mut script, _) = filled(&store, 1, 300).await;
+        let session = script.session();
+        let writer = tokio::spawn({
+            let store = store.clone();
+            async move {
+                for at in 0..500 {
+                    store.commit(script.say(&format!("beside {at}"))).await.unwrap();
+                }
+                script
+            }
+        });
+        let mut epoch = 1;
+        while !writer.is_finished() {
+            epoch = store.rotate_data(session, |_| ()).await.unwrap().epoch;
+        }
+        let script = writer.await.unwrap();
+        let now = read_all(&store, session, everything()).await.unwrap();
+        assert_eq!(now, script.written());
+        assert!(epoch > 1);
+        store.close().await.unwrap();
+        let store = ground.open(1).await.unwrap();
+        assert_eq!(read_all(&store, session, everything()).await.unwrap(), script.written());
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_removed_has_no_keys_and_an_owner_keeps_its_own_as_long_as_somebody_inherits() {
+        let ground = Ground::new();
+        let store = ground.open(1).await.unwrap();
+        let (script, _) = filled(&store, 1, 3).await;
+        let session = script.session();
+        assert_eq!(store.erased(session).await.unwrap(), None);
+        let removal = Removal { session, expected: None, keep_key: false, durability: Durability::Disk };
+        store.remove(removal).await.unwrap();
+        let erased = store.erased(session).await.unwrap().unwrap();
+        assert_eq!(erased.how, sessions_ports::Erasure::Overwritten);
+        store.close().await.unwrap();
+        let store = ground.open(1).await.unwrap();
+        assert_eq!(store.erased(session).await.unwrap(), Some(erased));
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_word_is_in_the_folder() {
+        let ground = Ground::new();
+        let store = ground.open(1).await.unwrap();
+        let mut script = Script::new(1);
+        let mut commit = script.say("CANARYBODY");
+        commit.row.words = Some(Bytes::from_static(b"CANARYWORDS"));
+        commit.snapshot = Some(Bytes::from_static(b"CANARYVIEW"));
+        store.commit(commit).await.unwrap();
+        store.close().await.unwrap();
+        let mut folders = vec![ground.path()];
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                files += 1;
+                let bytes = std::fs::read(&path).unwrap();
+                assert!(!bytes.windows(6).any(|window| window == b"CANARY"), "{}", path.display());
+            }
+        }
+        assert!(files > 5);
+    }
+}
