@@ -16,6 +16,8 @@ mod slot;
 mod slot_file;
 #[cfg(feature = "keys-passphrase")]
 mod strength;
+#[cfg(feature = "vault")]
+mod vault;
 mod wrapping;
 
 #[cfg(feature = "sled")]
@@ -24,3 +26,5 @@ pub use key_file::KeyFileProvider;
 pub use memory_store::MemoryKeyStore;
 #[cfg(feature = "keys-passphrase")]
 pub use passphrase::{Costs, PassphraseProvider};
+#[cfg(feature = "vault")]
+pub use vault::{Bounds, Token, VaultTransit, VaultTransitProvider};

@@ -23,9 +23,10 @@ use zeroize::Zeroizing;
 const FORMAT: u8 = 1;
 const COMMITMENT: usize = 32;
 const SEALED: usize = 32 + 16;
-const DIGEST: usize = 16;
+/// Bytes of a digest.
+pub(super) const DIGEST: usize = 16;
 const BYTES: usize = 1 + COMMITMENT + NONCE_LEN + SEALED + DIGEST;
-const CHANGED: KeyError = KeyError::Damaged { what: "the wrapped key is not as it was written" };
+pub(super) const CHANGED: KeyError = KeyError::Damaged { what: "the wrapped key is not as it was written" };
 
 /// What a wrapping is for: the key of one kind of provider, and what else it stands or falls with.
 pub(super) struct Purpose<'a> {
@@ -42,15 +43,20 @@ impl Purpose<'_> {
     }
 
     fn digest(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut digest = Context::new(&SHA256);
-        digest.update(self.domain.as_bytes());
-        digest.update(bytes);
-        digest.update(self.bound);
-        digest.finish().as_ref().iter().copied().take(DIGEST).collect()
+        digest(self.domain, bytes, self.bound)
     }
 }
 
-/// Fills with random bytes.
+/// Tells whether a wrapping is as it was written; no protection against whoever changes it too.
+pub(super) fn digest(domain: &str, bytes: &[u8], bound: &[u8]) -> Vec<u8> {
+    let mut digest = Context::new(&SHA256);
+    digest.update(domain.as_bytes());
+    digest.update(bytes);
+    digest.update(bound);
+    digest.finish().as_ref().iter().copied().take(DIGEST).collect()
+}
+
+/// Random bytes.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], KeyError> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::NoEntropy)?;
