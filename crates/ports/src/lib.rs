@@ -13,6 +13,7 @@ mod keys;
 mod log;
 mod secret;
 mod standing;
+mod witness;
 
 pub use backup::BackupError;
 pub use environment::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
@@ -27,3 +28,4 @@ pub use log::{
 };
 pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;
+pub use witness::{BatchEdge, HeadWitness};

@@ -21,9 +21,10 @@ use sessions_app::{Append, At, NewSession, Ports, Session, SessionError, Session
 use sessions_domain::{Event, Message, SessionKey, codec};
 use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
-    sled::{IndexReport, OpenReport, SledOptions, SledStore, verify},
+    sealing::KeyedWitness,
+    sled::{IndexReport, OpenReport, SledOptions, SledStore, verify_with},
 };
-use sessions_ports::{Durability, KindFilter, Order, ReadRange, Removal, SessionLog as _, StoreError};
+use sessions_ports::{Durability, KindFilter, Order, ReadRange, Removal, SecretKey, SessionLog as _, StoreError};
 use sessions_tests::{
     chance::Chance,
     content::{Content, Size},
@@ -135,8 +136,19 @@ fn manager(store: SledStore) -> Result<SessionManager, SessionError> {
     SessionManager::with(ports, Settings::default())
 }
 
+/// Who attests the heads of all sessions, with a key that every process here has.
+fn witness() -> Arc<KeyedWitness> {
+    let witness = KeyedWitness::new(&SecretKey::take(&mut [7; 32]));
+    Arc::new(witness.unwrap_or_else(|| unreachable!("a key of this length is taken")))
+}
+
 async fn open(path: &Path) -> Result<SledStore, StoreError> {
-    SledStore::open(path, SledOptions { cache_bytes: 8 << 20 }).await
+    let store = SledStore::open(path, SledOptions { cache_bytes: 8 << 20 }).await?;
+    let found = store.witness(witness())?;
+    if !found.is_sound() {
+        say(&Line::Wrong(format!("witness: {found}")));
+    }
+    Ok(store)
 }
 
 fn told(report: &OpenReport) -> String {
@@ -443,7 +455,7 @@ async fn dump(path: &Path) -> Result<(), Failure> {
     }
     manager(store.clone())?.close().await?;
     drop(store);
-    let report = verify(path)?;
+    let report = verify_with(path, witness().as_ref())?;
     for finding in report.findings.iter().filter(|_| !report.is_sound()) {
         say(&Line::Wrong(format!("verify: {finding}")));
     }

@@ -12,6 +12,7 @@ mod sealer;
 mod sessions;
 mod slot;
 mod store;
+mod witness;
 
 pub use self::{
     resealing::{DataStep, Resealed, closed_epoch_of, link_text},
@@ -20,4 +21,5 @@ pub use self::{
     sealer::cipher_link,
     slot::ClosedEpoch,
     store::SealedStore,
+    witness::KeyedWitness,
 };

@@ -194,9 +194,9 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
     if core.index.read().unwrap_or_else(PoisonError::into_inner).is_none() {
         return Ok(());
     }
-    let (mut left, position): (Vec<SessionId>, u64) = {
+    let (mut left, position, root) = {
         let mut ledger = core.lock();
-        (ledger.marked(), ledger.applied)
+        (ledger.marked(), ledger.applied, ledger.roots.synced)
     };
     // Removed ones come first: what they leave may be claimed by others, which come behind them.
     let gone: Vec<SessionId> = {
@@ -231,7 +231,8 @@ pub(crate) fn flush(core: &Core) -> Result<(), IndexFailure> {
         let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
         let Some(index) = slot.as_ref() else { return Ok(()) };
         // Only the last batch covers all that the position promises; before it the position stays where it was.
-        let applied = index.apply(changes, if last { position } else { index.position() });
+        let applied =
+            if last { index.apply_up_to(changes, position, root) } else { index.apply(changes, index.position()) };
         let rearranged: Vec<SessionId> =
             parts.iter().filter(|part| part.rearranged.is_some()).map(|part| part.session).collect();
         if !rearranged.is_empty() {
@@ -466,6 +467,7 @@ mod tests {
             done: None,
             visible: false,
             placed: false,
+            added: 0,
         }
     }
 

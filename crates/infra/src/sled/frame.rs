@@ -73,6 +73,9 @@ pub(crate) const CLAIM: u8 = 3;
 /// What the log inherits: the owner, and the last record that is inherited of it.
 pub(crate) const LINK: u8 = 4;
 
+/// The keyed root over all heads, and the bytes from this frame on that belong to its batch.
+pub(crate) const ROOT: u8 = 5;
+
 /// What a rewrite changes of its session: the version that it had, and whom it inherits from no more.
 pub(crate) const REWRITE: u8 = 6;
 
@@ -233,6 +236,31 @@ pub(crate) fn write_field(extra: &mut Vec<u8>, tag: u8, bytes: &[&[u8]]) {
     extra.push(tag);
     extra.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     bytes.iter().for_each(|part| extra.extend_from_slice(part));
+}
+
+/// Bytes that one more field of this length adds to a frame with these flags.
+pub(crate) const fn added_by_field(flags: u8, length: usize) -> usize {
+    5 + length + if flags & EXTRA == 0 { 4 } else { 0 }
+}
+
+/// Adds a field to the frame that begins at `start` and ends where `out` does.
+pub(crate) fn add_field(out: &mut Vec<u8>, start: usize, tag: u8, field: &[u8]) {
+    let Some((flags, body)) = out.get(start + 6).copied().zip(u32_at(out, start + 40)) else { return };
+    let trailer = if flags & LAST == 0 { 0 } else { TRAILER } + if flags & TIMED == 0 { 0 } else { TIME };
+    let count_at = start + HEADER + body as usize + trailer;
+    let before = if flags & EXTRA == 0 { None } else { u32_at(out, count_at) };
+    let count = before.unwrap_or(0) + u32::try_from(5 + field.len()).unwrap_or(0);
+    if before.is_none() {
+        out.extend_from_slice(&[0; 4]);
+    }
+    write_field(out, tag, &[field]);
+    let mut patch = |at: usize, bytes: &[u8]| {
+        out.iter_mut().skip(at).zip(bytes).for_each(|(byte, new)| *byte = *new);
+    };
+    patch(start + 6, &[flags | EXTRA]);
+    patch(count_at, &count.to_le_bytes());
+    let crc = out.get(start..).map_or(0, checksum);
+    out.iter_mut().skip(start + CRC_AT).zip(crc.to_le_bytes()).for_each(|(byte, new)| *byte = new);
 }
 
 /// CRC-32C over a frame without its own four bytes.
@@ -457,6 +485,24 @@ pub(crate) mod tests {
         assert_eq!(fields, [(WORDS, b"words".as_slice()), (KEY, [8; 32].as_slice())]);
         assert_eq!(frame.length, bytes.len());
         assert_eq!(read(&[0; 200]).unwrap_err(), NoFrame::Empty);
+    }
+
+    #[test]
+    fn a_field_that_is_added_is_as_one_that_was_written_with_the_others() {
+        for last in [true, false] {
+            for words in [None, Some(b"words")] {
+                let (mut before, mut extra) = (b"bytes before it".to_vec(), Vec::new());
+                words.iter().for_each(|words| write_field(&mut extra, WORDS, &[*words]));
+                let start = before.len();
+                before.extend(sample(5, b"body", last, &extra));
+                let added = added_by_field(before[start + 6], 20);
+                write_field(&mut extra, ROOT, &[&[9; 20]]);
+                let length = before.len();
+                add_field(&mut before, start, ROOT, &[9; 20]);
+                assert_eq!(before.len(), length + added);
+                assert!(before[start..] == sample(5, b"body", last, &extra));
+            }
+        }
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Ledger {
         self.graves.contains_key(&session)
     }
 
+    /// Whether a removal of a session stands in the log.
+    pub(crate) fn is_removal_written(&self, session: SessionId) -> bool {
+        self.graves.get(&session).is_some_and(|grave| grave.is_written)
+    }
+
     /// Whether a session was removed, or is being so.
     pub(super) fn is_leaving(&self, session: SessionId) -> bool {
         self.is_gone(session) || self.sessions.get(&session).is_some_and(|log| log.leaving > 0)
@@ -177,6 +182,7 @@ impl Ledger {
 
     /// Takes an admitted removal into the queue.
     pub(crate) fn enqueue_removal(&mut self, mut job: Job) {
+        self.roots.has_begun = true;
         self.queued_bytes += job.frames.len();
         let log = self.sessions.get_mut(&job.session);
         let is_alone = log.as_ref().is_none_or(|log| log.unsettled == 0);

@@ -28,6 +28,7 @@ use super::{
     folder::{self, TOO_MANY_FILES, failed},
     frame,
     locator::{self, Locator, RunHead},
+    roots::Root,
 };
 
 /// Why the index cannot be used. Damage is only ever a reason to rebuild it; that it could not even be looked at is none.
@@ -92,6 +93,8 @@ pub(crate) struct Mark {
     pub(crate) position: u64,
     entries: u64,
     digest: u64,
+    /// The last root of the log before the position.
+    root: Option<Root>,
 }
 
 /// A session as it is loaded at open.
@@ -350,11 +353,27 @@ impl Index {
         self.mark.lock().unwrap_or_else(PoisonError::into_inner).position
     }
 
+    /// The last root of the log before the position, where that is known.
+    pub(crate) fn root(&self) -> Option<Root> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner).root
+    }
+
     /// Applies changes and the mark that covers them, all or nothing. Readers go on meanwhile.
-    pub(crate) fn apply(&self, mut changes: Changes, position: u64) -> Result<(), IndexFailure> {
+    pub(crate) fn apply(&self, changes: Changes, position: u64) -> Result<(), IndexFailure> {
+        self.apply_up_to(changes, position, self.root())
+    }
+
+    /// The same, with the last root before the position.
+    pub(crate) fn apply_up_to(
+        &self,
+        mut changes: Changes,
+        position: u64,
+        root: Option<Root>,
+    ) -> Result<(), IndexFailure> {
         let mut before = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         let mark = Mark {
             position,
+            root,
             entries: before.entries.checked_add_signed(changes.entries).unwrap_or(0),
             digest: before.digest ^ changes.digest,
         };
@@ -573,12 +592,23 @@ fn add_words(sessions: &mut [Loaded], session: SessionId, part: &[u8]) {
 
 impl Mark {
     fn to_bytes(self) -> Vec<u8> {
-        [self.position, self.entries, self.digest].iter().flat_map(|number| number.to_le_bytes()).collect()
+        let numbers = [self.position, self.entries, self.digest];
+        let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        if let Some(Root { position, length, root, .. }) = self.root {
+            bytes.extend_from_slice(&position.to_le_bytes());
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(&root);
+        }
+        bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-        Some(Self { position: number(0)?, entries: number(8)?, digest: number(16)? })
+        let root = || {
+            let length = bytes.get(32..36)?.try_into().ok().map(u32::from_le_bytes)?;
+            Some(Root::closed(number(24)?, length, bytes.get(36..52)?.try_into().ok()?))
+        };
+        Some(Self { position: number(0)?, entries: number(8)?, digest: number(16)?, root: root() })
     }
 }
 

@@ -8,9 +8,10 @@
 use std::{collections::HashMap, fmt, fs, path::Path};
 
 use sessions_domain::{Event, SessionId, SessionKey, SummaryWords, codec};
-use sessions_ports::{Digest, StoreError};
+use sessions_ports::{Digest, HeadWitness, StoreError};
 
 use super::{
+    attested::{Attested, RootsLook},
     checking::{Check, Missing, Repaired},
     folder::{Folder, failed},
     frame::{FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
@@ -95,6 +96,8 @@ pub struct VerifyReport {
     pub names: Vec<Named>,
     /// Whether the index could tell of parts that the log lost.
     pub index: IndexLook,
+    /// The keyed roots over all sessions.
+    pub roots: RootsLook,
     /// Everything that is not as it should be.
     pub findings: Vec<Finding>,
 }
@@ -154,7 +157,17 @@ impl fmt::Display for Finding {
 /// Only when the store cannot be read at all, or a newer version wrote a part of it: damage is what it reports.
 pub fn verify(path: &Path) -> Result<VerifyReport, StoreError> {
     let folder = Folder::existing(path)?;
-    Ok(inspect(&folder)?.report)
+    Ok(inspect(&folder, None)?.report)
+}
+
+/// The same, with the key that attests the heads of all sessions: makes each root of the log anew, and names the first batch, and its sessions,
+/// from which on they are others. A root before space came back, or beside lost records, cannot be checked any more; the last one always can.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(path: &Path, witness: &dyn HeadWitness) -> Result<VerifyReport, StoreError> {
+    let folder = Folder::existing(path)?;
+    Ok(inspect(&folder, Some(witness))?.report)
 }
 
 /// Bytes of a segment that are no frames.
@@ -189,11 +202,13 @@ pub(super) struct Inspection {
     pub(super) cut: u64,
     /// A repair was broken off before it set the index aside, which does not know what that wrote.
     pub(super) is_behind: bool,
+    /// The sessions stand as the last root says, or nobody looked.
+    pub(super) is_attested: bool,
     /// Why nobody could look into the index, which may remember what nothing else does, or at a large body, which may be whole.
     pub(super) not_seen: Option<StoreError>,
 }
 
-pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
+pub(super) fn inspect(folder: &Folder, witness: Option<&dyn HeadWitness>) -> Result<Inspection, StoreError> {
     let mut numbers = segment::numbers(&folder.log())?;
     // What a newer version wrote is refused before anything is judged.
     Replay::new(folder, numbers.clone())?;
@@ -204,7 +219,7 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
     numbers.retain(|number| refused != Some(*number));
     let (repairs, stand_ins) = repairs(folder, &numbers)?;
     let check = Check::new(folder.blobs(), folder.id, repairs);
-    let mut walk = Walk::new(folder, check, numbers.last().copied().unwrap_or(0));
+    let mut walk = Walk::new(folder, (check, Attested::new(witness)), numbers.last().copied().unwrap_or(0));
     if let Some(what) = folder.lost_format {
         let what = format!("the file is {what}; the log's segments say the store's id, and `repair` writes it anew");
         walk.check.report.findings.push(Finding::about_file("FORMAT", 0, what));
@@ -261,6 +276,7 @@ pub(super) fn inspect(folder: &Folder) -> Result<Inspection, StoreError> {
 struct Walk<'a> {
     folder: &'a Folder,
     check: Check,
+    attested: Attested<'a>,
     last: u32,
     damage: Vec<Damage>,
     headers: Vec<(u32, u64)>,
@@ -278,12 +294,13 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(folder: &'a Folder, check: Check, last: u32) -> Self {
+    fn new(folder: &'a Folder, (check, attested): (Check, Attested<'a>), last: u32) -> Self {
         let (damage, headers, absent) = (Vec::new(), Vec::new(), Vec::new());
         let (synced, expected, base, end, end_of_file, reached, is_marked) = (0, 1, 0, 0, 0, 0, false);
         Self {
             folder,
             check,
+            attested,
             last,
             damage,
             headers,
@@ -390,6 +407,7 @@ impl<'a> Walk<'a> {
                 }
                 Found::Damage(from, to) => {
                     // Whole frames of a broken append were acknowledged: they count.
+                    self.attested.append((name, self.base), &append);
                     append.drain(..).for_each(|(at, frame)| self.check.frame(name, at, &frame));
                     self.check.damaged(name, bytes, from, to, false);
                     self.damage.push(Damage { segment: number, from, to, torn: false });
@@ -399,6 +417,11 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Found::Frame(at, frame) if frame.header.kind == MARK || frame.header.kind == FILLER => {
+                    if frame.header.kind == FILLER {
+                        self.attested.filler(self.base + (at + frame.length) as u64);
+                    } else {
+                        self.attested.mark((name, self.base), at, &frame);
+                    }
                     if frame.header.kind == MARK {
                         self.reached = self.base + (at + frame.length) as u64;
                     }
@@ -414,6 +437,7 @@ impl<'a> Walk<'a> {
                     self.check.reached = self.reached;
                     append.push((at, frame));
                     if frame.is_last() {
+                        self.attested.append((name, self.base), &append);
                         append.drain(..).for_each(|(at, frame)| self.check.frame(name, at, &frame));
                     }
                 }
@@ -421,7 +445,10 @@ impl<'a> Walk<'a> {
         }
         match append.first().map(|(at, _)| *at) {
             Some(from) if is_last && self.base + from as u64 >= self.synced => self.torn(name, bytes, number, from),
-            _ => append.drain(..).for_each(|(at, frame)| self.check.frame(name, at, &frame)),
+            _ => {
+                self.attested.append((name, self.base), &append);
+                append.drain(..).for_each(|(at, frame)| self.check.frame(name, at, &frame));
+            }
         }
         Ok(())
     }
@@ -458,6 +485,9 @@ impl<'a> Walk<'a> {
         }
         let kind = |session, seq| remembered.as_ref().and_then(|remembered| remembered.kind(session, seq));
         let missing = self.check.finish(kind);
+        let (roots, is_attested, about_roots) = self.attested.finish();
+        self.check.report.roots = roots;
+        self.check.report.findings.extend(about_roots);
         Ok(Inspection {
             report: self.check.report,
             damage: self.damage,
@@ -472,6 +502,7 @@ impl<'a> Walk<'a> {
             synced: self.synced,
             cut,
             is_behind: false,
+            is_attested,
             not_seen: self.check.not_read,
         })
     }

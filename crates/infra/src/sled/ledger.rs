@@ -19,6 +19,7 @@ use super::{
     index::CoreRow,
     log_state::{Job, LogState, Place, Spot},
     rewriting::Rewrites,
+    roots::Roots,
 };
 
 /// Somebody who waits for a version to reach a level.
@@ -77,6 +78,7 @@ pub(crate) struct Ledger {
     /// An index that could not be looked at for want of space lies where it was. It may remember what the log lost, whose numbers are not to
     /// be given again, so nothing is written before that is known.
     pub(crate) left_index: bool,
+    pub(crate) roots: Roots,
     /// A full disk kept what was answered before it was written from being written at all.
     pub(crate) lost_at_close: bool,
 }
@@ -141,6 +143,7 @@ impl Ledger {
 
     /// Takes an admitted job into the queue. With [`Durability::Volatile`] and nothing unsettled before it, it is visible at once.
     pub(crate) fn enqueue(&mut self, mut job: Job, claims: Vec<(Digest, StoredClaim)>) {
+        self.roots.has_begun = true;
         let first = job.records.first().map_or(1, |(seq, _)| *seq);
         for (_, name) in &job.blobs {
             self.bodies.named_by(*name);
@@ -539,6 +542,7 @@ mod tests {
             done: None,
             visible: false,
             placed: false,
+            added: 0,
         }
     }
 

@@ -260,6 +260,8 @@ pub(crate) struct Job {
     pub(crate) visible: bool,
     /// True once its records lie in a segment.
     pub(crate) placed: bool,
+    /// Bytes that its last frame has more in the log than in `frames`: a root.
+    pub(crate) added: u32,
 }
 
 impl Job {
@@ -285,6 +287,25 @@ impl Job {
             done: None,
             visible: false,
             placed: false,
+            added: 0,
+        }
+    }
+
+    /// Bytes that it takes in the log, once it is written.
+    pub(crate) fn length(&self) -> u32 {
+        u32::try_from(self.frames.len()).unwrap_or(u32::MAX).saturating_add(self.added)
+    }
+
+    /// Where in `frames` the last one begins.
+    pub(crate) fn last_frame(&self) -> usize {
+        self.records.last().map_or(0, |(_, last)| last.offset as usize)
+    }
+
+    /// Its last frame was written with so many bytes more.
+    pub(crate) fn grow(&mut self, added: u32) {
+        self.added = added;
+        if let Some((_, last)) = self.records.last_mut() {
+            last.length = last.length.saturating_add(added);
         }
     }
 

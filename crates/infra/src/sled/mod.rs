@@ -9,6 +9,8 @@
 //!
 //! Must not know: what records say.
 
+mod anchor;
+mod attested;
 mod backup;
 mod backup_file;
 mod backup_schedule;
@@ -40,9 +42,13 @@ mod replay;
 mod restoring;
 mod rewrite;
 mod rewriting;
+mod roots;
 mod segment;
 #[cfg(test)]
+mod tampered;
+#[cfg(test)]
 mod torn;
+mod witnessing;
 mod writer;
 
 use std::{
@@ -65,17 +71,20 @@ use sessions_ports::{
 use tokio::sync::oneshot;
 
 pub use self::{
+    anchor::{Anchor, AnchorCheck, AnchorUnknown, NoAnchor, check_anchor},
+    attested::RootsLook,
     backup::{BackupReport, remove_partial_backups, verify_backup},
     backup_file::{BackupHead, BackupInfo, BackupProgress, check_backup},
     backup_schedule::{BackupSchedule, InvalidSchedule, ScheduledBackups},
     core::Figures,
     folder::Sealing,
-    inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify},
+    inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify, verify_with},
     last_backup::{LastBackup, LastOutcome, last_backup},
     reclaim::Reclaimed,
     recovery::{IndexReport, OpenReport, TornTail},
-    repair::{RepairAction, RepairReport, repair},
+    repair::{RepairAction, RepairReport, repair, repair_with},
     restoring::{RestoreReport, restore_backup},
+    witnessing::{Doubt, WitnessReport},
 };
 use self::{
     core::{Core, Presence},

@@ -181,7 +181,10 @@ fn rewrite(core: &Core, number: u32, dead: &Dead, least: u64) -> Result<u64, Sto
     let path = segment::path_of(&log, number);
     let before = fs::metadata(&path).map_err(reading)?.blocks() * 512;
     let bytes = fs::read(&path).map_err(reading)?;
-    if segment::base_of(&bytes, number, core.folder.id).is_none() {
+    let Some(base) = segment::base_of(&bytes, number, core.folder.id) else { return Ok(0) };
+    // The next opening holds the last root against what stands there, so that stays until the log has gone on.
+    let last = core.lock().roots.synced;
+    if last.is_some_and(|root| (base..base + bytes.len() as u64).contains(&root.position)) {
         return Ok(0);
     }
     let Some(stretches) = stretches(&bytes, dead) else { return Ok(0) };

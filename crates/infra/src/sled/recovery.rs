@@ -27,6 +27,7 @@ use super::{
     remembered,
     replay::{self, Replay, StandIn},
     rewriting::Moved,
+    roots::{self, Trail},
     segment::{self, Head, SEGMENT_HEADER, Segment},
 };
 use crate::counted::counted;
@@ -209,8 +210,11 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
         report.shortened = true;
     }
     let from = index.as_ref().map_or(0, Index::position);
+    replay.trail = Trail::behind(from, index.as_ref().and_then(Index::root));
     replay.run(from, &mut ledger)?;
     ledger.settle_graves();
+    ledger.roots.synced = replay.trail.current.or(index.as_ref().and_then(Index::root));
+    ledger.roots.trail = Some(std::mem::take(&mut replay.trail));
     report.replayed = replay.records;
     report.damaged = replay.damaged;
     report.shortened |= replay.is_shortened;
@@ -288,10 +292,15 @@ fn holds_all(folder: &Folder, contents: &Contents) -> bool {
 }
 
 fn ends_with_mark(segment: &Segment, at: u32) -> bool {
-    let mut mark = super::writer::mark_frame(0);
-    let from = u64::from(at).saturating_sub(mark.len() as u64);
-    let is_read = from >= u64::from(SEGMENT_HEADER) && segment.file.read_exact_at(&mut mark, from).is_ok();
-    is_read && frame::read(&mark).is_ok_and(|frame| frame.header.kind == MARK)
+    let is_mark = |length: usize| {
+        let mut mark = vec![0; length];
+        let from = u64::from(at).saturating_sub(length as u64);
+        let is_read = from >= u64::from(SEGMENT_HEADER) && segment.file.read_exact_at(&mut mark, from).is_ok();
+        is_read && frame::read(&mark).is_ok_and(|frame| frame.header.kind == MARK && frame.length == length)
+    };
+    // A mark may carry a root.
+    let plain = super::writer::mark_frame(0).len();
+    is_mark(plain) || is_mark(plain + roots::ROOM_IN_MARK)
 }
 
 /// Whether zeros stand where the last frame that the index knows would end.
@@ -417,6 +426,14 @@ pub(crate) fn set_index_aside(core: &Core) {
     // The engine may be beyond closing; what it holds is thrown away all the same.
     let _ = failed.map(Index::close);
     let _ = move_index(&core.folder);
+}
+
+/// What the whole log of a store that runs tells of roots.
+pub(super) fn trail(folder: &Folder) -> Result<Trail, StoreError> {
+    let mut replay = Replay::new(folder, segment::numbers(&folder.log())?)?;
+    replay.is_live = true;
+    replay.run(0, &mut Ledger::default())?;
+    Ok(replay.trail)
 }
 
 /// Reads the log of a store that runs. `position`: how far the index knows it, at least.

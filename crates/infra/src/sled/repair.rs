@@ -10,14 +10,16 @@ use std::{
     io::Write as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use sessions_domain::{
     CommitHash, Created, Described, Event, Kind, LineageId, Origin, SessionId, Stamp, SummaryWords, codec,
 };
-use sessions_ports::{Clock as _, StoreError};
+use sessions_ports::{Clock as _, HeadWitness, StoreError};
 
 use super::{
+    SledStore,
     checking::Missing,
     folder::{self, Folder, failed},
     frame::{self, FILLER, FIRST, FrameHeader, HEADER, REMOVED, REPAIR, Trailer},
@@ -103,8 +105,32 @@ impl RepairReport {
 /// When the store cannot be read or written; what was done until then stays. When there is an index and no copy of it can be made to look
 /// into, or a large body that the system does not let be read, nothing was changed. [`StoreError::NewerFormat`]: nothing was changed.
 pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
+    Ok(repaired(path, dry_run, None)?.0)
+}
+
+/// The same, with the key that attests the heads of all sessions. When anything was repaired, or the sessions did not stand as attested, the
+/// store is opened once and writes a new root, which takes how they stand then for right: what was found before is settled by this, so a person
+/// looks at what [`verify_with`](super::verify_with) says first.
+///
+/// # Errors
+/// As [`repair`], and those of opening the store.
+pub fn repair_with(path: &Path, dry_run: bool, witness: Arc<dyn HeadWitness>) -> Result<RepairReport, StoreError> {
+    let (mut report, is_attested) = repaired(path, dry_run, Some(witness.as_ref()))?;
+    if is_attested && report.actions.is_empty() {
+        return Ok(report);
+    }
+    if !dry_run {
+        SledStore::attest_anew(path, witness)?;
+    }
+    let what = "a keyed root, which attests the sessions as they stand after this repair";
+    report.did(["wrote", "would write"], what, None);
+    Ok(report)
+}
+
+/// What was done, and whether the sessions stood as attested before.
+fn repaired(path: &Path, dry_run: bool, witness: Option<&dyn HeadWitness>) -> Result<(RepairReport, bool), StoreError> {
     let folder = Folder::existing(path)?;
-    let mut found = inspect(&folder)?;
+    let mut found = inspect(&folder, witness)?;
     if let Some(error) = found.not_seen.take() {
         return Err(error);
     }
@@ -158,7 +184,7 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
         report.did(["set", "would set"], "the index aside; opening builds it anew", (!dry_run).then_some(aside));
     }
     report.quarantine = folder.in_quarantine();
-    Ok(report)
+    Ok((report, found.is_attested))
 }
 
 /// Headers, segments that are missing, and bytes that are no frames.

@@ -20,6 +20,7 @@ use super::{
     locator::Locator,
     log_state::{LogState, Place},
     recovery::TornTail,
+    roots::Trail,
     segment::{self, Head, SEGMENT_HEADER, Segment},
 };
 
@@ -110,6 +111,8 @@ pub(crate) struct Replay<'a> {
     reached: u64,
     /// A running store reads its own log: nothing is set aside, and the end may be half written.
     pub(crate) is_live: bool,
+    /// What the log tells of keyed roots.
+    pub(crate) trail: Trail,
 }
 
 impl<'a> Replay<'a> {
@@ -150,6 +153,7 @@ impl<'a> Replay<'a> {
             end,
             reached,
             is_live,
+            trail: Trail::default(),
         })
     }
 
@@ -261,12 +265,13 @@ impl<'a> Replay<'a> {
                 Found::Damage(from, _) => {
                     self.damaged += 1;
                     // Whole frames of a broken append were acknowledged: they stay.
-                    append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
+                    self.append(ledger, (number, base), &mut append);
                     let header = bytes.get(from..).and_then(frame::header);
                     self.hints.extend(header.map(|header| (header.session, header.seq)));
                 }
                 Found::Frame(_, frame) if frame.header.kind == FILLER => {}
                 Found::Frame(at, frame) if frame.header.kind == MARK => {
+                    self.trail.mark(&frame, base + at as u64);
                     self.marked = base + (at + frame.length) as u64;
                     self.reached = self.marked;
                 }
@@ -275,7 +280,7 @@ impl<'a> Replay<'a> {
                     self.reached = base + (at + frame.length) as u64;
                     append.push((at, frame));
                     if ends {
-                        append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
+                        self.append(ledger, (number, base), &mut append);
                     }
                 }
             }
@@ -283,10 +288,18 @@ impl<'a> Replay<'a> {
         match append.first().map(|(at, _)| *at) {
             Some(from) if is_last && base + from as u64 >= self.synced => self.tear(bytes, from, number),
             _ => {
-                append.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
+                self.append(ledger, (number, base), &mut append);
                 Ok(())
             }
         }
+    }
+
+    /// The frames of an append in the segment with this number and base, as far as they are whole.
+    fn append(&mut self, ledger: &mut Ledger, (number, base): (u32, u64), frames: &mut Vec<(usize, Frame<'_>)>) {
+        if let Some((at, last)) = frames.last() {
+            self.trail.append(last, base + *at as u64, ledger);
+        }
+        frames.drain(..).for_each(|(at, frame)| self.record(ledger, number, at, &frame));
     }
 
     /// Sets an unfinished write at the end aside: copies it away and lays zeros over it.

@@ -21,6 +21,7 @@ use super::{
     core::Core,
     frame::{self, FrameHeader, MARK, Trailer},
     log_state::{Job, Spot},
+    roots::{self, Attested, Attesting, Root},
     segment::{self, NotMade, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
 };
 
@@ -87,13 +88,18 @@ pub(crate) struct Writer {
     synced: Instant,
     /// Where a mark could not be written; it is not tried there again.
     unmarked: u32,
+    /// Who attests the heads behind each batch, and the last root.
+    attesting: Option<Attesting>,
+    root: Option<Root>,
 }
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, segment: Segment, at: u32, ready: u32) -> Self {
         let (buffer, synced) = (Vec::new(), Instant::now());
         core.current_segment.store(segment.number, Ordering::Release);
-        Self { core, segment, at, ready, step: FIRST_STEP, buffer, unsynced: None, synced, unmarked: 0 }
+        let (attesting, root) = (None, core.lock().roots.synced);
+        let (step, unsynced, unmarked) = (FIRST_STEP, None, 0);
+        Self { core, segment, at, ready, step, buffer, unsynced, synced, unmarked, attesting, root }
     }
 
     /// Runs until the store is closed and everything is written.
@@ -133,7 +139,11 @@ impl Writer {
             }
             // Another thread poisoned the store, and whoever waits has to hear of it.
             let is_to_refuse = ledger.poisoned && !ledger.all_refused;
-            if is_to_refuse || (ledger.closing && ledger.bodies.is_empty()) || (ledger.sync_wanted && !starving) {
+            if (ledger.roots.is_waiting() && !starving)
+                || is_to_refuse
+                || (ledger.closing && ledger.bodies.is_empty())
+                || (ledger.sync_wanted && !starving)
+            {
                 break;
             }
             let patience = if starving {
@@ -180,8 +190,9 @@ impl Writer {
             return false;
         }
         let mut starving = false;
-        while !batch.is_empty() {
-            let outcome = self.write_piece(&mut batch);
+        let mut owed = self.attest_first();
+        while !batch.is_empty() || owed.is_err() {
+            let outcome = std::mem::replace(&mut owed, Ok(())).and_then(|()| self.write_piece(&mut batch));
             let left = match outcome {
                 Ok(()) => continue,
                 Err(Trouble::Fatal) => {
@@ -209,10 +220,11 @@ impl Writer {
     fn write_piece(&mut self, batch: &mut VecDeque<Job>) -> Result<(), Trouble> {
         #[cfg(test)]
         self.core.pass("writing");
-        let first = batch.front().map_or(0, |job| job.frames.len());
+        let room = if self.attesting.is_some() { roots::ROOM } else { 0 };
+        let first = batch.front().map_or(0, |job| job.frames.len() + room as usize);
         self.make_room(first)?;
-        let capacity = SEGMENT_BYTES.max(self.at + u32::try_from(first).unwrap_or(u32::MAX));
-        let mut end = self.at;
+        let capacity = SEGMENT_BYTES.max(self.at.saturating_add(u32::try_from(first).unwrap_or(u32::MAX)));
+        let mut end = self.at.saturating_add(room);
         let mut count = 0;
         for job in batch.iter() {
             let length = u32::try_from(job.frames.len()).unwrap_or(u32::MAX);
@@ -222,9 +234,9 @@ impl Writer {
             }
             count += 1;
         }
+        let attested = self.fill(batch, count);
+        let end = self.at.saturating_add(u32::try_from(self.buffer.len()).unwrap_or(u32::MAX));
         self.extend(end)?;
-        self.buffer.clear();
-        batch.iter().take(count).for_each(|job| self.buffer.extend_from_slice(&job.frames));
         if let Err(error) = self.segment.file.write_all_at(&self.buffer, u64::from(self.at)) {
             let is_clean = is_full(&error) && self.take_back(end).is_ok();
             return Err(if is_clean { Trouble::NoSpace("the log") } else { Trouble::Fatal });
@@ -232,8 +244,13 @@ impl Writer {
         self.unsynced.get_or_insert_with(Instant::now);
         let mut written: Vec<Job> = batch.drain(..count).collect();
         self.core.count_write(self.buffer.len(), count);
-        let mut offset = self.at;
+        let start = self.at;
+        let mut offset = start;
         self.at = end;
+        if let Some(attested) = attested {
+            written.iter_mut().take(1).for_each(|job| job.grow(attested.added));
+            self.attested(&attested);
+        }
         // Below `Disk` the write is the promise: answer before the sync.
         let needs_sync = written.iter().any(|job| !job.visible && job.durability == Durability::Disk);
         let before_sync = |job: &Job| !needs_sync || job.durability < Durability::Disk;
@@ -243,7 +260,7 @@ impl Writer {
             let mut waiting = HashSet::new();
             for job in &mut written {
                 let place = offset;
-                offset += u32::try_from(job.frames.len()).unwrap_or(0);
+                offset += job.length();
                 if before_sync(job) && !waiting.contains(&job.session) {
                     ledger.written(job, Spot { segment: self.segment.number, offset: place, is_synced: false });
                     answer(job, Durability::Process);
@@ -254,7 +271,59 @@ impl Writer {
             }
         }
         if needs_sync {
-            return self.sync_and_answer(written);
+            return self.sync_and_answer(written, start);
+        }
+        Ok(())
+    }
+
+    /// Lays the frames of the first jobs of a batch one behind the other, and adds the root over what is there when they are.
+    fn fill(&mut self, batch: &VecDeque<Job>, count: usize) -> Option<Attested> {
+        self.buffer.clear();
+        let mut jobs = batch.iter().take(count);
+        let first = jobs.next()?;
+        self.buffer.extend_from_slice(&first.frames);
+        let attested = self.attesting.as_ref().map(|attesting| {
+            let last = first.last_frame();
+            let place = (last, self.segment.base + u64::from(self.at) + last as u64);
+            let behind = jobs.clone().map(Job::length).fold(0, u32::saturating_add);
+            let is_removed = |session| self.core.lock().is_removal_written(session);
+            attesting.attest(&mut self.buffer, place, batch.iter().take(count), behind, is_removed)
+        });
+        jobs.for_each(|job| self.buffer.extend_from_slice(&job.frames));
+        attested
+    }
+
+    /// What was written is what the next root goes on from.
+    fn attested(&mut self, attested: &Attested) {
+        self.root = Some(attested.root);
+        if let Some(attesting) = &mut self.attesting {
+            attesting.written(attested);
+        }
+    }
+
+    /// Takes a new witness in, and writes the mark with a root that has to stand before any batch.
+    fn attest_first(&mut self) -> Result<(), Trouble> {
+        {
+            let mut ledger = self.core.lock();
+            if let Some((attesting, root)) = ledger.roots.given.take() {
+                self.attesting = Some(attesting);
+                (self.root, ledger.roots.synced) = (root, root);
+            }
+            let is_settling = std::mem::take(&mut ledger.roots.is_settling);
+            if let Some(attesting) = self.attesting.as_mut().filter(|_| is_settling) {
+                attesting.doubt(false);
+                attesting.owes_mark = true;
+            }
+        }
+        if !self.attesting.as_ref().is_some_and(|attesting| attesting.owes_mark) {
+            return Ok(());
+        }
+        self.sync().map_err(|_| Trouble::Fatal)?;
+        if !self.mark().map_err(|_| Trouble::Fatal)? {
+            return Err(Trouble::NoSpace("the log"));
+        }
+        if let Some(attesting) = &mut self.attesting {
+            attesting.owes_mark = false;
         }
         Ok(())
     }
@@ -271,9 +340,8 @@ impl Writer {
         self.segment.file.sync_data()
     }
 
-    fn sync_and_answer(&mut self, mut written: Vec<Job>) -> Result<(), Trouble> {
-        let length: usize = written.iter().map(|job| job.frames.len()).sum();
-        let mut offset = self.at - u32::try_from(length).unwrap_or(0);
+    /// `offset`: where in the segment the first of them stands.
+    fn sync_and_answer(&mut self, mut written: Vec<Job>, mut offset: u32) -> Result<(), Trouble> {
         if self.sync_file().is_err() {
             let mut ledger = self.core.lock();
             ledger.poisoned = true;
@@ -286,11 +354,12 @@ impl Writer {
         let mut ledger = self.core.lock();
         // What was written before comes before in its log.
         ledger.synced(self.segment.base + u64::from(self.at));
+        ledger.roots.synced = self.root;
         for job in &mut written {
             if !job.placed {
                 ledger.written(job, Spot { segment: self.segment.number, offset, is_synced: true });
             }
-            offset += u32::try_from(job.frames.len()).unwrap_or(0);
+            offset += job.length();
         }
         drop(ledger);
         for job in &mut written {
@@ -303,7 +372,9 @@ impl Writer {
         if self.unsynced.is_some() {
             self.sync_file()?;
         }
-        self.core.lock().synced(self.segment.base + u64::from(self.at));
+        let mut ledger = self.core.lock();
+        ledger.synced(self.segment.base + u64::from(self.at));
+        ledger.roots.synced = self.root;
         Ok(())
     }
 
@@ -422,7 +493,7 @@ impl Writer {
         if self.core.lock().poisoned {
             return;
         }
-        if self.sync().is_err() {
+        if matches!(self.attest_first(), Err(Trouble::Fatal)) || self.sync().is_err() {
             self.core.lock().poisoned = true;
             return;
         }
@@ -440,19 +511,25 @@ impl Writer {
         self.unsynced.is_none() && !is_marked && self.unmarked != self.at
     }
 
-    /// Writes and syncs a mark, so that damage to what stands before it is told from a torn write. An error: the log is not known any more.
-    fn mark(&mut self) -> io::Result<()> {
-        let mark = mark_frame(self.segment.base + u64::from(self.at));
+    /// Writes and syncs a mark, so that damage to what stands before it is told from a torn write. `false`: there is no room. An error: the
+    /// log is not known any more.
+    fn mark(&mut self) -> io::Result<bool> {
+        let position = self.segment.base + u64::from(self.at);
+        let mut mark = mark_frame(position);
+        let attested = self
+            .attesting
+            .as_ref()
+            .map(|attesting| attesting.attest(&mut mark, (0, position), std::iter::empty(), 0, |_| false));
         let end = self.at + u32::try_from(mark.len()).unwrap_or(0);
         self.unmarked = self.at;
         match self.extend(end) {
             Ok(()) => {}
             Err(Trouble::Fatal) => return Err(ErrorKind::Other.into()),
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(false),
         }
         match self.segment.file.write_all_at(&mark, u64::from(self.at)) {
             Ok(()) => {}
-            Err(error) if is_full(&error) => return self.take_back(end),
+            Err(error) if is_full(&error) => return self.take_back(end).map(|()| false),
             Err(error) => return Err(error),
         }
         self.segment.file.sync_data()?;
@@ -461,8 +538,13 @@ impl Writer {
         let position = self.segment.base + u64::from(end);
         self.core.synced_position.store(position, Ordering::Release);
         self.core.marked_position.store(position, Ordering::Release);
-        self.core.lock().applied = position;
-        Ok(())
+        if let Some(attested) = attested {
+            self.attested(&attested);
+        }
+        let mut ledger = self.core.lock();
+        ledger.applied = position;
+        ledger.roots.synced = self.root;
+        Ok(true)
     }
 }
 
