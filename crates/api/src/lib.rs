@@ -331,21 +331,25 @@ pub use sessions_domain::{
     json_depth,
     pairing::Repair,
 };
+#[cfg(feature = "vault")]
+pub use sessions_infra::keys::{Bounds, Token, VaultTransit, VaultTransitProvider};
+#[cfg(feature = "passphrase")]
+pub use sessions_infra::keys::{Costs, PassphraseProvider};
 #[cfg(feature = "sled")]
 pub use sessions_infra::keys::{FileKeyStore, KeyFinding};
 #[cfg(feature = "sled")]
 pub use sessions_infra::sled::{
     BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule, Figures, Finding, IndexLook, IndexReport,
     InvalidSchedule, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction, RepairReport, RestoreReport,
-    ScheduledBackups, Sealing, Severity, SledOptions, SledStore, TornTail, VerifyReport,
+    ScheduledBackups, Sealing, Severity, SledOptions, SledStore, TornTail, VerifyReport, WitnessReport,
 };
 pub use sessions_infra::{
     MemoryStore,
     disk::{FileSystem, SyncTimes},
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
-    keys::MemoryKeyStore,
+    keys::{KeyFileProvider, MemoryKeyStore},
     observed::{ObservedStore, StoreCounters},
-    sealing::{KeyStep, RingFacts, Rotated, SealedStore},
+    sealing::{ClosedEpoch, DataStep, KeyStep, KeyedWitness, Resealed, RingFacts, Rotated, SealedStore, ring_facts},
 };
 pub use sessions_ports::{
     BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Entropy,

@@ -17,9 +17,12 @@ use sessions_infra::{
 #[cfg(feature = "sled")]
 use sessions_infra::{
     keys::FileKeyStore,
-    sled::{Sealing, SledOptions, SledStore},
+    sled::{Sealing, SledOptions, SledStore, WitnessReport},
 };
-use sessions_ports::{Clock, Durability, Entropy, IdGenerator, KeyProvider, KeyStore, SessionLog, TokenCounter};
+use sessions_ports::{
+    BackendError, BackendErrorKind, Clock, Durability, Entropy, IdGenerator, KeyProvider, KeyStore, SessionLog,
+    StoreError, TokenCounter,
+};
 
 use crate::url::{InvalidStoreUrl, StoreUrl};
 
@@ -29,7 +32,7 @@ use crate::url::{InvalidStoreUrl, StoreUrl};
 pub struct SessionManager {
     app: sessions_app::SessionManager,
     store: ObservedStore,
-    sealed: Option<SealedStore>,
+    sealed: Option<Unlocked>,
     #[cfg(feature = "sled")]
     sled: Option<SledStore>,
 }
@@ -47,6 +50,21 @@ impl SessionManager {
 
     /// Opens the sealed store of this URL, or makes one, with the key that its keys are wrapped under: a passphrase's, a key file's or a key
     /// service's. Everything that people write is encrypted before the store sees it.
+    ///
+    #[cfg_attr(feature = "sled", doc = "```")]
+    #[cfg_attr(not(feature = "sled"), doc = "```ignore")]
+    /// use sessions_api::{KeyFileProvider, NewSession, SessionManager};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (url, key) = (format!("sled:{}", folder.path().join("chats").display()), folder.path().join("chats.key"));
+    /// let sessions = SessionManager::open_sealed(&url, KeyFileProvider::create_or_open(&key)?).await?;
+    /// sessions.create(NewSession::titled("nobody reads this on the disk")).await?;
+    /// sessions.close().await?;
+    /// assert!(SessionManager::open(&url).await.is_err(), "a sealed store is never opened plain");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Self::open`]; [`sessions_ports::StoreError::Key`] with [`sessions_ports::KeyError::NotSealed`] for a plain store, with
@@ -67,7 +85,14 @@ impl SessionManager {
 
     /// The sealed store, when the manager was opened with a key: its keys are looked after there.
     pub fn sealed_store(&self) -> Option<&SealedStore> {
-        self.sealed.as_ref()
+        self.sealed.as_ref().map(|unlocked| &unlocked.store)
+    }
+
+    /// Whether all sessions of a sealed store stood as they were attested when it was opened; `None` for a plain store, and for one that keeps no roots. A
+    /// host shows what is not sound to a person ([`SledStore::witness`]).
+    #[cfg(feature = "sled")]
+    pub fn attested(&self) -> Option<WitnessReport> {
+        self.sealed.as_ref().and_then(|unlocked| unlocked.attested)
     }
 
     /// The default store, when the manager was opened by a URL that names it: what it found when it was opened, and what it did since.
@@ -245,8 +270,8 @@ impl Builder {
         let (kind, plain) = (*kind, Arc::clone(store));
         let sealed = match self.key {
             None => None,
-            Some(key) => match opened.sealed(key.as_ref(), Arc::clone(&clock)).await {
-                Ok(sealed) => Some(sealed),
+            Some(key) => match opened.unlocked(key.as_ref(), Arc::clone(&clock)).await {
+                Ok(unlocked) => Some(unlocked),
                 Err(error) => {
                     // Nobody has a handle to close it by; what closing says is worth less than why it is closed.
                     let _ = plain.close().await;
@@ -255,7 +280,7 @@ impl Builder {
             },
         };
         let store: Arc<dyn SessionLog> = match &sealed {
-            Some(sealed) => Arc::new(sealed.clone()),
+            Some(Unlocked { store, .. }) => Arc::new(store.clone()),
             None => plain,
         };
         let observed = ObservedStore::new(store, kind);
@@ -281,6 +306,14 @@ impl Builder {
             }
         }
     }
+}
+
+/// A sealed store, unlocked.
+#[derive(Clone)]
+struct Unlocked {
+    store: SealedStore,
+    #[cfg(feature = "sled")]
+    attested: Option<WitnessReport>,
 }
 
 /// A store that was opened, and where its keys would lie.
@@ -345,9 +378,28 @@ impl Opened {
         }
     }
 
+    async fn unlocked(&self, key: &dyn KeyProvider, clock: Arc<dyn Clock>) -> Result<Unlocked, SessionError> {
+        let store = self.sealed(key, clock).await?;
+        Ok(Unlocked {
+            #[cfg(feature = "sled")]
+            attested: self.attested(&store).await?,
+            store,
+        })
+    }
+
     async fn sealed(&self, key: &dyn KeyProvider, clock: Arc<dyn Clock>) -> Result<SealedStore, SessionError> {
         let Some(keys) = &self.keys else { return Err(SessionError::Configuration(Box::new(NoKeyStore))) };
         Ok(SealedStore::open_or_create(Arc::clone(&self.store), Arc::clone(keys), key, clock).await?)
+    }
+
+    /// Lets the default store attest the heads of all sessions from here on, and says whether they stand as they were attested.
+    #[cfg(feature = "sled")]
+    async fn attested(&self, sealed: &SealedStore) -> Result<Option<WitnessReport>, SessionError> {
+        let Some(sled) = self.sled.clone() else { return Ok(None) };
+        let witness = Arc::new(sealed.witness().map_err(StoreError::from)?);
+        let attested = tokio::task::spawn_blocking(move || sled.witness(witness)).await;
+        let ended = |error| BackendError::new(BackendErrorKind::Internal, "attesting the sessions' heads", error);
+        Ok(Some(attested.map_err(|error| StoreError::from(ended(error)))??))
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
     sealer::added_bytes,
     sessions::{Errand, Found, Running, Sessions, Turn},
     slot::SessionKeys,
+    witness::KeyedWitness,
 };
 
 /// A store that seals records, words, snapshots and names before another store sees them. Clones are handles to the same one.
@@ -155,6 +156,15 @@ impl SealedStore {
             }
             created => created,
         }
+    }
+
+    /// Who attests the heads of this store's sessions, with a key of its own. The store beneath is given it before the first commit, where it takes one.
+    ///
+    /// # Errors
+    /// [`KeyError::Damaged`].
+    pub fn witness(&self) -> Result<KeyedWitness, KeyError> {
+        let key = self.inner.keyring.ring().store_key("sessions heads 1")?;
+        KeyedWitness::new(&key).ok_or(KeyError::Damaged { what: "a key cannot be derived" })
     }
 
     /// What the ring tells about the key in use.

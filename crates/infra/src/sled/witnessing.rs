@@ -7,7 +7,7 @@ use std::{fmt, path::Path, sync::Arc};
 use sessions_ports::{BackendError, BackendErrorKind, HeadWitness, StoreError};
 
 use super::{
-    SledOptions, SledStore, recovery,
+    SledOptions, SledStore, folder, recovery,
     roots::{Attesting, Sum},
 };
 use crate::counted::counted;
@@ -79,7 +79,8 @@ impl SledStore {
 
     /// Opens a store that was repaired, and attests it as it is.
     pub(super) fn attest_anew(path: &Path, witness: Arc<dyn HeadWitness>) -> Result<(), StoreError> {
-        let store = Self::open_blocking(path, SledOptions::default())?;
+        let store =
+            Self::open_blocking(path, SledOptions { sealing: folder::sealing_of(path), ..SledOptions::default() })?;
         let settled = store.witness(witness).and_then(|_| store.settle_roots());
         let closed = store.inner.shut();
         settled.and(closed)
