@@ -340,8 +340,8 @@ pub use sessions_infra::keys::{FileKeyStore, KeyFinding};
 #[cfg(feature = "sled")]
 pub use sessions_infra::sled::{
     BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule, Figures, Finding, IndexLook, IndexReport,
-    InvalidSchedule, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction, RepairReport, RestoreReport,
-    ScheduledBackups, Sealing, Severity, SledOptions, SledStore, TornTail, VerifyReport, WitnessReport,
+    InvalidSchedule, KeysAt, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction, RepairReport,
+    RestoreReport, ScheduledBackups, Sealing, Severity, SledOptions, SledStore, TornTail, VerifyReport, WitnessReport,
 };
 pub use sessions_infra::{
     MemoryStore,
@@ -349,7 +349,10 @@ pub use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
     keys::{KeyFileProvider, MemoryKeyStore},
     observed::{ObservedStore, StoreCounters},
-    sealing::{ClosedEpoch, DataStep, KeyStep, KeyedWitness, Resealed, RingFacts, Rotated, SealedStore, ring_facts},
+    sealing::{
+        ClosedEpoch, DataStep, KeyStatus, KeyStep, KeyedWitness, Resealed, RingFacts, Rotated, SealedStore, link_text,
+        ring_facts,
+    },
 };
 pub use sessions_ports::{
     BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Entropy,

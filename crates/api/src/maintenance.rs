@@ -16,7 +16,7 @@ use sessions_app::{ErrorKind, SessionError};
 use sessions_infra::{
     counted::counted,
     disk::{FileSystem, SyncTimes},
-    sled::{self, LastOutcome, OpenReport, Reclaimed, RepairReport, SledOptions, SledStore, VerifyReport},
+    sled::{self, KeysAt, LastOutcome, OpenReport, Reclaimed, RepairReport, SledOptions, SledStore, VerifyReport},
 };
 use sessions_ports::{BackendError, BackendErrorKind, Durability, SessionLog, StoreError};
 
@@ -35,6 +35,15 @@ pub struct NothingOnDisk;
 pub async fn verify(url: &StoreUrl) -> Result<VerifyReport, SessionError> {
     let path = path_of(url)?;
     blocking(move || sled::verify(&path).map_err(SessionError::from)).await
+}
+
+/// How a store's keys are, for whoever has none. Changes nothing, also while somebody has the store open.
+///
+/// # Errors
+/// The URL's; [`StoreError::ForeignFormat`] and its kin; [`sessions_ports::KeyError::Damaged`] for keys that say nothing any more.
+pub async fn keys_at(url: &StoreUrl) -> Result<KeysAt, SessionError> {
+    let path = path_of(url)?;
+    blocking(move || sled::keys_at(&path).map_err(SessionError::from)).await
 }
 
 /// Sets aside what a store cannot read, so that the rest works; nothing is deleted. With `dry_run` it only says what it would do.

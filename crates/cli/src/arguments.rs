@@ -4,6 +4,7 @@
 
 mod conversation;
 mod history;
+mod keys;
 mod life;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr};
@@ -14,6 +15,7 @@ use sessions_api::{Durability, MessageId, MessageRole, SessionStatus};
 pub(crate) use self::{
     conversation::{Append, Follow, Show},
     history::{Checkout, Checkpoint, Edit, Fork, Pin, Redo, Undo},
+    keys::{KeySource, KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
     life::{
         Delete, Describe, Known, List, ListState, New, Rename, Scope, SetState, State, StateCommand, StateKey, Status,
         Tag, UnsetState,
@@ -29,7 +31,7 @@ use crate::{agents::Agent, failure::Failure, output::Output};
 #[command(
     name = "sessions",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict or locked, 5 damaged, 6 not allowed, 130 stopped with \
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict or locked, 5 damaged, 6 wrong key or not allowed, 130 stopped with \
                   Ctrl-C (what was acknowledged is kept)."
 )]
 pub(crate) struct Arguments {
@@ -42,6 +44,8 @@ pub(crate) struct Arguments {
     /// Each result as one JSON object on a line, errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) key: KeySource,
     /// True when the last argument stands behind `--`, so that a dash is a dash.
     #[arg(skip)]
     pub(crate) literal: bool,
@@ -167,6 +171,9 @@ pub(crate) enum Command {
     /// Take off the disk what only deleted sessions had
     #[command(after_help = "With --json: {\"segments\",\"bodies\",\"bytes\"}")]
     Reclaim,
+    /// Look after the keys of a sealed store
+    #[command(subcommand)]
+    Keys(Keys),
     /// Copy the store into a new file, and read it back
     #[command(
         after_help = "With --json: {\"file\",\"sessions\",\"segments\",\"bodies\",\"bytes\",\"digest\",\"took_ms\"}"

@@ -65,6 +65,11 @@ impl Failure {
         Self::new("failed", message, Some(hint), Self::FAILED)
     }
 
+    /// A sealed store wants a key that nobody gave.
+    pub(crate) fn key_needed(message: &str, hint: &str) -> Self {
+        Self::new("wrong_key", message, Some(hint), Self::NOT_ALLOWED)
+    }
+
     /// More than there may be.
     pub(crate) fn limit(message: &str, hint: &str) -> Self {
         Self::new("limit", message, Some(hint), Self::FAILED)
@@ -225,6 +230,7 @@ fn hint_of(kind: &str) -> Option<&'static str> {
         "not_allowed" => Some("use an account that may read and write there, or another path"),
         "no_space" => Some("free some space and retry; nothing acknowledged was lost"),
         "damaged" => Some("run `verify` to see all damage"),
+        "wrong_key" => Some("name the right key: --key-file, --passphrase-file or --vault"),
         "locked" => Some("close it there first"),
         "not_found" => Some("check how it is spelled"),
         "foreign_format" => Some("name the folder of a store, or one that does not exist yet"),

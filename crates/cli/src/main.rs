@@ -14,6 +14,8 @@ mod demo;
 mod failure;
 mod found;
 mod input;
+mod keyhole;
+mod keys;
 mod life;
 mod lines;
 mod listing;
@@ -94,6 +96,7 @@ async fn run(program: &Program, command: Command) -> Result<(), Failure> {
         Command::Verify(wish) => upkeep::verify(program, wish).await,
         Command::Repair(wish) => upkeep::repair(program, wish.dry_run).await,
         Command::Reclaim => upkeep::reclaim(program).await,
+        Command::Keys(wish) => keys::keys(program, wish).await,
         Command::Backup(wish) => backup::backup(program, wish.file).await,
         Command::RestoreBackup(wish) => backup::restore(program, wish.file).await,
         Command::Doctor => upkeep::doctor(program).await,

@@ -2,12 +2,14 @@
 //!
 //! Must not know: any one command.
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, sync::Arc};
 
-use sessions_api::{Durability, Session, SessionError, SessionManager, StoreUrl};
+use sessions_api::{
+    Builder, Durability, KeyProvider, KeysAt, Session, SessionError, SessionManager, StoreUrl, maintenance,
+};
 
 use crate::{
-    arguments::{Arguments, Once},
+    arguments::{Arguments, KeySource, Once},
     failure::Failure,
     output::Output,
 };
@@ -17,14 +19,16 @@ pub(crate) struct Program {
     pub(crate) out: Output,
     store: Option<String>,
     pub(crate) durability: Option<Durability>,
+    /// Where the key of a sealed store comes from.
+    pub(crate) key: KeySource,
     /// The last argument stands behind `--`: a dash is a dash.
     pub(crate) literal: bool,
 }
 
 impl Program {
     pub(crate) fn new(out: Output, arguments: &Arguments) -> Self {
-        let Arguments { store, durability, literal, .. } = arguments;
-        Self { out, store: store.clone(), durability: *durability, literal: *literal }
+        let Arguments { store, durability, literal, key, .. } = arguments;
+        Self { out, store: store.clone(), durability: *durability, literal: *literal, key: key.clone() }
     }
 
     /// The store's URL, given or default.
@@ -98,14 +102,50 @@ impl Program {
         self.store.is_none()
     }
 
-    /// Opens a store, and tells what it had to mend.
+    /// Opens a store, and tells what it had to mend. A sealed one is opened with its key; one that is made is sealed, unless it is to be plain.
     pub(crate) async fn open(&self, url: StoreUrl, creates: bool) -> Result<SessionManager, Failure> {
+        let key = self.key_of(&url, creates).await?;
+        self.opened(url, creates, key).await
+    }
+
+    /// Makes a sealed store with this key.
+    pub(crate) async fn made_with(&self, url: StoreUrl, key: Arc<dyn KeyProvider>) -> Result<SessionManager, Failure> {
+        self.opened(url, true, Some(key)).await
+    }
+
+    /// The key that opens a store, or that one is made with.
+    async fn key_of(&self, url: &StoreUrl, creates: bool) -> Result<Option<Arc<dyn KeyProvider>>, Failure> {
+        if !matches!(url, StoreUrl::Sled(_)) {
+            return Ok(None);
+        }
+        match maintenance::keys_at(url).await? {
+            KeysAt::Sealed(_) if self.key.plain => Err(Failure::usage(
+                "the store is sealed, and a sealed store is never opened plain",
+                "leave --plain out",
+            )),
+            KeysAt::Sealed(Some(facts)) => self.key.to_open(facts.wrapped.provider).map(Some),
+            KeysAt::Nothing | KeysAt::Sealed(None) if creates && !self.key.plain => self.key.to_make().map(Some),
+            KeysAt::Plain if self.key.is_said()? => Err(Failure::usage(
+                "the store is plain, and a key was given",
+                "leave the key out; `doctor` says how to seal a store",
+            )),
+            _ => Ok(None),
+        }
+    }
+
+    async fn opened(
+        &self,
+        url: StoreUrl,
+        creates: bool,
+        key: Option<Arc<dyn KeyProvider>>,
+    ) -> Result<SessionManager, Failure> {
         if let (true, true, StoreUrl::Sled(folder)) = (creates, self.is_default(), &url) {
             prepare_default(folder)?;
         }
         let place = url.to_string();
         let builder = SessionManager::builder().at(url);
         let builder = if creates { builder } else { builder.open_existing() };
+        let builder = key.into_iter().fold(builder, Builder::sealed_by);
         let builder = match self.durability {
             Some(level) => builder.durability(level),
             None => builder,
@@ -114,6 +154,9 @@ impl Program {
         if let Some(store) = sessions.sled_store() {
             // Empty when nothing happened that a person should hear of.
             store.report().to_string().lines().for_each(|line| self.out.notice(line));
+        }
+        if let Some(attested) = sessions.attested().filter(|attested| !attested.is_sound()) {
+            self.out.notice(&attested.to_string());
         }
         Ok(sessions)
     }

@@ -27,20 +27,24 @@ struct Deleted {
 
 /// `delete`
 pub(crate) async fn delete(program: &Program, wish: Delete) -> Result<(), Failure> {
-    if wish.shred {
+    if wish.detach {
         return Err(Failure::not_built(
-            "shredding destroys a session's key, and stores are plain: there is no key yet, and nothing was changed",
-            "delete it with --forever; what backups and the disk itself still hold of it is then not encrypted",
+            "giving forks what they inherit under keys of their own is not built yet, and nothing was changed",
+            "shred the forks too with --cascade, or delete them first",
         ));
     }
-    if wish.cascade && !wish.forever {
-        let hint = "add --forever to delete the session and its forks for good";
+    if wish.cascade && !wish.forever && !wish.shred {
+        let hint = "add --forever to delete the session and its forks for good, or --shred";
         return Err(Failure::usage("only what is deleted for good takes its forks along", hint));
     }
     program
         .with_sessions(async |sessions| {
             let id = named(sessions, &wish.session).await?;
-            if wish.forever { forever(program, sessions, id, &wish).await } else { trash(program, sessions, id).await }
+            if wish.forever || wish.shred {
+                forever(program, sessions, id, &wish).await
+            } else {
+                trash(program, sessions, id).await
+            }
         })
         .await
 }
@@ -71,8 +75,8 @@ async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> R
 }
 
 async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wish: &Delete) -> Result<(), Failure> {
-    let forks = if wish.cascade { Forks::Cascade } else { Forks::Keep };
-    let deletion = Deletion::default().forks(forks);
+    let deletion = if wish.shred { Deletion::shredding() } else { Deletion::default() };
+    let deletion = if wish.cascade { deletion.forks(Forks::Cascade) } else { deletion };
     let deletion = if wish.forget_source { deletion.forgetting_source() } else { deletion };
     let deletion = program.durability.into_iter().fold(deletion, Deletion::durability);
     let report = sessions.delete(id, deletion).await?;
@@ -85,6 +89,14 @@ async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wi
     } else {
         let (records, bytes) = (counted(report.records, "record"), counted(report.bytes, "byte"));
         out.line(&format!("{id} is deleted for good: {records}, {bytes}"))?;
+    }
+    match report.erased {
+        Some(erased) => out.line(&format!(
+            "its keys are destroyed ({}): slot {} was read back at {}; backups and what the disk itself keeps aside are outside of that",
+            erased.how, erased.slot, erased.at
+        ))?,
+        None if wish.shred => out.line("its keys are not destroyed: a fork was made meanwhile and needs them")?,
+        None => {}
     }
     if report.kept > 0 {
         let heirs: Vec<String> = report.heirs.iter().map(ToString::to_string).collect();

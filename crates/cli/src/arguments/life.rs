@@ -247,13 +247,13 @@ pub(crate) struct Delete {
     /// For good, with a report of what went; its id is never used again
     #[arg(long)]
     pub(crate) forever: bool,
-    /// What was forked from it goes too; otherwise forks keep what they inherit
+    /// With --forever or --shred: what was forked from it goes too
     #[arg(long)]
     pub(crate) cascade: bool,
     /// The file that it was imported from is forgotten, so that importing it again brings it back as a new session
     #[arg(long, requires = "forever")]
     pub(crate) forget_source: bool,
-    /// Its key is destroyed, so that no copy can be read: refused as long as stores are plain
+    /// For good, and its keys are destroyed, so that no copy of its bytes can be read: refused when it has forks, and in a plain store
     #[arg(long, conflicts_with = "forever")]
     pub(crate) shred: bool,
     /// With --shred: what was forked from it first gets what it inherits under a key of its own

@@ -29,6 +29,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use serde_json::Value;
@@ -113,6 +114,12 @@ impl Desk {
 fn bare(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_remove("SESSIONS_STORE").env_remove("XDG_DATA_HOME");
+    for name in ["SESSIONS_PASSPHRASE", "SESSIONS_NEW_PASSPHRASE", "SESSIONS_KEY_FILE", "SESSIONS_VAULT", "VAULT_TOKEN"] {
+        command.env_remove(name);
+    }
+    // Stores are sealed by default, with one key file for all desks of a run.
+    static CONFIGURATION: OnceLock<TempDir> = OnceLock::new();
+    command.env("XDG_CONFIG_HOME", CONFIGURATION.get_or_init(|| tempfile::tempdir().unwrap()).path());
     command
 }
 

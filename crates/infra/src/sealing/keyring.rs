@@ -138,6 +138,15 @@ impl Keyring {
         }
     }
 
+    /// When the data key in use in a slot was made.
+    pub(crate) fn made(&self, number: u64, slot: &Slot) -> Result<Moment, KeyError> {
+        let nobody = SessionId::from_bytes([0; 16]);
+        let number = u32::try_from(number)
+            .map_err(|_| KeyError::Damaged { what: "there are more slots than can be numbered" })?;
+        let keys = self.open(nobody, number, slot)?;
+        keys.data.last().map(|key| key.made).ok_or(KeyError::Damaged { what: "a session has no data key" })
+    }
+
     /// Wraps keys for a slot under the key in use.
     pub(crate) fn wrap(&self, number: u32, keys: &SlotKeys) -> Result<Slot, KeyError> {
         let ring = self.ring();

@@ -11,6 +11,7 @@ mod rotation;
 mod sealer;
 mod sessions;
 mod slot;
+mod status;
 mod store;
 mod witness;
 
@@ -20,6 +21,7 @@ pub use self::{
     rotation::{KeyStep, Rotated},
     sealer::cipher_link,
     slot::ClosedEpoch,
+    status::KeyStatus,
     store::SealedStore,
     witness::KeyedWitness,
 };

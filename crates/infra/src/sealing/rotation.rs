@@ -124,7 +124,11 @@ impl Keyring {
     }
 
     /// Slots that are as they were written; `None` stands for one that is damaged.
-    async fn slots_of(&self, from: u64, lot: usize) -> Result<Vec<(u64, Option<sessions_ports::Slot>)>, StoreError> {
+    pub(super) async fn slots_of(
+        &self,
+        from: u64,
+        lot: usize,
+    ) -> Result<Vec<(u64, Option<sessions_ports::Slot>)>, StoreError> {
         match self.store().read(from, lot).await {
             Ok(slots) => return Ok((from..).zip(slots.into_iter().map(Some)).collect()),
             Err(StoreError::Key(KeyError::Damaged { .. })) => {}

@@ -221,6 +221,22 @@ pub(crate) fn must_exist(root: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The id of the store in a folder; `None`: there is none.
+pub(crate) fn id_of(root: &Path) -> Result<Option<StoreId>, StoreError> {
+    match fs::metadata(root) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("reading the store's folder", error)),
+        Ok(found) if !found.is_dir() => {
+            return Err(failed("opening the store's folder (its path is a file)", ErrorKind::NotADirectory.into()));
+        }
+        Ok(_) => {}
+    }
+    Ok(match read_format(root)? {
+        Format::Whole(id) | Format::Lost { id, .. } => Some(id),
+        Format::Nothing => None,
+    })
+}
+
 /// Bytes at and below a path.
 fn bytes_of(path: &Path) -> u64 {
     match fs::read_dir(path) {

@@ -28,6 +28,7 @@ mod frame;
 mod graves;
 mod index;
 mod inspection;
+mod key_look;
 mod last_backup;
 mod ledger;
 mod locator;
@@ -79,6 +80,7 @@ pub use self::{
     core::Figures,
     folder::Sealing,
     inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify, verify_with},
+    key_look::{KeysAt, keys_at},
     last_backup::{LastBackup, LastOutcome, last_backup},
     reclaim::Reclaimed,
     recovery::{IndexReport, OpenReport, TornTail},

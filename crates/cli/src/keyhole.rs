@@ -1,0 +1,233 @@
+//! Which key opens a store: where it comes from is said by arguments and the environment, and what is needed by the store.
+//!
+//! Must not know: what is done with the store.
+
+use std::{
+    env, fs,
+    io::{IsTerminal as _, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sessions_api::{
+    Costs, KeyError, KeyFileProvider, KeyProvider, Passphrase, PassphraseProvider, ProviderKind, SessionError,
+    StoreError, Token, VaultTransit, VaultTransitProvider,
+};
+
+use crate::{arguments::KeySource, failure::Failure};
+
+/// A key's derivation from a passphrase shall take about this long on the machine that makes it.
+const DERIVATION: std::time::Duration = std::time::Duration::from_millis(500);
+/// A passphrase has no more bytes than this.
+const MOST_BYTES: u64 = 4096;
+
+/// Where a key is to come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A key file, here.
+    KeyFile(PathBuf),
+    /// A passphrase in this file.
+    PassphraseFile(PathBuf),
+    /// A passphrase in the environment.
+    PassphraseOf(&'static str),
+    /// A passphrase that a person types.
+    Prompt,
+    /// A key in a key service: its address, the mount, the key.
+    Service(String),
+}
+
+fn key_error(error: KeyError) -> Failure {
+    SessionError::from(StoreError::from(error)).into()
+}
+
+impl KeySource {
+    /// What is said by arguments; `None` when nothing is.
+    fn said(&self) -> Result<Option<Source>, Failure> {
+        let key_file = self.key_file.clone().map(Source::KeyFile);
+        let passphrase = self.passphrase_file.clone().map(Source::PassphraseFile);
+        let service = self.vault.clone().map(Source::Service);
+        one_of([key_file, passphrase, service].into_iter().flatten())
+    }
+
+    /// What is said by arguments and the environment; `None` when nothing is.
+    pub(crate) fn given(&self) -> Result<Option<Source>, Failure> {
+        let text = |name: &'static str| env::var_os(name).filter(|value| !value.is_empty());
+        let of_environment = [
+            env::var_os(PASSPHRASE).map(|_| Source::PassphraseOf(PASSPHRASE)),
+            text("SESSIONS_KEY_FILE").map(|path| Source::KeyFile(path.into())),
+            text("SESSIONS_VAULT").and_then(|url| url.into_string().ok()).map(Source::Service),
+        ];
+        one_of(self.said()?.into_iter().chain(of_environment.into_iter().flatten()))
+    }
+
+    /// Whether an argument names a key.
+    pub(crate) fn is_said(&self) -> Result<bool, Failure> {
+        Ok(self.said()?.is_some())
+    }
+
+    /// The key that a sealed store asks for. What is given counts, also where it is of another kind, which the store then says.
+    pub(crate) fn to_open(&self, needed: ProviderKind) -> Result<Arc<dyn KeyProvider>, Failure> {
+        let source = match (self.given()?, needed) {
+            (Some(source), _) => source,
+            (None, ProviderKind::KeyFile) => Source::KeyFile(default_key_file()?),
+            (None, ProviderKind::Passphrase) if std::io::stdin().is_terminal() => Source::Prompt,
+            (None, ProviderKind::Passphrase) => {
+                return Err(Failure::key_needed(
+                    "the store is sealed with a passphrase and none was given",
+                    "set SESSIONS_PASSPHRASE, or give --passphrase-file",
+                ));
+            }
+            (None, _) => {
+                return Err(Failure::key_needed(
+                    "the store's key is in a key service and none was named",
+                    "give --vault ADDRESS/MOUNT/KEY, or set SESSIONS_VAULT",
+                ));
+            }
+        };
+        self.provider(&source, false)
+    }
+
+    /// The key for a store that is made now: what is given, or else the key file that is this person's.
+    pub(crate) fn to_make(&self) -> Result<Arc<dyn KeyProvider>, Failure> {
+        let source = match self.given()? {
+            Some(source) => source,
+            None => Source::KeyFile(default_key_file()?),
+        };
+        self.provider(&source, true)
+    }
+
+    /// The key that is given now, for a new key-encryption key under the same.
+    pub(crate) fn again(&self, kind: ProviderKind) -> Result<Arc<dyn KeyProvider>, Failure> {
+        match (self.given()?, kind) {
+            (Some(source), _) => self.provider(&source, true),
+            (None, ProviderKind::Passphrase) => self.provider(&Source::Prompt, true),
+            (None, kind) => self.to_open(kind),
+        }
+    }
+
+    /// The provider of a source. `makes`: a key file that is not there is made, and a passphrase is typed twice.
+    pub(crate) fn provider(&self, source: &Source, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
+        match source {
+            Source::KeyFile(path) => key_file(path, makes),
+            Source::PassphraseFile(path) => passphrase(read_passphrase(path)?, makes),
+            Source::PassphraseOf(name) => {
+                let text = env::var(name).map_err(|_| {
+                    Failure::usage(&format!("{name} is not UTF-8"), "give the passphrase in a file: --passphrase-file")
+                })?;
+                passphrase(text, makes)
+            }
+            Source::Prompt => passphrase(typed(makes)?, makes),
+            Source::Service(url) => self.service(url),
+        }
+    }
+
+    fn service(&self, url: &str) -> Result<Arc<dyn KeyProvider>, Failure> {
+        let hint = "write it as https://HOST:PORT/MOUNT/KEY";
+        let mut parts = url.trim_end_matches('/').rsplitn(3, '/');
+        let (Some(key), Some(mount), Some(address)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(Failure::usage("that is no key of a key service", hint));
+        };
+        let token = match &self.vault_token_file {
+            Some(path) => Token::File(path.clone()),
+            None => {
+                let hint = "set VAULT_TOKEN, or give --vault-token-file";
+                let token =
+                    env::var("VAULT_TOKEN").map_err(|_| Failure::key_needed("the key service wants a token", hint))?;
+                Token::Given(Passphrase::new(token))
+            }
+        };
+        let mut settings = VaultTransit::new(address, mount, key, token);
+        settings.namespace = env::var("VAULT_NAMESPACE").ok().filter(|name| !name.is_empty());
+        settings.certificates = env::var_os("VAULT_CACERT").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let provider = VaultTransitProvider::new(settings).map_err(key_error)?;
+        Ok(Arc::new(provider))
+    }
+}
+
+/// The name of the variable that holds a passphrase.
+pub(crate) const PASSPHRASE: &str = "SESSIONS_PASSPHRASE";
+/// The name of the one that holds the next.
+pub(crate) const NEW_PASSPHRASE: &str = "SESSIONS_NEW_PASSPHRASE";
+
+/// The one source that was given. Of two nobody knows which is meant.
+pub(crate) fn one_of(sources: impl Iterator<Item = Source>) -> Result<Option<Source>, Failure> {
+    let mut sources: Vec<Source> = sources.collect();
+    sources.dedup();
+    match sources.len() {
+        0 | 1 => Ok(sources.pop()),
+        _ => Err(Failure::usage(
+            "two sources of a key are given",
+            "give one: --key-file, --passphrase-file, --vault, or a variable of the environment",
+        )),
+    }
+}
+
+fn key_file(path: &Path, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
+    let opened = if makes { KeyFileProvider::create_or_open(path) } else { KeyFileProvider::open(path) };
+    match opened {
+        Ok(provider) => Ok(Arc::new(provider)),
+        Err(KeyError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("the store is sealed, and its key file is not at {}", path.display());
+            Err(Failure::key_needed(&message, "name the key file: --key-file FILE"))
+        }
+        Err(error) => Err(key_error(error).about(path)),
+    }
+}
+
+fn passphrase(text: String, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
+    let passphrase = Passphrase::new(text);
+    if passphrase.expose().is_empty() {
+        return Err(key_error(KeyError::Weak { what: "it is empty" }));
+    }
+    // What is stored says the costs of a key that is there.
+    let costs = if makes { Costs::calibrate(DERIVATION).map_err(key_error)? } else { Costs::FLOOR };
+    let provider = PassphraseProvider::new(passphrase, costs).map_err(key_error)?;
+    if makes {
+        provider.check().map_err(key_error)?;
+    }
+    Ok(Arc::new(provider))
+}
+
+/// A secret in a file: its first line.
+fn read_passphrase(path: &Path) -> Result<String, Failure> {
+    let about = |error: std::io::Error| Failure::from(error).about(path);
+    let file = fs::File::open(path).map_err(about)?;
+    let found = file.metadata().map_err(about)?;
+    if found.is_file() && found.permissions().mode() & 0o077 != 0 {
+        let hint = format!("run: chmod 600 {}", path.display());
+        return Err(Failure::usage("others may read the file with the secret", &hint).about(path));
+    }
+    let mut text = String::new();
+    file.take(MOST_BYTES).read_to_string(&mut text).map_err(about)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A passphrase that a person types; one that is new twice.
+fn typed(makes: bool) -> Result<String, Failure> {
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(Failure::from);
+    if !makes {
+        return ask("Passphrase: ");
+    }
+    let first = ask("New passphrase: ")?;
+    if ask("The same again: ")? == first {
+        Ok(first)
+    } else {
+        Err(Failure::usage("the two passphrases differ", "type the same one twice"))
+    }
+}
+
+/// A person's key file, which the program makes when it first seals a store: never beside a store.
+pub(crate) fn default_key_file() -> Result<PathBuf, Failure> {
+    let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = if cfg!(windows) {
+        folder("APPDATA")
+    } else if cfg!(target_os = "macos") {
+        folder("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")))
+    };
+    config.map(|config| config.join("sessions").join("key")).ok_or_else(|| {
+        Failure::usage("no folder for your configuration is known", "name a key file, as in --key-file ~/sessions.key")
+    })
+}

@@ -1,0 +1,369 @@
+//! Keys of a store: `keys init`, `status`, `rotate`, `rotate-data`, `change-passphrase`.
+//!
+//! Must not know: how anything is sealed.
+
+use std::{env, sync::Arc};
+
+use serde::Serialize;
+use sessions_api::{
+    KeyProvider, KeyStep, KeysAt, Moment, Query, Resealed, RingFacts, Rotated, SealedStore, SessionId, SessionManager,
+    SystemClock, maintenance,
+};
+
+use crate::{
+    arguments::{KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
+    failure::Failure,
+    keyhole::{NEW_PASSPHRASE, Source, one_of},
+    output::Style,
+    program::Program,
+    progress::{Progress, Stop, told_of_interrupt, unless_interrupted},
+    table::counted,
+};
+
+/// A key that is older than this should be changed, unless a configuration says otherwise.
+const ROTATION_DAYS: i64 = 90;
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// `keys`
+pub(crate) async fn keys(program: &Program, wish: Keys) -> Result<(), Failure> {
+    match wish {
+        Keys::Init(wish) => init(program, wish).await,
+        Keys::Status(wish) => status(program, wish).await,
+        Keys::Rotate(wish) => {
+            let to = new_key(program, &wish)?;
+            rotate(program, to).await
+        }
+        Keys::RotateData(wish) => rotate_data(program, wish).await,
+        Keys::ChangePassphrase(wish) => change_passphrase(program, wish).await,
+    }
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    store: String,
+    kind: String,
+    key: String,
+    wrapped_by: &'a str,
+    made: bool,
+}
+
+#[derive(Serialize)]
+struct Changed {
+    store: String,
+    kind: String,
+    key: String,
+    wrapped_by: String,
+    made: bool,
+    slots: u64,
+    damaged: u64,
+}
+
+/// The provider that is named for from now on; `None`: the one in use.
+fn new_key(program: &Program, wish: &NewKey) -> Result<Option<Arc<dyn KeyProvider>>, Failure> {
+    let named = [
+        wish.to_key_file.clone().map(Source::KeyFile),
+        wish.to_passphrase_file.clone().map(Source::PassphraseFile),
+        wish.to_passphrase.then(new_passphrase),
+        wish.to_vault.clone().map(Source::Service),
+    ];
+    let source = one_of(named.into_iter().flatten())?;
+    source.map(|source| program.key.provider(&source, true)).transpose()
+}
+
+fn new_passphrase() -> Source {
+    if env::var_os(NEW_PASSPHRASE).is_some() { Source::PassphraseOf(NEW_PASSPHRASE) } else { Source::Prompt }
+}
+
+async fn init(program: &Program, wish: NewKey) -> Result<(), Failure> {
+    let url = program.url()?;
+    let to = new_key(program, &wish)?;
+    match maintenance::keys_at(&url).await? {
+        KeysAt::Plain => Err(Failure::not_built(
+            "sealing a plain store in its place is not built yet, and nothing was changed",
+            "export its sessions as json, and import them into a sealed store",
+        )),
+        KeysAt::Sealed(Some(_)) => rotate(program, to).await,
+        KeysAt::Nothing | KeysAt::Sealed(None) => {
+            let key = match to {
+                Some(key) => key,
+                None => program.key.to_make()?,
+            };
+            let sessions = program.made_with(url.clone(), key).await?;
+            let facts = sealed(&sessions).map(SealedStore::key_facts);
+            sessions.close().await?;
+            let facts = facts?;
+            let (store, kind) = (url.to_string(), facts.wrapped.provider.to_string());
+            let key = facts.key.to_string();
+            if program.out.is_json() {
+                let wrapped_by = &facts.wrapped.key;
+                return program.out.object(&Made { store, kind, key, wrapped_by, made: true });
+            }
+            program.out.line(&format!("{store} is made, and sealed with key {key}, which a {kind} wraps"))
+        }
+    }
+}
+
+fn sealed(sessions: &SessionManager) -> Result<&SealedStore, Failure> {
+    sessions.sealed_store().ok_or_else(|| {
+        Failure::usage(
+            "the store is plain, so it has no keys",
+            "make a sealed one with `keys init`, and import into it",
+        )
+    })
+}
+
+#[derive(Serialize)]
+struct StatusShape<'a> {
+    store: String,
+    sealed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wrapped_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Moment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_days: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changing: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+    #[serde(flatten)]
+    all: Option<All>,
+}
+
+#[derive(Clone, Serialize)]
+struct All {
+    live: u64,
+    destroyed: u64,
+    damaged: u64,
+    oldest: Option<Moment>,
+    unfinished: Vec<SessionId>,
+}
+
+/// What to do about a key, if anything.
+pub(crate) fn advice(facts: &RingFacts, age_days: i64) -> Option<String> {
+    if facts.is_changing {
+        return Some(
+            "a change of the key was broken off; any command that opens the store with the new key finishes it"
+                .to_owned(),
+        );
+    }
+    (age_days > ROTATION_DAYS).then(|| format!("the key is older than {ROTATION_DAYS} days; run `keys rotate`"))
+}
+
+/// Days since a moment.
+pub(crate) fn age_days(since: Moment) -> i64 {
+    let now = sessions_api::Clock::now(&SystemClock).as_millis();
+    now.saturating_sub(since.as_millis()) / DAY
+}
+
+async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
+    let url = program.url()?;
+    let store = url.to_string();
+    let facts = match maintenance::keys_at(&url).await? {
+        KeysAt::Nothing => {
+            return Err(Failure::not_found(&format!("there is no store at {store}"), "`keys init` makes a sealed one"));
+        }
+        KeysAt::Plain => None,
+        KeysAt::Sealed(facts) => facts,
+    };
+    let all = match (&facts, wish.all) {
+        (Some(_), true) => Some(look_at_all(program).await?),
+        _ => None,
+    };
+    let age = facts.as_ref().map(|facts| age_days(facts.made));
+    let shape = StatusShape {
+        store: store.clone(),
+        sealed: facts.is_some(),
+        kind: facts.as_ref().map(|facts| facts.wrapped.provider.to_string()),
+        key: facts.as_ref().map(|facts| facts.key.to_string()),
+        wrapped_by: facts.as_ref().map(|facts| facts.wrapped.key.as_str()),
+        since: facts.as_ref().map(|facts| facts.made),
+        age_days: age,
+        changing: facts.as_ref().map(|facts| facts.is_changing),
+        advice: match &facts {
+            Some(facts) => advice(facts, age.unwrap_or(0)),
+            None => Some("the store is plain: whoever reads the disk reads the sessions".to_owned()),
+        },
+        all,
+    };
+    if program.out.is_json() {
+        return program.out.object(&shape);
+    }
+    let mut rows = vec![("store", store)];
+    rows.extend(shape.kind.map(|kind| ("wrapped by", format!("a {kind} ({})", shape.wrapped_by.unwrap_or_default()))));
+    rows.extend(shape.key.map(|key| ("key", key)));
+    rows.extend(
+        shape.since.map(|since| ("since", format!("{since} ({})", counted(age.unwrap_or(0).unsigned_abs(), "day")))),
+    );
+    if let Some(all) = &shape.all {
+        rows.push((
+            "sessions' keys",
+            format!("{} live, {} destroyed, {} damaged", all.live, all.destroyed, all.damaged),
+        ));
+        rows.extend(all.oldest.map(|oldest| ("oldest of them", oldest.to_string())));
+        if !all.unfinished.is_empty() {
+            let ids = all.unfinished.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            rows.push(("unfinished", format!("{ids}; run `keys rotate-data`")));
+        }
+    }
+    rows.extend(shape.advice.map(|advice| ("advice", advice)));
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter().try_for_each(|(name, value)| {
+        program.out.styled(&[(Style::Name, &format!("{name:<width$}  ")), (Style::Plain, value)])
+    })
+}
+
+async fn look_at_all(program: &Program) -> Result<All, Failure> {
+    program
+        .with_sessions(async |sessions| {
+            let status = sealed(sessions)?.key_status().await.map_err(told)?;
+            Ok(All {
+                live: status.live,
+                destroyed: status.destroyed,
+                damaged: status.damaged,
+                oldest: status.oldest,
+                unfinished: status.unfinished,
+            })
+        })
+        .await
+}
+
+fn told(error: sessions_api::StoreError) -> Failure {
+    sessions_api::SessionError::from(error).into()
+}
+
+async fn rotate(program: &Program, to: Option<Arc<dyn KeyProvider>>) -> Result<(), Failure> {
+    let url = program.url()?;
+    let (rotated, facts) = program
+        .with_sessions(async |sessions| {
+            let sealed = sealed(sessions)?;
+            let to = match to {
+                Some(to) => to,
+                None => program.key.again(sealed.key_facts().wrapped.provider)?,
+            };
+            let progress = Progress::of(&program.out, "wrapping the keys of all sessions", 0);
+            let told_step = |step| {
+                if let KeyStep::Slots { done, of } = step {
+                    progress.stand_at(done, of);
+                }
+            };
+            // Broken off it goes on the next time, so Ctrl-C may end it.
+            let work = async { sealed.rotate(to.as_ref(), told_step).await.map_err(told) };
+            let rotated: Rotated = unless_interrupted(work).await?;
+            Ok((rotated, sealed.key_facts()))
+        })
+        .await?;
+    let changed = Changed {
+        store: url.to_string(),
+        kind: facts.wrapped.provider.to_string(),
+        key: facts.key.to_string(),
+        wrapped_by: facts.wrapped.key,
+        made: false,
+        slots: rotated.slots,
+        damaged: rotated.damaged,
+    };
+    if program.out.is_json() {
+        return program.out.object(&changed);
+    }
+    let Changed { store, kind, key, slots, damaged, .. } = changed;
+    program.out.line(&format!("{store} has key {key} now, which a {kind} wraps; the old one opens nothing"))?;
+    program.out.line(&format!("wrapped anew: the keys of {}", counted(slots, "session")))?;
+    if damaged > 0 {
+        program.out.line(&format!("{} were damaged before, and stay so", counted(damaged, "key")))?;
+    }
+    Ok(())
+}
+
+async fn change_passphrase(program: &Program, wish: NewPassphrase) -> Result<(), Failure> {
+    let source = match wish.new_passphrase_file {
+        Some(path) => Source::PassphraseFile(path),
+        None => new_passphrase(),
+    };
+    rotate(program, Some(program.key.provider(&source, true)?)).await
+}
+
+#[derive(Serialize)]
+struct ClosedShape {
+    epoch: u16,
+    version: u64,
+    old: String,
+    new: String,
+}
+
+#[derive(Serialize)]
+struct ResealedShape {
+    id: SessionId,
+    records: u64,
+    epoch: u16,
+    resumed: bool,
+    closed: Option<ClosedShape>,
+}
+
+async fn rotate_data(program: &Program, wish: RotateData) -> Result<(), Failure> {
+    let stop = Stop::default();
+    let work = program.with_sessions(async |sessions| {
+        let store = sealed(sessions)?;
+        for resealed in store.resume(|_, _| ()).await.map_err(told)? {
+            tell_resealed(program, &resealed)?;
+        }
+        if let Some(name) = &wish.session {
+            let id = sessions.find_any(name).await?.id();
+            return reseal(program, store, id).await;
+        }
+        let mut cursor = None;
+        loop {
+            stop.check()?;
+            let query = Query { limit: 100, cursor: cursor.take(), ..Query::default() };
+            let page = sessions.list(&query).await?;
+            for session in &page.sessions {
+                stop.check()?;
+                reseal(program, store, session.id).await?;
+            }
+            match page.cursor {
+                Some(next) => cursor = Some(next),
+                None => return Ok(()),
+            }
+        }
+    });
+    told_of_interrupt(&stop, work).await
+}
+
+async fn reseal(program: &Program, store: &SealedStore, id: SessionId) -> Result<(), Failure> {
+    let resealed = {
+        let progress = Progress::of(&program.out, "sealing records anew", 0);
+        let step = |step| {
+            if let sessions_api::DataStep::Records { done, of } = step {
+                progress.stand_at(done, of);
+            }
+        };
+        store.rotate_data(id, step).await.map_err(told)?
+    };
+    tell_resealed(program, &resealed)
+}
+
+fn tell_resealed(program: &Program, resealed: &Resealed) -> Result<(), Failure> {
+    let Resealed { session, records, epoch, closed, resumed, .. } = resealed;
+    if program.out.is_json() {
+        let closed = closed.map(|closed| ClosedShape {
+            epoch: closed.epoch,
+            version: closed.version,
+            old: sessions_api::link_text(&closed.old),
+            new: sessions_api::link_text(&closed.new),
+        });
+        return program.out.object(&ResealedShape {
+            id: *session,
+            records: *records,
+            epoch: *epoch,
+            resumed: *resumed,
+            closed,
+        });
+    }
+    let gone_on = if *resumed { " (it had been broken off)" } else { "" };
+    program
+        .out
+        .line(&format!("{session} has data key {epoch} now; sealed anew: {}{gone_on}", counted(*records, "record")))
+}

@@ -1,0 +1,79 @@
+//! How the keys of a store stand: how many there are, how old, and what is unfinished.
+//!
+//! Must not know: what is done about it.
+
+use sessions_domain::{Moment, SessionId};
+use sessions_ports::{KeyError, StoreError};
+
+use super::{
+    ring::RingFacts,
+    slot::{self, SlotState},
+    store::SealedStore,
+};
+
+/// So many slots are read at a time.
+const LOT: usize = 4096;
+
+/// How a store's keys stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyStatus {
+    /// The key-encryption key.
+    pub ring: RingFacts,
+    /// Sessions' keys that are there, those among them that were made ahead of need.
+    pub live: u64,
+    /// Sessions' keys that were destroyed.
+    pub destroyed: u64,
+    /// Slots that are damaged.
+    pub damaged: u64,
+    /// When the oldest data key in use was made.
+    pub oldest: Option<Moment>,
+    /// The most records that one data key may seal.
+    pub most_records: u64,
+    /// Sessions whose data key is being changed.
+    pub unfinished: Vec<SessionId>,
+}
+
+impl SealedStore {
+    /// How the keys stand. Unwraps the keys of every session, some microseconds for each.
+    ///
+    /// # Errors
+    /// Those of the store of keys.
+    pub async fn key_status(&self) -> Result<KeyStatus, StoreError> {
+        let keyring = &self.inner.keyring;
+        let mut status = KeyStatus {
+            ring: keyring.facts(),
+            live: 0,
+            destroyed: 0,
+            damaged: 0,
+            oldest: None,
+            most_records: slot::MOST_RECORDS,
+            unfinished: self.unfinished(),
+        };
+        let of = keyring.store().slots().await?;
+        let mut from = 0;
+        while from < of {
+            let lot = usize::try_from(of - from).unwrap_or(LOT).min(LOT);
+            for (number, slot) in keyring.slots_of(from, lot).await? {
+                let Some(slot) = slot else {
+                    status.damaged += 1;
+                    continue;
+                };
+                match slot::state(&slot) {
+                    Ok(SlotState::Destroyed(_)) => status.destroyed += 1,
+                    Ok(SlotState::Live(_)) => match keyring.made(number, &slot) {
+                        Ok(made) => {
+                            status.live += 1;
+                            status.oldest = Some(status.oldest.map_or(made, |oldest| oldest.min(made)));
+                        }
+                        Err(_) => status.damaged += 1,
+                    },
+                    Err(KeyError::Newer { found }) => return Err(KeyError::Newer { found }.into()),
+                    Err(_) => status.damaged += 1,
+                }
+            }
+            from += lot as u64;
+        }
+        Ok(status)
+    }
+}
