@@ -72,6 +72,7 @@ const TABLE: &[Row] = &[
             ("bytes", "payloads are handed on without copies"),
             ("crc32c", "frames of segments"),
             ("foldhash", "the ledger is asked for a session several times with each append"),
+            ("httparse", "answers of a key service; only with its feature"),
             ("ring", "digests of frames and blobs, random bytes"),
             (
                 "rustls",
@@ -83,7 +84,6 @@ const TABLE: &[Row] = &[
             ("serde", "counters of a store as a host hands them on"),
             ("serde_json", "what is stored beside a wrapped key"),
             ("tracing", "spans without content"),
-            ("ureq", "HTTP to a key service; only with its feature"),
             ("zeroize", "secrets are wiped when they are dropped"),
         ],
     },
@@ -150,7 +150,7 @@ const TABLE: &[Row] = &[
 
 /// What the facade must not pull in unless asked: stores on disk, clients of the network, and what takes memory on purpose.
 const NOT_WITHOUT_FEATURES: &[&str] =
-    &["sled", "argon2", "reqwest", "hyper", "ureq", "rustls", "native-tls", "sqlx", "redis"];
+    &["sled", "argon2", "httparse", "reqwest", "hyper", "ureq", "rustls", "native-tls", "sqlx", "redis"];
 
 #[cfg(test)]
 mod directions {

@@ -330,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn a_second_name_of_a_ring_that_was_not_replaced_yet_wipes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let rings = rings(folder.path());
+        rings.write(&ring(1), &mut |_| {}).unwrap();
+        for name in NAMES {
+            fs::hard_link(rings.path(name, ""), rings.path(name, ".old")).unwrap();
+        }
+        rings.mend(&mut |_| {}).unwrap();
+        assert_eq!(names(folder.path()), NAMES);
+        assert!(rings.read().unwrap() == Some(ring(1)) && rings.unlike().unwrap().is_empty());
+    }
+
+    #[test]
     fn what_a_replaced_ring_said_is_wiped() {
         let folder = tempfile::tempdir().unwrap();
         let rings = rings(folder.path());

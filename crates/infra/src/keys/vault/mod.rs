@@ -7,12 +7,13 @@
 //! ```
 //!
 //! and the context goes along as `context` (for keys that are derived) and as `associated_data`. Older services ignore the latter, so the
-//! context stands inside as well. The HTTP client keeps no secret, and its buffers are not wiped: the wrapped key passes through them.
+//! context stands inside as well.
 //!
 //! Must not know: what the store's key is for.
 
 mod answer;
 mod cache;
+mod http;
 mod transport;
 
 use std::{
@@ -31,7 +32,7 @@ use zeroize::Zeroizing;
 
 use self::{
     cache::Cache,
-    transport::{Call, Transport},
+    transport::{Address, Call, Transport},
 };
 use super::wrapping::{self, CHANGED, DIGEST};
 
@@ -253,16 +254,15 @@ impl VaultTransitProvider {
     /// # Errors
     /// [`KeyError::Io`] for settings that cannot work.
     pub fn new(settings: VaultTransit) -> Result<Self, KeyError> {
-        let (address, is_plain) = transport::check_address(&settings.address, settings.allows_plain)?;
+        let address = Address::parse(&settings.address, settings.allows_plain)?;
         let mount = settings.mount.trim_matches('/').to_owned();
         if !check_name(&mount, true) || !check_name(&settings.key, false) {
             return Err(transport::unusable("the name of its mount or key is none"));
         }
-        let namespace = settings.namespace.as_deref();
-        let namespace = namespace.map(|name| transport::header(name, "its namespace is none")).transpose()?;
-        let base = format!("{address}/v1/{mount}/");
+        let namespace = settings.namespace;
+        namespace.as_deref().map_or(Ok(()), |name| transport::header(name, "its namespace is none"))?;
         let certificates = settings.certificates.as_deref();
-        let transport = Transport::new(base, namespace, settings.token, settings.bounds, certificates, is_plain)?;
+        let transport = Transport::new(address, &mount, namespace, settings.token, settings.bounds, certificates)?;
         let cache = Mutex::new(Cache::new(settings.keeps, settings.keeps_for));
         Ok(Self(Arc::new(Inner { transport, mount, key: settings.key, cache })))
     }

@@ -1,31 +1,30 @@
-//! One request to the key service: bounded in time and size, tried again within bounds, to one host.
+//! The way to the key service: its address, who asks, how long and how often. One host, tried again within bounds.
 //!
 //! Must not know: what is asked.
 
 use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read as _},
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use sessions_ports::{KeyError, Passphrase};
-use ureq::{
-    Agent, Error,
-    http::{HeaderMap, HeaderValue, Request, Uri},
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
+use sessions_ports::{KeyError, Passphrase};
 use zeroize::Zeroizing;
 
 use super::{
     super::wrapping,
-    answer::{Failure, Passing, judge, nonsense, unavailable},
+    answer::{Failure, Passing, judge},
+    http::Host,
 };
 
-/// The most bytes of an answer. A key with a hundred versions has a few thousand.
-const MOST_BYTES: usize = 64 << 10;
 /// The most bytes of a token.
 const MOST_OF_TOKEN: usize = 8 << 10;
 /// Where systems keep the certificates that they trust.
@@ -72,78 +71,101 @@ pub(super) fn unusable(what: &'static str) -> KeyError {
     KeyError::Io { operation: "setting up the key service", source: io::Error::new(ErrorKind::InvalidInput, what) }
 }
 
-/// Checks an address, and gives it without a slash at the end.
-pub(super) fn check_address(address: &str, allows_plain: bool) -> Result<(String, bool), KeyError> {
-    let uri: Uri = address.parse().map_err(|_| unusable("its address is none"))?;
-    let host = uri.host().ok_or_else(|| unusable("its address has no host"))?;
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) || uri.query().is_some() {
-        return Err(unusable("its address may only have a host, a port and a path"));
-    }
-    let is_near = || {
-        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
-    };
-    let is_plain = match uri.scheme_str() {
-        Some("https") => false,
-        Some("http") if allows_plain || is_near() => true,
-        Some("http") => return Err(unusable("its address is not encrypted; take https")),
-        _ => return Err(unusable("its address begins neither with https nor with http")),
-    };
-    Ok((address.trim_end_matches('/').to_owned(), is_plain))
+/// Where a service is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    host: String,
+    port: u16,
+    is_plain: bool,
+    /// As the service has to hear it.
+    authority: String,
+    /// What stands before each path; empty, or begins with a slash.
+    prefix: String,
 }
 
-/// The certificates in a file.
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, KeyError> {
+impl Address {
+    /// Reads `https://HOST[:PORT][/PATH]`.
+    pub(super) fn parse(text: &str, allows_plain: bool) -> Result<Self, KeyError> {
+        if text.bytes().any(|byte| !byte.is_ascii_graphic() || b"@?#\\%\"<>".contains(&byte)) {
+            return Err(unusable("its address may only have a host, a port and a path"));
+        }
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| unusable("its address does not begin with https://"))?;
+        let is_plain = match scheme.to_ascii_lowercase().as_str() {
+            "https" => false,
+            "http" => true,
+            _ => return Err(unusable("its address begins neither with https nor with http")),
+        };
+        let (authority, path) = rest.find('/').and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, ""));
+        let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) => (host, port.strip_prefix(':')),
+            None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+        };
+        let wrong = || unusable("its address is none");
+        let port = match port {
+            Some(port) => port.parse().map_err(|_| wrong())?,
+            None if is_plain => 80,
+            None => 443,
+        };
+        ServerName::try_from(host).map_err(|_| wrong())?;
+        if is_plain && !allows_plain && !is_here(host) {
+            return Err(unusable("its address is not encrypted; take https"));
+        }
+        let prefix = path.trim_end_matches('/').to_owned();
+        let (host, authority) = (host.to_owned(), authority.to_owned());
+        Ok(Self { host, port, is_plain, authority, prefix })
+    }
+}
+
+/// Whether a host is this machine, whatever a name server says.
+fn is_here(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn tls(trusted: Option<&Path>) -> Result<ClientConfig, KeyError> {
+    let path = trusted.or_else(|| CERTIFICATES.iter().map(Path::new).find(|path| path.is_file()));
+    let path = path.ok_or_else(|| unusable("the system has no certificates where others have them; name a file"))?;
     let failed = |source| KeyError::Io { operation: "reading the certificates for the key service", source };
     let mut pem = Vec::new();
     File::open(path).map_err(failed)?.take(16 << 20).read_to_end(&mut pem).map_err(failed)?;
-    let found: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if found.is_empty() {
+    let mut roots = RootCertStore::empty();
+    // A system's list may have some that nobody can read any more.
+    let (added, _) = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    if added == 0 {
         return Err(unusable("there is no certificate in the file of certificates"));
     }
-    Ok(found)
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|_| unusable("there is no TLS here"))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn tls(trusted: Option<&Path>) -> Result<TlsConfig, KeyError> {
-    let path = trusted.or_else(|| CERTIFICATES.iter().map(Path::new).find(|path| path.is_file()));
-    let path = path.ok_or_else(|| unusable("the system has no certificates where others have them; name a file"))?;
-    Ok(TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::from(certificates(path)?))
-        .build())
-}
-
-/// Text as a header's value.
-pub(super) fn header(text: &str, what: &'static str) -> Result<HeaderValue, KeyError> {
-    let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let value = HeaderValue::from_str(text).ok().filter(|_| is_visible);
-    value.ok_or_else(|| unusable(what))
+/// Checks what is to be a header's value.
+pub(super) fn header(text: &str, what: &'static str) -> Result<(), KeyError> {
+    let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_one { Ok(()) } else { Err(unusable(what)) }
 }
 
 impl Token {
-    fn header(&self) -> Result<HeaderValue, KeyError> {
+    /// Hands on the token, as a header's value.
+    fn with<T>(&self, work: impl FnOnce(&str) -> T) -> Result<T, KeyError> {
         const WHAT: &str = "the token for it is none";
-        let mut value = match self {
-            Self::Given(token) => header(token.expose(), WHAT)?,
+        match self {
+            Self::Given(token) => header(token.expose(), WHAT).map(|()| work(token.expose())),
             Self::File(path) => {
                 let failed = |source| KeyError::Io { operation: "reading the token for the key service", source };
                 if !fs::metadata(path).map_err(failed)?.is_file() {
                     return Err(unusable("the token for it is not in a file"));
                 }
+                // With room for all of it, so that no copy is left where it grew.
                 let mut token = Zeroizing::new(Vec::with_capacity(MOST_OF_TOKEN + 2));
                 let file = File::open(path).map_err(failed)?;
                 file.take(MOST_OF_TOKEN as u64 + 1).read_to_end(&mut token).map_err(failed)?;
                 let text = std::str::from_utf8(token.trim_ascii()).ok().filter(|_| token.len() <= MOST_OF_TOKEN);
-                header(text.unwrap_or_default(), WHAT)?
+                let text = text.unwrap_or_default();
+                header(text, WHAT).map(|()| work(text))
             }
-        };
-        value.set_sensitive(true);
-        Ok(value)
+        }
     }
 }
 
@@ -159,36 +181,28 @@ pub(super) struct Call<'a> {
 
 /// The way to the service.
 pub(super) struct Transport {
-    agent: Agent,
+    host: Host,
+    authority: String,
     /// Up to the mount, and a slash.
     base: String,
-    namespace: Option<HeaderValue>,
+    namespace: Option<String>,
     token: Token,
     bounds: Bounds,
 }
 
 impl Transport {
     pub(super) fn new(
-        base: String,
-        namespace: Option<HeaderValue>,
+        address: Address,
+        mount: &str,
+        namespace: Option<String>,
         token: Token,
         bounds: Bounds,
         trusted: Option<&Path>,
-        is_plain: bool,
     ) -> Result<Self, KeyError> {
-        let config = Agent::config_builder()
-            // Nothing is taken from the environment.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .https_only(!is_plain)
-            .timeout_connect(Some(bounds.connect))
-            .max_response_header_size(16 << 10)
-            .max_idle_connections(2)
-            .user_agent("sessions");
-        let config = if is_plain { config } else { config.tls_config(tls(trusted)?) };
-        Ok(Self { agent: config.build().into(), base, namespace, token, bounds })
+        let Address { host, port, is_plain, authority, prefix } = address;
+        let tls = if is_plain { None } else { Some(Arc::new(tls(trusted)?)) };
+        let base = format!("{prefix}/v1/{mount}/");
+        Ok(Self { host: Host { name: host, port, tls }, authority, base, namespace, token, bounds })
     }
 
     /// Asks, and again as long as it may help and the time is not over. Waits for it.
@@ -227,74 +241,85 @@ impl Transport {
     }
 
     fn ask_once(&self, call: &Call<'_>, time: Duration) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        if time.is_zero() {
-            return Err(Failure::Passing(Passing::TimedOut));
-        }
-        let mut request = Request::builder().uri(format!("{}{}", self.base, call.path));
-        if let Some(headers) = request.headers_mut() {
-            headers.insert("X-Vault-Token", self.token.header().map_err(Failure::Final)?);
-            headers.insert("X-Vault-Request", HeaderValue::from_static("true"));
-            if let Some(namespace) = &self.namespace {
-                headers.insert("X-Vault-Namespace", namespace.clone());
-            }
-            if call.body.is_some() {
-                headers.insert("Content-Type", HeaderValue::from_static("application/json"));
-            }
-        }
-        let none = |_| nonsense("its address is none");
-        let response = match &call.body {
-            None => {
-                let request = request.method("GET").body(()).map_err(none)?;
-                self.agent.run(self.agent.configure_request(request).timeout_global(Some(time)).build())
-            }
-            Some(body) => {
-                let request = request.method("POST").body(body.as_slice()).map_err(none)?;
-                self.agent.run(self.agent.configure_request(request).timeout_global(Some(time)).build())
-            }
-        };
-        let mut response = response.map_err(failure_of)?;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-        let mut body = Zeroizing::new(Vec::with_capacity(MOST_BYTES + 2));
-        let read = response.body_mut().as_reader().take(MOST_BYTES as u64 + 1).read_to_end(&mut body);
+        // However long a host allows: a moment that is too far away is none.
+        let (begun, time) = (Instant::now(), time.min(Duration::from_secs(3_600)));
+        let request = self.token.with(|token| self.request(call, token)).map_err(Failure::Final)?;
+        let (connected_by, until) = (begun + time.min(self.bounds.connect), begun + time);
+        let answer = self.host.exchange(&request, connected_by, until)?;
         // What is no success is told by its status already, however its body ended.
-        if (200..300).contains(&status) {
-            read.map_err(|error| failure_of(Error::from(error)))?;
+        judge(answer.status, &answer.body, answer.retry_after, call.key)?;
+        answer.broken.map_or(Ok(answer.body), Err)
+    }
+
+    /// The bytes of a request, in memory that is wiped.
+    fn request(&self, call: &Call<'_>, token: &str) -> Zeroizing<Vec<u8>> {
+        let length = call.body.as_ref().map_or(0, |body| body.len());
+        let method = if call.body.is_some() { "POST" } else { "GET" };
+        let length_line = format!("Content-Length: {length}\r\n");
+        let mut lines = vec![method, " ", &self.base, &call.path, " HTTP/1.1\r\nHost: ", &self.authority, "\r\n"];
+        lines.push("Connection: close\r\nAccept: application/json\r\nUser-Agent: sessions\r\n");
+        lines.extend(["X-Vault-Request: true\r\nX-Vault-Token: ", token, "\r\n"]);
+        if let Some(namespace) = &self.namespace {
+            lines.extend(["X-Vault-Namespace: ", namespace, "\r\n"]);
         }
-        if body.len() > MOST_BYTES {
-            return Err(nonsense("it is too large"));
+        if call.body.is_some() {
+            lines.extend(["Content-Type: application/json\r\n", &length_line]);
         }
-        judge(status, &body, retry_after, call.key)?;
-        Ok(body)
+        lines.push("\r\n");
+        let room = lines.iter().map(|line| line.len()).sum::<usize>() + length;
+        let mut request = Zeroizing::new(Vec::with_capacity(room));
+        lines.iter().for_each(|line| request.extend(line.as_bytes()));
+        request.extend(call.body.iter().flat_map(|body| body.iter()));
+        request
     }
 }
 
-/// In seconds. The other form, a date, would need the service's clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get("Retry-After")?.to_str().ok()?.trim().parse::<u32>().ok()?;
-    Some(Duration::from_secs(u64::from(seconds)))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-const NO_TLS: &str = "it is no TLS that we speak";
-
-fn of_tls(error: &rustls::Error) -> &'static str {
-    match error {
-        rustls::Error::InvalidCertificate(_) => "its certificate is not one that is trusted here",
-        _ => NO_TLS,
+    #[test]
+    fn an_address_is_taken_apart() {
+        let address = |text| {
+            let Address { host, port, is_plain, authority, prefix } = Address::parse(text, false).ok()?;
+            Some(format!("{host} {port} {is_plain} {authority} {prefix}"))
+        };
+        for (text, expected) in [
+            ("https://vault.example.com", "vault.example.com 443 false vault.example.com "),
+            ("HTTPS://vault.example.com:8200/", "vault.example.com 8200 false vault.example.com:8200 "),
+            ("https://10.1.2.3:1/a/b//", "10.1.2.3 1 false 10.1.2.3:1 /a/b"),
+            ("https://[2001:db8::1]:8200", "2001:db8::1 8200 false [2001:db8::1]:8200 "),
+            ("https://[2001:db8::1]", "2001:db8::1 443 false [2001:db8::1] "),
+            ("http://[::1]", "::1 80 true [::1] "),
+            ("http://localhost:8200", "localhost 8200 true localhost:8200 "),
+        ] {
+            assert_eq!(address(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in [
+            "https://",
+            "https://:1",
+            "https://a:b",
+            "https://a:70000",
+            "https://[::1",
+            "https://::1",
+            "https://a b",
+            "//a",
+        ] {
+            assert_eq!(address(text), None, "{text}");
+        }
     }
-}
 
-fn failure_of(error: Error) -> Failure {
-    match error {
-        Error::Timeout(_) => Failure::Passing(Passing::TimedOut),
-        Error::Io(error) if error.kind() == ErrorKind::TimedOut => Failure::Passing(Passing::TimedOut),
-        Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(error) => nonsense(of_tls(error)),
-            None => unavailable(error.kind().to_string()),
-        },
-        Error::HostNotFound => unavailable("its host was not found"),
-        Error::ConnectionFailed => unavailable("no connection"),
-        Error::Rustls(error) => nonsense(of_tls(&error)),
-        Error::Tls(_) | Error::Pem(_) | Error::TlsRequired => nonsense(NO_TLS),
-        _ => nonsense("it is no HTTP"),
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        let address = Address::parse("http://localhost", false).unwrap();
+        let token = Token::Given(Passphrase::new("t".to_owned()));
+        let transport = Transport::new(address, "transit", None, token, Bounds::default(), None).unwrap();
+        let longest = |tried| (0..200).map(|_| transport.pause(tried).unwrap()).max().unwrap();
+        let first = Bounds::default().pause;
+        assert!(longest(0) <= first && longest(0) > first / 2);
+        assert!(longest(1) <= first * 2 && longest(2) > first * 2);
+        assert!(longest(40) <= first * 10 && longest(40) > first * 5);
+        let shortest = (0..200).map(|_| transport.pause(3).unwrap()).min().unwrap();
+        assert!(shortest < first, "they come at any time, and not at the same");
     }
 }
