@@ -375,7 +375,7 @@ pub trait KeyStore: Send + Sync {
     /// Overwrites slots in place.
     ///
     /// **Contract**: after a crash each slot holds the old or the new bytes, whole. When it answers, all hold the new ones, durably, and the old ones are
-    /// gone as [`Self::erasure`] says.
+    /// gone as [`Self::erasure`] says. A damaged slot holds nothing to who expects nothing, so that it can be destroyed too.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when one holds other bytes than expected: none was changed. [`StoreError::NotFound`] is never given: a number

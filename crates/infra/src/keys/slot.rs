@@ -129,6 +129,15 @@ pub(super) fn look(number: u64, slot: &[u8]) -> Result<Found, KeyError> {
     }
 }
 
+/// How often a slot was written at most, whatever became of it.
+pub(super) fn writes_at_most(number: u64, slot: &[u8]) -> u64 {
+    let writes = |half| match decode(number, half) {
+        Half::Whole { writes, .. } => writes,
+        Half::Empty | Half::Damaged | Half::Newer(_) => 0,
+    };
+    slot.chunks(HALF).map(writes).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

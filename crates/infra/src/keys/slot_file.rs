@@ -245,10 +245,18 @@ impl<P: Place> SlotFile<P> {
         Ok(())
     }
 
-    fn found(&self, number: u64) -> Result<Found, StoreError> {
+    /// What a slot holds, for who expects this. To who expects nothing, a damaged one holds nothing, and all of it is left over: so it can be
+    /// destroyed too.
+    fn found(&self, number: u64, expected: &Slot) -> Result<Found, StoreError> {
         let mut bytes = [0; SLOT];
         self.place.read(&mut bytes, place_of(number)).map_err(|error| failed(READING, error))?;
-        Ok(slot::look(number, &bytes)?)
+        match slot::look(number, &bytes) {
+            Err(KeyError::Damaged { .. }) if expected.is_empty() => {
+                let writes = slot::writes_at_most(number, &bytes);
+                Ok(Found { bytes: Slot::new(), writes, side: Some(Side::First), has_leftover: false })
+            }
+            found => Ok(found?),
+        }
     }
 
     /// Slots from one on.
@@ -342,7 +350,7 @@ impl<P: Place> SlotFile<P> {
         check_changes(changes, self.count)?;
         let mut begun = Vec::with_capacity(changes.len());
         for SlotChange { number, expected, new } in changes {
-            let Found { bytes, writes, side, has_leftover } = self.found(*number)?;
+            let Found { bytes, writes, side, has_leftover } = self.found(*number, expected)?;
             if bytes != *expected {
                 return Err(changed_meanwhile(writes).into());
             }
@@ -610,6 +618,39 @@ mod tests {
                 work(&mut file).unwrap();
             }
             assert!(refused >= 2, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_slot_is_overwritten_by_who_expects_nothing_and_nothing_of_it_is_left() {
+        let mut image = with(3);
+        let at = HEADER + SLOT + 40;
+        image[at] ^= 1;
+        // Both halves may be damaged, or whole and of equal rights.
+        let mut both = image.clone();
+        both.copy_within(HEADER + SLOT..HEADER + SLOT + HALF, HEADER + SLOT + HALF);
+        let mut twice = with(3);
+        twice.copy_within(HEADER + SLOT..HEADER + SLOT + HALF, HEADER + SLOT + HALF);
+        for image in [image, both, twice] {
+            let change = |expected: &str| SlotChange {
+                number: 1,
+                expected: Slot::from(expected.to_owned()),
+                new: Slot::from_static(b"tombstone"),
+            };
+            let refused = open(image.clone()).overwrite(&[change("old key of session 0001")]);
+            assert!(matches!(refused, Err(Failure::Refused(StoreError::Key(KeyError::Damaged { .. })))), "{refused:?}");
+            let work = |file: &mut SlotFile<Handle>| file.overwrite(&[change("")]);
+            cut_everywhere(&image, work, |image, is_through, at| {
+                let file = open(image);
+                match file.read(1, 1) {
+                    Ok(found) => assert!(found == ["tombstone"] || !is_through, "step {at}: {found:?}"),
+                    Err(_) => assert!(!is_through, "step {at}"),
+                }
+                let others = [file.read(0, 1).unwrap(), file.read(2, 1).unwrap()].concat();
+                assert_eq!(others, [&slots("old", 3)[..1], &slots("old", 3)[2..]].concat());
+                let image = file.place.0.into_inner().synced;
+                assert!(!is_through || !has(&image, b"session 0001"), "step {at}: something is left of it");
+            });
         }
     }
 
