@@ -143,7 +143,7 @@ fn witness() -> Arc<KeyedWitness> {
 }
 
 async fn open(path: &Path) -> Result<SledStore, StoreError> {
-    let store = SledStore::open(path, SledOptions { cache_bytes: 8 << 20 }).await?;
+    let store = SledStore::open(path, SledOptions { cache_bytes: 8 << 20, ..SledOptions::default() }).await?;
     let found = store.witness(witness())?;
     if !found.is_sound() {
         say(&Line::Wrong(format!("witness: {found}")));

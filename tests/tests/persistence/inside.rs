@@ -18,7 +18,7 @@ pub(crate) fn runtime() -> Runtime {
 }
 
 pub(crate) async fn open(path: &Path) -> SledStore {
-    SledStore::open(path, SledOptions { cache_bytes: 8 << 20 }).await.unwrap()
+    SledStore::open(path, SledOptions { cache_bytes: 8 << 20, ..SledOptions::default() }).await.unwrap()
 }
 
 /// The next message of a session.

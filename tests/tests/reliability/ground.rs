@@ -83,7 +83,7 @@ pub(crate) fn folder() -> TempDir {
 }
 
 pub(crate) async fn open(path: &Path) -> SledStore {
-    SledStore::open(path, SledOptions { cache_bytes: 1 << 20 }).await.unwrap()
+    SledStore::open(path, SledOptions { cache_bytes: 1 << 20, ..SledOptions::default() }).await.unwrap()
 }
 
 /// The default store in a folder, or another handle to the one in memory.
