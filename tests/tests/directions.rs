@@ -121,6 +121,7 @@ const TABLE: &[Row] = &[
             ("clap", "arguments"),
             ("clap_complete", "completions, from the definitions of the arguments"),
             ("clap_mangen", "manual pages, from the same"),
+            ("rpassword", "a passphrase is typed unseen"),
             ("indicatif", "progress on a terminal"),
             ("serde", "results as JSON"),
             ("serde_json", "results as JSON"),

@@ -38,6 +38,7 @@ use tempfile::TempDir;
 /// A folder with a store of its own, and the program to use it.
 struct Desk {
     folder: TempDir,
+    is_plain: bool,
 }
 
 /// What a run of the program left.
@@ -50,7 +51,12 @@ struct Ran {
 
 impl Desk {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), is_plain: false }
+    }
+
+    /// One with a plain store, for a test that looks for words in its files.
+    fn plain() -> Self {
+        Self { is_plain: true, ..Self::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -68,7 +74,8 @@ impl Desk {
     /// The program with this desk's store, ready to be started.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = bare(Path::new(env!("CARGO_BIN_EXE_sessions")));
-        command.env("SESSIONS_STORE", self.url()).current_dir(self.folder.path()).args(arguments);
+        command.env("SESSIONS_STORE", self.url()).current_dir(self.folder.path());
+        command.args(self.is_plain.then_some("--plain")).args(arguments);
         command
     }
 
@@ -114,7 +121,8 @@ impl Desk {
 fn bare(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_remove("SESSIONS_STORE").env_remove("XDG_DATA_HOME");
-    for name in ["SESSIONS_PASSPHRASE", "SESSIONS_NEW_PASSPHRASE", "SESSIONS_KEY_FILE", "SESSIONS_VAULT", "VAULT_TOKEN"] {
+    for name in ["SESSIONS_PASSPHRASE", "SESSIONS_NEW_PASSPHRASE", "SESSIONS_KEY_FILE", "SESSIONS_VAULT", "VAULT_TOKEN"]
+    {
         command.env_remove(name);
     }
     // Stores are sealed by default, with one key file for all desks of a run.

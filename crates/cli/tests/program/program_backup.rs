@@ -8,7 +8,7 @@ use crate::{Desk, has_fields};
 
 #[test]
 fn a_backup_is_made_and_restored_to_the_same_sessions() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["one", "two", "three"]);
     desk.one(&["undo", "k"]);
     let known = |desk: &Desk| {
@@ -43,7 +43,7 @@ fn a_backup_is_made_and_restored_to_the_same_sessions() {
 
 #[test]
 fn what_is_no_whole_backup_is_refused_and_nothing_is_made() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.run(&["backup", "a.sessions", "--json"]).refused(3, "store_not_found");
     assert!(!desk.store().exists());
     desk.run(&["restore-backup", "none.sessions", "--json"]).refused(3, "not_found");
@@ -70,7 +70,7 @@ fn what_is_no_whole_backup_is_refused_and_nothing_is_made() {
 
 #[test]
 fn damage_that_was_copied_is_told_by_the_restore() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["first words", "second words", "third words"]);
     let segment = desk.store().join("log/00000001.seg");
     let mut bytes = fs::read(&segment).unwrap();

@@ -23,7 +23,7 @@ fn damage(desk: &Desk, words: &[u8]) {
 
 #[test]
 fn damage_is_told_and_contained_and_repaired() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["first words", "second words", "third words"]);
     desk.one(&["new", "--key", "other"]);
     desk.one(&["append", "other", "--role", "user", "unharmed"]);
@@ -93,7 +93,7 @@ fn named(desk: &Desk) -> Vec<(String, u64, u64)> {
 #[test]
 fn a_log_that_lost_its_end_is_named_until_a_repair_marks_what_is_gone() {
     for taken in ["some", "all", "the folder"] {
-        let desk = Desk::new();
+        let desk = Desk::plain();
         desk.talk(&["one", "two", "three"]);
         desk.one(&["new", "--key", "other", "--title", "Another"]);
         desk.one(&["append", "other", "--role", "user", "gone too"]);
@@ -144,7 +144,7 @@ fn a_log_that_lost_its_end_is_named_until_a_repair_marks_what_is_gone() {
 
 #[test]
 fn a_repair_tells_ranges_of_each_session_and_a_dry_run_what_it_would_do() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["one", "two", "three"]);
     desk.one(&["undo", "k"]);
     desk.one(&["new", "--key", "other"]);
@@ -168,7 +168,7 @@ fn a_repair_tells_ranges_of_each_session_and_a_dry_run_what_it_would_do() {
 
 #[test]
 fn a_check_of_one_session_counts_that_one() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["first words", "second words", "third words"]);
     desk.one(&["new", "--key", "other"]);
     desk.one(&["append", "other", "--role", "user", "unharmed"]);
@@ -193,7 +193,7 @@ fn a_check_of_one_session_counts_that_one() {
 
 #[test]
 fn one_of_something_is_told_as_one() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["first words", "second words"]);
     let looked = desk.run(&["doctor"]).stdout;
     assert!(looked.contains("FORMAT: 1 file, ") && !looked.contains("1 files"), "{looked}");
@@ -218,7 +218,7 @@ fn one_of_something_is_told_as_one() {
 #[test]
 fn a_large_body_that_is_gone_is_one_lost_record() {
     for how in ["flipped", "cut", "deleted"] {
-        let desk = Desk::new();
+        let desk = Desk::plain();
         desk.talk(&["one"]);
         let large = format!("{{\"role\":\"user\",\"content\":\"{}\"}}\n", "x".repeat(90_000));
         let ran = desk.run_with(&["append", "k", "--jsonl", "--json"], large.as_bytes());
@@ -290,7 +290,7 @@ fn goes_round(desk: &Desk, session: &str, is_bound: bool, what: &str) {
 fn a_session_with_lost_records_goes_out_and_comes_in_again() {
     for spoilt in [&b"second words"[..], b"first words", b"\"title\":\"T\"", b"fourth words"] {
         let what = String::from_utf8_lossy(spoilt).into_owned();
-        let desk = Desk::new();
+        let desk = Desk::plain();
         desk.one(&["new", "--key", "k", "--title", "T"]);
         for words in ["first words", "second words", "and between", "third words", "fourth words"] {
             desk.one(&["append", "k", "--role", "user", words]);
@@ -318,7 +318,7 @@ fn a_session_with_lost_records_goes_out_and_comes_in_again() {
 
 #[test]
 fn an_export_with_losses_tells_them_to_programs_too_and_an_import_counts_them_apart() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["first words", "second words", "third words"]);
     let id = desk.one(&["info", "k"])["id"].clone();
     let whole = desk.run(&["export", "k", "--json", "-o", "whole"]);
@@ -349,7 +349,7 @@ fn an_export_with_losses_tells_them_to_programs_too_and_an_import_counts_them_ap
 #[test]
 fn a_missing_segment_is_damage_until_a_repair_and_healthy_after_it() {
     for missing in [1, 2] {
-        let desk = Desk::new();
+        let desk = Desk::plain();
         desk.talk(&["one"]);
         // A body of some size, so that the log has three segments.
         let large = format!("{{\"role\":\"user\",\"content\":\"{}\"}}\n", "x".repeat(60_000));
@@ -380,7 +380,7 @@ fn a_missing_segment_is_damage_until_a_repair_and_healthy_after_it() {
 #[test]
 fn a_lost_format_file_is_made_anew_from_the_log() {
     for how in ["missing", "empty", "damaged", "another id"] {
-        let desk = Desk::new();
+        let desk = Desk::plain();
         desk.talk(&["one"]);
         let format = desk.store().join("FORMAT");
         let ours = fs::read(&format).unwrap();
@@ -411,7 +411,7 @@ fn a_lost_format_file_is_made_anew_from_the_log() {
 #[test]
 fn a_store_that_lost_its_format_and_its_log_is_damaged_and_left_alone() {
     for (format, log) in [("gone", "empty"), ("gone", "gone"), ("empty", "empty"), ("damaged", "gone")] {
-        let desk = Desk::new();
+        let desk = Desk::plain();
         desk.talk(&["one"]);
         match format {
             "gone" => fs::remove_file(desk.store().join("FORMAT")).unwrap(),
@@ -436,7 +436,7 @@ fn a_store_that_lost_its_format_and_its_log_is_damaged_and_left_alone() {
 
 #[test]
 fn what_stands_before_the_end_of_a_cut_segment_is_read() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["first words", "second words", "third words"]);
     let segment = desk.store().join("log/00000001.seg");
     let bytes = fs::read(&segment).unwrap();
@@ -449,7 +449,7 @@ fn what_stands_before_the_end_of_a_cut_segment_is_read() {
 
 #[test]
 fn an_index_that_is_gone_is_built_anew_and_told() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["one", "two"]);
     fs::remove_dir_all(desk.store().join("index")).unwrap();
     let ran = desk.run(&["show", "k", "--json"]);

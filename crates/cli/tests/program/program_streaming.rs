@@ -20,7 +20,7 @@ fn start(desk: &Desk, arguments: &[&str]) -> Child {
 
 #[test]
 fn what_arrives_becomes_one_message() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["one"]);
     let text = "ünï 日本\n".repeat(2_000);
     let ran = desk.run_with(&["append", "k", "--role", "assistant", "--stream", "--json"], text.as_bytes());
@@ -36,7 +36,7 @@ fn what_arrives_becomes_one_message() {
 
 #[test]
 fn an_input_that_is_empty_or_no_text_says_so() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["one"]);
     let stream = ["append", "k", "--role", "assistant", "--stream", "--json"];
     desk.run_with(&stream, b"").refused(2, "usage");
@@ -56,7 +56,7 @@ fn an_input_that_is_empty_or_no_text_says_so() {
 
 #[test]
 fn ctrl_c_keeps_what_came_and_the_next_message_is_taken() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["one"]);
     let mut child = start(&desk, &["append", "k", "--role", "assistant", "--stream", "--json"]);
     let mut stdin = child.stdin.take().unwrap();
@@ -89,7 +89,7 @@ fn ctrl_c_keeps_what_came_and_the_next_message_is_taken() {
 
 #[test]
 fn a_process_that_is_killed_leaves_an_interrupted_message() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["one"]);
     let mut child = start(&desk, &["append", "k", "--role", "assistant", "--stream"]);
     let mut stdin = child.stdin.take().unwrap();
@@ -120,7 +120,7 @@ fn a_process_that_is_killed_leaves_an_interrupted_message() {
 
 #[test]
 fn a_follower_hears_of_a_streamed_message_once_and_of_its_pieces_when_asked() {
-    let desk = Desk::new();
+    let desk = Desk::plain();
     desk.talk(&["one"]);
     let text = "a".repeat(5_000);
     assert_eq!(desk.run_with(&["append", "k", "--role", "assistant", "--stream"], text.as_bytes()).code, 0);

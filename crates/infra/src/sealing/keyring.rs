@@ -130,6 +130,7 @@ impl Keyring {
     pub(crate) fn open(&self, session: SessionId, number: u32, slot: &Slot) -> Result<SlotKeys, KeyError> {
         match slot::state(slot)? {
             SlotState::Destroyed(_) => Err(KeyError::SessionDestroyed { session }),
+            SlotState::Unused => Err(KeyError::Damaged { what: "a session names a slot without keys" }),
             SlotState::Live(id) => {
                 let ring = self.ring();
                 let kek = ring.named(id).ok_or_else(|| KeyError::Retired { key: id.to_string() })?;
@@ -287,14 +288,14 @@ impl Keyring {
         let mut end = self.keys.slots().await?;
         while end > 0 {
             let from = end.saturating_sub(LOT as u64);
-            let slots = self.keys.read(from, usize::try_from(end - from).unwrap_or(LOT)).await?;
-            let of = |(number, slot): (u64, &Slot)| match slot::state(slot) {
-                Ok(SlotState::Destroyed(tombstone)) if tombstone.session == session => {
+            let slots = self.slots_of(from, usize::try_from(end - from).unwrap_or(LOT)).await?;
+            let of = |(number, slot): (u64, Option<Slot>)| match slot.as_deref().map(slot::state) {
+                Some(Ok(SlotState::Destroyed(tombstone))) if tombstone.session == session => {
                     Some(Erased { how: self.keys.erasure(), slot: number, at: tombstone.at })
                 }
                 _ => None,
             };
-            if let Some(erased) = (from..).zip(&slots).find_map(of) {
+            if let Some(erased) = slots.into_iter().find_map(of) {
                 return Ok(Some(erased));
             }
             end = from;
@@ -306,9 +307,13 @@ impl Keyring {
     pub(crate) async fn destroy(&self, Condemned { session, slot }: Condemned) -> Result<(), StoreError> {
         let number = u64::from(slot);
         loop {
-            let now = self.keys.read(number, 1).await?;
-            let expected = now.first().cloned().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
-            if let SlotState::Destroyed(_) = slot::state(&expected)? {
+            let expected = match self.keys.read(number, 1).await {
+                Ok(now) => now.into_iter().next().ok_or(KeyError::Damaged { what: "a slot is not there" })?,
+                // What is left of it goes too.
+                Err(StoreError::Key(KeyError::Damaged { .. })) => Slot::new(),
+                Err(error) => return Err(error),
+            };
+            if !expected.is_empty() && matches!(slot::state(&expected), Ok(SlotState::Destroyed(_))) {
                 return Ok(());
             }
             let new = Tombstone { session, at: self.now() }.slot();

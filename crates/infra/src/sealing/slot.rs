@@ -82,6 +82,8 @@ pub(crate) enum SlotState {
     Live(KeyId),
     /// There were keys, and they were destroyed.
     Destroyed(Tombstone),
+    /// There never were any: the power went while it was made, and nobody was told of it.
+    Unused,
 }
 
 /// What is left in a slot when its keys were destroyed.
@@ -188,6 +190,9 @@ pub(crate) fn closed_epoch(slot: &[u8]) -> Option<ClosedEpoch> {
 
 /// What a slot is.
 pub(crate) fn state(slot: &[u8]) -> Result<SlotState, KeyError> {
+    if slot.is_empty() {
+        return Ok(SlotState::Unused);
+    }
     let damaged = KeyError::Damaged { what: "a slot is none" };
     let Some((&[format, state], rest)) = slot.split_first_chunk() else { return Err(damaged) };
     if format != FORMAT {
@@ -340,7 +345,8 @@ mod tests {
     fn a_tombstone_says_whose_keys_were_there() {
         let tombstone = Tombstone { session: SessionId::from_bytes([1; 16]), at: Moment::from_millis(9) };
         assert_eq!(state(&tombstone.slot()).unwrap(), SlotState::Destroyed(tombstone));
-        assert!(state(&[1, 3]).is_err() && state(&[]).is_err() && state(&[1, 2, 0]).is_err());
+        assert!(state(&[1, 3]).is_err() && state(&[1, 2, 0]).is_err());
+        assert_eq!(state(&[]).unwrap(), SlotState::Unused);
         assert!(matches!(state(&[2, 1]), Err(KeyError::Newer { .. })));
     }
 

@@ -61,6 +61,7 @@ impl SealedStore {
                 };
                 match slot::state(&slot) {
                     Ok(SlotState::Destroyed(_)) => status.destroyed += 1,
+                    Ok(SlotState::Unused) => {}
                     Ok(SlotState::Live(_)) => match keyring.made(number, &slot) {
                         Ok(made) => {
                             status.live += 1;
