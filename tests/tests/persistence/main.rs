@@ -33,6 +33,8 @@ mod power;
 #[cfg(test)]
 mod removed;
 #[cfg(test)]
+mod rewritten;
+#[cfg(test)]
 mod space;
 #[cfg(test)]
 mod sync_failure;

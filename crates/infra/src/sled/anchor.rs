@@ -17,7 +17,7 @@ use sessions_ports::{BackendError, BackendErrorKind, Clock as _, StoreError, Sto
 use super::{
     SledStore,
     folder::{self, Folder, failed},
-    frame::{FILLER, Found, Frame, REPAIR, Scan},
+    frame::{FILLER, Found, Frame, REPAIR, STRIPPED, Scan},
     roots::Root,
     segment::{self, Head, SEGMENT_HEADER},
 };
@@ -231,7 +231,7 @@ fn within(found: &[Found<'_>], (base, end): (u64, u64), is_last: bool, anchor: &
         Found::Damage(from, to) => covers(*from, *to),
         Found::Newer(_) => false,
     });
-    let is_rewritten = |frame: &Frame<'_>| frame.header.kind == FILLER || frame.header.flags & REPAIR != 0;
+    let is_rewritten = |frame: &Frame<'_>| frame.header.kind == FILLER || frame.header.flags & (REPAIR | STRIPPED) != 0;
     match at {
         Some(Found::Frame(_, frame)) if is_rewritten(frame) => AnchorCheck::Unknown(AnchorUnknown::Rewritten),
         Some(Found::Frame(at, frame)) if base + *at as u64 == anchor.position => {

@@ -11,7 +11,7 @@ use sessions_domain::SessionId;
 use sessions_ports::{BatchEdge, HeadWitness};
 
 use super::{
-    frame::{FIRST, Frame, REMOVED, REPAIR, REWRITTEN},
+    frame::{FIRST, Frame, REMOVED, REPAIR, REWRITTEN, STRIPPED},
     inspection::{Finding, Severity},
     roots::{Met, Root, Stand, Sum},
 };
@@ -85,6 +85,8 @@ pub(super) struct Attested<'a> {
     appends: u64,
     /// Appends behind the last root's batch.
     unattested: u64,
+    /// Where frames without their payloads began that nothing else followed yet.
+    stripped: Option<u64>,
 }
 
 impl<'a> Attested<'a> {
@@ -107,6 +109,7 @@ impl<'a> Attested<'a> {
             mixed,
             appends,
             unattested,
+            stripped: None,
         }
     }
 
@@ -116,6 +119,7 @@ impl<'a> Attested<'a> {
         let (position, session) = (base + *at as u64, last.header.session);
         let end = position + last.length as u64;
         self.appends += 1;
+        self.pass(frames.first().map_or(position, |(at, _)| base + *at as u64), last.header.flags & STRIPPED != 0);
         match Root::of(last, position) {
             Some(root) => {
                 self.turn(root, file, *at);
@@ -146,6 +150,7 @@ impl<'a> Attested<'a> {
     /// A mark, which is a batch of its own, or ends one that was never finished.
     pub(super) fn mark(&mut self, (file, base): (&str, u64), at: usize, frame: &Frame<'_>) {
         let position = base + at as u64;
+        self.pass(position, false);
         match Root::of(frame, position) {
             Some(root) => {
                 self.turn(root, file, at);
@@ -153,6 +158,20 @@ impl<'a> Attested<'a> {
                 self.reach(position + frame.length as u64);
             }
             None => self.drop_pending(),
+        }
+    }
+
+    /// Frames without their payloads stand together where space came back, so it is not known where each of them ended.
+    fn pass(&mut self, position: u64, is_stripped: bool) {
+        match (self.stripped, is_stripped) {
+            (None, true) => self.stripped = Some(position),
+            (Some(from), false) => {
+                self.gaps.push((from, position));
+                self.stripped = None;
+                // Too few zeros for a filler may be before it.
+                self.reach(position);
+            }
+            _ => {}
         }
     }
 

@@ -442,7 +442,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sled::{LastOutcome, SledOptions, backup_file::BackupSink, check_backup, last_backup, restore_backup};
+    use crate::sled::{
+        LastOutcome, SledOptions, backup_file::BackupSink, check_backup, last_backup, reclaim::Extent, restore_backup,
+    };
 
     async fn opened(ground: &TempDir) -> SledStore {
         SledStore::open(ground.path().join("store"), SledOptions::default()).await.unwrap()
@@ -542,7 +544,7 @@ mod tests {
             // What goes now is in the backup with all that it names.
             let (expected, keep_key, durability) = (None, false, Durability::Disk);
             runtime.block_on(other.remove(Removal { session, expected, keep_key, durability })).unwrap();
-            std::thread::spawn(move || told.send(crate::sled::reclaim::reclaim(other.core(), false)));
+            std::thread::spawn(move || told.send(crate::sled::reclaim::reclaim(other.core(), Extent::Worthwhile)));
             // This pause gives it every chance to go on though it may not.
             *hears.lock().unwrap() = reclaimed.recv_timeout(Duration::from_millis(300)).ok();
         });

@@ -28,6 +28,8 @@ pub(super) struct Checked {
     pub(super) view: Option<View>,
     pub(super) first: u64,
     pub(super) commits: Vec<CommitHash>,
+    /// Numbers below the first of records that it adopted.
+    pub(super) adopted: BTreeSet<u64>,
     /// Numbers without a whole record, until a repair's record stands for them.
     pub(super) missing: BTreeMap<u64, Gap>,
     /// Numbers whose commits are not known, repaired or not.
@@ -63,6 +65,7 @@ impl Checked {
             view: None,
             first,
             commits: Vec::new(),
+            adopted: BTreeSet::new(),
             missing: BTreeMap::new(),
             lost: BTreeSet::new(),
             marked: BTreeSet::new(),
@@ -71,6 +74,28 @@ impl Checked {
             stood: None,
             inherited: None,
             remembered: None,
+        }
+    }
+
+    /// Adopted ones that are gone, `lowest` being the first that there was.
+    pub(super) fn miss_adopted(
+        &mut self,
+        lowest: u64,
+        repairs: &HashMap<(SessionId, u64), Repaired>,
+        session: SessionId,
+    ) {
+        let lowest = self.adopted.first().map_or(lowest, |first| lowest.min(*first));
+        for seq in (lowest..self.first).filter(|seq| !self.adopted.contains(seq)).collect::<Vec<_>>() {
+            match repairs.get(&(session, seq)) {
+                Some(repaired) => {
+                    self.marked.insert(seq);
+                    self.marked_at = self.marked_at.max(repaired.at);
+                }
+                None => {
+                    let before = CommitHash::ZERO;
+                    self.missing.insert(seq, Gap { before, commit: None, kind: None, is_told: false });
+                }
+            }
         }
     }
 
@@ -126,7 +151,7 @@ impl Checked {
             Some((row, words, key)) => (Some(row), words.clone(), *key),
             None => (None, None, None),
         };
-        let nothing_is_left = self.missing.len() == self.commits.len();
+        let nothing_is_left = self.missing.len() == self.commits.len() + self.adopted.len();
         let made = row.map(|row| Stamp { at: Moment::from_millis(row.created), ..nobody() });
         let beginning = begins.then(|| self.stamp.clone().or(made).unwrap_or_else(nobody));
         Missing {

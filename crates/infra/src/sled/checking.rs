@@ -17,9 +17,10 @@ use sessions_ports::{Digest, StoreError, StoreId};
 use super::{
     bodies,
     checked::{Checked, Gap},
-    frame::{self, BLOB, FILLER, Frame, FrameHeader, MARK, REMOVED, REPAIR},
+    frame::{self, BLOB, FILLER, Frame, FrameHeader, MARK, REMOVED, REPAIR, REWRITTEN, STRIPPED},
     index::CoreRow,
-    inspection::{Finding, Named, Severity, VerifyReport},
+    inspection::{self, Finding, Named, Severity, VerifyReport},
+    newest::Newest,
 };
 use crate::counted::counted;
 
@@ -80,10 +81,20 @@ pub(super) struct Check {
     seem_forked: BTreeSet<SessionId>,
     blobs: PathBuf,
     store: StoreId,
+    newest: Newest,
+    /// Whom sessions inherit from no more, because all that is their own.
+    unlinked: HashMap<SessionId, BTreeSet<SessionId>>,
+    /// Where sessions begin since they adopted what they inherited.
+    adopted_from: HashMap<SessionId, u64>,
 }
 
 impl Check {
-    pub(super) fn new(blobs: PathBuf, store: StoreId, repairs: HashMap<(SessionId, u64), Repaired>) -> Self {
+    pub(super) fn new(
+        blobs: PathBuf,
+        store: StoreId,
+        repairs: HashMap<(SessionId, u64), Repaired>,
+        newest: Newest,
+    ) -> Self {
         let (report, spoilt_bodies, sessions, hints) =
             (VerifyReport::default(), Vec::new(), HashMap::new(), HashMap::new());
         let is_fork =
@@ -108,6 +119,9 @@ impl Check {
             seem_forked,
             blobs,
             store,
+            newest,
+            unlinked: HashMap::new(),
+            adopted_from: HashMap::new(),
         }
     }
 
@@ -144,25 +158,115 @@ impl Check {
             if !frame::can_be_missing(missing, self.reached) {
                 continue;
             }
-            while checked.next() <= *last {
-                checked.skip(*owner, checked.next(), None, &self.repairs);
+            self.miss(*owner, last.saturating_add(1), None);
+        }
+    }
+
+    /// Goes on behind records of a session that are missing, up to one. Those that were rewritten are there all the same. `last`: what is
+    /// known of the last of them.
+    fn miss(&mut self, session: SessionId, to: u64, mut last: Option<Gap>) {
+        while let Some(seq) = self.sessions.get(&session).map(Checked::next).filter(|next| *next < to) {
+            let is_repaired = self.repairs.contains_key(&(session, seq));
+            if let Some((header, payload)) = self.newest.record(session, seq).filter(|_| !is_repaired) {
+                self.report.records += 1;
+                if let Err(what) = self.record(header, &payload) {
+                    self.report.findings.push(Finding::about_records(Severity::Error, session, Some((seq, seq)), what));
+                }
+                continue;
+            }
+            let known = if seq + 1 == to { last.take() } else { None };
+            if let Some(checked) = self.sessions.get_mut(&session) {
+                checked.skip(session, seq, known, &self.repairs);
             }
         }
+    }
+
+    /// Another payload for a record that was met before, or one that the session inherited.
+    fn rewritten(&mut self, file: &str, at: usize, frame: &Frame<'_>) {
+        let FrameHeader { session, seq, .. } = frame.header;
+        let said = frame.fields().find(|(tag, _)| *tag == frame::REWRITE).and_then(|(_, field)| frame::rewrite(field));
+        self.unlinked.entry(session).or_default().extend(said.into_iter().flat_map(|(_, owners)| owners));
+        if frame.header.flags & STRIPPED != 0 {
+            return;
+        }
+        let is_first = frame.header.flags & frame::FIRST != 0;
+        if is_first {
+            let begun = self.adopted_from.entry(session).or_insert(seq);
+            *begun = seq.min(*begun);
+        }
+        let first = self.meet(session, is_first.then_some(seq)).first;
+        let told = |what: &str| {
+            let mut finding = Finding::about_file(file, at, what);
+            (finding.session, finding.seq) = (Some(session), Some(seq));
+            finding
+        };
+        if !frame::can_be_missing(seq.abs_diff(first), self.reached) {
+            let what = "the record has a number that so short a log cannot have come to";
+            return self.report.findings.push(told(what));
+        }
+        let newest = self.newest.place(session, seq).filter(|(_, offset)| *offset == at);
+        let body = newest.map(|_| payload(frame, &self.blobs, self.store));
+        self.miss(session, seq + 1, None);
+        let Some(checked) = self.sessions.get_mut(&session) else { return };
+        if seq < first {
+            self.report.records += u64::from(checked.adopted.insert(seq));
+        } else if !checked.lost.contains(&seq) && checked.commit_at(seq, &HashMap::new()) != Some(frame.header.commit) {
+            self.report.findings.push(told("it was rewritten as another record than the one that it was"));
+        }
+        if let Some(Body::Missing(path)) = body
+            && !self.repairs.contains_key(&(session, seq))
+        {
+            let is_there = path.exists();
+            self.of_records.insert(self.report.findings.len());
+            self.report.findings.push(told(if is_there {
+                "the large body is damaged"
+            } else {
+                "the large body is missing"
+            }));
+            self.spoilt_bodies.extend(is_there.then_some(path));
+            let gap = Gap { kind: Some(frame.header.kind), ..Gap::of(frame.header.commit) };
+            self.sessions.entry(session).and_modify(|checked| drop(checked.missing.insert(seq, gap)));
+        }
+    }
+
+    /// What a session inherited, of the copies that it has of it.
+    fn adopted_tree(&mut self, session: SessionId, at: u64) -> Option<Tree> {
+        let mut view: Option<View> = None;
+        for seq in 1..=at {
+            let (header, payload) = self.newest.record(session, seq)?;
+            let (event, stamp) = codec::decode(header.kind, payload.get(32..)?).ok()?;
+            match (event, &mut view) {
+                (Event::Created(created), _) => {
+                    let before = view.map(|view| view.tree().clone());
+                    view = Some(View::begin(seq, &created, &stamp, header.commit, before.as_ref()).ok()?);
+                }
+                (event, Some(view)) => view.apply(seq, &event, &stamp, header.commit).ok()?,
+                (_, None) => return None,
+            }
+        }
+        view.map(|view| view.tree().clone())
     }
 
     /// Bytes of a segment that are no frames. With `torn` opening the store sets them aside.
     pub(super) fn damaged(&mut self, file: &str, bytes: &[u8], from: usize, to: usize, torn: bool) {
         let header = bytes.get(from..).and_then(frame::header);
+        // One that another was written for says nothing that counts, if it had nothing but its record.
+        let is_one = bytes.get(from..).and_then(frame::claimed_length) == Some(to - from);
+        let newest = header.filter(|_| is_one).and_then(|header| self.newest.place(header.session, header.seq));
+        let is_superseded =
+            newest.is_some_and(|(number, at)| (inspection::name_of(number).as_str(), at) > (file, from));
         let bytes = |what: &str| counted((to - from) as u64, what);
         let what = if torn {
             format!("{} of an unfinished write; opening the store sets that aside", bytes("byte"))
+        } else if is_superseded {
+            format!("{} of a record that was rewritten since", bytes("damaged byte"))
         } else {
             bytes("damaged byte")
         };
         // The header of damaged bytes is a hint, not a fact; it is given where it fits what is known.
         let named = header.filter(|header| self.sessions.contains_key(&header.session));
         self.report.findings.push(Finding {
-            severity: if torn { Severity::Warning } else { Severity::Error },
+            severity: if torn || is_superseded { Severity::Warning } else { Severity::Error },
             session: named.map(|header| header.session),
             seq: named.map(|header| header.seq),
             last: None,
@@ -184,6 +288,9 @@ impl Check {
             self.removed.insert(header.session);
             return;
         }
+        if header.flags & REWRITTEN != 0 {
+            return self.rewritten(file, at, frame);
+        }
         self.report.records += 1;
         self.meet(header.session, (header.flags & frame::FIRST != 0).then_some(header.seq));
         let Some(checked) = self.sessions.get_mut(&header.session) else { return };
@@ -195,25 +302,37 @@ impl Check {
         }
         if header.flags & REPAIR != 0 {
             // It stood for its record when that was missed; behind a log's end it is the first to tell of it.
-            while checked.next() <= header.seq {
-                checked.skip(header.session, checked.next(), None, &self.repairs);
-            }
-            return;
+            return self.miss(header.session, header.seq + 1, None);
         }
+        let is_again = header.seq < checked.next();
+        if !is_again {
+            self.miss(header.session, header.seq, None);
+        }
+        let newest = self.newest_of(frame);
         let mut told = |what: String| {
             let mut finding = Finding::about_file(file, at, what);
             (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
             self.of_records.insert(self.report.findings.len());
             self.report.findings.push(finding);
         };
-        if header.seq < checked.next() {
+        if is_again {
+            // Its word that was damaged before it was rewritten was heard where that stands.
             return told("the record stands a second time".to_owned());
         }
-        while checked.next() < header.seq {
-            checked.skip(header.session, checked.next(), None, &self.repairs);
-        }
+        let Some(checked) = self.sessions.get_mut(&header.session) else { return };
+        let is_stripped = header.flags & STRIPPED != 0;
         let payload = match payload(frame, &self.blobs, self.store) {
-            Body::Whole(payload) => payload,
+            Body::Whole(payload) if !is_stripped => payload,
+            _ if newest.is_some() => newest.unwrap_or_default(),
+            Body::Whole(_) => {
+                let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
+                let is_marked = self.repairs.contains_key(&(header.session, header.seq));
+                checked.skip(header.session, header.seq, Some(gap), &self.repairs);
+                if !is_marked {
+                    told("the record was rewritten, and what stands for it is gone".to_owned());
+                }
+                return;
+            }
             Body::Missing(path) => {
                 let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
                 let is_marked = self.repairs.contains_key(&(header.session, header.seq));
@@ -244,6 +363,17 @@ impl Check {
         }
     }
 
+    /// The payload that counts for a record, where it cannot be its own: it was taken away, or its large body is gone.
+    fn newest_of(&mut self, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        let FrameHeader { session, seq, flags, .. } = frame.header;
+        let is_gone = flags & STRIPPED != 0
+            || (flags & BLOB != 0 && !matches!(payload(frame, &self.blobs, self.store), Body::Whole(_)));
+        if !is_gone {
+            return None;
+        }
+        self.newest.record(session, seq).map(|(_, payload)| payload)
+    }
+
     /// Checks a record against the chain and the history before it.
     fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
         let beginning = beginning(header.kind, payload);
@@ -260,6 +390,9 @@ impl Check {
             }
             None => None,
         };
+        let fork = beginning.as_ref().and_then(|created| created.fork.as_ref()).filter(|_| inherited.is_none());
+        // Whom it inherited from may be gone, once it has all of that itself.
+        let inherited = inherited.or_else(|| fork.and_then(|fork| self.adopted_tree(header.session, fork.at)));
         let Some(checked) = self.sessions.get_mut(&header.session) else { return Ok(()) };
         let before = checked.commits.last().copied();
         // The commit of a lost record is not known, so what follows it cannot be checked against it.
@@ -351,12 +484,9 @@ impl Check {
     /// What the index remembers of a session is held against what the log has of it.
     pub(super) fn remember(&mut self, id: SessionId, row: CoreRow, words: Option<Bytes>, key: Option<Digest>) {
         self.meet(id, None);
+        self.miss(id, row.version + 1, Some(Gap { is_told: false, ..Gap::of(row.commit) }));
         let Some(checked) = self.sessions.get_mut(&id) else { return };
-        while checked.next() <= row.version {
-            let seq = checked.next();
-            let gap = (seq == row.version).then(|| Gap { is_told: false, ..Gap::of(row.commit) });
-            checked.skip(id, seq, gap, &self.repairs);
-        }
+        checked.miss_adopted(row.first, &self.repairs, id);
         checked.remembered = Some((row, words, key));
     }
 
@@ -378,7 +508,11 @@ impl Check {
                 Some(view) => view.owners_up_to(at),
                 None => self.owners(*session, at),
             };
+            let unlinked = self.unlinked.get(session);
             for (owner, last) in inherited {
+                if unlinked.is_some_and(|unlinked| unlinked.contains(&owner)) {
+                    continue;
+                }
                 kept.entry(owner).and_modify(|kept| *kept = last.max(*kept));
             }
         }
@@ -386,7 +520,9 @@ impl Check {
             kept.get(&session).is_none_or(|kept| seq.is_some_and(|seq| seq <= *kept))
         };
         for (session, checked) in self.sessions.iter_mut().filter(|(session, _)| kept.contains_key(*session)) {
-            checked.missing.retain(|seq, _| is_alive(*session, Some(*seq)));
+            // Where it began may be gone, and what it adopted is kept.
+            let first = self.adopted_from.get(session).copied().unwrap_or(0);
+            checked.missing.retain(|seq, _| *seq >= first && is_alive(*session, Some(*seq)));
             checked.marked.retain(|seq| is_alive(*session, Some(*seq)));
         }
         let of_records = std::mem::take(&mut self.of_records);
@@ -418,6 +554,9 @@ impl Check {
                 checked.skip(*session, *seq, None, &self.repairs);
             }
         }
+        for (session, checked) in self.sessions.iter_mut().filter(|(_, checked)| !checked.adopted.is_empty()) {
+            checked.miss_adopted(checked.first, &self.repairs, *session);
+        }
         self.settle_removed();
         self.report.removed = self.removed.len() as u64;
         self.report.sessions = self.sessions.keys().filter(|session| !self.removed.contains(*session)).count() as u64;
@@ -428,7 +567,7 @@ impl Check {
             let Some(checked) = self.sessions.get(&id) else { continue };
             let key = checked.view.as_ref().and_then(View::key).cloned();
             let tenant = checked.view.as_ref().map(|view| view.tenant().to_owned()).unwrap_or_default();
-            let records = (checked.commits.len() - checked.missing.len()) as u64;
+            let records = (checked.commits.len() + checked.adopted.len()).saturating_sub(checked.missing.len()) as u64;
             let lost = checked.marked.len() as u64;
             if !self.removed.contains(&id) {
                 self.report.names.push(Named { session: id, key, tenant, records, lost });
@@ -496,7 +635,7 @@ pub(super) fn ranges(numbers: impl Iterator<Item = u64>) -> impl Iterator<Item =
 }
 
 /// The payload of a frame.
-enum Body {
+pub(super) enum Body {
     Whole(Vec<u8>),
     /// The file that should hold it does not.
     Missing(PathBuf),
@@ -504,7 +643,7 @@ enum Body {
     Refused(StoreError),
 }
 
-fn payload(frame: &Frame<'_>, blobs: &std::path::Path, store: StoreId) -> Body {
+pub(super) fn payload(frame: &Frame<'_>, blobs: &std::path::Path, store: StoreId) -> Body {
     if frame.header.flags & BLOB == 0 {
         return Body::Whole(frame.body.to_vec());
     }

@@ -68,6 +68,7 @@ struct Ending<'a>(&'a Core);
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.0.mended.send_replace(u64::MAX);
+        self.0.lock().wanted_checkpoints.clear();
     }
 }
 
@@ -131,7 +132,9 @@ fn keep(core: &Arc<Core>) {
         }
         #[cfg(test)]
         core.pass("keeping the index");
+        let wanted = std::mem::take(&mut core.lock().wanted_checkpoints);
         let mut outcome = flush(core);
+        drop(wanted);
         if closing || (outcome.is_ok() && synced.elapsed() > SYNC_EVERY) {
             outcome = outcome.and_then(|()| sync(core));
             synced = Instant::now();
@@ -145,7 +148,7 @@ fn keep(core: &Arc<Core>) {
             return;
         }
         if reclaim::is_due(core)
-            && let Err(error) = reclaim::reclaim(core, true)
+            && let Err(error) = reclaim::reclaim(core, reclaim::Extent::Much)
         {
             tracing::warn!(%error, "the space of removed sessions is given back later");
             let mut ledger = core.lock();
@@ -171,7 +174,7 @@ fn wait(core: &Core, has_index: bool, taken: u64) -> bool {
         if ledger.closed {
             return true;
         }
-        if ledger.failed_index.is_some() {
+        if ledger.failed_index.is_some() || !ledger.wanted_checkpoints.is_empty() {
             return false;
         }
         if (has_index && is_full(&ledger, taken)) || (begun.elapsed() >= AGE && !ledger.is_clean()) {

@@ -187,6 +187,22 @@ pub(crate) fn removal(
     bytes
 }
 
+/// A frame without its payload, and without the words of the row unless they count. It may come to stand elsewhere, so what holds for its
+/// place only is left out too.
+pub(crate) fn stripped(frame: &Frame<'_>, keeps_words: bool) -> Vec<u8> {
+    let mut extra = Vec::new();
+    for (tag, field) in frame.fields().filter(|(tag, _)| *tag != ROOT && (*tag != WORDS || keeps_words)) {
+        write_field(&mut extra, tag, &[field]);
+    }
+    let length = (frame.body.len() as u64).to_le_bytes();
+    let has_body = frame.header.flags & (BLOB | STRIPPED) != 0;
+    let header = FrameHeader { flags: frame.header.flags | STRIPPED, ..frame.header };
+    let mut bytes = Vec::new();
+    let trailer = frame.trailer.map(|trailer| Trailer { synced: 0, ..trailer });
+    write(&mut bytes, &header, if has_body { frame.body } else { &length }, trailer, &extra);
+    bytes
+}
+
 /// The first bytes of a filler of this length, whose others are zeros. No frame is shorter than these.
 pub(crate) fn filler(length: usize) -> [u8; HEADER] {
     let (session, commit) = (SessionId::from_bytes([0; 16]), CommitHash::ZERO);
@@ -299,6 +315,17 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Frame<'_>, NoFrame> {
         Some(newer) => Err(NoFrame::Newer(*newer)),
         None => Err(NoFrame::Damaged),
     }
+}
+
+/// How long the frame at the start of `bytes` says that it is, whether or not it is whole; `None` when it has fields, or is none.
+pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
+    let header = header(bytes)?;
+    if header.flags & EXTRA != 0 {
+        return None;
+    }
+    let trailer = if header.flags & LAST == 0 { 0 } else { TRAILER };
+    let time = if header.flags & TIMED == 0 { 0 } else { TIME };
+    Some(HEADER + usize::try_from(u32_at(bytes, 40)?).ok()? + trailer + time)
 }
 
 fn parse(bytes: &[u8]) -> Option<Frame<'_>> {

@@ -15,6 +15,7 @@ use super::{
     checking::{Check, Missing, Repaired},
     folder::{Folder, failed},
     frame::{FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
+    newest::Newest,
     recovery::is_unborn,
     remembered::{Remembered, Silent},
     replay::{self, Replay, StandIn},
@@ -218,7 +219,8 @@ pub(super) fn inspect(folder: &Folder, witness: Option<&dyn HeadWitness>) -> Res
     let refused = Replay::new(folder, numbers.clone())?.refused()?;
     numbers.retain(|number| refused != Some(*number));
     let (repairs, stand_ins) = repairs(folder, &numbers)?;
-    let check = Check::new(folder.blobs(), folder.id, repairs);
+    let newest = Newest::new(folder.log(), folder.blobs(), folder.id, numbers.clone());
+    let check = Check::new(folder.blobs(), folder.id, repairs, newest);
     let mut walk = Walk::new(folder, (check, Attested::new(witness)), numbers.last().copied().unwrap_or(0));
     if let Some(what) = folder.lost_format {
         let what = format!("the file is {what}; the log's segments say the store's id, and `repair` writes it anew");
@@ -509,7 +511,7 @@ impl<'a> Walk<'a> {
 }
 
 /// A segment's file, within the store's folder.
-fn name_of(number: u32) -> String {
+pub(super) fn name_of(number: u32) -> String {
     format!("log/{number:08}.seg")
 }
 

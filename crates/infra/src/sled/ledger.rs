@@ -4,7 +4,10 @@
 //!
 //! Must not know: files, threads.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::mpsc,
+};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -69,6 +72,10 @@ pub(crate) struct Ledger {
     /// Written and not synced: session, and the row and words it has then.
     unsynced: Vec<(SessionId, CoreRow, Option<Bytes>)>,
     pub(crate) sync_wanted: bool,
+    /// Who waits for the index to hold all that is known here.
+    pub(crate) wanted_checkpoints: Vec<mpsc::Sender<()>>,
+    /// Who waits for the writer to go on in another segment.
+    pub(crate) leaves_segment: Option<mpsc::Sender<Result<(), StoreError>>>,
     pub(crate) closing: bool,
     pub(crate) closed: bool,
     /// Nothing is taken any more. What the writer has in its hands may still happen.

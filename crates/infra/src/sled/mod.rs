@@ -33,6 +33,7 @@ mod last_backup;
 mod ledger;
 mod locator;
 mod log_state;
+mod newest;
 mod reader;
 mod rearranged;
 mod reclaim;
@@ -45,6 +46,7 @@ mod rewrite;
 mod rewriting;
 mod roots;
 mod segment;
+mod superseded;
 #[cfg(test)]
 mod tampered;
 #[cfg(test)]
@@ -97,6 +99,7 @@ use self::{
     ledger::Ledger,
     locator::Locator,
     log_state::{Job, LogState},
+    reclaim::Extent,
     writer::Writer,
 };
 
@@ -243,7 +246,22 @@ impl SledStore {
     /// [`BackendErrorKind::Unavailable`] when the log is damaged: a repair comes first.
     pub async fn reclaim(&self) -> Result<Reclaimed, StoreError> {
         let core = Arc::clone(self.core());
-        let reclaimed = tokio::task::spawn_blocking(move || reclaim::reclaim(&core, false)).await;
+        let reclaimed = tokio::task::spawn_blocking(move || reclaim::reclaim(&core, Extent::Worthwhile)).await;
+        reclaimed.unwrap_or_else(|error| {
+            Err(BackendError::new(BackendErrorKind::Internal, "giving space back", error).into())
+        })
+    }
+
+    /// The same, and leaves nothing of it however small it is: the log goes on in another segment first. What was rewritten is then in no
+    /// segment and no large body any more, but for what a repair wrote.
+    ///
+    /// The index may have the old words of rows and old snapshots in its file still. It may be removed when the store is closed.
+    ///
+    /// # Errors
+    /// As [`Self::reclaim`], and [`StoreError::Closed`] when the store is closed meanwhile.
+    pub async fn reclaim_all(&self) -> Result<Reclaimed, StoreError> {
+        let core = Arc::clone(self.core());
+        let reclaimed = tokio::task::spawn_blocking(move || reclaim::reclaim(&core, Extent::All)).await;
         reclaimed.unwrap_or_else(|error| {
             Err(BackendError::new(BackendErrorKind::Internal, "giving space back", error).into())
         })

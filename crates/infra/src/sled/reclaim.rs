@@ -26,6 +26,7 @@ use super::{
     frame::{self, FILLER, Found, Frame, MARK, REMOVED, REPAIR, Scan},
     index::{Index, NamedBlob},
     segment::{self, SEGMENT_BYTES, SEGMENT_HEADER},
+    superseded::{Behind, Fate},
 };
 
 /// Bytes of the blocks that files are made of.
@@ -54,8 +55,31 @@ fn is_dead(dead: &Dead, session: SessionId, seq: u64) -> bool {
     dead.get(&session).is_some_and(|kept| seq > *kept)
 }
 
-/// Gives back what it can. With `much` only where much comes back.
-pub(crate) fn reclaim(core: &Arc<Core>, much: bool) -> Result<Reclaimed, StoreError> {
+/// How much is to be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What lies together in such amounts that it is looked after without anybody asking.
+    Much,
+    /// What is worth it.
+    Worthwhile,
+    /// All that nobody needs, also what was written last.
+    All,
+}
+
+impl Extent {
+    /// A segment is written anew for so many bytes.
+    const fn least(self) -> u64 {
+        match self {
+            Self::Much => MUCH / 2,
+            Self::Worthwhile => WORTH,
+            Self::All => 0,
+        }
+    }
+}
+
+/// Gives back what it can.
+pub(crate) fn reclaim(core: &Arc<Core>, extent: Extent) -> Result<Reclaimed, StoreError> {
+    let much = extent == Extent::Much;
     // No file goes while a backup copies them. Who was not asked for anything comes back later.
     let (_alone, _may_go) = if much {
         let Ok(alone) = core.reclaiming.try_lock() else { return Ok(Reclaimed::default()) };
@@ -75,32 +99,89 @@ pub(crate) fn reclaim(core: &Arc<Core>, much: bool) -> Result<Reclaimed, StoreEr
         let why = "the log is damaged, so it is not known what is needed; run `repair` first";
         return Err(BackendError::new(BackendErrorKind::Unavailable, RECLAIMING, why).into());
     }
+    if !much {
+        // What rewritten records named before is known when the index holds them.
+        until_indexed(core);
+    }
+    if extent == Extent::All {
+        leave_segment(core)?;
+    }
     let dead: Dead = {
         let ledger = core.lock();
         let graves = ledger.graves.iter().filter(|(_, grave)| grave.is_synced);
         graves.map(|(session, _)| (*session, ledger.kept_on_disk(*session))).collect()
     };
     let mut reclaimed = Reclaimed::default();
-    if dead.is_empty() {
-        return Ok(reclaimed);
-    }
     if !much || bodies_are_due(core) {
         (reclaimed.bodies, reclaimed.bytes) = sweep(core, &dead)?;
     }
+    segments(core, extent, &dead, &mut reclaimed)?;
+    Ok(reclaimed)
+}
+
+/// Goes through the segments from the last one to the first, so that it is known of each what stands behind it.
+fn segments(core: &Core, extent: Extent, dead: &Dead, reclaimed: &mut Reclaimed) -> Result<(), StoreError> {
     let current = core.current_segment.load(Ordering::Acquire);
-    for number in segment::numbers(&core.folder.log())?.into_iter().filter(|number| *number < current) {
-        if much && !is_mostly_dead(core, number) {
+    let synced = core.synced_position.load(Ordering::Acquire);
+    let mut behind = Behind::default();
+    // Without rewrites there is no need to read what is not looked after.
+    let reads_all = extent != Extent::Much || core.lock().rewrites.happened;
+    for number in segment::numbers(&core.folder.log())?.into_iter().rev() {
+        let is_looked_after = extent != Extent::Much || is_mostly_dead(core, number);
+        if !is_looked_after && !reads_all {
             continue;
         }
-        let least = if much { MUCH / 2 } else { WORTH };
-        let bytes = rewrite(core, number, &dead, least)?;
-        reclaimed.segments += u64::from(bytes > 0);
-        reclaimed.bytes += bytes;
+        let bytes = fs::read(segment::path_of(&core.folder.log(), number)).map_err(reading)?;
+        let Some(base) = segment::base_of(&bytes, number, core.folder.id) else { continue };
+        let frames = frames(&bytes, synced.saturating_sub(base));
+        let mut fates: Vec<Fate> = frames.iter().rev().map(|(_, frame)| behind.meet(frame)).collect();
+        fates.reverse();
+        // The next opening holds the last root against what stands there, so that stays until the log has gone on.
+        let last = core.lock().roots.synced;
+        let is_last = last.is_some_and(|root| (base..base + bytes.len() as u64).contains(&root.position));
+        if is_last || number >= current || !is_looked_after {
+            continue;
+        }
+        if let Some(bytes) = rewrite(core, number, &bytes, &fates, dead, extent.least())? {
+            reclaimed.segments += 1;
+            reclaimed.bytes += bytes;
+        }
         let mut ledger = core.lock();
         ledger.dead.remove(&number);
         ledger.check_open()?;
     }
-    Ok(reclaimed)
+    Ok(())
+}
+
+/// The frames of a segment that are synced.
+fn frames(bytes: &[u8], synced: u64) -> Vec<(usize, Frame<'_>)> {
+    let found = Scan::new(bytes, SEGMENT_HEADER as usize);
+    let frames = found.map_while(|found| match found {
+        Found::Frame(at, frame) => Some((at, frame)),
+        Found::Damage(..) | Found::Newer(_) => None,
+    });
+    frames.take_while(|(at, frame)| (at + frame.length) as u64 <= synced).collect()
+}
+
+fn reading(error: std::io::Error) -> StoreError {
+    failed("reading the log", error)
+}
+
+/// Waits until the index holds what the ledger has, if there is one.
+fn until_indexed(core: &Core) {
+    let (told, taken) = mpsc::channel();
+    core.lock().wanted_checkpoints.push(told);
+    core.checkpoint.notify_all();
+    // Who cannot do it lets go of the other end.
+    let _ = taken.recv();
+}
+
+/// Has the writer go on in another segment.
+fn leave_segment(core: &Core) -> Result<(), StoreError> {
+    let (told, left) = mpsc::channel();
+    core.lock().leaves_segment = Some(told);
+    core.wake_writer();
+    left.recv().unwrap_or(Err(StoreError::Closed))
 }
 
 fn is_mostly_dead(core: &Core, number: u32) -> bool {
@@ -122,10 +203,10 @@ pub(crate) fn is_due(core: &Core) -> bool {
     is_whole && (has_segment || bodies_are_due(core))
 }
 
-/// The large bodies that the index knows of.
-fn indexed(core: &Core) -> Result<Vec<NamedBlob>, StoreError> {
+/// The large bodies that the index knows of, each with whether its record names it no more.
+fn indexed(core: &Core) -> Result<Vec<(NamedBlob, bool)>, StoreError> {
     let slot = core.index.read().unwrap_or_else(PoisonError::into_inner);
-    let blobs = slot.as_ref().map(Index::blobs).transpose();
+    let blobs = slot.as_ref().map(Index::blobs_by_state).transpose();
     let unread = |failure| StoreError::from(BackendError::new(BackendErrorKind::Internal, RECLAIMING, failure));
     blobs.map(Option::unwrap_or_default).map_err(unread)
 }
@@ -133,20 +214,19 @@ fn indexed(core: &Core) -> Result<Vec<NamedBlob>, StoreError> {
 /// Removes the large bodies that only dead records name: how many, and their bytes.
 fn sweep(core: &Core, dead: &Dead) -> Result<(u64, u64), StoreError> {
     // The ledger is asked before the index: a name only ever moves from the first to the second.
-    let mut names: Vec<NamedBlob> = known(core);
+    let mut names: Vec<(NamedBlob, bool)> = known(core);
     names.extend(indexed(core)?);
-    names.retain(|(session, seq, _)| is_dead(dead, *session, *seq));
-    let sessions: HashSet<SessionId> = names.iter().map(|(session, ..)| *session).collect();
+    let goes = |((session, seq, _), is_stale): &(NamedBlob, bool)| *is_stale || is_dead(dead, *session, *seq);
+    names.retain(goes);
     if names.is_empty() {
         core.lock().dead_bodies = 0;
         return Ok((0, 0));
     }
     // What is queued from here on and names one of them takes it off the list.
-    core.lock().bodies.suspect(names.iter().map(|(.., name)| *name));
+    core.lock().bodies.suspect(names.iter().map(|((.., name), _)| *name));
     let mut named = known(core);
     named.extend(indexed(core)?);
-    let alive: HashSet<BodyName> =
-        named.into_iter().filter(|(session, seq, _)| !is_dead(dead, *session, *seq)).map(|(.., name)| name).collect();
+    let alive: HashSet<BodyName> = named.into_iter().filter(|name| !goes(name)).map(|((.., name), _)| name).collect();
     #[cfg(test)]
     core.pass("condemning bodies");
     let (told, removed) = mpsc::channel();
@@ -158,53 +238,77 @@ fn sweep(core: &Core, dead: &Dead) -> Result<(u64, u64), StoreError> {
     core.bodies.notify_one();
     // The thread that writes bodies removes them, because it alone can bring one back. It ends with the store.
     let removed = removed.recv().unwrap_or_default();
+    core.reclaimed.fetch_add(1, Ordering::AcqRel);
     let mut ledger = core.lock();
     ledger.dead_bodies = 0;
+    let stale: Vec<NamedBlob> = names.iter().filter(|(_, is_stale)| *is_stale).map(|(blob, _)| *blob).collect();
+    ledger.rewrites.stale.retain(|blob| !stale.contains(blob));
+    stale.iter().for_each(|(session, ..)| ledger.mark(*session));
+    ledger.rewrites.swept.extend(stale);
+    let sessions: HashSet<SessionId> = names
+        .iter()
+        .filter(|((session, seq, _), _)| is_dead(dead, *session, *seq))
+        .map(|((session, ..), _)| *session)
+        .collect();
     for session in sessions {
         ledger.swept(session);
     }
     Ok(removed)
 }
 
-/// The large bodies that the ledger knows of.
-fn known(core: &Core) -> Vec<NamedBlob> {
+/// The large bodies that the ledger knows of, each with whether its record names it no more.
+fn known(core: &Core) -> Vec<(NamedBlob, bool)> {
     let ledger = core.lock();
     let logs = ledger.sessions.iter().flat_map(|(session, log)| log.new_blobs.iter().map(|blob| (*session, *blob)));
     let graves = ledger.graves.iter().flat_map(|(session, grave)| grave.new_blobs.iter().map(|blob| (*session, *blob)));
-    logs.chain(graves).map(|(session, (seq, name))| (session, seq, name)).collect()
+    let known = logs.chain(graves).map(|(session, (seq, name))| ((session, seq, name), false));
+    let rewritten = ledger.rewrites.bodies().map(|blob| (blob, false));
+    let stale = ledger.rewrites.stale.iter().map(|blob| (*blob, true));
+    known.chain(rewritten).chain(stale).collect()
 }
 
-/// Writes a segment anew, when at least so many bytes come back: how many did.
-fn rewrite(core: &Core, number: u32, dead: &Dead, least: u64) -> Result<u64, StoreError> {
-    let reading = |error| failed("reading the log", error);
+/// Writes a segment anew, when at least so many bytes come back: how many did; `None`: it stays as it is.
+fn rewrite(
+    core: &Core,
+    number: u32,
+    bytes: &[u8],
+    fates: &[Fate],
+    dead: &Dead,
+    least: u64,
+) -> Result<Option<u64>, StoreError> {
     let log = core.folder.log();
     let path = segment::path_of(&log, number);
     let before = fs::metadata(&path).map_err(reading)?.blocks() * 512;
-    let bytes = fs::read(&path).map_err(reading)?;
-    let Some(base) = segment::base_of(&bytes, number, core.folder.id) else { return Ok(0) };
-    // The next opening holds the last root against what stands there, so that stays until the log has gone on.
-    let last = core.lock().roots.synced;
-    if last.is_some_and(|root| (base..base + bytes.len() as u64).contains(&root.position)) {
-        return Ok(0);
-    }
-    let Some(stretches) = stretches(&bytes, dead) else { return Ok(0) };
-    if stretches.is_empty() || before.saturating_sub(blocks(&bytes, &stretches) * BLOCK) < least {
-        return Ok(0);
+    let Some(stretches) = stretches(bytes, fates, dead) else { return Ok(None) };
+    if stretches.is_empty() || before.saturating_sub(blocks(bytes, &stretches) * BLOCK) < least {
+        return Ok(None);
     }
     let new = log.join(format!("{number:08}.new"));
-    let written = write(&new, &bytes, &stretches).and_then(|()| fs::rename(&new, &path));
+    let written = write(&new, bytes, &stretches).and_then(|()| fs::rename(&new, &path));
     if let Err(error) = written {
         let _ = fs::remove_file(&new);
         return Err(failed(RECLAIMING, error));
     }
     core.forget_segment_file(number);
+    core.reclaimed.fetch_add(1, Ordering::AcqRel);
     folder::sync_dir(&log)?;
     let after = fs::metadata(&path).map_err(reading)?.blocks() * 512;
-    Ok(before.saturating_sub(after))
+    Ok(Some(before.saturating_sub(after)))
+}
+
+/// Bytes of a segment that nobody needs.
+#[derive(Debug)]
+struct Stretch {
+    from: usize,
+    to: usize,
+    /// What is left of the frames that stand there.
+    left: Vec<u8>,
+    /// False as long as it is a filler already.
+    is_new: bool,
 }
 
 /// The stretches of a segment that nobody needs; `None`: it stays as it is.
-fn stretches(bytes: &[u8], dead: &Dead) -> Option<Vec<(usize, usize)>> {
+fn stretches(bytes: &[u8], fates: &[Fate], dead: &Dead) -> Option<Vec<Stretch>> {
     let mut scan = Scan::new(bytes, SEGMENT_HEADER as usize);
     let mut frames = Vec::new();
     for found in scan.by_ref() {
@@ -215,28 +319,47 @@ fn stretches(bytes: &[u8], dead: &Dead) -> Option<Vec<(usize, usize)>> {
         }
     }
     // What a repair wrote is found by the first frame of its segment.
-    if frames.first().is_none_or(|(_, frame)| frame.header.flags & REPAIR != 0) {
+    if frames.first().is_none_or(|(_, frame)| frame.header.flags & REPAIR != 0) || fates.len() != frames.len() {
         return None;
     }
-    let mut stretches: Vec<(usize, usize)> = Vec::new();
-    let mut rest = frames.as_slice();
-    while let Some((at, first)) = rest.first() {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let (mut rest, mut fates) = (frames.as_slice(), fates);
+    while let Some((_, first)) = rest.first() {
         // An append stays whole.
         let is_single = first.header.kind == FILLER;
         let ends = rest.iter().position(|(_, frame)| frame.is_last());
         let count = if is_single { 1 } else { ends.map_or(rest.len(), |last| last + 1) };
         let (append, behind) = rest.split_at_checked(count)?;
-        let is_needed = (ends.is_none() && !is_single) || append.iter().any(|(_, frame)| is_needed(frame, dead));
+        let (here, next) = fates.split_at_checked(count)?;
+        let is_needed = |(frame, fate): (&Frame<'_>, &Fate)| *fate != Fate::Goes && is_needed(frame, dead);
+        let goes = (ends.is_some() || is_single) && !append.iter().map(|(_, frame)| frame).zip(here).any(is_needed);
         let end = behind.first().map_or(scan.position(), |(at, _)| *at);
-        if !is_needed {
-            match stretches.last_mut().filter(|(_, to)| to == at) {
-                Some((_, to)) => *to = end,
-                None => stretches.push((*at, end)),
+        let ends = append.iter().skip(1).map(|(at, _)| *at).chain([end]);
+        for (((at, frame), fate), to) in append.iter().zip(here).zip(ends) {
+            let left = match fate {
+                _ if goes => Vec::new(),
+                Fate::Stays => continue,
+                // The mark of an append's end stays with it.
+                Fate::Goes if !frame.is_last() => Vec::new(),
+                Fate::Goes => frame::stripped(frame, false),
+                Fate::Stripped(keeps_words) => frame::stripped(frame, *keeps_words),
+            };
+            if left.len() >= frame.length {
+                continue;
+            }
+            let is_new = frame.header.kind != FILLER;
+            match stretches.last_mut().filter(|stretch| stretch.to == *at) {
+                Some(stretch) => {
+                    stretch.to = to;
+                    stretch.left.extend(left);
+                    stretch.is_new |= is_new;
+                }
+                None => stretches.push(Stretch { from: *at, to, left, is_new }),
             }
         }
-        rest = behind;
+        (rest, fates) = (behind, next);
     }
-    Some(stretches)
+    Some(if stretches.iter().any(|stretch| stretch.is_new) { stretches } else { Vec::new() })
 }
 
 fn is_needed(frame: &Frame<'_>, dead: &Dead) -> bool {
@@ -248,10 +371,12 @@ fn is_needed(frame: &Frame<'_>, dead: &Dead) -> bool {
     }
 }
 
-/// Blocks that a file takes whose stretches are holes behind their headers.
-fn blocks(bytes: &[u8], stretches: &[(usize, usize)]) -> u64 {
+/// Blocks that a file takes whose stretches are holes behind what is left of them.
+fn blocks(bytes: &[u8], stretches: &[Stretch]) -> u64 {
     let (mut taken, mut next, mut from) = (0, 0, 0);
-    let holes = stretches.iter().map(|(from, to)| (from + frame::HEADER, *to));
+    let holes = stretches
+        .iter()
+        .map(|stretch| ((stretch.from + stretch.left.len() + frame::HEADER).min(stretch.to), stretch.to));
     for (hole, end) in holes.chain([(bytes.len(), bytes.len())]) {
         if from < hole {
             let (first, last) = ((from as u64 / BLOCK).max(next), (hole as u64).div_ceil(BLOCK));
@@ -263,16 +388,20 @@ fn blocks(bytes: &[u8], stretches: &[(usize, usize)]) -> u64 {
     taken
 }
 
-/// Writes the bytes of a segment, with a filler over each stretch.
-fn write(path: &Path, bytes: &[u8], stretches: &[(usize, usize)]) -> std::io::Result<()> {
+/// Writes the bytes of a segment, with what is left in each stretch and a filler over the rest of it.
+fn write(path: &Path, bytes: &[u8], stretches: &[Stretch]) -> std::io::Result<()> {
     let file = folder::private().read(true).write(true).create(true).truncate(true).open(path)?;
     file.set_len(bytes.len() as u64)?;
     let mut from = 0;
-    for (start, end) in stretches {
-        let filler = frame::filler(end - start);
-        file.write_all_at(bytes.get(from..*start).unwrap_or_default(), from as u64)?;
-        file.write_all_at(&filler, *start as u64)?;
-        from = *end;
+    for stretch in stretches {
+        let filled = stretch.from + stretch.left.len();
+        file.write_all_at(bytes.get(from..stretch.from).unwrap_or_default(), from as u64)?;
+        file.write_all_at(&stretch.left, stretch.from as u64)?;
+        // Fewer zeros than a frame has are passed over.
+        if stretch.to - filled >= frame::HEADER {
+            file.write_all_at(&frame::filler(stretch.to - filled), filled as u64)?;
+        }
+        from = stretch.to;
     }
     file.write_all_at(bytes.get(from..).unwrap_or_default(), from as u64)?;
     file.sync_all()

@@ -2,7 +2,12 @@
 //!
 //! Must not know: the index.
 
-use std::{collections::HashMap, fs, io::Write as _, os::unix::fs::FileExt as _};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    io::Write as _,
+    os::unix::fs::FileExt as _,
+};
 
 use bytes::Bytes;
 use sessions_domain::{Event, Kind, SessionId, codec};
@@ -105,6 +110,9 @@ pub(crate) struct Replay<'a> {
     hints: Vec<(SessionId, u64)>,
     /// Where sessions begin whose beginnings a repair wrote anew, behind what follows them.
     firsts: HashMap<SessionId, u64>,
+    /// Sessions whose beginnings were not met, and where rewritten records say that sessions begin.
+    assumed: HashSet<SessionId>,
+    begun: HashMap<SessionId, u64>,
     /// End of the frames of the last segment.
     end: u32,
     /// Position behind the last frame that is no filler.
@@ -150,6 +158,8 @@ impl<'a> Replay<'a> {
             torn,
             hints,
             firsts,
+            assumed: HashSet::new(),
+            begun: HashMap::new(),
             end,
             reached,
             is_live,
@@ -224,7 +234,20 @@ impl<'a> Replay<'a> {
             self.segment(&bytes, start, number, base, is_last, ledger)?;
         }
         self.hint(ledger);
+        self.begin(ledger);
         Ok(())
+    }
+
+    /// A session whose own beginning is gone, because nobody needs it any more, begins with what it adopted.
+    fn begin(&self, ledger: &mut Ledger) {
+        for (session, first) in self.begun.iter().filter(|(session, _)| self.assumed.contains(*session)) {
+            let Some(log) = ledger.sessions.get_mut(session).filter(|log| log.row.first < *first) else { continue };
+            let before = usize::try_from(first - log.row.first).unwrap_or(0).min(log.recent.len());
+            log.recent.drain(..before);
+            ledger.recent_records = ledger.recent_records.saturating_sub(before);
+            log.flushed = first - 1;
+            log.begin_at(*first);
+        }
     }
 
     fn segment(
@@ -384,18 +407,25 @@ impl<'a> Replay<'a> {
 
     /// Another payload for a record that was met before, or one that was inherited. False: nothing else is left of it.
     fn rewritten(&mut self, ledger: &mut Ledger, segment: u32, at: usize, frame: &Frame<'_>) -> bool {
-        let FrameHeader { session, seq, .. } = frame.header;
+        let FrameHeader { session, seq, flags, .. } = frame.header;
+        if flags & FIRST != 0 {
+            let first = self.begun.entry(session).or_insert(seq);
+            *first = seq.min(*first);
+        }
         let Some(log) = ledger.sessions.get(&session).filter(|log| seq <= log.row.version) else { return false };
         if !frame::can_be_missing(log.row.first.saturating_sub(seq), self.reached) {
             self.damaged += 1;
             return true;
         }
         self.records += 1;
-        let adopted = if seq < log.row.first { payload_bytes(frame) } else { 0 };
-        let body = frame.body.first_chunk::<32>().filter(|_| frame.header.flags & BLOB != 0);
-        ledger.replayed(session, seq, locator(segment, at, frame), body);
+        // Of one that was rewritten again only what it changed of the session is left.
+        if frame.header.flags & STRIPPED == 0 {
+            let adopted = if seq < log.row.first { payload_bytes(frame) } else { 0 };
+            let body = frame.body.first_chunk::<32>().filter(|_| frame.header.flags & BLOB != 0);
+            ledger.replayed(session, seq, locator(segment, at, frame), body);
+            ledger.sessions.get_mut(&session).into_iter().for_each(|log| log.row.bytes += adopted);
+        }
         let Some(log) = ledger.sessions.get_mut(&session) else { return true };
-        log.row.bytes += adopted;
         let said = frame.fields().find(|(tag, _)| *tag == REWRITE).and_then(|(_, field)| frame::rewrite(field));
         if let Some((version, owners)) = said {
             let words = frame.fields().find(|(tag, _)| *tag == WORDS).map(|(_, words)| Bytes::copy_from_slice(words));
@@ -418,13 +448,16 @@ impl<'a> Replay<'a> {
         if header.kind == REMOVED {
             return self.removal(ledger, frame);
         }
-        if header.flags & REWRITTEN != 0 && header.flags & STRIPPED == 0 && self.rewritten(ledger, segment, at, frame) {
+        if header.flags & REWRITTEN != 0 && self.rewritten(ledger, segment, at, frame) {
             return;
         }
         let locator = locator(segment, at, frame);
         // A log whose beginning is damaged is taken to begin at 1, so that reading it says what is missing.
         let begun = self.firsts.get(&header.session).copied().unwrap_or(1);
         let first = if header.flags & FIRST != 0 { header.seq } else { begun };
+        if header.flags & FIRST == 0 && !ledger.sessions.contains_key(&header.session) {
+            self.assumed.insert(header.session);
+        }
         let known = ledger.sessions.get(&header.session).map_or(first.saturating_sub(1), |log| log.row.version);
         let missing = header.seq.saturating_sub(known).saturating_sub(1);
         if !frame::can_be_missing(missing, self.reached) {

@@ -102,10 +102,14 @@ impl SledStore {
         let row = CoreRow { version, bytes, ..CoreRow::none(first) };
         let mut job = Job::bare(session, Bytes::new(), row);
         let (mut frames, last) = (Vec::new(), rewrite.records.last().map(|record| record.seq));
+        let begins = rewrite.records.first().map_or(first, |record| record.seq.min(first));
         for record in rewrite.records {
             let offset = frames.len();
             let is_last = Some(record.seq) == last;
             let (mut flags, mut named) = (frame::REWRITTEN, Vec::new());
+            if record.seq == begins {
+                flags |= frame::FIRST;
+            }
             if record.payload.len() > INLINE_BODY {
                 flags |= frame::BLOB;
                 let name = blob_name(self.core().folder.id, &record.payload);

@@ -36,6 +36,8 @@ pub(crate) struct Moved {
 pub(crate) struct Rewrites {
     moved: HashMap<SessionId, BTreeMap<u64, Moved>, RandomState>,
     count: usize,
+    /// Something was rewritten since the store was opened, or by the part of the log that was read then.
+    pub(crate) happened: bool,
     /// Large bodies that records named before they were rewritten.
     pub(crate) stale: Vec<NamedBlob>,
     /// Those of them whose files are gone.
@@ -56,6 +58,7 @@ impl Rewrites {
     }
 
     pub(crate) fn note(&mut self, session: SessionId, seq: u64, moved: Moved) {
+        self.happened = true;
         let before = self.moved.entry(session).or_default().insert(seq, moved);
         self.count += usize::from(before.is_none());
     }

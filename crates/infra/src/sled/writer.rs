@@ -66,6 +66,7 @@ impl Drop for Closing<'_> {
         ledger.poisoned |= std::thread::panicking();
         ledger.closed = true;
         ledger.end_waiting(|| StoreError::Closed);
+        ledger.leaves_segment = None;
         drop(ledger);
         self.0.bodies.notify_all();
         self.0.checkpoint.notify_all();
@@ -121,6 +122,7 @@ impl Writer {
         while let Some(batch) = self.next_batch(starving) {
             let is_pause = batch.is_empty() && !starving;
             starving = self.serve(batch);
+            self.leave_segment();
             if is_pause && self.lacks_mark() && self.synced.elapsed() >= MARK_AFTER && self.mark().is_err() {
                 self.poison(VecDeque::new());
             }
@@ -141,6 +143,7 @@ impl Writer {
             let is_to_refuse = ledger.poisoned && !ledger.all_refused;
             if (ledger.roots.is_waiting() && !starving)
                 || is_to_refuse
+                || ledger.leaves_segment.is_some()
                 || (ledger.closing && ledger.bodies.is_empty())
                 || (ledger.sync_wanted && !starving)
             {
@@ -394,6 +397,41 @@ impl Writer {
         if fits || self.at == SEGMENT_HEADER {
             return Ok(());
         }
+        self.begin_segment(length)
+    }
+
+    /// Goes on in another segment when somebody asks for it, so that nothing is written to this one any more.
+    fn leave_segment(&mut self) {
+        let Some(told) = self.core.lock().leaves_segment.take() else { return };
+        let is_poisoned = self.core.lock().poisoned;
+        let outcome = match self.at {
+            _ if is_poisoned => Err(Trouble::Fatal),
+            SEGMENT_HEADER => Ok(()),
+            _ => self.begin_segment(0),
+        };
+        let outcome = outcome.and_then(|()| self.attest_here());
+        let _ = told.send(match outcome {
+            Ok(()) => Ok(()),
+            Err(Trouble::NoSpace(operation)) => Err(StoreError::NoSpace { operation }),
+            Err(Trouble::Refused(why)) => Err(refused(&why)),
+            Err(Trouble::Fatal) => {
+                self.poison(VecDeque::new());
+                Err(StoreError::Poisoned)
+            }
+        });
+    }
+
+    /// The last root stands in this segment, so that nobody needs it in another.
+    fn attest_here(&mut self) -> Result<(), Trouble> {
+        let is_here = self.root.is_some_and(|root| root.position >= self.segment.base);
+        match &mut self.attesting {
+            Some(attesting) if !is_here => attesting.owes_mark = true,
+            _ => return Ok(()),
+        }
+        self.attest_first()
+    }
+
+    fn begin_segment(&mut self, length: u32) -> Result<(), Trouble> {
         // All of a segment is synced before the next one is used, so only the last one can be torn.
         self.sync().map_err(|_| Trouble::Fatal)?;
         let (number, base) = (self.segment.number + 1, self.segment.base + u64::from(self.at));

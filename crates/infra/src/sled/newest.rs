@@ -1,0 +1,86 @@
+//! Where the newest payload of each rewritten record stands, for a check that meets the records in the order of their numbers.
+//!
+//! The log is read for it once, when somebody asks: most logs have no rewritten record.
+//!
+//! Must not know: what records say, or what is found wrong with them.
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use sessions_domain::SessionId;
+use sessions_ports::StoreId;
+
+use super::{
+    checking::{Body, payload},
+    frame::{self, Found, FrameHeader, REWRITTEN, STRIPPED, Scan},
+    segment::{self, SEGMENT_HEADER},
+};
+
+/// A segment and an offset in it.
+type Place = (u32, usize);
+
+/// Rewritten records of a log.
+pub(super) struct Newest {
+    log: PathBuf,
+    blobs: PathBuf,
+    store: StoreId,
+    numbers: Vec<u32>,
+    places: Option<HashMap<(SessionId, u64), Place>>,
+    /// The segment that was read last.
+    read: Option<(u32, Vec<u8>)>,
+}
+
+impl Newest {
+    pub(super) const fn new(log: PathBuf, blobs: PathBuf, store: StoreId, numbers: Vec<u32>) -> Self {
+        Self { log, blobs, store, numbers, places: None, read: None }
+    }
+
+    /// Where the newest payload of a record stands, if it was rewritten.
+    pub(super) fn place(&mut self, session: SessionId, seq: u64) -> Option<Place> {
+        if self.places.is_none() {
+            self.places = Some(self.find());
+        }
+        self.places.as_ref()?.get(&(session, seq)).copied()
+    }
+
+    /// The newest payload of a record that was rewritten, when it is whole.
+    pub(super) fn record(&mut self, session: SessionId, seq: u64) -> Option<(FrameHeader, Vec<u8>)> {
+        let (number, at) = self.place(session, seq)?;
+        if self.read.as_ref().is_none_or(|(of, _)| *of != number) {
+            self.read = Some((number, fs::read(segment::path_of(&self.log, number)).ok()?));
+        }
+        let (_, bytes) = self.read.as_ref()?;
+        let frame = frame::read(bytes.get(at..)?).ok()?;
+        match payload(&frame, &self.blobs, self.store) {
+            Body::Whole(payload) => Some((frame.header, payload)),
+            Body::Missing(_) | Body::Refused(_) => None,
+        }
+    }
+
+    fn find(&self) -> HashMap<(SessionId, u64), Place> {
+        let mut places = HashMap::new();
+        let last = self.numbers.last().copied();
+        for number in &self.numbers {
+            let bytes = fs::read(segment::path_of(&self.log, *number)).unwrap_or_default();
+            let mut append = Vec::new();
+            for found in Scan::new(&bytes, SEGMENT_HEADER as usize) {
+                match found {
+                    Found::Frame(at, frame) => {
+                        if frame.header.flags & (REWRITTEN | STRIPPED) == REWRITTEN {
+                            append.push(((frame.header.session, frame.header.seq), (*number, at)));
+                        }
+                        if frame.is_last() {
+                            places.extend(append.drain(..));
+                        }
+                    }
+                    // Whole frames of a broken append count.
+                    Found::Damage(..) => places.extend(append.drain(..)),
+                    Found::Newer(_) => {}
+                }
+            }
+            if Some(*number) != last {
+                places.extend(append);
+            }
+        }
+        places
+    }
+}
