@@ -225,7 +225,9 @@ impl Check {
             }));
             self.spoilt_bodies.extend(is_there.then_some(path));
             let gap = Gap { kind: Some(frame.header.kind), ..Gap::of(frame.header.commit) };
-            self.sessions.entry(session).and_modify(|checked| drop(checked.missing.insert(seq, gap)));
+            if let Some(checked) = self.sessions.get_mut(&session) {
+                checked.missing.insert(seq, gap);
+            }
         }
     }
 

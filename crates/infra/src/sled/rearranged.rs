@@ -150,3 +150,151 @@ fn put(changes: &mut Changes, session: SessionId, first: u64, locators: &[Locato
     }
     changes.run(session, begins, &run.finish());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use sessions_domain::Kind;
+    use sessions_ports::{
+        Commit, Durability, KindFilter, Order, ReadRange, Record, Rewrite, SessionLog as _, StoreError,
+    };
+    use sessions_testkit::Script;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sled::{IndexReport, SledOptions, SledStore, recovery};
+
+    async fn open(path: &Path) -> SledStore {
+        let store = SledStore::open(path, SledOptions::default()).await.unwrap();
+        assert_eq!((&store.report().index, store.report().damaged), (&IndexReport::Opened, 0));
+        store
+    }
+
+    async fn read(store: &SledStore, session: SessionId) -> Result<Vec<Record>, StoreError> {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let range = ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: usize::MAX, max_bytes: usize::MAX };
+        store.read(session, range).await.map(|page| page.records)
+    }
+
+    fn anew(script: &Script, every: u64) -> Rewrite {
+        let records = script.written().iter().filter(|record| record.seq % every == 0);
+        let new = |record: &Record| Record { payload: vec![7; record.seq as usize % 300].into(), ..record.clone() };
+        let (session, durability) = (script.session(), Durability::Disk);
+        let (expected, words, unlink) = (None, None, Vec::new());
+        Rewrite { session, expected, records: records.map(new).collect(), words, unlink, durability }
+    }
+
+    fn apply(log: &mut [Record], rewrite: &Rewrite) {
+        for new in &rewrite.records {
+            let place = log.iter_mut().find(|old| old.seq == new.seq);
+            place.into_iter().for_each(|old| *old = new.clone());
+        }
+    }
+
+    /// A session of many runs in the index.
+    async fn long(store: &SledStore) -> Script {
+        let mut script = Script::new(1);
+        for part in 0..3_u64 {
+            let labels: Vec<u64> = (1..=1000).map(|at| 5_000_000 + (part * 1000 + at) * 977).collect();
+            let records: Vec<_> = labels.iter().map(|label| (Kind::APPENDED, *label, b"text".as_slice())).collect();
+            store.commit(Commit { durability: Durability::Disk, ..script.commit(&records) }).await.unwrap();
+        }
+        script
+    }
+
+    #[tokio::test]
+    async fn runs_of_places_that_grow_are_split_and_the_index_stays_whole() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        let script = long(&store).await;
+        store.close().await.unwrap();
+        drop(store);
+        let (session, mut log) = (script.session(), script.written().to_vec());
+        let mut counts = Vec::new();
+        for every in [3, 2, 7, 1] {
+            let store = open(&path).await;
+            counts.push(store.core().index.read().unwrap().as_ref().unwrap().runs(session).unwrap().len());
+            let rewrite = anew(&script, every);
+            apply(&mut log, &rewrite);
+            assert_eq!(store.rewrite(rewrite).await.unwrap().first, 1);
+            assert_eq!(read(&store, session).await.unwrap(), log);
+            store.close().await.unwrap();
+            drop(store);
+            let store = open(&path).await;
+            assert_eq!(read(&store, session).await.unwrap(), log);
+            for record in log.iter().step_by(97) {
+                assert_eq!(store.find(session, record.label).await.unwrap(), [record.seq]);
+            }
+            store.close().await.unwrap();
+        }
+        assert!(counts[0] > 2 && counts[1] > counts[0], "{counts:?}");
+    }
+
+    #[tokio::test]
+    async fn an_index_that_is_thrown_away_is_made_again_with_what_was_rewritten() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let store = SledStore::open(&path, SledOptions::default()).await.unwrap();
+        let script = long(&store).await;
+        let (session, mut log) = (script.session(), script.written().to_vec());
+        for round in [4, 5] {
+            let rewrite = anew(&script, round);
+            apply(&mut log, &rewrite);
+            store.rewrite(rewrite).await.unwrap();
+            if round == 4 {
+                store.reclaim().await.unwrap();
+            }
+        }
+        recovery::set_index_aside(store.core());
+        assert_eq!(read(&store, session).await.unwrap(), log);
+        store.close().await.unwrap();
+        drop(store);
+        let store = open(&path).await;
+        assert_eq!(read(&store, session).await.unwrap(), log);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_reads_while_places_change_and_space_comes_back_reads_whole_records() {
+        const ROUNDS: u8 = 12;
+        let ground = TempDir::new().unwrap();
+        let store = SledStore::open(ground.path().join("store"), SledOptions::default()).await.unwrap();
+        let script = Arc::new(long(&store).await);
+        let session = script.session();
+        let large = vec![1; 70_000];
+        let other = {
+            let mut other = Script::new(2);
+            store.commit(other.commit(&[(Kind::APPENDED, 1, &large)])).await.unwrap();
+            other
+        };
+        let reader = {
+            let (store, script) = (store.clone(), Arc::clone(&script));
+            tokio::spawn(async move {
+                let mut rounds = 0;
+                loop {
+                    let log = read(&store, session).await.unwrap();
+                    assert_eq!(log.len(), script.written().len());
+                    assert_eq!(store.find(session, script.written()[1500].label).await.unwrap(), [1501]);
+                    rounds += 1;
+                    if log[0].payload.first() == Some(&ROUNDS) {
+                        return rounds;
+                    }
+                }
+            })
+        };
+        for round in 1..=ROUNDS {
+            let mut rewrite = anew(&script, 1);
+            rewrite.records.iter_mut().for_each(|record| record.payload = vec![round; 40 + usize::from(round)].into());
+            store.rewrite(rewrite).await.unwrap();
+            let large = Record { payload: vec![round; 70_000].into(), ..other.written()[0].clone() };
+            store.rewrite(Rewrite { session: other.session(), records: vec![large], ..anew(&other, 2) }).await.unwrap();
+            store.reclaim_all().await.unwrap();
+            assert_eq!(read(&store, other.session()).await.unwrap()[0].payload, vec![round; 70_000]);
+        }
+        assert!(reader.await.unwrap() > 0);
+        assert_eq!(std::fs::read_dir(store.core().folder.blobs()).unwrap().count(), 1, "the body that is named");
+        store.close().await.unwrap();
+    }
+}
