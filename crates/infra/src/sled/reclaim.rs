@@ -410,12 +410,15 @@ fn write(path: &Path, bytes: &[u8], stretches: &[Stretch]) -> std::io::Result<()
 #[cfg(test)]
 mod tests {
     use sessions_domain::Kind;
-    use sessions_ports::{Commit, Durability, KindFilter, Order, ReadRange, Removal, SessionLog as _};
+    use sessions_ports::{Commit, Durability, KindFilter, Order, ReadRange, Record, Removal, Rewrite, SessionLog as _};
     use sessions_testkit::Script;
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sled::{SledOptions, SledStore};
+    use crate::sled::{
+        AnchorCheck, AnchorUnknown, SledOptions, SledStore, WitnessReport,
+        witnessing::tests::{at_disk, attested, keyed},
+    };
 
     /// Keeps a session of one large body.
     async fn keep(store: &SledStore, script: &mut Script, text: &str) -> Vec<sessions_ports::Record> {
@@ -477,5 +480,57 @@ mod tests {
         let error = store.lost_or_gone(gone.session(), read.unwrap_err());
         assert!(matches!(error, StoreError::Gone { .. }), "{error:?}");
         store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_rewritten_keeps_its_roots_when_its_bytes_go() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let (store, _) = attested(&path).await;
+        let mut scripts = [1, 2, 3, 4].map(Script::new);
+        let mut anchors = Vec::new();
+        for round in 0..6_usize {
+            // Batches of several appends, with bodies that leave more or less room.
+            let commits = scripts.each_mut().map(|script| at_disk(script.say(&"s".repeat(round * 13 + 1))));
+            let [one, two, three, four] = commits.map(|commit| store.commit(commit));
+            let done = tokio::join!(one, two, three, four);
+            assert!(done.0.is_ok() && done.1.is_ok() && done.2.is_ok() && done.3.is_ok());
+            anchors.extend(store.anchor());
+        }
+        for (at, rounds) in [(0, 1), (1, 2), (3, 1)] {
+            for _ in 0..rounds {
+                let script = &scripts[at];
+                let new = |record: &Record| Record { payload: vec![9; 33].into(), ..record.clone() };
+                let records: Vec<Record> = script.written().iter().map(new).collect();
+                let (session, durability, unlink) = (script.session(), Durability::Disk, Vec::new());
+                let rewrite = Rewrite { session, expected: None, records, words: None, unlink, durability };
+                store.rewrite(rewrite).await.unwrap();
+                anchors.extend(store.anchor());
+            }
+        }
+        assert!(store.reclaim_all().await.unwrap().segments > 0);
+        let check = |store: &SledStore| {
+            for anchor in &anchors {
+                let found = store.check_anchor(anchor).unwrap();
+                let is_known = matches!(found, AnchorCheck::Fresh | AnchorCheck::Unknown(AnchorUnknown::Rewritten));
+                assert!(is_known, "{found:?}");
+            }
+        };
+        check(&store);
+        store.commit(at_disk(scripts[0].say("it goes on"))).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        for _ in 0..2 {
+            let report = crate::sled::verify_with(&path, keyed(7).as_ref()).unwrap();
+            let about_roots =
+                report.findings.iter().filter(|found| found.what.contains("attested") || found.what.contains("root"));
+            assert_eq!(about_roots.collect::<Vec<_>>(), Vec::<&crate::sled::Finding>::new());
+            let (store, found) = attested(&path).await;
+            assert_eq!(found, WitnessReport::Confirmed);
+            check(&store);
+            store.close().await.unwrap();
+            drop(store);
+            fs::remove_dir_all(path.join("index")).unwrap();
+        }
     }
 }
