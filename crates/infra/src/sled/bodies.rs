@@ -360,7 +360,7 @@ fn give_up(core: &Core, blobs: &Path, turn: &Turn, failure: Failure) {
     };
     let refusal = || match &why {
         Some(StoreError::NoSpace { operation }) => StoreError::NoSpace { operation },
-        Some(other) => super::writer::refused(&other.to_string()),
+        Some(other) => super::trouble::refused(&other.to_string()),
         None => StoreError::Poisoned,
     };
     let mut ledger = core.lock();

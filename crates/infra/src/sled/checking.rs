@@ -15,12 +15,11 @@ use sessions_domain::{
 use sessions_ports::{Digest, StoreError, StoreId};
 
 use super::{
-    bodies,
     checked::{Checked, Gap},
-    frame::{self, BLOB, FILLER, Frame, FrameHeader, MARK, REMOVED, REPAIR, REWRITTEN, STRIPPED},
+    frame::{self, FILLER, Frame, FrameHeader, MARK, REMOVED, REPAIR, REWRITTEN, STRIPPED},
     index::CoreRow,
     inspection::{self, Finding, Named, Severity, VerifyReport},
-    newest::Newest,
+    newest::{Body, Newest, payload},
 };
 use crate::counted::counted;
 
@@ -60,13 +59,13 @@ pub(super) struct Check {
     pub(super) spoilt_bodies: Vec<PathBuf>,
     /// Why a large body could not be looked at, which may be as it was written.
     pub(super) not_read: Option<StoreError>,
-    sessions: HashMap<SessionId, Checked>,
+    pub(super) sessions: HashMap<SessionId, Checked>,
     /// Sessions that were removed, and those of them of which only the index says so.
     removed: BTreeSet<SessionId>,
     unsaid: Vec<SessionId>,
     /// Which findings are about single records.
-    of_records: BTreeSet<usize>,
-    repairs: HashMap<(SessionId, u64), Repaired>,
+    pub(super) of_records: BTreeSet<usize>,
+    pub(super) repairs: HashMap<(SessionId, u64), Repaired>,
     /// Where forks begin whose beginnings a repair wrote anew.
     begun: HashMap<SessionId, u64>,
     /// Forks that the index remembers: their first own records, and their parents.
@@ -79,13 +78,13 @@ pub(super) struct Check {
     pub(super) reached: u64,
     /// Sessions of which such a header says that they begin behind what they inherit.
     seem_forked: BTreeSet<SessionId>,
-    blobs: PathBuf,
-    store: StoreId,
-    newest: Newest,
+    pub(super) blobs: PathBuf,
+    pub(super) store: StoreId,
+    pub(super) newest: Newest,
     /// Whom sessions inherit from no more, because all that is their own.
-    unlinked: HashMap<SessionId, BTreeSet<SessionId>>,
+    pub(super) unlinked: HashMap<SessionId, BTreeSet<SessionId>>,
     /// Where sessions begin since they adopted what they inherited.
-    adopted_from: HashMap<SessionId, u64>,
+    pub(super) adopted_from: HashMap<SessionId, u64>,
 }
 
 impl Check {
@@ -132,7 +131,7 @@ impl Check {
     }
 
     /// A session is heard of; `first`: the number of its first record, where that is said.
-    fn meet(&mut self, session: SessionId, first: Option<u64>) -> &mut Checked {
+    pub(super) fn meet(&mut self, session: SessionId, first: Option<u64>) -> &mut Checked {
         if !self.sessions.contains_key(&session) {
             let remembered = self.forks.get(&session).map(|(first, _)| *first);
             let first = first.or(self.begun.get(&session).copied()).or(remembered).unwrap_or(1);
@@ -160,93 +159,6 @@ impl Check {
             }
             self.miss(*owner, last.saturating_add(1), None);
         }
-    }
-
-    /// Goes on behind records of a session that are missing, up to one. Those that were rewritten are there all the same. `last`: what is
-    /// known of the last of them.
-    fn miss(&mut self, session: SessionId, to: u64, mut last: Option<Gap>) {
-        while let Some(seq) = self.sessions.get(&session).map(Checked::next).filter(|next| *next < to) {
-            let is_repaired = self.repairs.contains_key(&(session, seq));
-            if let Some((header, payload)) = self.newest.record(session, seq).filter(|_| !is_repaired) {
-                self.report.records += 1;
-                if let Err(what) = self.record(header, &payload) {
-                    self.report.findings.push(Finding::about_records(Severity::Error, session, Some((seq, seq)), what));
-                }
-                continue;
-            }
-            let known = if seq + 1 == to { last.take() } else { None };
-            if let Some(checked) = self.sessions.get_mut(&session) {
-                checked.skip(session, seq, known, &self.repairs);
-            }
-        }
-    }
-
-    /// Another payload for a record that was met before, or one that the session inherited.
-    fn rewritten(&mut self, file: &str, at: usize, frame: &Frame<'_>) {
-        let FrameHeader { session, seq, .. } = frame.header;
-        let said = frame.fields().find(|(tag, _)| *tag == frame::REWRITE).and_then(|(_, field)| frame::rewrite(field));
-        self.unlinked.entry(session).or_default().extend(said.into_iter().flat_map(|(_, owners)| owners));
-        if frame.header.flags & STRIPPED != 0 {
-            return;
-        }
-        let is_first = frame.header.flags & frame::FIRST != 0;
-        if is_first {
-            let begun = self.adopted_from.entry(session).or_insert(seq);
-            *begun = seq.min(*begun);
-        }
-        let first = self.meet(session, is_first.then_some(seq)).first;
-        let told = |what: &str| {
-            let mut finding = Finding::about_file(file, at, what);
-            (finding.session, finding.seq) = (Some(session), Some(seq));
-            finding
-        };
-        if !frame::can_be_missing(seq.abs_diff(first), self.reached) {
-            let what = "the record has a number that so short a log cannot have come to";
-            return self.report.findings.push(told(what));
-        }
-        let newest = self.newest.place(session, seq).filter(|(_, offset)| *offset == at);
-        let body = newest.map(|_| payload(frame, &self.blobs, self.store));
-        self.miss(session, seq + 1, None);
-        let Some(checked) = self.sessions.get_mut(&session) else { return };
-        if seq < first {
-            self.report.records += u64::from(checked.adopted.insert(seq));
-        } else if !checked.lost.contains(&seq) && checked.commit_at(seq, &HashMap::new()) != Some(frame.header.commit) {
-            self.report.findings.push(told("it was rewritten as another record than the one that it was"));
-        }
-        if let Some(Body::Missing(path)) = body
-            && !self.repairs.contains_key(&(session, seq))
-        {
-            let is_there = path.exists();
-            self.of_records.insert(self.report.findings.len());
-            self.report.findings.push(told(if is_there {
-                "the large body is damaged"
-            } else {
-                "the large body is missing"
-            }));
-            self.spoilt_bodies.extend(is_there.then_some(path));
-            let gap = Gap { kind: Some(frame.header.kind), ..Gap::of(frame.header.commit) };
-            if let Some(checked) = self.sessions.get_mut(&session) {
-                checked.missing.insert(seq, gap);
-            }
-        }
-    }
-
-    /// What a session inherited, of the copies that it has of it.
-    fn adopted_tree(&mut self, session: SessionId, at: u64) -> Option<Tree> {
-        let mut view: Option<View> = None;
-        for seq in 1..=at {
-            let (header, payload) = self.newest.record(session, seq)?;
-            let (event, stamp) = codec::decode(header.kind, payload.get(32..)?).ok()?;
-            match (event, &mut view) {
-                (Event::Created(created), _) => {
-                    let before = view.map(|view| view.tree().clone());
-                    view = Some(View::begin(seq, &created, &stamp, header.commit, before.as_ref()).ok()?);
-                }
-                (event, Some(view)) => view.apply(seq, &event, &stamp, header.commit).ok()?,
-                (_, None) => return None,
-            }
-        }
-        view.map(|view| view.tree().clone())
     }
 
     /// Bytes of a segment that are no frames. With `torn` opening the store sets them aside.
@@ -365,19 +277,8 @@ impl Check {
         }
     }
 
-    /// The payload that counts for a record, where it cannot be its own: it was taken away, or its large body is gone.
-    fn newest_of(&mut self, frame: &Frame<'_>) -> Option<Vec<u8>> {
-        let FrameHeader { session, seq, flags, .. } = frame.header;
-        let is_gone = flags & STRIPPED != 0
-            || (flags & BLOB != 0 && !matches!(payload(frame, &self.blobs, self.store), Body::Whole(_)));
-        if !is_gone {
-            return None;
-        }
-        self.newest.record(session, seq).map(|(_, payload)| payload)
-    }
-
     /// Checks a record against the chain and the history before it.
-    fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
+    pub(super) fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
         let beginning = beginning(header.kind, payload);
         if let Some(fork) = beginning.as_ref().and_then(|created| created.fork.as_ref()) {
             self.go_to(fork);
@@ -634,27 +535,6 @@ pub(super) fn ranges(numbers: impl Iterator<Item = u64>) -> impl Iterator<Item =
         }
         Some((first, last))
     })
-}
-
-/// The payload of a frame.
-pub(super) enum Body {
-    Whole(Vec<u8>),
-    /// The file that should hold it does not.
-    Missing(PathBuf),
-    /// The system does not let it be read, so nothing is known of it.
-    Refused(StoreError),
-}
-
-pub(super) fn payload(frame: &Frame<'_>, blobs: &std::path::Path, store: StoreId) -> Body {
-    if frame.header.flags & BLOB == 0 {
-        return Body::Whole(frame.body.to_vec());
-    }
-    let Some(hash) = frame.body.first_chunk::<32>() else { return Body::Missing(blobs.to_owned()) };
-    match bodies::read(blobs, store, hash) {
-        Ok(Some(payload)) => Body::Whole(payload),
-        Ok(None) => Body::Missing(bodies::path_of(blobs, hash)),
-        Err(error) => Body::Refused(error),
-    }
 }
 
 fn beginning(kind: Kind, payload: &[u8]) -> Option<Box<Created>> {

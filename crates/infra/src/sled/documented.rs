@@ -29,6 +29,8 @@ fn persistence_the_documented_constants_are_those_of_the_code() {
         (frame::EXTRA, "EXTRA"),
         (frame::FIRST, "FIRST"),
         (frame::REPAIR, "REPAIR"),
+        (frame::REWRITTEN, "REWRITTEN"),
+        (frame::STRIPPED, "STRIPPED"),
     ];
     for (flag, name) in flags {
         assert!(DOCUMENT.contains(&format!("| {flag} | {name} |")), "{name} is {flag}");
@@ -38,6 +40,7 @@ fn persistence_the_documented_constants_are_those_of_the_code() {
         (frame::KEY, "the keyed hash"),
         (frame::CLAIM, "an idempotency claim"),
         (frame::LINK, "a link"),
+        (frame::REWRITE, "what a rewrite changes"),
     ];
     for (tag, name) in fields {
         assert!(DOCUMENT.contains(&format!("| {tag} | {name}")), "{name} is {tag}");

@@ -7,6 +7,8 @@ use sessions_domain::{
     varint::{put, take},
 };
 
+use super::frame::Frame;
+
 /// The place of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Locator {
@@ -25,6 +27,17 @@ pub(crate) struct Locator {
 impl Locator {
     /// Stands for a record that is damaged.
     pub(crate) const LOST: Self = Self { segment: 0, offset: 0, length: 0, kind: Kind(0), label: 0 };
+
+    /// Of a frame at an offset of a segment.
+    pub(crate) fn of(segment: u32, at: usize, frame: &Frame<'_>) -> Self {
+        Self {
+            segment,
+            offset: u32::try_from(at).unwrap_or(u32::MAX),
+            length: u32::try_from(frame.length).unwrap_or(u32::MAX),
+            kind: frame.header.kind,
+            label: frame.header.label,
+        }
+    }
 }
 
 /// The largest run, in bytes: values of the index stay below four kibibytes.

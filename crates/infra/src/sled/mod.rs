@@ -36,6 +36,7 @@ mod log_state;
 mod newest;
 mod reader;
 mod rearranged;
+mod rechecked;
 mod reclaim;
 mod recovery;
 mod remembered;
@@ -51,6 +52,7 @@ mod superseded;
 mod tampered;
 #[cfg(test)]
 mod torn;
+mod trouble;
 mod witnessing;
 mod writer;
 

@@ -4,14 +4,18 @@
 //!
 //! Must not know: what records say, or what is found wrong with them.
 
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sessions_domain::SessionId;
-use sessions_ports::StoreId;
+use sessions_ports::{StoreError, StoreId};
 
 use super::{
-    checking::{Body, payload},
-    frame::{self, Found, FrameHeader, REWRITTEN, STRIPPED, Scan},
+    bodies,
+    frame::{self, BLOB, Found, Frame, FrameHeader, REWRITTEN, STRIPPED, Scan},
     segment::{self, SEGMENT_HEADER},
 };
 
@@ -82,5 +86,27 @@ impl Newest {
             }
         }
         places
+    }
+}
+
+/// The payload of a frame.
+pub(super) enum Body {
+    Whole(Vec<u8>),
+    /// The file that should hold it does not.
+    Missing(PathBuf),
+    /// The system does not let it be read, so nothing is known of it.
+    Refused(StoreError),
+}
+
+/// Reads the payload of a frame, wherever it stands.
+pub(super) fn payload(frame: &Frame<'_>, blobs: &Path, store: StoreId) -> Body {
+    if frame.header.flags & BLOB == 0 {
+        return Body::Whole(frame.body.to_vec());
+    }
+    let Some(hash) = frame.body.first_chunk::<32>() else { return Body::Missing(blobs.to_owned()) };
+    match bodies::read(blobs, store, hash) {
+        Ok(Some(payload)) => Body::Whole(payload),
+        Ok(None) => Body::Missing(bodies::path_of(blobs, hash)),
+        Err(error) => Body::Refused(error),
     }
 }

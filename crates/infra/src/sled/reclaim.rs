@@ -170,7 +170,13 @@ fn reading(error: std::io::Error) -> StoreError {
 /// Waits until the index holds what the ledger has, if there is one.
 fn until_indexed(core: &Core) {
     let (told, taken) = mpsc::channel();
-    core.lock().wanted_checkpoints.push(told);
+    {
+        let mut ledger = core.lock();
+        if ledger.closed || *core.mended.borrow() == u64::MAX {
+            return;
+        }
+        ledger.wanted_checkpoints.push(told);
+    }
     core.checkpoint.notify_all();
     // Who cannot do it lets go of the other end.
     let _ = taken.recv();
@@ -179,7 +185,11 @@ fn until_indexed(core: &Core) {
 /// Has the writer go on in another segment.
 fn leave_segment(core: &Core) -> Result<(), StoreError> {
     let (told, left) = mpsc::channel();
-    core.lock().leaves_segment = Some(told);
+    {
+        let mut ledger = core.lock();
+        ledger.check_open()?;
+        ledger.leaves_segment = Some(told);
+    }
     core.wake_writer();
     left.recv().unwrap_or(Err(StoreError::Closed))
 }

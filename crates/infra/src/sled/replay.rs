@@ -422,7 +422,7 @@ impl<'a> Replay<'a> {
         if frame.header.flags & STRIPPED == 0 {
             let adopted = if seq < log.row.first { payload_bytes(frame) } else { 0 };
             let body = frame.body.first_chunk::<32>().filter(|_| frame.header.flags & BLOB != 0);
-            ledger.replayed(session, seq, locator(segment, at, frame), body);
+            ledger.replayed(session, seq, Locator::of(segment, at, frame), body);
             ledger.sessions.get_mut(&session).into_iter().for_each(|log| log.row.bytes += adopted);
         }
         let Some(log) = ledger.sessions.get_mut(&session) else { return true };
@@ -451,7 +451,7 @@ impl<'a> Replay<'a> {
         if header.flags & REWRITTEN != 0 && self.rewritten(ledger, segment, at, frame) {
             return;
         }
-        let locator = locator(segment, at, frame);
+        let locator = Locator::of(segment, at, frame);
         // A log whose beginning is damaged is taken to begin at 1, so that reading it says what is missing.
         let begun = self.firsts.get(&header.session).copied().unwrap_or(1);
         let first = if header.flags & FIRST != 0 { header.seq } else { begun };
@@ -531,17 +531,6 @@ impl<'a> Replay<'a> {
                 _ => {}
             }
         }
-    }
-}
-
-/// Where a frame stands, and what it is of.
-fn locator(segment: u32, at: usize, frame: &Frame<'_>) -> Locator {
-    Locator {
-        segment,
-        offset: u32::try_from(at).unwrap_or(u32::MAX),
-        length: u32::try_from(frame.length).unwrap_or(u32::MAX),
-        kind: frame.header.kind,
-        label: frame.header.label,
     }
 }
 

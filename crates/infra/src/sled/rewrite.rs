@@ -63,7 +63,14 @@ impl SledStore {
             rewrite.records = self.read_unmoved(rewrite.session, range).await?.records;
         }
         let rewrite = &*rewrite;
-        reader::look_up(self.core(), |core| replaced(core, rewrite, first)).await
+        loop {
+            let reclaimed = self.core().reclaimed.load(Ordering::Acquire);
+            match reader::look_up(self.core(), |core| replaced(core, rewrite, first)).await {
+                // What it was to replace was replaced meanwhile, and its space came back.
+                Err(StoreError::Corrupt { .. }) if self.core().reclaimed.load(Ordering::Acquire) != reclaimed => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn place_rewrite(&self, rewrite: Rewrite, old: Vec<Locator>) -> Result<Rewritten, StoreError> {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use sessions_domain::{CommitHash, SessionId};
-use sessions_ports::{BackendError, BackendErrorKind, Committed, Durability, StoreError};
+use sessions_ports::{Committed, Durability, StoreError};
 
 use super::{
     core::Core,
@@ -23,6 +23,7 @@ use super::{
     log_state::{Job, Spot},
     roots::{self, Attested, Attesting, Root},
     segment::{self, NotMade, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
+    trouble::{Trouble, is_full, refused},
 };
 
 /// At most so many bytes go out in one write.
@@ -36,26 +37,6 @@ pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(500);
 const MARK_AFTER: Duration = Duration::from_secs(1);
 /// While the disk is full, what is kept in memory is tried again after so long.
 const RETRY_WITHIN: Duration = Duration::from_millis(100);
-
-/// Why a batch was not written.
-enum Trouble {
-    /// There is no room; later there may be.
-    NoSpace(&'static str),
-    /// Nothing was written to the log, for a reason that says nothing about it.
-    Refused(String),
-    /// What is on the disk is not known any more.
-    Fatal,
-}
-
-impl From<NotMade> for Trouble {
-    fn from(why: NotMade) -> Self {
-        match why {
-            NotMade::Refused(StoreError::NoSpace { operation }) => Self::NoSpace(operation),
-            NotMade::Refused(error) => Self::Refused(error.to_string()),
-            NotMade::Unsynced(_) => Self::Fatal,
-        }
-    }
-}
 
 /// Tells everybody that the writer is through, however it ends.
 struct Closing<'a>(&'a Core);
@@ -523,6 +504,7 @@ impl Writer {
         ledger.queued_bytes = 0;
         ledger.sync_wanted = false;
         ledger.all_refused = true;
+        ledger.leaves_segment.take().into_iter().for_each(|told| drop(told.send(Err(StoreError::Poisoned))));
         ledger.end_waiting(|| StoreError::Poisoned);
     }
 
@@ -599,15 +581,6 @@ pub(crate) fn mark_frame(synced: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::write(&mut bytes, &header, &[], Some(Trailer { updated: 0, messages: 0, synced }), &[]);
     bytes
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-}
-
-/// An append that did not happen, for a reason that says nothing about the log.
-pub(crate) fn refused(why: &str) -> StoreError {
-    BackendError::new(BackendErrorKind::Unavailable, "appending", why.to_owned()).into()
 }
 
 fn answer(job: &mut Job, level: Durability) {

@@ -1,0 +1,115 @@
+//! Rewritten records in a check: their newest payloads count, wherever they stand, and adopted ones are a session's own.
+//!
+//! Must not know: segments, the index, or what is done about what is found.
+
+use std::collections::HashMap;
+
+use sessions_domain::{Event, SessionId, View, branches::Tree, codec};
+
+use super::{
+    checked::{Checked, Gap},
+    checking::Check,
+    frame::{self, BLOB, Frame, FrameHeader, STRIPPED},
+    inspection::{Finding, Severity},
+    newest::{Body, payload},
+};
+
+impl Check {
+    /// Goes on behind records of a session that are missing, up to one. Those that were rewritten are there all the same. `last`: what is
+    /// known of the last of them.
+    pub(super) fn miss(&mut self, session: SessionId, to: u64, mut last: Option<Gap>) {
+        while let Some(seq) = self.sessions.get(&session).map(Checked::next).filter(|next| *next < to) {
+            let is_repaired = self.repairs.contains_key(&(session, seq));
+            if let Some((header, payload)) = self.newest.record(session, seq).filter(|_| !is_repaired) {
+                self.report.records += 1;
+                if let Err(what) = self.record(header, &payload) {
+                    self.report.findings.push(Finding::about_records(Severity::Error, session, Some((seq, seq)), what));
+                }
+                continue;
+            }
+            let known = if seq + 1 == to { last.take() } else { None };
+            if let Some(checked) = self.sessions.get_mut(&session) {
+                checked.skip(session, seq, known, &self.repairs);
+            }
+        }
+    }
+
+    /// Another payload for a record that was met before, or one that the session inherited.
+    pub(super) fn rewritten(&mut self, file: &str, at: usize, frame: &Frame<'_>) {
+        let FrameHeader { session, seq, .. } = frame.header;
+        let said = frame.fields().find(|(tag, _)| *tag == frame::REWRITE).and_then(|(_, field)| frame::rewrite(field));
+        self.unlinked.entry(session).or_default().extend(said.into_iter().flat_map(|(_, owners)| owners));
+        if frame.header.flags & STRIPPED != 0 {
+            return;
+        }
+        let is_first = frame.header.flags & frame::FIRST != 0;
+        if is_first {
+            let begun = self.adopted_from.entry(session).or_insert(seq);
+            *begun = seq.min(*begun);
+        }
+        let first = self.meet(session, is_first.then_some(seq)).first;
+        let told = |what: &str| {
+            let mut finding = Finding::about_file(file, at, what);
+            (finding.session, finding.seq) = (Some(session), Some(seq));
+            finding
+        };
+        if !frame::can_be_missing(seq.abs_diff(first), self.reached) {
+            let what = "the record has a number that so short a log cannot have come to";
+            return self.report.findings.push(told(what));
+        }
+        let newest = self.newest.place(session, seq).filter(|(_, offset)| *offset == at);
+        let body = newest.map(|_| payload(frame, &self.blobs, self.store));
+        self.miss(session, seq + 1, None);
+        let Some(checked) = self.sessions.get_mut(&session) else { return };
+        if seq < first {
+            self.report.records += u64::from(checked.adopted.insert(seq));
+        } else if !checked.lost.contains(&seq) && checked.commit_at(seq, &HashMap::new()) != Some(frame.header.commit) {
+            self.report.findings.push(told("it was rewritten as another record than the one that it was"));
+        }
+        if let Some(Body::Missing(path)) = body
+            && !self.repairs.contains_key(&(session, seq))
+        {
+            let is_there = path.exists();
+            self.of_records.insert(self.report.findings.len());
+            self.report.findings.push(told(if is_there {
+                "the large body is damaged"
+            } else {
+                "the large body is missing"
+            }));
+            self.spoilt_bodies.extend(is_there.then_some(path));
+            let gap = Gap { kind: Some(frame.header.kind), ..Gap::of(frame.header.commit) };
+            if let Some(checked) = self.sessions.get_mut(&session) {
+                checked.missing.insert(seq, gap);
+            }
+        }
+    }
+
+    /// What a session inherited, of the copies that it has of it.
+    pub(super) fn adopted_tree(&mut self, session: SessionId, at: u64) -> Option<Tree> {
+        let mut view: Option<View> = None;
+        for seq in 1..=at {
+            let (header, payload) = self.newest.record(session, seq)?;
+            let (event, stamp) = codec::decode(header.kind, payload.get(32..)?).ok()?;
+            match (event, &mut view) {
+                (Event::Created(created), _) => {
+                    let before = view.map(|view| view.tree().clone());
+                    view = Some(View::begin(seq, &created, &stamp, header.commit, before.as_ref()).ok()?);
+                }
+                (event, Some(view)) => view.apply(seq, &event, &stamp, header.commit).ok()?,
+                (_, None) => return None,
+            }
+        }
+        view.map(|view| view.tree().clone())
+    }
+
+    /// The payload that counts for a record, where it cannot be its own: it was taken away, or its large body is gone.
+    pub(super) fn newest_of(&mut self, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        let FrameHeader { session, seq, flags, .. } = frame.header;
+        let is_gone = flags & STRIPPED != 0
+            || (flags & BLOB != 0 && !matches!(payload(frame, &self.blobs, self.store), Body::Whole(_)));
+        if !is_gone {
+            return None;
+        }
+        self.newest.record(session, seq).map(|(_, payload)| payload)
+    }
+}
