@@ -170,6 +170,21 @@ pub(crate) fn write(out: &mut Vec<u8>, header: &FrameHeader, body: &[u8], traile
     }
 }
 
+/// A frame that says how far the log is synced and nothing else.
+pub(crate) fn mark(synced: u64) -> Vec<u8> {
+    let header = FrameHeader {
+        kind: MARK,
+        flags: 0,
+        session: SessionId::from_bytes([0; 16]),
+        seq: 0,
+        label: 0,
+        commit: CommitHash::ZERO,
+    };
+    let mut bytes = Vec::new();
+    write(&mut bytes, &header, &[], Some(Trailer { updated: 0, messages: 0, synced }), &[]);
+    bytes
+}
+
 /// A frame that says that a session was removed at a version. `key`: the host's key, where it stays taken.
 pub(crate) fn removal(
     session: SessionId,

@@ -299,7 +299,7 @@ fn ends_with_mark(segment: &Segment, at: u32) -> bool {
         is_read && frame::read(&mark).is_ok_and(|frame| frame.header.kind == MARK && frame.length == length)
     };
     // A mark may carry a root.
-    let plain = super::writer::mark_frame(0).len();
+    let plain = frame::mark(0).len();
     is_mark(plain) || is_mark(plain + roots::ROOM_IN_MARK)
 }
 

@@ -26,7 +26,6 @@ use super::{
     inspection::{Damage, Inspection, inspect},
     recovery::{rewrite_tail, set_segment_aside},
     segment::{self, SEGMENT_HEADER, Segment},
-    writer::mark_frame,
 };
 use crate::{counted::counted, environment::SystemClock};
 
@@ -345,7 +344,7 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
         frame::write(&mut frames, &header, &[], Some(Trailer::default()), &extra);
     }
     let end = base + u64::from(SEGMENT_HEADER) + frames.len() as u64;
-    frames.extend(mark_frame(end));
+    frames.extend(frame::mark(end));
     let length =
         u32::try_from(frames.len()).map_err(|_| StoreError::TooLarge { bytes: end, max: u64::from(u32::MAX) })?;
     let segment = Segment::create(&folder.log(), last + 1, base, folder.id, SEGMENT_HEADER + length)?;

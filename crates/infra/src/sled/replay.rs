@@ -753,7 +753,7 @@ mod tests {
         written(&path, &mut script, &["a", "b"]).await;
         let file = path.join("log/00000001.seg");
         let mut log = fs::read(&file).unwrap();
-        log.extend(crate::sled::writer::mark_frame(1 << 40));
+        log.extend(frame::mark(1 << 40));
         let end = log.len();
         log.extend([0xee; 90]);
         fs::write(&file, &log).unwrap();

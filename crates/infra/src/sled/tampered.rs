@@ -231,7 +231,7 @@ fn filler(length: usize) -> Vec<u8> {
 fn over(bytes: &[u8], keeps_root: bool) -> Vec<u8> {
     let root = root_of(bytes).filter(|_| keeps_root);
     let Some(root) = root else { return filler(bytes.len()) };
-    let mark = with_root(&super::writer::mark_frame(0), Some(&root));
+    let mark = with_root(&frame::mark(0), Some(&root));
     assert!(bytes.len() >= mark.len() + HEADER, "the records are long enough");
     let rest = filler(bytes.len() - mark.len());
     [mark, rest].concat()

@@ -14,12 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sessions_domain::{CommitHash, SessionId};
+use sessions_domain::SessionId;
 use sessions_ports::{Committed, Durability, StoreError};
 
 use super::{
     core::Core,
-    frame::{self, FrameHeader, MARK, Trailer},
+    frame,
     log_state::{Job, Spot},
     roots::{self, Attested, Attesting, Root},
     segment::{self, NotMade, SEGMENT_BYTES, SEGMENT_HEADER, Segment},
@@ -535,7 +535,7 @@ impl Writer {
     /// log is not known any more.
     fn mark(&mut self) -> io::Result<bool> {
         let position = self.segment.base + u64::from(self.at);
-        let mut mark = mark_frame(position);
+        let mut mark = frame::mark(position);
         let attested = self
             .attesting
             .as_ref()
@@ -566,21 +566,6 @@ impl Writer {
         ledger.roots.synced = self.root;
         Ok(true)
     }
-}
-
-/// A frame that says how far the log is synced and nothing else.
-pub(crate) fn mark_frame(synced: u64) -> Vec<u8> {
-    let header = FrameHeader {
-        kind: MARK,
-        flags: 0,
-        session: SessionId::from_bytes([0; 16]),
-        seq: 0,
-        label: 0,
-        commit: CommitHash::ZERO,
-    };
-    let mut bytes = Vec::new();
-    frame::write(&mut bytes, &header, &[], Some(Trailer { updated: 0, messages: 0, synced }), &[]);
-    bytes
 }
 
 fn answer(job: &mut Job, level: Durability) {
