@@ -10,24 +10,42 @@ mod persistence {
     use async_trait::async_trait;
     use sessions_infra::{
         MAX_COMMIT_BYTES,
+        sealing::KeyedWitness,
         sled::{SledOptions, SledStore},
     };
-    use sessions_ports::{Commit, Durability, SessionLog, StoreError};
+    use sessions_ports::{Commit, Durability, SecretKey, SessionLog, StoreError};
     use sessions_testkit::{Capabilities, Fixture, LAWS, Script, report, store_laws};
     use tempfile::TempDir;
 
     struct OnDisk {
         folder: TempDir,
         open: Mutex<Option<SledStore>>,
+        /// Whether the heads of all sessions are attested.
+        is_witnessed: bool,
     }
 
     impl OnDisk {
         fn new() -> Self {
-            Self { folder: TempDir::new().unwrap(), open: Mutex::new(None) }
+            Self { folder: TempDir::new().unwrap(), open: Mutex::new(None), is_witnessed: false }
+        }
+
+        fn witnessed() -> Self {
+            Self { is_witnessed: true, ..Self::new() }
+        }
+
+        /// Opens a store, whose sessions stand as they were attested.
+        async fn open_at(&self, path: &Path) -> SledStore {
+            let store = SledStore::open(path, SledOptions::default()).await.unwrap();
+            if self.is_witnessed {
+                let witness = KeyedWitness::new(&SecretKey::take(&mut [7; 32])).unwrap();
+                let found = store.witness(Arc::new(witness)).unwrap();
+                assert!(found.is_sound(), "{found}");
+            }
+            store
         }
 
         async fn opened(&self) -> Arc<dyn SessionLog> {
-            let store = SledStore::open(self.folder.path().join("store"), SledOptions::default()).await.unwrap();
+            let store = self.open_at(&self.folder.path().join("store")).await;
             *self.open.lock().unwrap() = Some(store.clone());
             Arc::new(store)
         }
@@ -74,7 +92,7 @@ mod persistence {
         async fn killed(&self, _store: &Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
             let after = self.folder.path().join("after");
             copy(&self.folder.path().join("store"), &after);
-            Some(Arc::new(SledStore::open(after, SledOptions::default()).await.unwrap()))
+            Some(Arc::new(self.open_at(&after).await))
         }
 
         async fn again(&self) -> Option<Result<Arc<dyn SessionLog>, StoreError>> {
@@ -87,6 +105,16 @@ mod persistence {
         OnDisk::new(),
         skips: ["the store gives the strongest level there is"]
     );
+
+    /// The laws with a root in each batch.
+    mod witnessed {
+        use super::*;
+
+        store_laws!(
+            OnDisk::witnessed(),
+            skips: ["the store gives the strongest level there is"]
+        );
+    }
 
     #[test]
     fn all_laws_ran() {

@@ -25,6 +25,7 @@ mod idempotency;
 mod paging;
 mod persistence;
 mod races;
+mod rolled_back;
 mod truth;
 mod usecase;
 mod verbs;

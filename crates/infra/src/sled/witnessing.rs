@@ -180,8 +180,8 @@ pub(crate) mod tests {
     use crate::{
         sealing::KeyedWitness,
         sled::{
-            Anchor, AnchorCheck, AnchorUnknown, BackupProgress, Doubt, folder::Folder, frame, ledger::Ledger, repair,
-            repair_with, replay::Replay, restore_backup, segment,
+            Anchor, AnchorCheck, AnchorUnknown, BackupProgress, Doubt, changes::Changes, folder::Folder, frame,
+            index::Index, ledger::Ledger, repair, repair_with, replay::Replay, restore_backup, roots::Root, segment,
         },
     };
 
@@ -505,5 +505,41 @@ pub(crate) mod tests {
         let other = Anchor { store: StoreId([0; 16]), ..anchors[0] };
         assert_eq!(store.check_anchor(&other).unwrap(), AnchorCheck::Unknown(AnchorUnknown::OtherStore));
         store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_older_index_is_no_way_around_the_log() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let mut script = Script::new(1);
+        let (store, _) = attested(&path).await;
+        store.commit(at_disk(script.say("early"))).await.unwrap();
+        store.close().await.unwrap();
+        let early = store.core().lock().roots.synced.unwrap();
+        drop(store);
+        let (index, kept) = (path.join("index"), ground.path().join("kept"));
+        fs::rename(&index, &kept).unwrap();
+        let (store, _) = attested(&path).await;
+        store.commit(at_disk(script.say("late"))).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let end = fs::metadata(path.join("log/00000001.seg")).unwrap().len();
+        let moved = Root::closed(end - u64::from(early.length), early.length, early.root);
+        for root in [None, Some(early), Some(moved)] {
+            fs::remove_dir_all(&index).unwrap();
+            let copied = std::process::Command::new("cp").arg("-a").args([&kept, &index]).status();
+            assert!(copied.unwrap().success());
+            // Whoever puts it back lets it say that it knows the whole log.
+            let (forged, _) = Index::open(&index, 1 << 20).unwrap();
+            forged.apply_up_to(Changes::default(), end, root).unwrap();
+            forged.close().unwrap();
+            let store = open(&path).await;
+            assert_eq!(store.head(script.session()).await.unwrap().unwrap().version, 1);
+            assert_eq!(store.witness(keyed(7)).unwrap(), WitnessReport::Mismatch(Doubt::Heads));
+            // Nothing of this trial is kept.
+            let log = fs::read(path.join("log/00000001.seg")).unwrap();
+            store.close().await.unwrap();
+            fs::write(path.join("log/00000001.seg"), &log[..usize::try_from(end).unwrap()]).unwrap();
+        }
     }
 }
