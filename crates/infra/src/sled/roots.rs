@@ -13,7 +13,7 @@ use sessions_domain::{CommitHash, SessionId};
 use sessions_ports::{BatchEdge, HeadWitness};
 
 use super::{
-    frame::{self, Frame, REPAIR, ROOT},
+    frame::{self, Frame, REPAIR, ROOT, STRIPPED},
     ledger::Ledger,
     log_state::Job,
     witnessing::{Doubt, WitnessReport},
@@ -40,8 +40,11 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// The root that a frame carries, which stands at this position.
+    /// The root that a frame carries, which stands at this position. One whose payload went may stand elsewhere than it did, so it has none.
     pub(crate) fn of(frame: &Frame<'_>, position: u64) -> Option<Self> {
+        if frame.header.flags & STRIPPED != 0 {
+            return None;
+        }
         let (_, field) =
             frame.fields().find(|(tag, field)| *tag == ROOT && [FIELD, LONG_FIELD].contains(&field.len()))?;
         let (root, rest) = field.split_first_chunk::<16>()?;
