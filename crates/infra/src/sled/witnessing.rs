@@ -171,7 +171,8 @@ pub(crate) mod tests {
 
     use sessions_domain::Kind;
     use sessions_ports::{
-        Commit, Durability, KindFilter, Link, Order, ReadRange, Removal, SecretKey, SessionLog as _, StoreId,
+        Commit, Durability, KindFilter, Link, Order, ReadRange, Record, Removal, Rewrite, SecretKey, SessionLog as _,
+        StoreId,
     };
     use sessions_testkit::Script;
     use tempfile::TempDir;
@@ -541,5 +542,93 @@ pub(crate) mod tests {
             store.close().await.unwrap();
             fs::write(path.join("log/00000001.seg"), &log[..usize::try_from(end).unwrap()]).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn rewritten_records_and_their_space_change_no_attested_head() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let (store, _) = attested(&path).await;
+        let mut scripts = six();
+        for _ in 0..3 {
+            lives(&store, &mut scripts).await;
+        }
+        let early = store.anchor().unwrap();
+        let mut anchors = vec![early];
+        for round in 0..3_u8 {
+            for script in &scripts[..3] {
+                // Every second record, and the last one.
+                let is_meant = |record: &&Record| record.seq.is_multiple_of(2) || record.seq == script.version();
+                let sealed_anew = |record: &Record| Record { payload: vec![round; 300].into(), ..record.clone() };
+                let records = script.written().iter().filter(is_meant).map(sealed_anew).collect();
+                let (session, durability) = (script.session(), Durability::Disk);
+                let (expected, words, unlink) = (None, None, Vec::new());
+                store.rewrite(Rewrite { session, expected, records, words, unlink, durability }).await.unwrap();
+            }
+            anchors.extend(store.anchor());
+            store.commit(at_disk(scripts[0].say("and on"))).await.unwrap();
+            if round > 0 {
+                store.reclaim_all().await.unwrap();
+            }
+            for anchor in &anchors {
+                let found = store.check_anchor(anchor).unwrap();
+                assert!(!matches!(found, AnchorCheck::RolledBack { .. }), "{found:?}");
+            }
+        }
+        assert_eq!(store.check_anchor(&store.anchor().unwrap()).unwrap(), AnchorCheck::Fresh);
+        store.close().await.unwrap();
+        drop(store);
+        for is_lost in [false, true] {
+            assert_eq!(about_roots(&path), Vec::<String>::new());
+            if is_lost {
+                fs::remove_dir_all(path.join("index")).unwrap();
+            }
+            let (store, found) = attested(&path).await;
+            assert_eq!(found, WitnessReport::Confirmed);
+            store.close().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_root_is_not_given_back_with_the_append_that_carries_it() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let (store, _) = attested(&path).await;
+        let (mut gone, mut left, mut busy) = (Script::new(1), Script::new(2), Script::new(3));
+        let (long, durability) = ("x".repeat(60_000), Durability::Disk);
+        for script in [&mut gone, &mut left, &mut busy] {
+            store.commit(at_disk(script.say("begins"))).await.unwrap();
+        }
+        // The writer waits with the first one, so that the others are one batch.
+        let ((go_on, held), (told, is_held)) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel::<()>());
+        store.core().hook("writing", move |_| {
+            told.send(()).unwrap();
+            held.recv().unwrap();
+        });
+        let removal = Removal { session: gone.session(), expected: None, keep_key: false, durability };
+        let done = tokio::join!(
+            biased;
+            store.commit(at_disk(busy.say("one"))),
+            async { is_held.recv().unwrap() },
+            store.commit(at_disk(gone.say(&long))),
+            store.remove(removal),
+            store.commit(at_disk(left.say("stays"))),
+            async { go_on.send(()).unwrap() }
+        );
+        assert!(done.0.is_ok() && done.2.is_ok() && done.3.is_ok() && done.4.is_ok());
+        let reclaimed = store.reclaim_all().await.unwrap();
+        assert!(reclaimed.bytes > 50_000, "{reclaimed:?}");
+        // As a kill leaves it.
+        let after = ground.path().join("after");
+        fs::create_dir_all(after.join("quarantine")).unwrap();
+        fs::create_dir(after.join("log")).unwrap();
+        fs::copy(path.join("FORMAT"), after.join("FORMAT")).unwrap();
+        for segment in fs::read_dir(path.join("log")).unwrap().map(Result::unwrap) {
+            fs::copy(segment.path(), after.join("log").join(segment.file_name())).unwrap();
+        }
+        assert_eq!(of_log(&Folder::existing(&after).unwrap()), WitnessReport::Confirmed);
+        store.close().await.unwrap();
+        drop(store);
+        assert_eq!(about_roots(&path), Vec::<String>::new());
     }
 }
