@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use sessions_domain::SessionId;
-use sessions_ports::{Durability, Erased, KeyError, Removal, StoreError};
+use sessions_ports::{Durability, Erased, KeyError, KindFilter, Order, ReadRange, Removal, Rewrite, StoreError};
 
 use crate::{
     error::{ErrorKind, SessionError},
@@ -21,6 +21,8 @@ pub enum Forks {
     Cascade,
     /// Nothing is deleted as long as there are any.
     Refuse,
+    /// They get what they inherit as records of their own, under keys of their own.
+    Detach,
 }
 
 /// How to delete. By default forks keep what they inherit, and the file that the session was imported from stays known.
@@ -85,6 +87,9 @@ pub struct DeletionReport {
     pub heirs: Vec<SessionId>,
     /// The forks that were deleted with it, in the order in which they went.
     pub cascaded: Vec<SessionId>,
+    /// The forks that have what they inherited as records of their own now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub detached: Vec<SessionId>,
     /// How the session's keys were destroyed, read back from where they lay. `None`: they were not, since the store is plain, or forks need them.
     pub erased: Option<Erased>,
 }
@@ -109,6 +114,12 @@ impl SessionManager {
                 return Err(SessionError::HasForks { session: id, forks });
             }
         }
+        if deletion.forks == Forks::Detach {
+            for heir in self.ports().store.heirs(id).await? {
+                self.detach(heir.session).await?;
+                report.detached.push(heir.session);
+            }
+        }
         if deletion.forks == Forks::Cascade {
             // Forks of forks first, so that each is deleted when nothing is left that inherits from it.
             let mut line = vec![id];
@@ -130,7 +141,37 @@ impl SessionManager {
             }
         }
         let own = self.remove_one(id, &deletion).await?;
-        Ok(DeletionReport { cascaded: report.cascaded, ..own })
+        Ok(DeletionReport { cascaded: report.cascaded, detached: report.detached, ..own })
+    }
+
+    /// Makes all that a session inherits its own, from its end to its beginning, so that a call that was broken off is gone on with.
+    async fn detach(&self, heir: SessionId) -> Result<(), SessionError> {
+        const LOT: usize = 256;
+        let store = &self.ports().store;
+        let view = self.fresh_view(&self.lane(heir)).await?;
+        let owners = view.fork().map(|fork| fork.owners.clone()).unwrap_or_default();
+        let durability = store.strongest();
+        let unlink: Vec<SessionId> = owners.iter().map(|(owner, _)| *owner).collect();
+        let mut first = store.head(heir).await?.map_or(0, |head| head.first);
+        while first > 1 {
+            let to = first - 1;
+            let at = owners.iter().position(|(_, last)| to <= *last);
+            let Some((owner, _)) = at.and_then(|at| owners.get(at)) else { break };
+            let from = at.and_then(|at| owners.get(at.checked_sub(1)?)).map_or(1, |(_, before)| before + 1);
+            let (order, kinds) = (Order::NewestFirst, KindFilter::All);
+            let range = ReadRange { from, to, order, kinds, max_records: LOT, max_bytes: 1 << 20 };
+            let mut records = store.read(*owner, range).await?.records;
+            records.reverse();
+            if records.is_empty() {
+                break;
+            }
+            let adopted =
+                Rewrite { session: heir, expected: None, records, words: None, unlink: Vec::new(), durability };
+            first = store.rewrite(adopted).await?.first;
+        }
+        let (records, words) = (Vec::new(), None);
+        store.rewrite(Rewrite { session: heir, expected: None, records, words, unlink, durability }).await?;
+        Ok(())
     }
 
     async fn remove_one(&self, id: SessionId, deletion: &Deletion) -> Result<DeletionReport, SessionError> {
@@ -164,6 +205,7 @@ impl SessionManager {
             kept: removed.kept,
             heirs: removed.heirs,
             cascaded: Vec::new(),
+            detached: Vec::new(),
             erased: if self.ports().store.erasure().is_some() { self.ports().store.erased(id).await? } else { None },
         })
     }

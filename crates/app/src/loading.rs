@@ -50,8 +50,9 @@ impl SessionManager {
                 break view;
             }
             let beginning = self.beginning_of(id, head.first).await?;
-            let Some(fork) = beginning.created.fork.as_ref() else {
-                break self.replay(beginning.view(None)?, last).await?;
+            let is_adopted = beginning.created.session != id;
+            let Some(fork) = beginning.created.fork.as_ref().filter(|_| !is_adopted) else {
+                break self.replay_log(id, beginning.view(None)?, last).await?;
             };
             let (owner, at) = (owner_of(fork), fork.at);
             line.push((beginning, last));
@@ -84,7 +85,7 @@ impl SessionManager {
     }
 
     /// The head of a log that a fork inherits from, up to a record.
-    async fn head_of_owner(&self, owner: SessionId, at: u64) -> Result<Head, SessionError> {
+    pub(crate) async fn head_of_owner(&self, owner: SessionId, at: u64) -> Result<Head, SessionError> {
         let head = match self.ports().store.head(owner).await {
             Ok(head) => head.ok_or(SessionError::NotFound { session: owner })?,
             Err(StoreError::Gone { .. }) => self.head_of_kept(owner, at).await?,
@@ -121,7 +122,7 @@ impl SessionManager {
         if first.seq != from || first.commit != view.commit() {
             return Ok(None);
         }
-        self.take_in(&mut view, behind).await?;
+        self.take_in(id, &mut view, behind).await?;
         self.replay(view, last).await.map(Some)
     }
 
@@ -136,8 +137,13 @@ impl SessionManager {
     }
 
     /// Takes the records up to a version into a view.
-    pub(crate) async fn replay(&self, mut view: View, version: u64) -> Result<View, SessionError> {
+    pub(crate) async fn replay(&self, view: View, version: u64) -> Result<View, SessionError> {
         let session = view.session();
+        self.replay_log(session, view, version).await
+    }
+
+    /// The same, of a log that may begin with what the session inherited.
+    async fn replay_log(&self, session: SessionId, mut view: View, version: u64) -> Result<View, SessionError> {
         while view.version() < version {
             let from = view.version().saturating_add(1);
             let records = self.page_of(session, from, version).await?;
@@ -145,7 +151,7 @@ impl SessionManager {
                 let source = InvalidHistory::Gap { expected: from, found: version };
                 return Err(SessionError::InvalidHistory { session, source });
             }
-            self.take_in(&mut view, &records).await?;
+            self.take_in(session, &mut view, &records).await?;
         }
         Ok(view)
     }
@@ -156,24 +162,34 @@ impl SessionManager {
         Ok(read_around(self.ports().store.as_ref(), id, range).await?.records)
     }
 
-    async fn take_in(&self, view: &mut View, records: &[Record]) -> Result<(), SessionError> {
-        let session = view.session();
+    async fn take_in(&self, session: SessionId, view: &mut View, records: &[Record]) -> Result<(), SessionError> {
         let invalid = |source| SessionError::InvalidHistory { session, source };
         for record in records {
             if is_unreadable(record) {
-                let commit = self.commit_of_unreadable(view, record.seq).await?;
+                let commit = self.commit_of_unreadable(session, view, record.seq).await?;
                 view.pass_over(record.seq, commit).map_err(invalid)?;
                 continue;
             }
             let (event, stamp) = outlined(session, record)?;
+            if let Event::Created(created) = event {
+                // What it inherited stands in its own log: behind it the session itself begins.
+                let beginning = Beginning { seq: record.seq, commit: record.commit, created: *created, stamp };
+                *view = beginning.view(Some(view))?;
+                continue;
+            }
             view.apply(record.seq, &event, &stamp, record.commit).map_err(invalid)?;
         }
         Ok(())
     }
 
     /// The commit to go on with behind a record that cannot be read: of the last one the store knows it.
-    async fn commit_of_unreadable(&self, view: &View, seq: u64) -> Result<CommitHash, SessionError> {
-        let head = self.ports().store.head(view.session()).await?.filter(|head| head.version == seq);
+    async fn commit_of_unreadable(
+        &self,
+        session: SessionId,
+        view: &View,
+        seq: u64,
+    ) -> Result<CommitHash, SessionError> {
+        let head = self.ports().store.head(session).await?.filter(|head| head.version == seq);
         Ok(head.map_or_else(|| view.commit().after_lost(seq), |head| head.commit))
     }
 }

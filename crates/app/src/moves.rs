@@ -311,6 +311,10 @@ impl Session {
         }
         let mut point = decide::fork_point(&view, place.at, place.commit, place.head, place.depth);
         point.last = Some(self.last_element(&view, place.at).await?).filter(|last| *last != place.at);
+        if self.manager().has_all(self.id()).await? {
+            // What it inherited is its own, and those it had it from may be gone.
+            point.owners = vec![(self.id(), place.at)];
+        }
         new.fork = Some(point);
         let words = view.described().clone();
         new.described.title = new.described.title.or(words.title);

@@ -176,7 +176,7 @@ impl SessionManager {
             Order::NewestFirst => (owner_start(view, owner).max(first), last),
         };
         let range = ReadRange { from, to, order, kinds, max_records: bounds.records, max_bytes: bounds.bytes };
-        let page = read_around(self.ports().store.as_ref(), owner, range).await?;
+        let page = self.read_owned(view.session(), owner, range).await?;
         let records: Result<Vec<Read>, SessionError> = page.records.into_iter().map(|r| read_of(owner, r)).collect();
         let rest = match (order, page.next) {
             (Order::OldestFirst, Some(next)) => Some(Stretch { first: next, last }),
@@ -187,10 +187,41 @@ impl SessionManager {
         Ok((records?, rest.filter(|rest| rest.first <= rest.last && rest.last > 0)))
     }
 
+    /// The log that has an inherited record: its owner's, unless the session has made it its own.
+    pub(crate) async fn log_of(
+        &self,
+        session: SessionId,
+        owner: SessionId,
+        first: u64,
+    ) -> Result<SessionId, StoreError> {
+        if owner == session {
+            return Ok(session);
+        }
+        let own = self.ports().store.head(session).await?;
+        Ok(if own.is_some_and(|own| own.first <= first) { session } else { owner })
+    }
+
+    /// Whether a session's log reaches down to the first record of all that it inherited.
+    pub(crate) async fn has_all(&self, session: SessionId) -> Result<bool, StoreError> {
+        Ok(self.ports().store.head(session).await?.is_some_and(|own| own.first <= 1))
+    }
+
+    /// Reads records around what cannot be read, from the log that has them.
+    pub(crate) async fn read_owned(
+        &self,
+        session: SessionId,
+        owner: SessionId,
+        range: ReadRange,
+    ) -> Result<Page, StoreError> {
+        let log = self.log_of(session, owner, range.from).await?;
+        read_around(self.ports().store.as_ref(), log, range).await
+    }
+
     /// One record, by its number.
     pub(crate) async fn read_one(&self, view: &View, seq: u64) -> Result<Option<Read>, SessionError> {
         let owner = view.owner_of(seq);
-        let page = self.ports().store.read(owner, single(seq)).await?;
+        let log = self.log_of(view.session(), owner, seq).await?;
+        let page = self.ports().store.read(log, single(seq)).await?;
         let mut read = page.records.into_iter().next().map(|record| read_of(owner, record)).transpose()?;
         if let Some(read) = read.as_mut().filter(|read| matches!(read.event, Event::Begun(_))) {
             self.put_together(view, read).await?;

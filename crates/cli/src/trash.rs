@@ -27,12 +27,6 @@ struct Deleted {
 
 /// `delete`
 pub(crate) async fn delete(program: &Program, wish: Delete) -> Result<(), Failure> {
-    if wish.detach {
-        return Err(Failure::not_built(
-            "giving forks what they inherit under keys of their own is not built yet, and nothing was changed",
-            "shred the forks too with --cascade, or delete them first",
-        ));
-    }
     if wish.cascade && !wish.forever && !wish.shred {
         let hint = "add --forever to delete the session and its forks for good, or --shred";
         return Err(Failure::usage("only what is deleted for good takes its forks along", hint));
@@ -76,7 +70,11 @@ async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> R
 
 async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wish: &Delete) -> Result<(), Failure> {
     let deletion = if wish.shred { Deletion::shredding() } else { Deletion::default() };
-    let deletion = if wish.cascade { deletion.forks(Forks::Cascade) } else { deletion };
+    let deletion = match (wish.cascade, wish.detach) {
+        (true, _) => deletion.forks(Forks::Cascade),
+        (false, true) => deletion.forks(Forks::Detach),
+        (false, false) => deletion,
+    };
     let deletion = if wish.forget_source { deletion.forgetting_source() } else { deletion };
     let deletion = program.durability.into_iter().fold(deletion, Deletion::durability);
     let report = sessions.delete(id, deletion).await?;
@@ -106,6 +104,9 @@ async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wi
             counted(heirs.len() as u64, "fork"),
             heirs.join(", ")
         ))?;
+    }
+    for fork in &report.detached {
+        out.line(&format!("its fork {fork} has what it inherited under a key of its own now"))?;
     }
     report.cascaded.iter().try_for_each(|fork| out.line(&format!("and with it its fork {fork}")))
 }

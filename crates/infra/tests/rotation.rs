@@ -125,7 +125,7 @@ mod rotation {
                 script
             }
         });
-        let mut epoch = 1;
+        let mut epoch = store.rotate_data(session, |_| ()).await.unwrap().epoch;
         while !writer.is_finished() {
             epoch = store.rotate_data(session, |_| ()).await.unwrap().epoch;
         }

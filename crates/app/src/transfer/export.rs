@@ -144,7 +144,8 @@ impl Export {
         let view = session.fresh_view().await?;
         let mut logs = Vec::new();
         for (owner, last) in view.fork().map(|fork| fork.owners.as_slice()).unwrap_or_default() {
-            logs.push(extent(session, *owner, *last).await?);
+            let before = logs.last().map(|before: &Extent| before.last);
+            logs.push(extent(session, before, *owner, *last).await?);
         }
         logs.push(Extent {
             session: view.session(),
@@ -298,7 +299,7 @@ impl Export {
             max_records: 4096,
             max_bytes: CHUNK_BYTES,
         };
-        let page = read_around(self.session.manager().ports().store.as_ref(), log.session, range).await?;
+        let page = self.session.manager().read_owned(self.view.session(), log.session, range).await?;
         for mut record in page.records {
             if is_unreadable(&record) {
                 let is_end = record.seq == log.last;
@@ -340,13 +341,20 @@ fn is_lost(session: SessionId, record: &Record) -> bool {
     }
 }
 
-/// How far a log goes that is inherited from.
-async fn extent(session: &Session, owner: SessionId, last: u64) -> Result<Extent, SessionError> {
-    let store = &session.manager().ports().store;
+/// How far a log goes that is inherited from; `before` is where the one before it ends. The session may have made it its own.
+async fn extent(session: &Session, before: Option<u64>, owner: SessionId, last: u64) -> Result<Extent, SessionError> {
+    let manager = session.manager();
+    let store = &manager.ports().store;
     let missing = SessionError::NotFound { session: owner };
-    let Some(head) = store.head(owner).await? else { return Err(missing) };
-    let beginning = store.read(owner, single(head.first)).await?;
-    let end = read_around(store.as_ref(), owner, single(last)).await?;
+    let own = store.head(session.id()).await?.map_or(u64::MAX, |own| own.first);
+    let first = match before {
+        Some(before) => before.saturating_add(1),
+        None if own <= last => own,
+        None => manager.head_of_owner(owner, last).await?.first,
+    };
+    let log = manager.log_of(session.id(), owner, first).await?;
+    let beginning = store.read(log, single(first)).await?;
+    let end = read_around(store.as_ref(), log, single(last)).await?;
     let (Some(beginning), Some(end)) = (beginning.records.first(), end.records.first()) else { return Err(missing) };
     let inherits = |(_, at): &&(SessionId, u64)| *at == last;
     let known = session.fresh_view().await?;
@@ -355,13 +363,13 @@ async fn extent(session: &Session, owner: SessionId, last: u64) -> Result<Extent
     let commit = match (is_unreadable(end), fork) {
         (false, _) => end.commit,
         (true, Some(fork)) => fork.commit,
-        (true, None) => store.read(owner, single(last)).await.map(|_| end.commit)?,
+        (true, None) => store.read(log, single(last)).await.map(|_| end.commit)?,
     };
     let (Event::Created(created), _) = decoded(owner, beginning)? else {
         let source = sessions_domain::InvalidHistory::NoBeginning;
         return Err(SessionError::InvalidHistory { session: owner, source });
     };
-    Ok(Extent { session: owner, lineage: created.lineage, first: head.first, last, commit })
+    Ok(Extent { session: owner, lineage: created.lineage, first, last, commit })
 }
 
 /// Everything that is written here has a JSON form, since it was read from one.

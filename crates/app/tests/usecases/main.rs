@@ -23,6 +23,8 @@ mod ranges;
 #[cfg(test)]
 mod rivals;
 #[cfg(test)]
+mod sealed;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod stale;

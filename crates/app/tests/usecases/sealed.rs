@@ -1,0 +1,141 @@
+//! Use cases over a sealed store: what is shredded is gone, forks that were detached live on, and one session without keys harms no other.
+
+use std::sync::Arc;
+
+use sessions_app::{At, Deletion, ErrorKind, Forks, ImportOptions, NewSession, Query, SessionError, SessionManager};
+use sessions_domain::Message;
+use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
+use sessions_ports::{KeyError, KeyStore as _, SlotChange, StoreError};
+use sessions_testkit::FixedKey;
+
+use crate::ground::{self, texts};
+
+struct Ground {
+    keys: MemoryKeyStore,
+    store: SealedStore,
+    sessions: SessionManager,
+}
+
+async fn sealed() -> Ground {
+    let keys = MemoryKeyStore::new();
+    let store = open(MemoryStore::new(), keys.clone()).await;
+    let sessions = ground::manager(store.clone());
+    Ground { keys, store, sessions }
+}
+
+async fn open(log: MemoryStore, keys: MemoryKeyStore) -> SealedStore {
+    SealedStore::open_or_create(Arc::new(log), Arc::new(keys), &FixedKey(1), Arc::new(SystemClock)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_session_with_forks_is_shredded_only_when_they_go_too_or_are_detached() {
+    let Ground { store, sessions, .. } = sealed().await;
+    let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
+    let mut receipts = Vec::new();
+    for at in 0..600 {
+        receipts.push(parent.append(Message::user(format!("message {at}"))).await.unwrap());
+    }
+    let fork = parent.fork(At::Now).await.unwrap();
+    fork.append(Message::user("of the fork")).await.unwrap();
+    let inner = fork.fork(At::Now).await.unwrap();
+    inner.append(Message::user("of its fork")).await.unwrap();
+    let seen = [texts(&fork).await, texts(&inner).await];
+    let refused = sessions.delete(parent.id(), Deletion::shredding()).await.unwrap_err();
+    let SessionError::HasForks { forks, .. } = &refused else { panic!("{refused}") };
+    assert_eq!((forks.len(), refused.kind()), (2, ErrorKind::Conflict));
+    let deletion = Deletion::shredding().forks(Forks::Detach);
+    let report = sessions.delete(parent.id(), deletion).await.unwrap();
+    assert_eq!((report.kept, report.detached.len()), (0, 2));
+    let erased = report.erased.unwrap();
+    assert!(sessions.delete(parent.id(), Deletion::shredding()).await.unwrap().erased == Some(erased), "told again");
+    // A manager that has seen nothing reads them from their own logs.
+    let later = ground::manager(store.clone());
+    for (session, seen) in [(fork.id(), &seen[0]), (inner.id(), &seen[1])] {
+        let session = later.load(session).await.unwrap();
+        assert_eq!(&texts(&session).await, seen);
+        assert_eq!(session.summary().await.unwrap().messages, 600 + if session.id() == fork.id() { 1 } else { 2 });
+        let old = receipts[10].message;
+        assert!(session.messages().await.unwrap().next_page().await.unwrap().unwrap().iter().any(|m| m.id == old));
+        session.fork(At::Message(old)).await.unwrap();
+        session.undo(3).await.unwrap();
+        session.append(Message::user("and on")).await.unwrap();
+        let mut bytes = Vec::new();
+        let mut export = session.export_json().await.unwrap();
+        while let Some(chunk) = export.next_chunk().await.unwrap() {
+            bytes.extend_from_slice(&chunk);
+        }
+        let elsewhere = ground::manager(MemoryStore::new());
+        let imported = elsewhere.import(std::io::Cursor::new(bytes), ImportOptions::default()).await.unwrap();
+        assert_eq!(texts(&elsewhere.load(imported.id).await.unwrap()).await, texts(&session).await);
+    }
+    let gone = later.load(parent.id()).await.err().unwrap();
+    assert!(matches!(gone, SessionError::Gone { .. }), "{gone}");
+}
+
+#[tokio::test]
+async fn a_plain_store_shreds_nothing() {
+    let sessions = ground::manager(MemoryStore::new());
+    let session = sessions.create(NewSession::default()).await.unwrap();
+    let refused = sessions.delete(session.id(), Deletion::shredding()).await.unwrap_err();
+    assert!(matches!(refused, SessionError::Store(StoreError::Key(KeyError::Plain))), "{refused}");
+    assert!(sessions.load(session.id()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_session_without_keys_answers_so_and_harms_no_other() {
+    let log = MemoryStore::new();
+    let keys = MemoryKeyStore::new();
+    let sessions = ground::manager(open(log.clone(), keys.clone()).await);
+    let lost = sessions.create(NewSession::titled("lost")).await.unwrap();
+    lost.append(Message::user("a")).await.unwrap();
+    let kept = sessions.create(NewSession::titled("kept")).await.unwrap();
+    kept.append(Message::user("b")).await.unwrap();
+    // The slot of the first session becomes what the slot of a shredded one is.
+    let other = sessions.create(NewSession::default()).await.unwrap();
+    sessions.delete(other.id(), Deletion::default()).await.unwrap();
+    let slots = keys.read(0, 100).await.unwrap();
+    let tombstone = slots.iter().min_by_key(|slot| slot.len()).unwrap().clone();
+    keys.overwrite(vec![SlotChange { number: 0, expected: slots[0].clone(), new: tombstone }]).await.unwrap();
+    let later = ground::manager(open(log, keys).await);
+    let destroyed = later.load(lost.id()).await.err().unwrap();
+    assert!(
+        matches!(destroyed, SessionError::Store(StoreError::Key(KeyError::SessionDestroyed { .. }))),
+        "{destroyed}"
+    );
+    assert_eq!(destroyed.kind(), ErrorKind::KeyDestroyed);
+    assert_eq!(texts(&later.load(kept.id()).await.unwrap()).await, ["b"]);
+    let listed = later.list(&Query::default()).await.unwrap().sessions;
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().any(|row| row.id == lost.id() && row.title.is_none()));
+    assert_eq!(later.delete(lost.id(), Deletion::default()).await.unwrap().records, 2);
+    assert_eq!(later.list(&Query::default()).await.unwrap().sessions.len(), 1);
+}
+
+#[tokio::test]
+async fn places_and_receipts_from_before_a_rotation_hold_after_it() {
+    let Ground { store, sessions, keys } = sealed().await;
+    let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
+    let receipt = parent.append(Message::user("one")).await.unwrap();
+    parent.append(Message::assistant("two")).await.unwrap();
+    let fork = parent.fork(At::Now).await.unwrap();
+    let of_fork = fork.append(Message::user("three")).await.unwrap();
+    let (place, of_parent) = (parent.place().await.unwrap(), parent.version().await.unwrap());
+    for session in [parent.id(), fork.id()] {
+        store.rotate_data(session, |_| ()).await.unwrap();
+    }
+    store.rotate(&FixedKey(2), |_| ()).await.unwrap();
+    assert!(keys.ring().await.unwrap().is_some());
+    assert_eq!(texts(&fork).await, ["one", "two", "three"]);
+    assert_eq!(parent.append(Message::user("four")).await.unwrap().version, of_parent + 1);
+    parent.undo(1).await.unwrap();
+    let later = ground::manager(store);
+    let (parent, fork) = (later.load(parent.id()).await.unwrap(), later.load(fork.id()).await.unwrap());
+    assert_eq!(texts(&parent).await, ["one", "two"]);
+    parent.wait_durable(receipt.version, receipt.durability).await.unwrap();
+    assert_eq!(parent.place().await.unwrap().session, place.session);
+    // A place that was noted before is the same one: it is found by its commit.
+    let token = parent.token(&receipt);
+    let at_token = parent.fork(At::Token(token)).await.unwrap();
+    assert_eq!(texts(&at_token).await, ["one"]);
+    assert_eq!(fork.version().await.unwrap(), of_fork.version);
+}
