@@ -5,6 +5,8 @@
 //!
 //! Must not know: use cases (`sessions-app`), or how a host wires things.
 
+#[cfg(feature = "sealing")]
+mod beginning;
 pub mod counted;
 pub mod disk;
 pub mod environment;

@@ -22,7 +22,7 @@ use sessions_ports::{
 };
 
 use super::{
-    ring_file::{MAX_RING, RingFiles},
+    ring_file::{self, MAX_RING, RingFiles},
     slot_file::{self, Failure, SlotFile},
 };
 use crate::sled::folder::{self, failed};
@@ -39,6 +39,51 @@ pub enum KeyFinding {
     Header,
     /// A slot, by its number: what it held is lost.
     Slot(u64),
+}
+
+/// The two files of a store's keys as they are copied into a backup.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct KeysCopy {
+    version: u64,
+    /// The file `ring`.
+    pub(crate) ring: Vec<u8>,
+    /// The file `slots`.
+    pub(crate) slots: Vec<u8>,
+    /// What each slot holds.
+    held: Vec<Option<Slot>>,
+}
+
+impl KeysCopy {
+    /// Copies what is there now; `None`: it changed meanwhile.
+    pub(crate) fn of(folder: &Path, store: StoreId) -> Result<Option<Self>, StoreError> {
+        let missing = || KeyError::Damaged { what: "the ring is missing" };
+        let keys = match FileKeyStore::look_blocking(folder, store) {
+            Err(StoreError::NoStore) => return Err(missing().into()),
+            keys => keys?,
+        };
+        let keys = keys.keys();
+        let ring = keys.rings.read()?.ok_or_else(missing)?;
+        let (slots, held) = keys.slots.copy(store)?;
+        let is_same = keys.rings.read()?.is_some_and(|now| now.version == ring.version);
+        let (version, ring) = (ring.version, ring_file::encode(store, &ring));
+        Ok(is_same.then_some(Self { version, ring, slots, held }))
+    }
+
+    /// Whether every key that was there before is still there, but for those that were destroyed.
+    pub(crate) fn keeps(&self, before: &Self, is_destroyed: impl Fn(&Slot) -> bool) -> bool {
+        let mut slots = before.held.iter().enumerate();
+        self.version == before.version
+            && slots.all(|(at, slot)| match (slot, self.held.get(at)) {
+                (before, Some(now)) if before == now => true,
+                (_, Some(Some(now))) => is_destroyed(now),
+                _ => false,
+            })
+    }
+}
+
+/// Whether bytes are the file of a store's ring, as it was written.
+pub(crate) fn is_ring(store: StoreId, file: &[u8]) -> bool {
+    ring_file::is_whole(store, file)
 }
 
 struct Keys {

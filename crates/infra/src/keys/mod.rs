@@ -22,6 +22,8 @@ mod wrapping;
 
 #[cfg(feature = "sled")]
 pub use file_store::{FileKeyStore, KeyFinding};
+#[cfg(feature = "sled")]
+pub(crate) use file_store::{KeysCopy, is_ring};
 pub use key_file::KeyFileProvider;
 pub use memory_store::MemoryKeyStore;
 #[cfg(feature = "keys-passphrase")]

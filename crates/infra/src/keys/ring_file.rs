@@ -51,7 +51,12 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
-fn encode(store: StoreId, ring: &StoredRing) -> Vec<u8> {
+/// Whether bytes are the file of a store's ring, as it was written.
+pub(super) fn is_whole(store: StoreId, file: &[u8]) -> bool {
+    matches!(decode(store, file), Look::Whole(_))
+}
+
+pub(super) fn encode(store: StoreId, ring: &StoredRing) -> Vec<u8> {
     let mut file = Vec::with_capacity(HEADER + ring.bytes.len() + 32);
     file.extend(MAGIC);
     file.extend(FORMAT.to_le_bytes());

@@ -26,6 +26,8 @@ const HEADER: usize = 512;
 /// By how many bytes the file grows.
 const CHUNK: u64 = 256 << 10;
 const ZEROS: [u8; SLOT] = [0; SLOT];
+/// How often a slot that is not whole is looked at again before it counts as damaged.
+const LOOKS: usize = 3;
 /// Slots that are read or written at once.
 const BLOCK: u64 = 512;
 
@@ -268,6 +270,31 @@ impl<P: Place> SlotFile<P> {
             Ok(())
         })?;
         Ok(slots)
+    }
+
+    /// The file as it is, without what changes left in it that were broken off, and what each slot holds; `None` stands for a damaged one.
+    pub(super) fn copy(&self, store: StoreId) -> Result<(Vec<u8>, Vec<Option<Slot>>), StoreError> {
+        let (mut file, mut held) = (header(store), Vec::new());
+        self.each(0, self.count, |number, bytes| {
+            let mut bytes = bytes.to_vec();
+            let mut found = slot::look(number, &bytes);
+            for _ in 0..LOOKS {
+                if found.is_ok() {
+                    break;
+                }
+                // It may be that it is just being written.
+                self.place.read(&mut bytes, place_of(number)).map_err(|error| failed(READING, error))?;
+                found = slot::look(number, &bytes);
+            }
+            if let Ok(Found { side: Some(side), .. }) = &found {
+                let from = usize::try_from(side.other().offset()).unwrap_or_default();
+                bytes.iter_mut().skip(from).take(HALF).for_each(|byte| *byte = 0);
+            }
+            file.extend(bytes);
+            held.push(found.ok().map(|found| found.bytes));
+            Ok(())
+        })?;
+        Ok((file, held))
     }
 
     /// The numbers of damaged slots.

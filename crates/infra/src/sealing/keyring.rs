@@ -15,6 +15,7 @@ use super::{
     cipher,
     ring::{Condemned, Resealing, Ring, RingFacts},
     slot::{self, SessionKeys, SlotKeys, SlotState, Tombstone},
+    witness::KeyedWitness,
 };
 
 /// Slots are made ahead of need in growing lots, up to so many.
@@ -98,6 +99,12 @@ impl Keyring {
 
     pub(crate) fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// What attests the heads of the store's sessions.
+    pub(crate) fn witness(&self) -> Result<KeyedWitness, KeyError> {
+        let key = self.ring().store_key("sessions heads 1")?;
+        KeyedWitness::new(&key).ok_or(KeyError::Damaged { what: "a key cannot be derived" })
     }
 
     /// What the store knows a host's key by.

@@ -5,6 +5,8 @@
 mod cipher;
 mod envelope;
 mod keyring;
+#[cfg(feature = "sled")]
+mod opener;
 mod resealing;
 mod ring;
 mod rotation;
@@ -15,6 +17,13 @@ mod status;
 mod store;
 mod witness;
 
+#[cfg(feature = "sled")]
+pub use self::opener::StoreOpener;
+#[cfg(feature = "sled")]
+pub(crate) use self::{
+    envelope::{RecordHead, is_stand_in, read_beside},
+    slot::{SlotState, state as slot_state},
+};
 pub use self::{
     resealing::{DataStep, Resealed, closed_epoch_of, link_text},
     ring::{RingFacts, ring_facts},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sessions_domain::{CommitHash, SessionId};
+use sessions_domain::{CommitHash, Event, Kind, SessionId, SummaryWords, codec};
 use sessions_ports::{
     Claim, Commit, Committed, KeyError, KindFilter, Order, Page, ReadRange, Record, Removed, Row, StoreError,
 };
@@ -19,6 +19,7 @@ use super::{
     slot::SessionKeys,
     store::Inner,
 };
+use crate::beginning;
 
 impl SessionKeys {
     /// Seals a record. `begins`: it says where the session's keys lie.
@@ -65,7 +66,7 @@ impl SessionKeys {
         self.seal_beside(Beside::Words, session, words)
     }
 
-    fn open_beside(&self, what: Beside, session: SessionId, bytes: &[u8]) -> Option<Bytes> {
+    pub(super) fn open_beside(&self, what: Beside, session: SessionId, bytes: &[u8]) -> Option<Bytes> {
         let (slot, sealed) = envelope::read_beside(bytes)?;
         let opened = self.root().unwrap(&what.context(session, slot), sealed)?;
         Some(cipher::payload(opened))
@@ -131,16 +132,70 @@ impl Inner {
             return Ok(Some((slot, 0)));
         }
         // Its beginning is lost, and so is its snapshot: the list of sessions still says it.
+        let words = self.row_words(session).await?;
+        Ok(words.and_then(|words| envelope::read_beside(&words).map(|(slot, _)| (slot, 0))))
+    }
+
+    /// The sealed words of a session's row.
+    async fn row_words(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
         let mut since = 0;
         loop {
             let page = self.log.rows(since, 4096).await?;
             if let Some(row) = page.rows.iter().find(|row| row.session == session) {
-                return Ok(envelope::read_beside(&row.words).map(|(slot, _)| (slot, 0)));
+                return Ok(Some(row.words.clone()));
             }
             if !page.more {
                 return Ok(None);
             }
             since = page.next;
+        }
+    }
+
+    /// What stands for a session's lost beginning says nothing in a sealed store. It is named as the session's row is, and without that it belongs
+    /// to the tenant of the records behind it.
+    async fn named_beginning(
+        &self,
+        session: SessionId,
+        keys: &SessionKeys,
+        record: Record,
+    ) -> Result<Record, StoreError> {
+        let Some((Event::Created(created), mut stamp)) =
+            record.payload.get(32..).and_then(|body| codec::decode(record.kind, body).ok())
+        else {
+            return Ok(record);
+        };
+        let words = self.row_words(session).await?.and_then(|words| keys.open_beside(Beside::Words, session, &words));
+        let words = match words.and_then(|words| SummaryWords::from_json(&words)) {
+            Some(words) => words,
+            None => {
+                let tenant = self.tenant_behind(session, keys, record.seq).await?;
+                SummaryWords { tenant, ..SummaryWords::default() }
+            }
+        };
+        let created = beginning::named(*created, &mut stamp, &words);
+        let Ok(body) = codec::encode(&Event::Created(Box::new(created)), &stamp) else { return Ok(record) };
+        Ok(Record { payload: Bytes::from([&[0; 32], body.as_slice()].concat()), ..record })
+    }
+
+    /// Whose the first record is that can be read behind one.
+    async fn tenant_behind(&self, session: SessionId, keys: &SessionKeys, seq: u64) -> Result<String, StoreError> {
+        const LOT: usize = 64;
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let mut range = ReadRange { from: seq + 1, to: u64::MAX, order, kinds, max_records: LOT, max_bytes: 1 << 20 };
+        loop {
+            let page = match self.log.read(session, range).await {
+                Ok(page) => page,
+                Err(StoreError::Corrupt { .. }) => return Ok(String::new()),
+                Err(error) => return Err(error),
+            };
+            let sealed = page.records.into_iter().filter(|record| !envelope::is_stand_in(record));
+            let mut opened = sealed.filter_map(|record| keys.open(session, record).ok());
+            let stamp = opened.find_map(|record| Some(codec::decode(record.kind, record.payload.get(32..)?).ok()?.1));
+            match (stamp, page.next) {
+                (Some(stamp), _) => return Ok(stamp.actor.tenant),
+                (None, Some(next)) => range.from = next,
+                (None, None) => return Ok(String::new()),
+            }
         }
     }
 
@@ -170,12 +225,18 @@ impl Inner {
 
     /// Opens the records of a page.
     pub(super) async fn open_page(&self, session: SessionId, page: Page) -> Result<Page, StoreError> {
-        if page.records.iter().all(envelope::is_stand_in) {
+        if page.records.iter().all(|record| record.kind == Kind::LOST && envelope::is_stand_in(record)) {
             return Ok(page);
         }
         let keys = self.keys_to_read(session).await?;
-        let records = page.records.into_iter().map(|record| keys.open(session, record));
-        Ok(Page { records: records.collect::<Result<_, _>>()?, next: page.next })
+        let mut records = Vec::with_capacity(page.records.len());
+        for record in page.records {
+            records.push(match record.kind {
+                Kind::CREATED if envelope::is_stand_in(&record) => self.named_beginning(session, &keys, record).await?,
+                _ => keys.open(session, record)?,
+            });
+        }
+        Ok(Page { records, next: page.next })
     }
 
     /// Opens a snapshot. One that does not open is none: a view can be made anew.

@@ -163,8 +163,7 @@ impl SealedStore {
     /// # Errors
     /// [`KeyError::Damaged`].
     pub fn witness(&self) -> Result<KeyedWitness, KeyError> {
-        let key = self.inner.keyring.ring().store_key("sessions heads 1")?;
-        KeyedWitness::new(&key).ok_or(KeyError::Damaged { what: "a key cannot be derived" })
+        self.inner.keyring.witness()
     }
 
     /// What the ring tells about the key in use.

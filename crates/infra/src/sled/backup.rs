@@ -11,7 +11,7 @@ use std::{
     io::{self, BufReader, BufWriter, ErrorKind, Read as _, Seek as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError as TryRwLockError},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError as TryRwLockError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -26,15 +26,22 @@ use super::{
     backup_file::{BackupHead, BackupInfo, BackupProgress, BackupWriter, EntryName, read_backup},
     bodies::{self, BodyName},
     core::{Core, Presence},
-    folder::{self, failed},
+    folder::{self, Sealing, failed, sealing_of},
     frame::{self, Found, Scan},
     last_backup::LastBackup,
     segment::{self, Head, SEGMENT_HEADER},
 };
-use crate::environment::SystemClock;
+use crate::{
+    environment::SystemClock,
+    keys::KeysCopy,
+    sealing::{SlotState, slot_state},
+};
 
 /// Bytes that are read or written at once.
 const BUFFER: usize = 1 << 20;
+/// How often keys are looked at again that are just being changed, and how long is waited between.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Keeps files of the store from going, or being written anew, while a backup copies them.
 ///
@@ -211,19 +218,56 @@ impl Work {
             return Err(BackupError::Exists.into());
         }
         let partial = Partial::make(path)?;
-        let end = self.core.synced_position.load(std::sync::atomic::Ordering::Acquire);
-        let head = BackupHead { store: self.core.folder.id, end, at: self.at };
+        let (end, keys) = self.end_and_keys()?;
+        let sealing = if keys.is_some() { Sealing::Sealed } else { Sealing::Plain };
+        let head = BackupHead { store: self.core.folder.id, end, at: self.at, sealing };
         let sessions = {
             let ledger = self.core.lock();
             ledger.sessions.iter().filter(|(session, log)| log.exists() && !ledger.is_gone(**session)).count() as u64
         };
         let out = BufWriter::with_capacity(BUFFER, &partial.file);
-        let (info, _) = copy(&self.core, BackupWriter::begin(out, head, progress)?, progress)?;
+        let mut writer = BackupWriter::begin(out, head, progress)?;
+        if let Some(keys) = keys {
+            progress.expect((keys.ring.len() + keys.slots.len()) as u64);
+            writer.file(EntryName::Ring, &keys.ring)?;
+            writer.file(EntryName::Slots, &keys.slots)?;
+        }
+        let (info, _) = copy(&self.core, writer, progress)?;
         partial.file.sync_all().map_err(|error| failed("the backup", error))?;
         progress.expect(info.bytes);
         partial.check(&info, progress)?;
         partial.keep()?;
         Ok(BackupReport { path: path.to_owned(), info, sessions, took: self.begun.elapsed() })
+    }
+}
+
+impl Work {
+    /// Where the log ends in this backup, and the wrapped keys that open it.
+    ///
+    /// Slots are made before the sessions that use them, so those that are copied behind the end have all. They would lack a data key that was
+    /// retired just then, whose records are behind the end only; so between two looks at them none may have gone but with its session.
+    fn end_and_keys(&self) -> Result<(u64, Option<KeysCopy>), StoreError> {
+        let end = || self.core.synced_position.load(Ordering::Acquire);
+        let folder = &self.core.folder;
+        if sealing_of(&folder.root) == Sealing::Plain {
+            return Ok((end(), None));
+        }
+        for _ in 0..TRIES {
+            self.core.kept.check()?;
+            let before = KeysCopy::of(&folder.keys(), folder.id)?;
+            let end = end();
+            #[cfg(test)]
+            self.core.pass("the end of a backup is known");
+            let now = KeysCopy::of(&folder.keys(), folder.id)?;
+            if let (Some(before), Some(now)) = (before, now)
+                && now.keeps(&before, |slot| matches!(slot_state(slot), Ok(SlotState::Destroyed(_))))
+            {
+                return Ok((end, Some(now)));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let why = "the store's keys are being changed; try again when that is done";
+        Err(BackendError::new(BackendErrorKind::Unavailable, "the backup", why).into())
     }
 }
 
@@ -768,7 +812,8 @@ mod tests {
         let mut content = vec![0; (3 << 20) + 5];
         content[5 << 10] = 7;
         content[(2 << 20)..(2 << 20) + (70 << 10)].fill(9);
-        let head = BackupHead { store: sessions_ports::StoreId([1; 16]), end: 0, at: Moment::from_millis(0) };
+        let at = Moment::from_millis(0);
+        let head = BackupHead { store: sessions_ports::StoreId([1; 16]), end: 0, at, sealing: Sealing::Plain };
         let progress = progress();
         let mut writer = BackupWriter::begin(Vec::new(), head, &progress).unwrap();
         let entries = [
@@ -782,5 +827,44 @@ mod tests {
         let mut held = Held::default();
         assert_eq!(read_backup(&bytes[..], &mut held, &progress).unwrap(), info);
         assert!(held.0 == entries);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keys_that_change_while_the_end_is_taken_are_looked_at_again_and_so_is_the_end() {
+        use sessions_ports::{KeyStore as _, SlotChange};
+
+        use crate::keys::FileKeyStore;
+
+        let ground = TempDir::new().unwrap();
+        let options = SledOptions { sealing: Sealing::Sealed, ..SledOptions::default() };
+        let store = SledStore::open(ground.path().join("store"), options).await.unwrap();
+        let keys = FileKeyStore::open(&store.keys_folder(), store.core().folder.id).await.unwrap();
+        keys.put_ring(0, "a ring".into()).await.unwrap();
+        let live = |byte: u8| bytes::Bytes::from([&[1, 1], [byte; 70].as_slice()].concat());
+        keys.add(vec![live(1)]).await.unwrap();
+        let mut script = sessions_testkit::Script::new(1);
+        let commit = |script: &mut sessions_testkit::Script| sessions_ports::Commit {
+            durability: Durability::Disk,
+            ..script.say("said")
+        };
+        store.commit(commit(&mut script)).await.unwrap();
+        let before = store.core().synced_position.load(Ordering::Acquire);
+        let (other, changed, next) = (store.clone(), keys.clone(), commit(&mut script));
+        store.core().hook("the end of a backup is known", move |_| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let change = async move {
+                other.commit(next).await.unwrap();
+                changed.overwrite(vec![SlotChange { number: 0, expected: live(1), new: live(2) }]).await.unwrap();
+            };
+            std::thread::spawn(move || runtime.block_on(change)).join().unwrap();
+        });
+        let file = ground.path().join("one.sessions");
+        let report = store.backup(&file, &BackupProgress::default()).await.unwrap();
+        assert!(report.info.head.end > before, "the end is taken again, behind what the keys were changed for");
+        let restored = ground.path().join("restored");
+        crate::sled::restore_backup(&file, &restored, &BackupProgress::default()).unwrap();
+        let copied = FileKeyStore::look_blocking(&restored.join("keys"), store.core().folder.id).unwrap();
+        assert_eq!(copied.read_blocking(0, 9).unwrap(), [live(2)]);
+        store.close().await.unwrap();
     }
 }

@@ -15,11 +15,16 @@ use ring::digest::{self, SHA256};
 use sessions_domain::{Moment, chain};
 use sessions_ports::{BackupError, StoreError, StoreId};
 
-use super::{bodies::BodyName, folder::failed};
+use super::{
+    bodies::BodyName,
+    folder::{Sealing, failed},
+};
+use crate::keys::is_ring;
 
 const MAGIC: [u8; 8] = *b"SESSBAK\x01";
-/// The version of the file's format.
+/// The version of the file's format: of a plain store, and of a sealed one, whose keys are in it.
 const FORMAT: u32 = 1;
+const SEALED_FORMAT: u32 = 2;
 /// The version of the store's format that the entries have.
 const STORE_FORMAT: u32 = 1;
 const HEADER: usize = 64;
@@ -32,6 +37,9 @@ const ZEROS: u32 = 1 << 31;
 const BLOCK: usize = 4 << 10;
 /// The most bytes in one run.
 const RUN: usize = 1 << 20;
+/// The most bytes of a file `ring`, and of a file `slots`.
+const LONGEST_RING: u64 = (1 << 20) + 128;
+const LONGEST_SLOTS: u64 = 512 * (1 + (1 << 32));
 /// The longest name of an entry.
 const LONGEST_NAME: u16 = 128;
 static EMPTY: [u8; BLOCK] = [0; BLOCK];
@@ -45,6 +53,8 @@ pub struct BackupHead {
     pub end: u64,
     /// When it was begun.
     pub at: Moment,
+    /// Whether what is in it is sealed. Then the store's wrapped keys are in it too.
+    pub sealing: Sealing,
 }
 
 /// A backup that is whole and as it was written.
@@ -60,6 +70,16 @@ pub struct BackupInfo {
     pub bytes: u64,
     /// The digest over all of it.
     pub digest: [u8; 32],
+}
+
+impl BackupInfo {
+    fn count(&mut self, name: EntryName) {
+        match name {
+            EntryName::Ring | EntryName::Slots => {}
+            EntryName::Segment(_) => self.segments += 1,
+            EntryName::Body(_) => self.bodies += 1,
+        }
+    }
 }
 
 /// How far a backup or a restore is, and the wish that it should end. Clones are of the same one.
@@ -105,9 +125,16 @@ impl fmt::Debug for BackupProgress {
     }
 }
 
+const RING: &str = "keys/ring";
+const SLOTS: &str = "keys/slots";
+
 /// A file of a store, by what it holds. In a backup they stand in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EntryName {
+    /// The ring of a sealed store's keys.
+    Ring,
+    /// The wrapped keys of its sessions.
+    Slots,
     /// A segment of the log.
     Segment(u32),
     /// A large body.
@@ -118,6 +145,8 @@ impl EntryName {
     /// The most bytes that such a file may have.
     fn limit(self) -> u64 {
         match self {
+            Self::Ring => LONGEST_RING,
+            Self::Slots => LONGEST_SLOTS,
             Self::Segment(_) => u64::from(u32::MAX),
             Self::Body(_) => super::MAX_COMMIT_BYTES,
         }
@@ -126,6 +155,8 @@ impl EntryName {
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let name = match text.strip_prefix("log/") {
+            None if text == RING => Self::Ring,
+            None if text == SLOTS => Self::Slots,
             Some(file) => Self::Segment(file.strip_suffix(".seg")?.parse().ok().filter(|number| *number > 0)?),
             None => Self::Body(chain::from_hex(text.strip_prefix("blobs/")?.get(3..)?)?.try_into().ok()?),
         };
@@ -137,6 +168,8 @@ impl EntryName {
 impl fmt::Display for EntryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ring => f.write_str(RING),
+            Self::Slots => f.write_str(SLOTS),
             Self::Segment(number) => write!(f, "log/{number:08}.seg"),
             Self::Body(name) => {
                 let name = chain::to_hex(name);
@@ -149,7 +182,8 @@ impl fmt::Display for EntryName {
 fn header_of(head: &BackupHead) -> [u8; HEADER] {
     let mut bytes = Vec::with_capacity(HEADER);
     bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    let format = if head.sealing == Sealing::Sealed { SEALED_FORMAT } else { FORMAT };
+    bytes.extend_from_slice(&format.to_le_bytes());
     bytes.extend_from_slice(&STORE_FORMAT.to_le_bytes());
     bytes.extend_from_slice(&head.store.0);
     bytes.extend_from_slice(&head.end.to_le_bytes());
@@ -172,6 +206,7 @@ pub(crate) struct BackupWriter<'a, W> {
     whole: digest::Context,
     entry: digest::Context,
     info: BackupInfo,
+    files: u64,
     progress: &'a BackupProgress,
 }
 
@@ -182,7 +217,7 @@ impl<'a, W: Write> BackupWriter<'a, W> {
         let mut whole = digest::Context::new(&SHA256);
         whole.update(&header);
         let info = BackupInfo { head, segments: 0, bodies: 0, bytes: HEADER as u64, digest: [0; 32] };
-        Ok(Self { out, whole, entry: digest::Context::new(&SHA256), info, progress })
+        Ok(Self { out, whole, entry: digest::Context::new(&SHA256), info, files: 0, progress })
     }
 
     /// Up to which position the log goes into it.
@@ -203,10 +238,8 @@ impl<'a, W: Write> BackupWriter<'a, W> {
 
     /// Adds a file, without the zeros in it.
     pub(crate) fn file(&mut self, name: EntryName, content: &[u8]) -> Result<(), StoreError> {
-        match name {
-            EntryName::Segment(_) => self.info.segments += 1,
-            EntryName::Body(_) => self.info.bodies += 1,
-        }
+        self.info.count(name);
+        self.files += 1;
         self.entry = digest::Context::new(&SHA256);
         let text = name.to_string();
         self.put(&[FILE])?;
@@ -236,7 +269,7 @@ impl<'a, W: Write> BackupWriter<'a, W> {
 
     /// Ends it, and gives back what it was written to.
     pub(crate) fn end(mut self) -> Result<(BackupInfo, W), StoreError> {
-        let count = self.info.segments + self.info.bodies;
+        let count = self.files;
         self.put_beside(&[END])?;
         self.put_beside(&count.to_le_bytes())?;
         self.whole.update(&count.to_le_bytes());
@@ -349,7 +382,7 @@ impl<R: Read> BackupReader<'_, R> {
         whole.update(&header);
         sink.head(&head)?;
         let mut info = BackupInfo { head, segments: 0, bodies: 0, bytes: 0, digest: [0; 32] };
-        let mut before = None;
+        let (mut before, mut files, mut keys) = (None, 0, 0);
         loop {
             self.entry = digest::Context::new(&SHA256);
             match self.array::<1>()? {
@@ -357,12 +390,11 @@ impl<R: Read> BackupReader<'_, R> {
                 [END] => break,
                 _ => return Err(self.damaged("an entry of no known kind")),
             }
-            let name = self.file(sink, before)?;
+            let name = self.file(sink, before, &head)?;
             before = Some(name);
-            match name {
-                EntryName::Segment(_) => info.segments += 1,
-                EntryName::Body(_) => info.bodies += 1,
-            }
+            info.count(name);
+            files += 1;
+            keys += u64::from(matches!(name, EntryName::Ring | EntryName::Slots));
             let entry = std::mem::replace(&mut self.entry, digest::Context::new(&SHA256)).finish();
             let mut said = [0; 32];
             self.take_beside(&mut said)?;
@@ -374,8 +406,12 @@ impl<R: Read> BackupReader<'_, R> {
         }
         let count = self.array::<8>()?;
         whole.update(&count);
-        if u64::from_le_bytes(count) != info.segments + info.bodies {
+        if u64::from_le_bytes(count) != files {
             return Err(self.damaged("there are fewer or more entries than it says"));
+        }
+        let has_keys = if head.sealing == Sealing::Sealed { keys == 2 } else { keys == 0 };
+        if !has_keys {
+            return Err(self.damaged("the keys of a sealed store are missing in it, or those of a plain one are not"));
         }
         let said = self.array::<32>()?;
         if whole.finish().as_ref() != said {
@@ -402,17 +438,27 @@ impl<R: Read> BackupReader<'_, R> {
         }
         let u32_at = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
         let u64_at = |at: usize| header.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-        let format = u32_at(8).unwrap_or(0).max(u32_at(12).unwrap_or(0));
-        if format != FORMAT {
-            return Err(BackupError::Newer { format }.into());
+        let (format, of_store) = (u32_at(8).unwrap_or(0), u32_at(12).unwrap_or(0));
+        let sealing = match format {
+            FORMAT => Sealing::Plain,
+            SEALED_FORMAT => Sealing::Sealed,
+            format => return Err(BackupError::Newer { format }.into()),
+        };
+        if of_store != STORE_FORMAT {
+            return Err(BackupError::Newer { format: of_store }.into());
         }
         let store = header.get(16..32).and_then(|id| id.try_into().ok()).unwrap_or_default();
         let at = Moment::from_millis(u64_at(40).unwrap_or(0).cast_signed());
-        Ok((header, BackupHead { store: StoreId(store), end: u64_at(32).unwrap_or(0), at }))
+        Ok((header, BackupHead { store: StoreId(store), end: u64_at(32).unwrap_or(0), at, sealing }))
     }
 
     /// Reads a file behind the byte that says it is one, up to its digest.
-    fn file(&mut self, sink: &mut dyn BackupSink, before: Option<EntryName>) -> Result<EntryName, StoreError> {
+    fn file(
+        &mut self,
+        sink: &mut dyn BackupSink,
+        before: Option<EntryName>,
+        head: &BackupHead,
+    ) -> Result<EntryName, StoreError> {
         let named = u16::from_le_bytes(self.array()?);
         let length = u64::from_le_bytes(self.array()?);
         if named > LONGEST_NAME {
@@ -429,7 +475,7 @@ impl<R: Read> BackupReader<'_, R> {
         }
         sink.begin(name, length)?;
         let mut left = length;
-        let mut buffer = Vec::new();
+        let (mut buffer, mut ring) = (Vec::new(), Vec::new());
         while left > 0 {
             let run = u32::from_le_bytes(self.array()?);
             let count = run & !ZEROS;
@@ -439,6 +485,9 @@ impl<R: Read> BackupReader<'_, R> {
             };
             if run & ZEROS != 0 {
                 sink.zeros(count)?;
+                if name == EntryName::Ring {
+                    ring.resize(ring.len() + count as usize, 0);
+                }
                 continue;
             }
             if count as usize > RUN {
@@ -447,6 +496,12 @@ impl<R: Read> BackupReader<'_, R> {
             buffer.resize(count as usize, 0);
             self.take(&mut buffer)?;
             sink.bytes(&buffer)?;
+            if name == EntryName::Ring {
+                ring.extend_from_slice(&buffer);
+            }
+        }
+        if name == EntryName::Ring && !is_ring(head.store, &ring) {
+            return Err(self.damaged("the ring of keys is not as it was written"));
         }
         Ok(name)
     }

@@ -99,6 +99,11 @@ impl Checked {
         }
     }
 
+    /// Whether no record of it is lost.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.marked.is_empty()
+    }
+
     pub(super) fn next(&self) -> u64 {
         self.first + self.commits.len() as u64
     }

@@ -2,6 +2,8 @@
 //!
 //! Must not know: segments, the index, or what is done about what is found.
 
+mod sealed;
+
 use std::{
     collections::{BTreeSet, HashMap},
     path::PathBuf,
@@ -20,6 +22,7 @@ use super::{
     index::CoreRow,
     inspection::{self, Finding, Named, Severity, VerifyReport},
     newest::{Body, Newest, payload},
+    unsealing::Unsealing,
 };
 use crate::counted::counted;
 
@@ -85,6 +88,10 @@ pub(super) struct Check {
     pub(super) unlinked: HashMap<SessionId, BTreeSet<SessionId>>,
     /// Where sessions begin since they adopted what they inherited.
     pub(super) adopted_from: HashMap<SessionId, u64>,
+    /// Of a sealed store: what opens its records, as far as anything does.
+    pub(super) unsealing: Option<Unsealing>,
+    /// What sessions of a sealed store inherit, as their frames or the index say.
+    links: HashMap<SessionId, Vec<(SessionId, u64)>>,
 }
 
 impl Check {
@@ -121,6 +128,8 @@ impl Check {
             newest,
             unlinked: HashMap::new(),
             adopted_from: HashMap::new(),
+            unsealing: None,
+            links: HashMap::new(),
         }
     }
 
@@ -139,7 +148,7 @@ impl Check {
             let fork = begun.and_then(|(created, _)| created.fork.clone());
             self.sessions.insert(session, Checked::from(first));
             if let Some(fork) = fork {
-                self.go_to(&fork);
+                self.go_to(&fork.owners);
                 let owner = fork.owners.last().and_then(|(owner, _)| self.sessions.get(owner));
                 let inherited = owner.and_then(|owner| owner.view.as_ref()).map(|view| view.tree().clone());
                 self.sessions.entry(session).and_modify(|checked| checked.inherited = inherited);
@@ -149,8 +158,8 @@ impl Check {
     }
 
     /// What a fork inherits was there before it, also where nothing behind it tells.
-    fn go_to(&mut self, fork: &ForkPoint) {
-        for (owner, last) in &fork.owners {
+    fn go_to(&mut self, owners: &[(SessionId, u64)]) {
+        for (owner, last) in owners {
             self.meet(*owner, None);
             let Some(checked) = self.sessions.get_mut(owner) else { continue };
             let missing = last.saturating_add(1).saturating_sub(checked.next());
@@ -202,6 +211,7 @@ impl Check {
             self.removed.insert(header.session);
             return;
         }
+        self.sealed_frame(file, at, frame);
         if header.flags & REWRITTEN != 0 {
             return self.rewritten(file, at, frame);
         }
@@ -277,11 +287,11 @@ impl Check {
         }
     }
 
-    /// Checks a record against the chain and the history before it.
-    pub(super) fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
+    /// Checks a record that is not sealed, or was opened, against the chain and the history before it.
+    fn readable(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
         let beginning = beginning(header.kind, payload);
         if let Some(fork) = beginning.as_ref().and_then(|created| created.fork.as_ref()) {
-            self.go_to(fork);
+            self.go_to(&fork.owners);
         }
         let mut continues = true;
         let inherited = match beginning.as_ref().and_then(|created| created.fork.as_ref()) {
@@ -372,7 +382,8 @@ impl Check {
         let at = first - 1;
         let known = self.sessions.get(&parent);
         let view = known.and_then(|known| known.view.as_ref());
-        let owners = view.map_or_else(|| self.owners(parent, at), |view| view.owners_up_to(at));
+        let said = || self.links.get(&session).cloned().unwrap_or_else(|| self.owners(parent, at));
+        let owners = view.map_or_else(said, |view| view.owners_up_to(at));
         let commit =
             known.and_then(|known| known.commit_at(at, &self.sessions)).unwrap_or(CommitHash::ZERO.after_lost(at));
         let tree = view.map(|view| view.tree().clipped(at));
@@ -380,7 +391,7 @@ impl Check {
         let shown = || tree.as_ref().map_or(0, |tree| tree.span(last));
         let stood = checked.stood.map(|(head, depth)| (head.unwrap_or(last), depth));
         let stood = stood.or_else(|| self.places.get(&(parent, at)).copied().flatten());
-        let (head, depth) = stood.unwrap_or_else(|| (last, shown()));
+        let (head, depth) = stood.unwrap_or_else(|| (last, self.shown_at_first(checked).unwrap_or_else(shown)));
         Some(ForkPoint { parent, at, commit, head, depth, owners, last: Some(last).filter(|last| *last != at) })
     }
 
@@ -409,7 +420,7 @@ impl Check {
             let at = checked.first.saturating_sub(1);
             let inherited = match &checked.view {
                 Some(view) => view.owners_up_to(at),
-                None => self.owners(*session, at),
+                None => self.links.get(session).cloned().unwrap_or_else(|| self.owners(*session, at)),
             };
             let unlinked = self.unlinked.get(session);
             for (owner, last) in inherited {
@@ -461,6 +472,7 @@ impl Check {
             checked.miss_adopted(checked.first, &self.repairs, *session);
         }
         self.settle_removed();
+        self.settle_sealed();
         self.report.removed = self.removed.len() as u64;
         self.report.sessions = self.sessions.keys().filter(|session| !self.removed.contains(*session)).count() as u64;
         let mut all = Vec::new();
@@ -468,12 +480,12 @@ impl Check {
         ids.sort_unstable();
         for id in ids {
             let Some(checked) = self.sessions.get(&id) else { continue };
-            let key = checked.view.as_ref().and_then(View::key).cloned();
-            let tenant = checked.view.as_ref().map(|view| view.tenant().to_owned()).unwrap_or_default();
             let records = (checked.commits.len() + checked.adopted.len()).saturating_sub(checked.missing.len()) as u64;
+            let (key, tenant) = self.name_of(id, checked);
             let lost = checked.marked.len() as u64;
             if !self.removed.contains(&id) {
-                self.report.names.push(Named { session: id, key, tenant, records, lost });
+                let (epochs, closed) = self.chains_of(id);
+                self.report.names.push(Named { session: id, key, tenant, records, lost, epochs, closed });
             }
             let hint = |seq| self.hints.get(&(id, seq)).copied().or_else(|| kind(id, seq));
             all.extend(checked.missing.iter().map(|(seq, gap)| {

@@ -5,23 +5,24 @@
 //!
 //! Must not know: a running store, or what is done about what is found.
 
-use std::{collections::HashMap, fmt, fs, path::Path};
+use std::{collections::HashMap, fmt, fs, path::Path, sync::Arc};
 
 use sessions_domain::{Event, SessionId, SessionKey, SummaryWords, codec};
-use sessions_ports::{Digest, HeadWitness, StoreError};
+use sessions_ports::{Digest, HeadWitness, KeyError, StoreError};
 
 use super::{
     attested::{Attested, RootsLook},
     checking::{Check, Missing, Repaired},
-    folder::{Folder, failed},
+    folder::{Folder, Sealing, failed, sealing_of},
     frame::{FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
     newest::Newest,
     recovery::is_unborn,
     remembered::{Remembered, Silent},
     replay::{self, Replay, StandIn},
     segment::{self, Head, SEGMENT_HEADER},
+    unsealing::{EpochChain, RecordOpener, SealingLook},
 };
-use crate::counted::counted;
+use crate::{counted::counted, sealing::ClosedEpoch};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +65,10 @@ pub struct Named {
     pub records: u64,
     /// Of these, the ones that stand for lost ones.
     pub lost: u64,
+    /// Of a sealed session: the ciphertext chain of each of its data keys.
+    pub epochs: Vec<EpochChain>,
+    /// Of one that got another data key: how the one before ended.
+    pub closed: Option<ClosedEpoch>,
 }
 
 /// Whether the index could tell of parts that the log lost.
@@ -99,6 +104,10 @@ pub struct VerifyReport {
     pub index: IndexLook,
     /// The keyed roots over all sessions.
     pub roots: RootsLook,
+    /// Whether the store is sealed, and what was looked at then.
+    pub sealing: SealingLook,
+    /// Of a sealed store: what still lies there of removed sessions.
+    pub removed_chains: Vec<(SessionId, Vec<EpochChain>)>,
     /// Everything that is not as it should be.
     pub findings: Vec<Finding>,
 }
@@ -154,11 +163,14 @@ impl fmt::Display for Finding {
 
 /// Checks every byte of a store's log: frames, numbers, the chain of commits, and what the records say.
 ///
+/// Of a sealed store it needs no key, and then says nothing about contents: it checks frames, numbers, large bodies and where wrapped keys lie, and
+/// gives the ciphertext chain of each session, which whoever keeps it can compare later.
+///
 /// # Errors
 /// Only when the store cannot be read at all, or a newer version wrote a part of it: damage is what it reports.
 pub fn verify(path: &Path) -> Result<VerifyReport, StoreError> {
     let folder = Folder::existing(path)?;
-    Ok(inspect(&folder, None)?.report)
+    Ok(inspect(&folder, Keyed::default())?.report)
 }
 
 /// The same, with the key that attests the heads of all sessions: makes each root of the log anew, and names the first batch, and its sessions,
@@ -168,7 +180,24 @@ pub fn verify(path: &Path) -> Result<VerifyReport, StoreError> {
 /// As [`verify`].
 pub fn verify_with(path: &Path, witness: &dyn HeadWitness) -> Result<VerifyReport, StoreError> {
     let folder = Folder::existing(path)?;
-    Ok(inspect(&folder, Some(witness))?.report)
+    Ok(inspect(&folder, Keyed { witness: Some(witness), opener: None })?.report)
+}
+
+/// [`verify`] of a sealed store, with what opens its records: then what they say is checked too, and their words and snapshots. With `witness`
+/// also what [`verify_with`] checks.
+///
+/// # Errors
+/// As [`verify`], and [`KeyError::NotSealed`].
+pub fn verify_sealed(
+    path: &Path,
+    witness: Option<&dyn HeadWitness>,
+    opener: Arc<dyn RecordOpener>,
+) -> Result<VerifyReport, StoreError> {
+    let folder = Folder::existing(path)?;
+    if sealing_of(&folder.root) == Sealing::Plain {
+        return Err(KeyError::NotSealed.into());
+    }
+    Ok(inspect(&folder, Keyed { witness, opener: Some(opener) })?.report)
 }
 
 /// Bytes of a segment that are no frames.
@@ -209,7 +238,16 @@ pub(super) struct Inspection {
     pub(super) not_seen: Option<StoreError>,
 }
 
-pub(super) fn inspect(folder: &Folder, witness: Option<&dyn HeadWitness>) -> Result<Inspection, StoreError> {
+/// What a check is given by who has the store's key.
+#[derive(Default)]
+pub(super) struct Keyed<'a> {
+    /// Attests the heads of all sessions.
+    pub(super) witness: Option<&'a dyn HeadWitness>,
+    /// Opens records.
+    pub(super) opener: Option<Arc<dyn RecordOpener>>,
+}
+
+pub(super) fn inspect(folder: &Folder, Keyed { witness, opener }: Keyed<'_>) -> Result<Inspection, StoreError> {
     let mut numbers = segment::numbers(&folder.log())?;
     // What a newer version wrote is refused before anything is judged.
     Replay::new(folder, numbers.clone())?;
@@ -247,8 +285,12 @@ pub(super) fn inspect(folder: &Folder, witness: Option<&dyn HeadWitness>) -> Res
         let finding = Finding::about_file("index", 0, what);
         walk.check.report.findings.push(Finding { severity: Severity::Warning, offset: None, ..finding });
     }
+    if sealing_of(&folder.root) == Sealing::Sealed {
+        walk.check.begin_sealed(opener, remembered.as_ref(), &folder.keys());
+    }
     for (session, (row, words)) in remembered.iter().flat_map(|remembered| &remembered.sessions) {
-        let words = words.as_deref().filter(|_| row.first > 1).and_then(SummaryWords::from_json);
+        let words = walk.check.readable_words(*session, words.as_deref().filter(|_| row.first > 1));
+        let words = words.as_deref().and_then(SummaryWords::from_json);
         let is_there =
             |parent: &SessionId| remembered.as_ref().is_some_and(|known| known.sessions.contains_key(parent));
         if let Some(parent) = words.and_then(|words| words.parent).filter(is_there) {
@@ -485,6 +527,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+        self.check.look_at_snapshots(remembered.as_ref());
         let kind = |session, seq| remembered.as_ref().and_then(|remembered| remembered.kind(session, seq));
         let missing = self.check.finish(kind);
         let (roots, is_attested, about_roots) = self.attested.finish();

@@ -1,15 +1,20 @@
 //! What a folder says of its store's keys to whoever has none, and without opening the store.
 //!
-//! Must not know: how keys are unwrapped.
+//! Must not know: how keys are unwrapped, or what is done about what is found.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
-use sessions_ports::StoreError;
+use bytes::Bytes;
+use sessions_domain::SessionId;
+use sessions_ports::{KeyError, StoreError, StoreId};
 
 use super::folder::{self, Sealing};
 use crate::{
-    keys::FileKeyStore,
-    sealing::{RingFacts, ring_facts},
+    keys::{FileKeyStore, KeyFinding},
+    sealing::{ClosedEpoch, RingFacts, SlotState, closed_epoch_of, ring_facts, slot_state},
 };
 
 /// How a store's keys are.
@@ -40,4 +45,104 @@ pub fn keys_at(path: &Path) -> Result<KeysAt, StoreError> {
     let ring = keys.ring_blocking()?;
     let facts = ring.map(|ring| ring_facts(&ring.bytes, store)).transpose()?;
     Ok(KeysAt::Sealed(facts))
+}
+
+/// The wrapped keys of a store, as far as they tell anything without its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLook {
+    /// How the store's key is wrapped.
+    pub ring: RingFacts,
+    /// Slots that hold keys.
+    pub live: u64,
+    /// Slots whose keys were destroyed.
+    pub destroyed: u64,
+    /// What is not as it was written.
+    pub damage: Vec<KeyFinding>,
+}
+
+/// Looks at the keys of the store in a folder, which may be open; `None`: it is plain.
+///
+/// # Errors
+/// [`KeyError::Damaged`] when nothing can be told, [`KeyError::Newer`], [`StoreError::NoStore`], and the system's.
+pub fn look_at_keys(root: &Path) -> Result<Option<KeyLook>, StoreError> {
+    let store = folder::id_of(root)?.ok_or(StoreError::NoStore)?;
+    if folder::sealing_of(root) == Sealing::Plain {
+        return Ok(None);
+    }
+    let missing = || KeyError::Damaged { what: "the folder `keys` is missing or empty" };
+    let keys = match FileKeyStore::look_blocking(&root.join("keys"), store) {
+        Err(StoreError::NoStore) => return Err(missing().into()),
+        keys => keys?,
+    };
+    let ring = keys.ring_blocking()?.ok_or_else(missing)?;
+    let slots = Slots::of(&root.join("keys"), store)?;
+    Ok(Some(KeyLook {
+        ring: ring_facts(&ring.bytes, store)?,
+        live: slots.live.len() as u64,
+        destroyed: slots.destroyed.len() as u64,
+        damage: slots.findings,
+    }))
+}
+
+/// The slots of a store.
+#[derive(Default)]
+pub(super) struct Slots {
+    /// Those that hold keys.
+    pub(super) live: BTreeSet<u32>,
+    /// Those whose keys were destroyed, and whose they were.
+    pub(super) destroyed: BTreeMap<u32, SessionId>,
+    pub(super) damaged: BTreeSet<u32>,
+    /// How the data keys before those in use ended.
+    pub(super) closed: BTreeMap<u32, ClosedEpoch>,
+    /// What else is damaged.
+    pub(super) findings: Vec<KeyFinding>,
+}
+
+impl Slots {
+    /// Reads what tells without a key.
+    pub(super) fn of(keys: &Path, store: StoreId) -> Result<Self, StoreError> {
+        const LOT: usize = 512;
+        let keys = FileKeyStore::look_blocking(keys, store)?;
+        let mut slots = Self { findings: keys.damage_blocking()?, ..Self::default() };
+        let count = keys.slots_blocking();
+        let mut from = 0;
+        while from < count {
+            let lot = match keys.read_blocking(from, LOT) {
+                Ok(lot) => lot.into_iter().map(Some).collect(),
+                Err(_) => (from..count.min(from + LOT as u64)).map(|number| one(&keys, number)).collect::<Vec<_>>(),
+            };
+            if lot.is_empty() {
+                break;
+            }
+            for (number, slot) in (from..).zip(&lot) {
+                let Ok(number) = u32::try_from(number) else { break };
+                match slot.as_ref().map(|slot| slot_state(slot)) {
+                    Some(Ok(SlotState::Live(_))) => {
+                        slots.live.insert(number);
+                        let closed = slot.as_ref().and_then(|slot| closed_epoch_of(slot));
+                        slots.closed.extend(closed.map(|closed| (number, closed)));
+                    }
+                    Some(Ok(SlotState::Destroyed(tombstone))) => {
+                        slots.destroyed.insert(number, tombstone.session);
+                    }
+                    Some(Ok(SlotState::Unused)) => {}
+                    Some(Err(_)) | None => drop(slots.damaged.insert(number)),
+                }
+            }
+            from += lot.len() as u64;
+        }
+        Ok(slots)
+    }
+}
+
+fn one(keys: &FileKeyStore, number: u64) -> Option<Bytes> {
+    keys.read_blocking(number, 1).ok()?.into_iter().next()
+}
+
+/// What is wrong with a folder of keys that cannot be looked at.
+pub(super) fn said_of_keys(error: &StoreError) -> String {
+    match error {
+        StoreError::NoStore => KeyError::Damaged { what: "the folder `keys` is missing or empty" }.to_string(),
+        error => error.to_string(),
+    }
 }

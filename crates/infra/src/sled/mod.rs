@@ -53,6 +53,7 @@ mod tampered;
 #[cfg(test)]
 mod torn;
 mod trouble;
+mod unsealing;
 mod witnessing;
 mod writer;
 
@@ -83,13 +84,14 @@ pub use self::{
     backup_schedule::{BackupSchedule, InvalidSchedule, ScheduledBackups},
     core::Figures,
     folder::Sealing,
-    inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify, verify_with},
-    key_look::{KeysAt, keys_at},
+    inspection::{Finding, IndexLook, Named, Severity, VerifyReport, verify, verify_sealed, verify_with},
+    key_look::{KeyLook, KeysAt, keys_at, look_at_keys},
     last_backup::{LastBackup, LastOutcome, last_backup},
     reclaim::Reclaimed,
     recovery::{IndexReport, OpenReport, TornTail},
     repair::{RepairAction, RepairReport, repair, repair_with},
     restoring::{RestoreReport, restore_backup},
+    unsealing::{EpochChain, RecordOpener, SealingLook, Unopened},
     witnessing::{Doubt, WitnessReport},
 };
 use self::{
@@ -142,6 +144,8 @@ pub struct SledStore {
 struct Inner {
     core: Arc<Core>,
     report: OpenReport,
+    /// Opened to look after its files: nothing is committed, since nobody would seal it.
+    is_upkeep: bool,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -185,6 +189,21 @@ impl SledStore {
         Self::opened(open).await
     }
 
+    /// Opens a store that is there, plain or sealed, to look after its files: to give back space, to back up, to see how it opens. It needs no key and
+    /// takes no commit, because nothing would seal that.
+    ///
+    /// # Errors
+    /// As [`Self::open_existing`].
+    pub async fn open_for_upkeep(path: impl AsRef<Path> + Send) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        let open = move || {
+            folder::must_exist(&path)?;
+            let options = SledOptions { sealing: folder::sealing_of(&path), ..SledOptions::default() };
+            Self::open_to(true, &path, options)
+        };
+        Self::opened(open).await
+    }
+
     /// Opens where waiting for a disk holds up nobody.
     async fn opened(open: impl FnOnce() -> Result<Self, StoreError> + Send + 'static) -> Result<Self, StoreError> {
         tokio::task::spawn_blocking(open).await.unwrap_or_else(|error| {
@@ -193,6 +212,10 @@ impl SledStore {
     }
 
     fn open_blocking(path: &Path, options: SledOptions) -> Result<Self, StoreError> {
+        Self::open_to(false, path, options)
+    }
+
+    fn open_to(is_upkeep: bool, path: &Path, options: SledOptions) -> Result<Self, StoreError> {
         let folder = Folder::open_as(options.sealing, path, || {
             let mut id = [0; 16];
             let filled = ring::rand::SystemRandom::new().fill(&mut id);
@@ -228,7 +251,7 @@ impl SledStore {
         };
         let (checkpoint, bodies, writer) = begin().inspect_err(|_: &StoreError| core.end())?;
         let threads = Mutex::new(Some(Threads { writer, bodies, checkpoint }));
-        Ok(Self { inner: Arc::new(Inner { core, report: recovered.report, threads }) })
+        Ok(Self { inner: Arc::new(Inner { core, report: recovered.report, is_upkeep, threads }) })
     }
 
     /// What was found and done when the store was opened.
@@ -272,6 +295,14 @@ impl SledStore {
     /// Where the keys of the store lie when it is sealed: in its own folder, whose lock it holds.
     pub fn keys_folder(&self) -> PathBuf {
         self.core().folder.keys()
+    }
+
+    /// A store that was opened for upkeep takes nothing.
+    fn check_takes(&self) -> Result<(), StoreError> {
+        match self.inner.is_upkeep {
+            true => Err(StoreError::Malformed { what: "the store was opened for upkeep, and takes nothing" }),
+            false => Ok(()),
+        }
     }
 
     fn core(&self) -> &Arc<Core> {
@@ -480,6 +511,7 @@ fn check(commit: &Commit) -> Result<(), StoreError> {
 #[async_trait]
 impl SessionLog for SledStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.check_takes()?;
         check(&commit)?;
         // The ledger is asked before the index: a claim only ever moves from the first to the second.
         if !commit.claims.is_empty() {
@@ -497,6 +529,7 @@ impl SessionLog for SledStore {
     }
 
     async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
+        self.check_takes()?;
         let session = removal.session;
         let (done, outcome) = oneshot::channel();
         {
@@ -518,6 +551,7 @@ impl SessionLog for SledStore {
     }
 
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
+        self.check_takes()?;
         self.rewrite_records(rewrite).await
     }
 

@@ -89,6 +89,7 @@ impl Check {
         let mut view: Option<View> = None;
         for seq in 1..=at {
             let (header, payload) = self.newest.record(session, seq)?;
+            let payload = self.opened(header, payload)?;
             let (event, stamp) = codec::decode(header.kind, payload.get(32..)?).ok()?;
             match (event, &mut view) {
                 (Event::Created(created), _) => {

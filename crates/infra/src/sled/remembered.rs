@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use sessions_domain::{Kind, SessionId};
-use sessions_ports::{Digest, StoreError};
+use sessions_ports::{Digest, Link, StoreError};
 
 use super::{
     folder::{Folder, failed},
@@ -29,6 +29,8 @@ pub(super) struct Remembered {
     pub(super) position: u64,
     pub(super) sessions: BTreeMap<SessionId, (CoreRow, Option<Bytes>)>,
     pub(super) keys: HashMap<SessionId, Digest>,
+    /// What sessions inherit.
+    pub(super) links: HashMap<SessionId, Vec<Link>>,
     /// Sessions that were removed: the version, and the key that stays taken.
     pub(super) graves: BTreeMap<SessionId, (u64, Option<Digest>)>,
     index: Option<Index>,
@@ -60,9 +62,12 @@ impl Remembered {
         };
         let opened = copied.and_then(|()| Index::open(&copy, CACHE_BYTES).map_err(unreadable));
         let (index, contents) = opened.inspect_err(|_| drop(fs::remove_dir_all(&copy)))?;
+        let links = contents.sessions.iter().filter(|loaded| !loaded.links.is_empty());
+        let links = links.map(|loaded| (loaded.session, loaded.links.clone())).collect();
         let row = |Loaded { session, row, words, .. }| (session, (row, words));
         Ok(Some(Self {
             position: index.position(),
+            links,
             sessions: contents.sessions.into_iter().map(row).collect(),
             keys: contents.keys.into_iter().map(|(digest, session)| (session, digest)).collect(),
             graves: contents.graves.into_iter().map(|(id, version, key)| (id, (version, key))).collect(),
@@ -75,6 +80,11 @@ impl Remembered {
     pub(super) fn kind(&self, session: SessionId, seq: u64) -> Option<Kind> {
         let locator = place(self.index.as_ref()?, session, seq)?;
         (locator != Locator::LOST).then_some(locator.kind)
+    }
+
+    /// The snapshot of a session's view, as it was given; `None`: there is none, or it cannot be read.
+    pub(super) fn snapshot(&self, session: SessionId) -> Option<Bytes> {
+        self.index.as_ref()?.view(session).ok()?
     }
 
     /// Whether the index knows nothing of a record that a repair wrote, though that may have been broken off.

@@ -13,21 +13,19 @@ use std::{
     sync::Arc,
 };
 
-use sessions_domain::{
-    CommitHash, Created, Described, Event, Kind, LineageId, Origin, SessionId, Stamp, SummaryWords, codec,
-};
+use sessions_domain::{CommitHash, Created, Event, Kind, LineageId, SessionId, Stamp, SummaryWords, codec};
 use sessions_ports::{Clock as _, HeadWitness, StoreError};
 
 use super::{
     SledStore,
     checking::Missing,
-    folder::{self, Folder, failed},
+    folder::{self, Folder, Sealing, failed, sealing_of},
     frame::{self, FILLER, FIRST, FrameHeader, HEADER, REMOVED, REPAIR, Trailer},
-    inspection::{Damage, Inspection, inspect},
+    inspection::{Damage, Inspection, Keyed, inspect},
     recovery::{rewrite_tail, set_segment_aside},
     segment::{self, SEGMENT_HEADER, Segment},
 };
-use crate::{counted::counted, environment::SystemClock};
+use crate::{beginning, counted::counted, environment::SystemClock};
 
 /// One thing that a repair did, or would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +127,7 @@ pub fn repair_with(path: &Path, dry_run: bool, witness: Arc<dyn HeadWitness>) ->
 /// What was done, and whether the sessions stood as attested before.
 fn repaired(path: &Path, dry_run: bool, witness: Option<&dyn HeadWitness>) -> Result<(RepairReport, bool), StoreError> {
     let folder = Folder::existing(path)?;
-    let mut found = inspect(&folder, witness)?;
+    let mut found = inspect(&folder, Keyed { witness, opener: None })?;
     if let Some(error) = found.not_seen.take() {
         return Err(error);
     }
@@ -303,6 +301,7 @@ fn sync_end(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
 /// Writes, into a segment of their own, the records that stand for missing ones.
 fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
     let (last, base) = found.last_segment;
+    let sealing = sealing_of(&folder.root);
     let now = SystemClock.now().as_millis();
     let (mut frames, mut written) = (Vec::new(), None);
     for missing in &found.missing {
@@ -313,7 +312,7 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
             _ => missing.before,
         };
         let (kind, commit, payload, words, updated) = match beginning {
-            Some(stamp) => begun_anew(missing, stamp)?,
+            Some(stamp) => begun_anew(missing, stamp, sealing)?,
             None => {
                 let commit = missing.commit.unwrap_or(before.after_lost(*seq));
                 (Kind::LOST, commit, vec![0; 32], words.as_deref().unwrap_or_default().to_vec(), now)
@@ -355,29 +354,28 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
 type Begun = (Kind, CommitHash, Vec<u8>, Vec<u8>, i64);
 
 /// What stands for a session's beginning, without which nothing of it could be read: kind, commit, payload, words, and when it was
-/// changed. Its lineage is lost; its names are what the index remembers, its tenant the one of its other
-/// records.
-fn begun_anew(missing: &Missing, stamp: &Stamp) -> Result<Begun, StoreError> {
-    let known = missing.words.as_deref().and_then(SummaryWords::from_json);
-    let words = known.unwrap_or_else(|| SummaryWords { tenant: stamp.actor.tenant.clone(), ..SummaryWords::default() });
-    // Without its digest the key would find nothing.
-    let key = words.key.clone().filter(|_| missing.key.is_some());
+/// changed. Its lineage is lost; its names are what the index remembers, its tenant the one of its other records. In a sealed store it says
+/// nothing of that: the row's sealed words do, to whoever has the key.
+fn begun_anew(missing: &Missing, stamp: &Stamp, sealing: Sealing) -> Result<Begun, StoreError> {
     let mut stamp = stamp.clone();
-    stamp.actor.tenant.clone_from(&words.tenant);
-    let described = Described {
-        title: words.title.clone(),
-        description: words.description.clone(),
-        tags: (!words.tags.is_empty()).then(|| words.tags.clone()),
+    let nameless = || SummaryWords { tenant: stamp.actor.tenant.clone(), ..SummaryWords::default() };
+    let known = missing.words.as_deref().filter(|_| sealing == Sealing::Plain).and_then(SummaryWords::from_json);
+    let mut words = known.unwrap_or_else(nameless);
+    let of_row = match sealing {
+        Sealing::Plain => words.to_json(),
+        Sealing::Sealed => missing.words.as_deref().unwrap_or_default().to_vec(),
     };
-    let origin = Origin { creator: words.creator.clone(), cwd: words.cwd.clone(), ..Origin::default() };
+    // Without its digest the key would find nothing.
+    words.key = words.key.filter(|_| missing.key.is_some());
     let session = missing.session;
     let lineage = LineageId::from_bytes(session.to_bytes());
-    let created = Created { key, described, origin, fork: missing.fork.clone(), ..Created::of(session, lineage) };
+    let created = Created { fork: missing.fork.clone(), ..Created::of(session, lineage) };
+    let created = beginning::named(created, &mut stamp, &words);
     let body = codec::encode(&Event::Created(Box::new(created)), &stamp)
         .map_err(|_| StoreError::Malformed { what: "what stands for a session's beginning has no JSON form" })?;
     let start = missing.fork.as_ref().map_or(CommitHash::ZERO, |fork| fork.commit);
     let commit = start.next(lineage, missing.seq, Kind::CREATED, &[0; 32], &body);
-    Ok((Kind::CREATED, commit, [&[0; 32], body.as_slice()].concat(), words.to_json(), missing.updated))
+    Ok((Kind::CREATED, commit, [&[0; 32], body.as_slice()].concat(), of_row, missing.updated))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::{
     backup::{open_backup, parent_of},
     backup_file::{BackupHead, BackupInfo, BackupProgress, BackupSink, EntryName, read_backup},
     bodies,
-    folder::{self, failed},
+    folder::{self, Sealing, failed},
     segment, verify,
 };
 
@@ -55,7 +55,8 @@ pub fn restore_backup(file: &Path, root: &Path, progress: &BackupProgress) -> Re
         folder::sync_dir(&folder)?;
     }
     // The index is built, so that whoever opens it next need not wait for that.
-    SledStore::open_blocking(&place.path, SledOptions::default())?.inner.shut()?;
+    let options = SledOptions { sealing: info.head.sealing, ..SledOptions::default() };
+    SledStore::open_blocking(&place.path, options)?.inner.shut()?;
     let verified = verify(&place.path)?;
     check_free(root)?;
     place.name_it(root)?;
@@ -76,6 +77,7 @@ fn check_free(root: &Path) -> Result<(), StoreError> {
 
 fn folders(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = vec![root.to_owned(), root.join("log"), root.join("blobs")];
+    found.extend(Some(root.join("keys")).filter(|keys| keys.exists()));
     let reading = |error| failed("reading what was restored", error);
     for entry in fs::read_dir(root.join("blobs")).map_err(reading)? {
         found.push(entry.map_err(reading)?.path());
@@ -158,6 +160,7 @@ struct Unpacking {
 }
 
 struct Open {
+    name: EntryName,
     file: File,
     length: u64,
     /// Zeros that are to come before the next bytes.
@@ -173,17 +176,22 @@ impl BackupSink for Unpacking {
         for part in ["log", "blobs", "quarantine"] {
             folder::make(&self.root.join(part))?;
         }
-        folder::write_format(&self.root, head.store.0, folder::Sealing::Plain).map(drop)
+        if head.sealing == Sealing::Sealed {
+            folder::make(&self.root.join("keys"))?;
+        }
+        folder::write_format(&self.root, head.store.0, head.sealing).map(drop)
     }
 
     fn begin(&mut self, name: EntryName, length: u64) -> Result<(), StoreError> {
         let path = match name {
+            EntryName::Ring => self.root.join("keys/ring"),
+            EntryName::Slots => self.root.join("keys/slots"),
             EntryName::Segment(number) => segment::path_of(&self.root.join("log"), number),
             EntryName::Body(name) => bodies::path_of(&self.root.join("blobs"), &name),
         };
         folder::make(parent_of(&path))?;
         let file = folder::private().write(true).create_new(true).open(path).map_err(writing)?;
-        self.open = Some(Open { file, length, ahead: 0 });
+        self.open = Some(Open { name, file, length, ahead: 0 });
         Ok(())
     }
 
@@ -204,6 +212,16 @@ impl BackupSink for Unpacking {
 
     fn end(&mut self) -> Result<(), StoreError> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        open.file.set_len(open.length).and_then(|()| open.file.sync_all()).map_err(writing)
+        open.file.set_len(open.length).and_then(|()| open.file.sync_all()).map_err(writing)?;
+        if open.name == EntryName::Ring {
+            // A store has two copies of it.
+            let copy = || {
+                let mut file = folder::private().write(true).create_new(true).open(self.root.join("keys/ring.copy"))?;
+                file.write_all(&fs::read(self.root.join("keys/ring"))?)?;
+                file.sync_all()
+            };
+            copy().map_err(writing)?;
+        }
+        Ok(())
     }
 }

@@ -21,7 +21,7 @@ use super::{
     Anchor, AnchorCheck, Doubt, VerifyReport, WitnessReport,
     folder::Folder,
     frame::{self, FIRST, Found, HEADER, LAST, MARK, REMOVED, Scan},
-    inspection::inspect,
+    inspection::{Keyed, inspect},
     roots::Root,
     segment::SEGMENT_HEADER,
     witnessing::tests::{at_disk, attested, keyed, of_log},
@@ -111,7 +111,7 @@ impl Scene {
     }
 
     fn verified(&self) -> VerifyReport {
-        inspect(self.folder(), Some(keyed(7).as_ref())).unwrap().report
+        inspect(self.folder(), Keyed { witness: Some(keyed(7).as_ref()), opener: None }).unwrap().report
     }
 
     fn lay(&self, log: &[u8]) {

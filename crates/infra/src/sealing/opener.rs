@@ -1,0 +1,113 @@
+//! Opens what is sealed in the folder of a store that nobody has open, for whoever checks it.
+//!
+//! Must not know: segments, or what is done about what does not open.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use sessions_domain::SessionId;
+use sessions_ports::{KeyError, KeyProvider, Record, StoreError};
+
+use super::{
+    envelope::{self, Beside},
+    keyring::Keyring,
+    slot::SessionKeys,
+    witness::KeyedWitness,
+};
+use crate::{
+    environment::SystemClock,
+    keys::FileKeyStore,
+    sled::{
+        RecordOpener, Sealing, Unopened,
+        folder::{id_of, sealing_of},
+    },
+};
+
+/// Sessions whose keys are kept ready.
+const MOST_READY: usize = 16 << 10;
+
+type Loaded = Result<Arc<SessionKeys>, Unopened>;
+
+/// The unlocked keys of a store in a folder, for reading alone. Nothing in the folder changes.
+pub struct StoreOpener {
+    keyring: Keyring,
+    keys: FileKeyStore,
+    ready: Mutex<HashMap<u32, Loaded>>,
+}
+
+impl StoreOpener {
+    /// Unlocks the keys of the store in a folder.
+    ///
+    /// # Errors
+    /// [`KeyError::NotSealed`] for a plain store, [`KeyError::WrongKey`] and the others of [`KeyProvider::unwrap`], [`KeyError::Damaged`],
+    /// [`StoreError::NoStore`].
+    pub async fn unlock(root: &Path, provider: &dyn KeyProvider) -> Result<Self, StoreError> {
+        let store = id_of(root)?.ok_or(StoreError::NoStore)?;
+        if sealing_of(root) == Sealing::Plain {
+            return Err(KeyError::NotSealed.into());
+        }
+        let keys = match FileKeyStore::look_blocking(&root.join("keys"), store) {
+            Err(StoreError::NoStore) => return Err(KeyError::Damaged { what: "the folder `keys` is missing" }.into()),
+            keys => keys?,
+        };
+        let keyring = Keyring::unlock(Arc::new(keys.clone()), store, provider, Arc::new(SystemClock)).await?;
+        Ok(Self { keyring, keys, ready: Mutex::default() })
+    }
+
+    /// What attests the heads of the store's sessions.
+    ///
+    /// # Errors
+    /// [`KeyError::Damaged`].
+    pub fn witness(&self) -> Result<KeyedWitness, KeyError> {
+        self.keyring.witness()
+    }
+
+    fn keys_of(&self, session: SessionId, slot: u32) -> Loaded {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = ready.get(&slot) {
+            return keys.clone();
+        }
+        let keys = self.load(session, slot).map_err(|error| match error {
+            StoreError::Key(KeyError::SessionDestroyed { .. }) => Unopened::KeysDestroyed,
+            error => Unopened::NoKeys(error.to_string()),
+        });
+        if ready.len() >= MOST_READY {
+            ready.clear();
+        }
+        ready.insert(slot, keys.clone());
+        keys
+    }
+
+    fn load(&self, session: SessionId, slot: u32) -> Result<Arc<SessionKeys>, StoreError> {
+        let slots = self.keys.read_blocking(u64::from(slot), 1)?;
+        let bytes = slots.first().ok_or(KeyError::Damaged { what: "a session names a slot that is not there" })?;
+        Ok(Arc::new(self.keyring.open(session, slot, bytes)?.ready(slot)?))
+    }
+
+    fn beside(&self, what: Beside, session: SessionId, sealed: &[u8]) -> Result<Bytes, Unopened> {
+        let (slot, _) = envelope::read_beside(sealed).ok_or(Unopened::SealBroken)?;
+        self.keys_of(session, slot)?.open_beside(what, session, sealed).ok_or(Unopened::SealBroken)
+    }
+}
+
+impl RecordOpener for StoreOpener {
+    fn record(&self, session: SessionId, slot: u32, record: &Record) -> Result<Bytes, Unopened> {
+        let opened = self.keys_of(session, slot)?.open(session, record.clone());
+        opened.map(|record| record.payload).map_err(|error| match error {
+            StoreError::Key(KeyError::EpochRetired { epoch, .. }) => Unopened::EpochRetired(epoch),
+            _ => Unopened::SealBroken,
+        })
+    }
+
+    fn words(&self, session: SessionId, sealed: &[u8]) -> Result<Bytes, Unopened> {
+        self.beside(Beside::Words, session, sealed)
+    }
+
+    fn snapshot(&self, session: SessionId, sealed: &[u8]) -> Result<Bytes, Unopened> {
+        self.beside(Beside::Snapshot, session, sealed)
+    }
+}

@@ -1,0 +1,297 @@
+//! What is otherwise about a sealed store when it is checked: who inherits is told by frames, records have to be opened, and keys lie in slots.
+//!
+//! Must not know: how anything is sealed.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use sessions_domain::{Event, Moment, SessionId, SessionKey, Stamp, SummaryWords};
+use sessions_ports::{Link, Record};
+
+use super::{
+    super::{
+        checked::Checked,
+        frame::{self, Frame, FrameHeader, LINK, WORDS},
+        inspection::{Finding, Severity},
+        key_look::{Slots, said_of_keys},
+        remembered::Remembered,
+        unsealing::{EpochChain, NotRead, RecordOpener, SealingLook, Unopened, Unsealing},
+    },
+    Check, ranges,
+};
+use crate::{keys::KeyFinding, sealing::ClosedEpoch};
+
+impl Check {
+    /// The store is sealed. What the index remembers tells where keys lie and who inherits when a session's beginning is lost.
+    pub(in super::super) fn begin_sealed(
+        &mut self,
+        opener: Option<Arc<dyn RecordOpener>>,
+        remembered: Option<&Remembered>,
+        keys: &Path,
+    ) {
+        self.report.sealing = if opener.is_some() { SealingLook::Opened } else { SealingLook::Shut };
+        let mut unsealing = Unsealing::new(opener, Slots::of(keys, self.store));
+        for (session, (row, words)) in remembered.iter().flat_map(|remembered| &remembered.sessions) {
+            if let Some(words) = words {
+                unsealing.note_slot(*session, words);
+            }
+            let links = remembered.and_then(|remembered| remembered.links.get(session));
+            let Some(links) = links.filter(|_| row.first > 1) else { continue };
+            self.links.insert(*session, links.iter().map(|link| (link.owner, link.last)).collect());
+            if let Some(Link { owner, .. }) = links.last() {
+                self.is_fork(*session, row.first, *owner);
+            }
+        }
+        self.unsealing = Some(unsealing);
+    }
+
+    /// The words of a row as they were given, where they can be read.
+    pub(in super::super) fn readable_words(&self, session: SessionId, words: Option<&[u8]>) -> Option<Bytes> {
+        let words = words?;
+        match &self.unsealing {
+            None => Some(Bytes::copy_from_slice(words)),
+            Some(unsealing) => unsealing.words(session, words)?.ok(),
+        }
+    }
+
+    /// The host's key of a session, and its tenant, as far as they can be read.
+    pub(super) fn name_of(&self, session: SessionId, checked: &Checked) -> (Option<SessionKey>, String) {
+        let words = self.unsealing.as_ref().and(checked.remembered.as_ref()).and_then(|(_, words, _)| words.as_deref());
+        let words = self.readable_words(session, words).and_then(|words| SummaryWords::from_json(&words));
+        match (&checked.view, words) {
+            (_, Some(words)) => (words.key, words.tenant),
+            (Some(view), None) => (view.key().cloned(), view.tenant().to_owned()),
+            (None, None) => (None, String::new()),
+        }
+    }
+
+    /// The ciphertext chains of a session, and how the last one ended before the one that is gone on with.
+    pub(super) fn chains_of(&self, session: SessionId) -> (Vec<EpochChain>, Option<ClosedEpoch>) {
+        let Some(unsealing) = &self.unsealing else { return (Vec::new(), None) };
+        (unsealing.epochs(session), unsealing.closed(session))
+    }
+
+    /// Checks a record against the chain and the history before it.
+    pub(in super::super) fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
+        match self.open(header, payload) {
+            None => self.readable(header, payload),
+            Some(Ok(opened)) => self.readable(header, &opened),
+            Some(Err(why)) => self.unread(header, why),
+        }
+    }
+
+    /// Opens a record, as it was sealed last; `None`: the store is plain.
+    fn open(&mut self, header: FrameHeader, payload: &[u8]) -> Option<Result<Bytes, NotRead>> {
+        let FrameHeader { session, seq, .. } = header;
+        let unsealing = self.unsealing.as_mut()?;
+        let first = self.sessions.get(&session).map_or(1, |checked| checked.first);
+        let is_first_met = unsealing.meets(session, payload);
+        // What it took over from others comes first.
+        for adopted in (1..first).filter(|_| is_first_met) {
+            let Some((header, payload)) = self.newest.record(session, adopted) else { continue };
+            if let Err(NotRead::Broken(what)) = unsealing.record(session, &record(header, payload.into())) {
+                self.report.findings.push(Finding::about_records(
+                    Severity::Error,
+                    session,
+                    Some((adopted, adopted)),
+                    what,
+                ));
+            }
+        }
+        let newest = self.newest.record(session, seq).map(|(_, payload)| Bytes::from(payload));
+        let payload = newest.unwrap_or_else(|| Bytes::copy_from_slice(payload));
+        Some(unsealing.record(session, &record(header, payload)))
+    }
+
+    /// What a record says that was met before or will be; `None`: it does not open.
+    pub(in super::super) fn opened(&self, header: FrameHeader, payload: Vec<u8>) -> Option<Bytes> {
+        match &self.unsealing {
+            None => Some(payload.into()),
+            Some(unsealing) => unsealing.opened(header.session, &record(header, payload.into())),
+        }
+    }
+
+    /// A record that is whole and was not opened: what it says is not known, and its commit is.
+    fn unread(&mut self, header: FrameHeader, why: NotRead) -> Result<(), String> {
+        if let Some(checked) = self.sessions.get_mut(&header.session) {
+            checked.commits.push(header.commit);
+            if let Some(view) = &mut checked.view {
+                let stamp = Stamp { at: Moment::default(), actor: sessions_domain::Actor::default() };
+                let _ = view.apply(header.seq, &Event::Lost, &stamp, header.commit);
+            }
+        }
+        match why {
+            NotRead::Shut => Ok(()),
+            NotRead::Broken(what) => Err(what),
+        }
+    }
+
+    /// What a frame of a sealed store says beside its record.
+    pub(super) fn sealed_frame(&mut self, file: &str, at: usize, frame: &Frame<'_>) {
+        if self.unsealing.is_none() {
+            return;
+        }
+        let FrameHeader { session, seq, .. } = frame.header;
+        let links = frame.fields().filter(|(tag, _)| *tag == LINK).filter_map(|(_, field)| frame::link(field));
+        let links: Vec<(SessionId, u64)> = links.map(|link| (link.owner, link.last)).collect();
+        if !links.is_empty() {
+            self.go_to(&links);
+            self.links.insert(session, links);
+        }
+        let Some(unsealing) = &mut self.unsealing else { return };
+        for (_, words) in frame.fields().filter(|(tag, _)| *tag == WORDS) {
+            unsealing.note_slot(session, words);
+            if let Some(Err(why)) = unsealing.words(session, words) {
+                let mut finding = Finding::about_file(file, at, format!("the session's words: {why}"));
+                (finding.session, finding.seq) = (Some(session), Some(seq));
+                self.of_records.insert(self.report.findings.len());
+                self.report.findings.push(finding);
+            }
+        }
+    }
+
+    /// How many messages a fork showed at its beginning, when it has no other record.
+    pub(super) fn shown_at_first(&self, checked: &Checked) -> Option<u64> {
+        let (row, ..) = self.unsealing.as_ref().and(checked.remembered.as_ref())?;
+        (row.version == checked.first).then_some(row.messages)
+    }
+
+    /// The snapshots that the index holds open.
+    pub(in super::super) fn look_at_snapshots(&mut self, remembered: Option<&Remembered>) {
+        let (Some(unsealing), Some(remembered)) = (&self.unsealing, remembered) else { return };
+        if unsealing.opener.is_none() {
+            return;
+        }
+        for (session, (_, words)) in &remembered.sessions {
+            let words = words.as_deref().and_then(|words| unsealing.words(*session, words));
+            if let Some(Err(why)) = words {
+                let what = format!("the words that the list of sessions has of it: {why}");
+                self.report.findings.push(Finding::about_records(Severity::Error, *session, None, what));
+            }
+            let snapshot = remembered.snapshot(*session);
+            if let Some(Err(why)) = snapshot.and_then(|snapshot| unsealing.snapshot(*session, &snapshot)) {
+                let what = format!("the snapshot of its view, which is made anew from its records: {why}");
+                self.report.findings.push(Finding::about_records(Severity::Warning, *session, None, what));
+            }
+        }
+    }
+
+    /// Reports what is to be said about keys, once it is known which sessions were removed.
+    pub(super) fn settle_sealed(&mut self) {
+        let Some(unsealing) = &self.unsealing else { return };
+        let needed: BTreeSet<SessionId> = self
+            .sessions
+            .keys()
+            .filter(|session| !self.removed.contains(*session))
+            .flat_map(|session| {
+                let unlinked = self.unlinked.get(session);
+                let links = self.links.get(session).into_iter().flatten().map(|(owner, _)| *owner);
+                let links = links.filter(move |owner| unlinked.is_none_or(|unlinked| !unlinked.contains(owner)));
+                links.chain([*session])
+            })
+            .collect();
+        let mut findings = Vec::new();
+        match &unsealing.keys {
+            Err(error) => {
+                let finding = Finding::about_file("keys", 0, said_of_keys(error));
+                findings.push(Finding { offset: None, ..finding });
+            }
+            Ok(slots) => findings.extend(about_slots(unsealing, slots, &needed)),
+        }
+        let known = unsealing.keys.is_ok();
+        for (session, why) in unsealing.shut.iter().filter(|(session, _)| needed.contains(*session)) {
+            // What the slots tell is told already.
+            if let (Unopened::NoKeys(_), false) = (why, known && is_told(&findings, *session)) {
+                let what = format!("{why}; its bytes were checked without them");
+                findings.push(Finding::about_records(Severity::Error, *session, None, what));
+            }
+        }
+        for (session, _) in self.sessions.iter().filter(|(_, checked)| checked.is_complete()) {
+            if unsealing.differs_from_closed(*session) {
+                let what = "its ciphertext is not what the last change of its data key left, as its slot says";
+                findings.push(Finding::about_records(Severity::Error, *session, None, what.to_owned()));
+            }
+        }
+        let removed = self.removed.iter().map(|session| (*session, unsealing.epochs(*session)));
+        self.report.removed_chains = removed.filter(|(_, epochs)| !epochs.is_empty()).collect();
+        self.report.findings.extend(findings);
+    }
+}
+
+fn record(header: FrameHeader, payload: Bytes) -> Record {
+    let FrameHeader { kind, seq, label, commit, .. } = header;
+    Record { seq, kind, commit, label, payload }
+}
+
+fn is_told(findings: &[Finding], session: SessionId) -> bool {
+    findings.iter().any(|finding| finding.session == Some(session))
+}
+
+/// What the slots tell about sessions and themselves.
+fn about_slots(unsealing: &Unsealing, slots: &Slots, needed: &BTreeSet<SessionId>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let about = |severity, what: String| {
+        let finding = Finding::about_file("keys", 0, what);
+        Finding { severity, offset: None, ..finding }
+    };
+    for damage in &slots.findings {
+        findings.extend(match damage {
+            KeyFinding::RingCopy(name) => Some(about(
+                Severity::Warning,
+                format!("`{name}`, one of the two copies of the ring, is not as it was written; opening the store writes it anew"),
+            )),
+            KeyFinding::Header => {
+                let what = "the first bytes of `slots` are not as they were written; opening the store writes them anew";
+                Some(about(Severity::Warning, what.to_owned()))
+            }
+            KeyFinding::Slot(_) => None,
+        });
+    }
+    let used = unsealing.used();
+    for number in &slots.damaged {
+        if !used.contains_key(number) {
+            let what = format!("slot {number} is not as it was written, and no session says that its keys lie there");
+            findings.push(about(Severity::Warning, what));
+        }
+    }
+    for session in needed {
+        let (severity, what) = match unsealing.slot_of(*session) {
+            None => (Severity::Error, "nothing tells where its keys lie".to_owned()),
+            Some(slot) if slots.live.contains(&slot) => continue,
+            Some(slot) => match slots.destroyed.get(&slot) {
+                Some(of) if of == session => {
+                    let what = "its keys were destroyed: its words are gone, and its bytes were checked without them";
+                    (Severity::Warning, what.to_owned())
+                }
+                Some(of) => {
+                    (Severity::Error, format!("its slot {slot} says that the keys of session {of} were destroyed"))
+                }
+                None if slots.damaged.contains(&slot) => {
+                    let what =
+                        format!("its slot {slot} is not as it was written; put the folder `keys` back from a backup");
+                    (Severity::Error, what)
+                }
+                None => {
+                    (Severity::Error, format!("its slot {slot} is not there; put the folder `keys` back from a backup"))
+                }
+            },
+        };
+        findings.push(Finding::about_records(severity, *session, None, what));
+    }
+    // Those behind all others were made ahead of need by a store that runs, or was not closed.
+    let last = used.keys().chain(slots.destroyed.keys()).max().copied().unwrap_or(0);
+    let unused = slots.live.range(..last).filter(|number| !used.contains_key(*number)).map(|number| u64::from(*number));
+    let unused: Vec<(u64, u64)> = ranges(unused).collect();
+    if !unused.is_empty() {
+        let count: u64 = unused.iter().map(|(first, last)| last - first + 1).sum();
+        let one =
+            |(first, last): &(u64, u64)| if first == last { first.to_string() } else { format!("{first} to {last}") };
+        let numbers = unused.iter().take(8).map(one).collect::<Vec<_>>().join(", ");
+        let what = format!(
+            "no session says that its keys lie in {count} of the slots ({numbers}): they were made ahead of need by a store that was \
+             not closed, or what said so is lost"
+        );
+        findings.push(about(Severity::Warning, what));
+    }
+    findings
+}
