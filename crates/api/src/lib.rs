@@ -339,9 +339,10 @@ pub use sessions_infra::keys::{Costs, PassphraseProvider};
 pub use sessions_infra::keys::{FileKeyStore, KeyFinding};
 #[cfg(feature = "sled")]
 pub use sessions_infra::sled::{
-    BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule, Figures, Finding, IndexLook, IndexReport,
-    InvalidSchedule, KeysAt, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction, RepairReport,
-    RestoreReport, ScheduledBackups, Sealing, Severity, SledOptions, SledStore, TornTail, VerifyReport, WitnessReport,
+    BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule, EpochChain, Figures, Finding, IndexLook,
+    IndexReport, InvalidSchedule, KeysAt, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction,
+    RepairReport, RestoreReport, ScheduledBackups, Sealing, SealingLook, Severity, SledOptions, SledStore, TornTail,
+    VerifyReport, WitnessReport,
 };
 pub use sessions_infra::{
     MemoryStore,

@@ -9,6 +9,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,9 +17,15 @@ use sessions_app::{ErrorKind, SessionError};
 use sessions_infra::{
     counted::counted,
     disk::{FileSystem, SyncTimes},
-    sled::{self, KeysAt, LastOutcome, OpenReport, Reclaimed, RepairReport, SledOptions, SledStore, VerifyReport},
+    environment::SystemClock,
+    keys::KeyFinding,
+    sealing::StoreOpener,
+    sled::{
+        self, BackupProgress, BackupReport, KeyLook, KeysAt, LastOutcome, OpenReport, Reclaimed, RepairReport,
+        SledStore, VerifyReport,
+    },
 };
-use sessions_ports::{BackendError, BackendErrorKind, Durability, SessionLog, StoreError};
+use sessions_ports::{BackendError, BackendErrorKind, Clock as _, Durability, KeyProvider, SessionLog, StoreError};
 
 pub use crate::backup::{restore_backup, restore_backup_with, verify_backup};
 use crate::url::StoreUrl;
@@ -28,7 +35,8 @@ use crate::url::StoreUrl;
 #[error("a store in memory has no files to look after; name a store on disk, as in sled:./chats")]
 pub struct NothingOnDisk;
 
-/// Checks every record of a store that nobody has open. Changes nothing, and reports all that is wrong, not only the first.
+/// Checks every record of a store that nobody has open. Changes nothing, and reports all that is wrong, not only the first. A sealed store needs no
+/// key for it: then its bytes are checked, and not what they say.
 ///
 /// # Errors
 /// [`StoreError::Locked`] when somebody has it open, [`StoreError::ForeignFormat`], and the system's.
@@ -46,6 +54,19 @@ pub async fn keys_at(url: &StoreUrl) -> Result<KeysAt, SessionError> {
     blocking(move || sled::keys_at(&path).map_err(SessionError::from)).await
 }
 
+/// The same of a sealed store, with its key: then what records say is checked too, which [`verify`] leaves alone. Nothing is written, and the key
+/// is unwrapped before the store is looked at.
+///
+/// # Errors
+/// As [`verify`]; [`StoreError::Key`] with [`KeyError::NotSealed`](sessions_ports::KeyError::NotSealed) for a plain store, and those of
+/// [`KeyProvider::unwrap`].
+pub async fn verify_sealed(url: &StoreUrl, key: &dyn KeyProvider) -> Result<VerifyReport, SessionError> {
+    let path = path_of(url)?;
+    let opener = Arc::new(StoreOpener::unlock(&path, key).await?);
+    let witness = opener.witness().map_err(StoreError::from)?;
+    blocking(move || sled::verify_sealed(&path, Some(&witness), opener).map_err(SessionError::from)).await
+}
+
 /// Sets aside what a store cannot read, so that the rest works; nothing is deleted. With `dry_run` it only says what it would do.
 ///
 /// # Errors
@@ -55,18 +76,43 @@ pub async fn repair(url: &StoreUrl, dry_run: bool) -> Result<RepairReport, Sessi
     blocking(move || sled::repair(&path, dry_run).map_err(SessionError::from)).await
 }
 
+/// [`repair`] of a sealed store, with its key: the sessions are attested as they stand afterwards. Without the key a repair does the same, and whoever
+/// opens the store next hears that its sessions do not stand as they were attested.
+///
+/// # Errors
+/// As [`verify_sealed`].
+pub async fn repair_sealed(url: &StoreUrl, key: &dyn KeyProvider, dry_run: bool) -> Result<RepairReport, SessionError> {
+    let path = path_of(url)?;
+    let witness = StoreOpener::unlock(&path, key).await?.witness().map_err(StoreError::from)?;
+    blocking(move || sled::repair_with(&path, dry_run, Arc::new(witness)).map_err(SessionError::from)).await
+}
+
 /// Takes off the disk what only deleted sessions had, of a store that nobody has open. One that is open does so by itself where much comes
 /// back, and all of it with [`SledStore::reclaim`].
 ///
 /// # Errors
 /// [`StoreError::Locked`] when somebody has it open, [`StoreError::NoStore`], and those of [`SledStore::reclaim`].
 pub async fn reclaim(url: &StoreUrl) -> Result<Reclaimed, SessionError> {
-    let store = SledStore::open_existing(path_of(url)?, SledOptions::default()).await?;
+    let store = SledStore::open_for_upkeep(path_of(url)?).await?;
     let reclaimed = store.reclaim().await;
     let closed = store.close().await;
     let reclaimed = reclaimed?;
     closed?;
     Ok(reclaimed)
+}
+
+/// Writes a backup of a store that nobody has open into a new file. A sealed store needs no key for it: the file holds its wrapped keys, and is
+/// opened by the key of now. One that is open backs itself up with [`SessionManager::backup`](crate::SessionManager::backup).
+///
+/// # Errors
+/// [`StoreError::Locked`] when somebody has it open, [`StoreError::NoStore`], and those of [`SledStore::backup`].
+pub async fn backup(url: &StoreUrl, file: impl AsRef<Path>) -> Result<BackupReport, SessionError> {
+    let store = SledStore::open_for_upkeep(path_of(url)?).await?;
+    let made = store.backup(file.as_ref(), &BackupProgress::default()).await;
+    let closed = store.close().await;
+    let made = made?;
+    closed?;
+    Ok(made)
 }
 
 /// One thing that the doctor looked at.
@@ -133,6 +179,8 @@ pub async fn diagnose(url: &StoreUrl) -> Result<Vec<Observation>, SessionError> 
     }
     seen.push(format_of(&path));
     seen.extend(opened(&path).await);
+    let inside = path.clone();
+    seen.extend(blocking(move || Ok(sealing(&inside))).await?);
     seen.push(backed_up(&path));
     let inside = path.clone();
     seen.extend(
@@ -175,7 +223,7 @@ fn format_of(path: &Path) -> Observation {
 
 /// What opening says: the level it gives, who has it open, what had to be mended.
 async fn opened(path: &Path) -> Vec<Observation> {
-    match SledStore::open_existing(path, SledOptions::default()).await {
+    match SledStore::open_for_upkeep(path).await {
         Ok(store) => {
             let best = store.strongest();
             let mut seen = vec![
@@ -224,6 +272,65 @@ async fn opened(path: &Path) -> Vec<Observation> {
             vec![Observation::of("opened", said).advise(advice).trouble(SessionError::from(error).kind())]
         }
     }
+}
+
+/// Whether the store is sealed, and what its keys tell without the one that opens them.
+fn sealing(path: &Path) -> Vec<Observation> {
+    match sled::look_at_keys(path) {
+        Ok(None) => {
+            let plain = Observation::of("sealing", "the store is plain: who can read its files reads its sessions");
+            vec![plain.advise(
+                "make a sealed store, export the sessions and import them there, if others can get at the disk",
+            )]
+        }
+        Ok(Some(look)) => sealed(&look),
+        // What is wrong with the folder is told by opening it.
+        Err(StoreError::Key(error)) => {
+            let said = error.to_string();
+            let said = said.split_once("; ").map_or(said.as_str(), |(what, _)| what).to_owned();
+            let damaged = Observation::of("sealing", said).trouble(ErrorKind::Damaged);
+            vec![damaged.advise("put the folder `keys` back from a backup: without it nobody reads the store")]
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+fn sealed(look: &KeyLook) -> Vec<Observation> {
+    const DAY: i64 = 24 * 3600 * 1000;
+    let KeyLook { ring, live, destroyed, damage, .. } = look;
+    let age = SystemClock.now().as_millis().saturating_sub(ring.made.as_millis()).max(0) / DAY;
+    let days = u64::try_from(age).unwrap_or(0);
+    let (kind, name, id) = (ring.wrapped.provider, &ring.wrapped.key, ring.key);
+    let said = format!("sealed with a {kind} ({name}); key {id} of {}, {}", ring.made, counted(days, "day"));
+    let mut seen = vec![Observation::of("sealing", said).value(days)];
+    let slots =
+        format!("{}, and {} whose keys were destroyed", counted(*live, "wrapped key"), counted(*destroyed, "slot"));
+    seen.push(Observation::of("keys", slots).value(*live));
+    if ring.is_changing {
+        let changing = Observation::of("keys", "a change of the store's key was broken off");
+        seen.push(changing.advise("open the store with the new key, which finishes it"));
+    }
+    let mut slots = 0_u64;
+    for finding in damage {
+        match finding {
+            KeyFinding::RingCopy(name) => {
+                let what = format!("`{name}`, one of the two copies of the ring, is damaged");
+                seen.push(Observation::of("keys", what).advise("open the store, which writes it anew"));
+            }
+            KeyFinding::Slot(_) => slots += 1,
+            _ => {
+                let what = Observation::of("keys", "the first bytes of `slots` are damaged");
+                seen.push(what.advise("open the store, which writes them anew"));
+            }
+        }
+    }
+    if slots > 0 {
+        let what = Observation::of("keys", format!("{} damaged", counted(slots, "slot"))).trouble(ErrorKind::Damaged);
+        seen.push(
+            what.advise("run `verify` to see which sessions it hit, and put the folder `keys` back from a backup"),
+        );
+    }
+    seen
 }
 
 /// How the last backup went.
@@ -345,6 +452,9 @@ fn existing_parent(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use sessions_infra::sled::SledOptions;
+    use sessions_ports::KeyError;
+
     use super::*;
 
     #[tokio::test]
@@ -358,5 +468,71 @@ mod tests {
         assert!(matches!(reclaim(&url).await, Err(SessionError::Store(StoreError::Locked { .. }))));
         store.close().await.unwrap();
         assert_eq!(reclaim(&url).await.unwrap(), Reclaimed::default(), "nothing was deleted");
+    }
+
+    #[tokio::test]
+    async fn a_sealed_store_is_looked_after_without_its_key_and_looked_into_with_it() {
+        use sessions_infra::keys::KeyFileProvider;
+
+        use crate::{Message, NewSession, SealingLook, SessionManager};
+
+        let ground = tempfile::TempDir::new().unwrap();
+        let (path, file) = (ground.path().join("store"), ground.path().join("one.sessions"));
+        let url = StoreUrl::Sled(path.clone());
+        let (right, wrong) = (ground.path().join("right.key"), ground.path().join("wrong.key"));
+        let key = || KeyFileProvider::create_or_open(&right).unwrap();
+        let sessions = SessionManager::open_sealed(url.to_string(), key()).await.unwrap();
+        let chat = sessions.create(NewSession::titled("Fix the build")).await.unwrap();
+        for text in ["a", "b", "c"] {
+            chat.append(Message::user(text)).await.unwrap();
+        }
+        let id = chat.id();
+        drop(chat);
+        sessions.close().await.unwrap();
+        drop(sessions);
+
+        let seen = diagnose(&url).await.unwrap();
+        let sealing = seen.iter().find(|seen| seen.check == "sealing").unwrap();
+        assert!(sealing.what.starts_with("sealed with a key file (") && sealing.trouble.is_none(), "{sealing:?}");
+        assert!(seen.iter().any(|seen| seen.check == "opened" && seen.trouble.is_none()), "{seen:?}");
+        assert_eq!(reclaim(&url).await.unwrap().segments, 0);
+        backup(&url, &file).await.unwrap();
+        let shut = verify(&url).await.unwrap();
+        assert_eq!((shut.sealing, shut.findings.as_slice()), (SealingLook::Shut, [].as_slice()));
+        let opened = verify_sealed(&url, &key()).await.unwrap();
+        assert_eq!((opened.sealing, opened.findings.as_slice()), (SealingLook::Opened, [].as_slice()));
+        let wrong = verify_sealed(&url, &KeyFileProvider::create(&wrong).unwrap()).await.unwrap_err();
+        assert!(matches!(wrong, SessionError::Store(StoreError::Key(KeyError::WrongKey { .. }))), "{wrong:?}");
+
+        // A record is damaged, and the session goes on under its name, attested anew.
+        let log = path.join("log/00000001.seg");
+        let mut bytes = fs::read(&log).unwrap();
+        let first = bytes.windows(4).position(|bytes| bytes == b"SSN\x01").unwrap();
+        bytes[first + 100] ^= 1;
+        fs::write(&log, bytes).unwrap();
+        assert!(!verify(&url).await.unwrap().is_sound());
+        repair_sealed(&url, &key(), false).await.unwrap();
+        let repaired = verify_sealed(&url, &key()).await.unwrap();
+        assert!(repaired.is_sound(), "{:?}", repaired.findings);
+        let sessions = SessionManager::open_sealed(url.to_string(), key()).await.unwrap();
+        let chat = sessions.load(id).await.unwrap();
+        assert_eq!(chat.summary().await.unwrap().title.as_deref(), Some("Fix the build"));
+        assert_eq!(chat.last(9).await.unwrap().len(), 3);
+        chat.append(Message::user("d")).await.unwrap();
+        drop(chat);
+        sessions.close().await.unwrap();
+        drop(sessions);
+
+        let copy = ground.path().join("copy");
+        restore_backup(&file, &copy).await.unwrap();
+        let copied = verify_sealed(&StoreUrl::Sled(copy.clone()), &key()).await.unwrap();
+        assert_eq!(copied.findings, []);
+        fs::write(copy.join("keys/ring.copy"), "none").unwrap();
+        let seen = diagnose(&StoreUrl::Sled(copy.clone())).await.unwrap();
+        assert!(seen.iter().any(|seen| seen.what.contains("`ring.copy`") && seen.advice.is_some()), "{seen:?}");
+        fs::remove_dir_all(copy.join("keys")).unwrap();
+        let seen = diagnose(&StoreUrl::Sled(copy)).await.unwrap();
+        let sealing = seen.iter().find(|seen| seen.check == "sealing").unwrap();
+        assert_eq!(sealing.trouble, Some(ErrorKind::Damaged));
     }
 }
