@@ -283,6 +283,9 @@ pub(crate) struct Demo {
 pub(crate) struct Verify {
     /// Only what concerns this session, and damage that nobody can tell whose it is; all of the log is read all the same
     pub(crate) session: Option<String>,
+    /// Of a sealed store check what can be checked without its key, as an auditor does
+    #[arg(long)]
+    pub(crate) without_key: bool,
 }
 
 #[derive(Debug, Args)]

@@ -104,13 +104,31 @@ impl Program {
 
     /// Opens a store, and tells what it had to mend. A sealed one is opened with its key; one that is made is sealed, unless it is to be plain.
     pub(crate) async fn open(&self, url: StoreUrl, creates: bool) -> Result<SessionManager, Failure> {
+        self.prepare(&url, creates)?;
         let key = self.key_of(&url, creates).await?;
         self.opened(url, creates, key).await
     }
 
     /// Makes a sealed store with this key.
     pub(crate) async fn made_with(&self, url: StoreUrl, key: Arc<dyn KeyProvider>) -> Result<SessionManager, Failure> {
+        self.prepare(&url, true)?;
         self.opened(url, true, Some(key)).await
+    }
+
+    fn prepare(&self, url: &StoreUrl, creates: bool) -> Result<(), Failure> {
+        match url {
+            StoreUrl::Sled(folder) if creates && self.is_default() => prepare_default(folder),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key to check a store with: none where it is plain, or is to be checked as by somebody who has none.
+    pub(crate) async fn key_to_check(
+        &self,
+        url: &StoreUrl,
+        without: bool,
+    ) -> Result<Option<Arc<dyn KeyProvider>>, Failure> {
+        if without { Ok(None) } else { self.key_of(url, false).await }
     }
 
     /// The key that opens a store, or that one is made with.
@@ -139,9 +157,6 @@ impl Program {
         creates: bool,
         key: Option<Arc<dyn KeyProvider>>,
     ) -> Result<SessionManager, Failure> {
-        if let (true, true, StoreUrl::Sled(folder)) = (creates, self.is_default(), &url) {
-            prepare_default(folder)?;
-        }
         let place = url.to_string();
         let builder = SessionManager::builder().at(url);
         let builder = if creates { builder } else { builder.open_existing() };

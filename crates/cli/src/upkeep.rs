@@ -75,12 +75,17 @@ impl Checked {
 /// `verify`
 pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failure> {
     let url = program.url()?;
+    let key = program.key_to_check(&url, wish.without_key).await?;
     let report = {
         let _progress = Progress::without_end(&program.out, "reading every record");
-        unless_interrupted(async {
-            maintenance::verify(&url).await.map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
-        })
-        .await?
+        let work = async {
+            let report = match &key {
+                Some(key) => maintenance::verify_sealed(&url, key.as_ref()).await,
+                None => maintenance::verify(&url).await,
+            };
+            report.map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
+        };
+        unless_interrupted(work).await?
     };
     let only = wish.session.as_deref().map(|name| named(&report, name)).transpose()?;
     let concerns =
@@ -221,13 +226,23 @@ struct ActionShape<'a> {
 /// `repair`
 pub(crate) async fn repair(program: &Program, dry_run: bool) -> Result<(), Failure> {
     let url = program.url()?;
+    // Without a key it is repaired all the same, and whoever opens it next hears that nobody attested that.
+    let key = match program.key_to_check(&url, false).await {
+        Err(failure) if failure.code() == Failure::NOT_ALLOWED => {
+            program.out.notice("the store is sealed and its key is not at hand: it is repaired without it");
+            None
+        }
+        key => key?,
+    };
     let report = {
         let _progress = Progress::without_end(&program.out, "repairing");
         // Half of a repair is no repair, so Ctrl-C does not end it; a dry run ends at once.
         let work = async {
-            maintenance::repair(&url, dry_run)
-                .await
-                .map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
+            let report = match &key {
+                Some(key) => maintenance::repair_sealed(&url, key.as_ref(), dry_run).await,
+                None => maintenance::repair(&url, dry_run).await,
+            };
+            report.map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
         };
         if dry_run { unless_interrupted(work).await? } else { work.await? }
     };

@@ -14,6 +14,7 @@ mod program_backup;
 mod program_damage;
 mod program_help;
 mod program_history;
+mod program_keys;
 mod program_life;
 mod program_lines;
 mod program_once;
@@ -125,10 +126,14 @@ fn bare(program: &Path) -> Command {
     {
         command.env_remove(name);
     }
-    // Stores are sealed by default, with one key file for all desks of a run.
-    static CONFIGURATION: OnceLock<TempDir> = OnceLock::new();
-    command.env("XDG_CONFIG_HOME", CONFIGURATION.get_or_init(|| tempfile::tempdir().unwrap()).path());
+    command.env("XDG_CONFIG_HOME", configuration());
     command
+}
+
+/// Stores are sealed by default, with one key file for all desks of a run.
+fn configuration() -> &'static Path {
+    static CONFIGURATION: OnceLock<TempDir> = OnceLock::new();
+    CONFIGURATION.get_or_init(|| tempfile::tempdir().unwrap()).path()
 }
 
 fn finish(mut command: Command, input: &[u8]) -> Ran {

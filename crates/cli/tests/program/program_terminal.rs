@@ -162,6 +162,7 @@ fn a_table_on_a_terminal_is_not_wider_than_it() {
     let run = format!("stty rows 24 cols 110; exec {} list", env!("CARGO_BIN_EXE_sessions"));
     let mut command = std::process::Command::new("script");
     command.args(["-qec", &run, "/dev/null"]).env("SESSIONS_STORE", desk.url()).env("NO_COLOR", "1");
+    command.env("XDG_CONFIG_HOME", crate::configuration());
     let ran = crate::finish(command, b"");
     let widths: Vec<usize> = ran.stdout.lines().map(|line| width(line.trim_end())).collect();
     assert_eq!(widths.len(), 2, "{ran:?}");

@@ -36,17 +36,37 @@ fn a_session_goes_into_the_trash_and_comes_back_whole() {
 }
 
 #[test]
-fn nothing_is_shredded_while_stores_are_plain() {
-    let desk = Desk::new();
+fn nothing_is_shredded_in_a_plain_store() {
+    let desk = Desk::plain();
     desk.talk(&["one"]);
     for more in [&[][..], &["--cascade"], &["--detach"]] {
-        let refused = desk.run(&[&["delete", "k", "--shred", "--json"], more].concat()).refused(2, "not_built");
-        assert!(refused["hint"].as_str().unwrap().contains("--forever"), "{refused}");
+        let refused = desk.run(&[&["delete", "k", "--shred", "--json"], more].concat()).refused(2, "usage");
+        assert!(refused["hint"].as_str().unwrap().contains("seal the store first"), "{refused}");
     }
+    assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+}
+
+#[test]
+fn what_is_shredded_has_no_keys_and_forks_are_refused_taken_along_or_detached() {
+    let desk = Desk::new();
+    desk.talk(&["one", "two"]);
+    let id = desk.one(&["info", "k"])["id"].as_str().unwrap().to_owned();
+    let fork = desk.one(&["fork", "k"])["id"].as_str().unwrap().to_owned();
     desk.run(&["delete", "k", "--cascade", "--json"]).refused(2, "usage");
     desk.run(&["delete", "k", "--forget-source", "--json"]).refused(2, "usage");
     desk.run(&["delete", "k", "--shred", "--forever", "--json"]).refused(2, "usage");
-    assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+    desk.run(&["delete", "k", "--shred", "--detach", "--cascade", "--json"]).refused(2, "usage");
+    let refused = desk.run(&["delete", "k", "--shred", "--json"]).refused(4, "conflict");
+    assert!(refused["message"].as_str().unwrap().contains(&fork), "{refused}");
+    let report = desk.one(&["delete", "k", "--shred", "--detach"]);
+    assert_eq!(report["detached"], json!([fork]));
+    assert_eq!((&report["erased"]["how"], &report["kept"]), (&json!("overwritten"), &json!(0)));
+    assert_eq!(desk.texts(&["show", &fork]), ["one", "two"]);
+    desk.run(&["show", &id, "--json"]).refused(3, "gone");
+    let again = desk.one(&["delete", &id, "--shred"]);
+    assert_eq!((&again["was_gone"], &again["erased"]), (&json!(true), &report["erased"]));
+    assert_eq!(desk.one(&["keys", "status", "--all"])["destroyed"], json!(1));
+    assert_eq!(desk.run(&["verify"]).code, 0);
 }
 
 #[test]

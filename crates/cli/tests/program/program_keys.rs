@@ -1,0 +1,111 @@
+//! Keys through the program: made, changed, given wrong, and missing.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use serde_json::json;
+
+use crate::{Desk, has_fields};
+
+const PASSPHRASE: &str = "copper lantern drifts northward";
+
+impl Desk {
+    /// Runs with these variables.
+    fn run_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> crate::Ran {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        crate::finish(command, b"")
+    }
+
+    fn secret(&self, name: &str, text: &str, mode: u32) -> String {
+        fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        name.to_owned()
+    }
+}
+
+#[test]
+fn a_store_is_sealed_unless_it_is_to_be_plain() {
+    let desk = Desk::new();
+    desk.talk(&["marzipan"]);
+    let status = desk.one(&["keys", "status"]);
+    has_fields(&status, &["store", "sealed", "kind", "key", "wrapped_by", "since", "age_days", "changing"]);
+    assert_eq!((&status["sealed"], &status["kind"]), (&json!(true), &json!("key file")));
+    desk.run(&["show", "k", "--plain", "--json"]).refused(2, "usage");
+    let plain = Desk::plain();
+    plain.talk(&["marzipan"]);
+    assert_eq!(plain.one(&["keys", "status"])["sealed"], json!(false));
+    let has_word = |desk: &Desk| {
+        fs::read_dir(desk.store().join("log"))
+            .unwrap()
+            .any(|file| fs::read(file.unwrap().path()).unwrap().windows(8).any(|window| window == b"marzipan"))
+    };
+    assert_eq!((has_word(&desk), has_word(&plain)), (false, true));
+    plain.run(&["show", "k", "--key-file", "x", "--json"]).refused(2, "usage");
+    plain.run(&["keys", "rotate", "--json"]).refused(2, "usage");
+}
+
+#[test]
+fn another_key_opens_and_the_one_before_does_not() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let before = desk.one(&["keys", "status"])["key"].clone();
+    let changed = desk.one(&["keys", "rotate"]);
+    assert_ne!(changed["key"], before);
+    assert_eq!(changed["slots"], json!(1));
+    let changed = desk.one(&["keys", "rotate", "--to-key-file", "mine.key"]);
+    assert_eq!(changed["kind"], json!("key file"));
+    desk.run(&["show", "k", "--json"]).refused(6, "wrong_key");
+    assert_eq!(desk.texts(&["show", "k", "--key-file", "mine.key"]), ["one"]);
+    let resealed = desk.json(&["keys", "rotate-data", "--key-file", "mine.key"]);
+    assert_eq!((&resealed[0]["epoch"], &resealed[0]["records"]), (&json!(2), &json!(2)));
+    has_fields(&resealed[0]["closed"], &["epoch", "version", "old", "new"]);
+    assert_eq!(desk.texts(&["show", "k", "--key-file", "mine.key"]), ["one"]);
+    assert_eq!(desk.run(&["verify", "--key-file", "mine.key"]).code, 0);
+    assert_eq!(desk.run(&["verify", "--without-key"]).code, 0);
+    fs::set_permissions(desk.path("mine.key"), fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = desk.run(&["show", "k", "--key-file", "mine.key", "--json"]).error();
+    assert!(refused.to_string().contains("chmod"), "{refused}");
+}
+
+#[test]
+fn a_passphrase_is_taken_from_one_place_and_changed() {
+    let desk = Desk::new();
+    let file = desk.secret("pass", &format!("{PASSPHRASE}\n"), 0o600);
+    let made = desk.one(&["keys", "init", "--passphrase-file", &file]);
+    assert_eq!((&made["kind"], &made["made"]), (&json!("passphrase"), &json!(true)));
+    let given = [("SESSIONS_PASSPHRASE", PASSPHRASE)];
+    assert_eq!(desk.run_in(&given, &["new", "--key", "k", "--json"]).code, 0);
+    desk.run(&["info", "k", "--json"]).refused(6, "wrong_key");
+    desk.run_in(&[("SESSIONS_PASSPHRASE", "copper lantern drifts southward")], &["info", "k", "--json"])
+        .refused(6, "wrong_key");
+    desk.run_in(&given, &["info", "k", "--passphrase-file", &file, "--json"]).refused(2, "usage");
+    desk.run_in(&[("SESSIONS_PASSPHRASE", "")], &["info", "k", "--json"]).refused(2, "usage");
+    let both = [given[0], ("SESSIONS_NEW_PASSPHRASE", "seven violins beneath gravel")];
+    let changed = desk.run_in(&both, &["keys", "change-passphrase", "--json"]);
+    assert_eq!(changed.code, 0, "{changed:?}");
+    desk.run_in(&given, &["info", "k", "--json"]).refused(6, "wrong_key");
+    let now = [("SESSIONS_PASSPHRASE", both[1].1)];
+    assert_eq!(desk.run_in(&now, &["info", "k"]).code, 0);
+    let weak = [now[0], ("SESSIONS_NEW_PASSPHRASE", "short")];
+    desk.run_in(&weak, &["keys", "change-passphrase", "--json"]).refused(2, "usage");
+    let open = desk.secret("open", PASSPHRASE, 0o644);
+    let refused = desk.run(&["info", "k", "--passphrase-file", &open, "--json"]).refused(2, "usage");
+    assert!(refused["hint"].as_str().unwrap().contains("chmod 600"), "{refused}");
+}
+
+#[test]
+fn a_key_that_is_missing_or_no_key_is_said_so() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let missing = desk.run(&["info", "k", "--key-file", "nowhere", "--json"]).refused(6, "wrong_key");
+    assert!(missing["message"].as_str().unwrap().contains("nowhere"), "{missing}");
+    let noise = desk.secret("noise", "not a key\n", 0o600);
+    desk.run(&["info", "k", "--key-file", &noise, "--json"]).refused(2, "usage");
+    desk.run(&["info", "k", "--vault", "x", "--json"]).refused(2, "usage");
+    desk.run(&["info", "k", "--vault", "http://127.0.0.1:1/transit/k", "--json"]).refused(6, "wrong_key");
+    desk.run(&["keys", "rotate", "--to-key-file", "a", "--to-passphrase", "--json"]).refused(2, "usage");
+    for name in ["ring", "ring.copy"] {
+        fs::write(desk.store().join("keys").join(name), "damaged").unwrap();
+    }
+    desk.run(&["info", "k", "--json"]).refused(5, "damaged");
+}
