@@ -79,6 +79,15 @@ pub(crate) fn memory() -> Option<u64> {
     kibibytes("/proc/self/status", "VmRSS").map(|kib| kib * 1024)
 }
 
+/// The processor's time that this process took, in seconds: user's and system's, of all threads.
+pub(crate) fn processor_time() -> std::io::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // The name stands in brackets and may hold anything; what counts stands behind it, in ticks of a hundredth of a second.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: Option<u64> = fields.map(|field| field.parse::<u64>().ok()).sum();
+    ticks.map(|ticks| ticks as f64 / 100.0).ok_or_else(|| std::io::Error::other("the system does not tell it"))
+}
+
 /// Makes the peak what it is now.
 pub(crate) fn forget_peak() {
     // Where the kernel does not allow it the peak stays too high, which can only make a figure worse.

@@ -135,7 +135,7 @@ pub(crate) fn document(facts: &[(&'static str, String)], sections: &[Section]) -
     let mut text = String::from(
         "# Benchmarks\n\nWritten by `cargo xtask bench`; run it to see your machine. A machine is shared and its disk drifts, so what \
          waits for the\ndisk is a ratio to a raw append of 512 bytes with `fdatasync`, measured in turns with it in the same run. \
-         Messages have 512 bytes.\nNothing is sealed. Benchmarks are no tests: a bar that is missed here says so and breaks nothing.\n\n",
+         Messages have 512 bytes.\nWhat is sealed says so. Benchmarks are no tests: a bar that is missed here says so and breaks nothing.\n\n",
     );
     text.push_str("| | |\n|---|---|\n");
     for (name, fact) in facts {

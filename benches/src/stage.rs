@@ -66,7 +66,7 @@ pub(crate) fn message(number: usize) -> Message {
     Message::user(text(number))
 }
 
-/// The default store in a folder.
+/// The default store in a folder, plain.
 pub(crate) async fn open(path: &Path) -> Outcome<Arc<SledStore>> {
     Ok(Arc::new(SledStore::open(path, SledOptions::default()).await?))
 }
@@ -76,6 +76,26 @@ pub(crate) async fn open(path: &Path) -> Outcome<Arc<SledStore>> {
 pub(crate) enum As {
     Plain,
     Sealed,
+}
+
+impl As {
+    pub(crate) const BOTH: [Self; 2] = [Self::Plain, Self::Sealed];
+
+    /// What stands before the name of a figure.
+    pub(crate) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Sealed => "sealed: ",
+        }
+    }
+
+    /// The name of a folder.
+    pub(crate) fn folder(self, name: &str) -> String {
+        match self {
+            Self::Plain => name.to_owned(),
+            Self::Sealed => format!("sealed {name}"),
+        }
+    }
 }
 
 /// The default store in a folder, and what a manager is given of it.
@@ -142,7 +162,12 @@ pub(crate) async fn conversations(
 
 /// A store with conversations that was closed after they were made: ids, in the order they were made.
 pub(crate) async fn prepared(path: &Path, sessions: usize, messages: usize) -> Outcome<Vec<SessionId>> {
-    let manager = manager(open(path).await?, Durability::Volatile)?;
+    prepared_as(As::Plain, path, sessions, messages).await
+}
+
+/// The same, plain or sealed.
+pub(crate) async fn prepared_as(how: As, path: &Path, sessions: usize, messages: usize) -> Outcome<Vec<SessionId>> {
+    let manager = manager(open_as(path, how).await?.1, Durability::Volatile)?;
     let ids = conversations(&manager, sessions, messages).await?;
     manager.close().await?;
     Ok(ids)

@@ -4,6 +4,7 @@
 
 mod growth;
 mod importing;
+mod keys;
 mod listing;
 mod memory;
 mod moves;
@@ -34,13 +35,14 @@ pub(crate) enum Group {
     Listing,
     Recovery,
     Space,
+    Keys,
     Importing,
     Growth,
     Peers,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Single,
         Self::Writers,
         Self::Memory,
@@ -49,6 +51,7 @@ impl Group {
         Self::Listing,
         Self::Recovery,
         Self::Space,
+        Self::Keys,
         Self::Importing,
         Self::Growth,
         Self::Peers,
@@ -64,6 +67,7 @@ impl Group {
             Self::Listing => "listing",
             Self::Recovery => "recovery",
             Self::Space => "space",
+            Self::Keys => "keys",
             Self::Importing => "importing",
             Self::Growth => "growth",
             Self::Peers => "peers",
@@ -81,6 +85,7 @@ impl Group {
             Self::Listing => &["P10"],
             Self::Recovery => &["P10", "P17"],
             Self::Space => &["P12"],
+            Self::Keys => &["P8", "P14"],
             Self::Importing => &["P13"],
             Self::Growth | Self::Peers => &[],
         }
@@ -104,6 +109,7 @@ impl Group {
             Self::Listing => listing::run(&stage).await,
             Self::Recovery => recovery::run(&stage).await,
             Self::Space => space::run(&stage).await,
+            Self::Keys => keys::run(&stage).await,
             Self::Importing => importing::run(&stage).await,
             Self::Growth => growth::run(&stage).await,
             Self::Peers => peers::run(&stage).await,

@@ -10,7 +10,7 @@ use sessions_ports::Durability;
 use crate::{
     machine,
     report::{Figure, Section, Unit},
-    stage::{Outcome, Stage, manager, message, open},
+    stage::{As, Outcome, Stage, manager, message, open_as},
 };
 
 const MESSAGES: usize = 100_000;
@@ -22,9 +22,9 @@ fn taken(path: &Path) -> Outcome<[f64; 2]> {
 }
 
 /// The same after a clean close, and before it.
-async fn used(stage: &Stage, name: &str, sessions: usize) -> Outcome<[[f64; 2]; 2]> {
-    let path = stage.path(name);
-    let manager = manager(open(&path).await?, Durability::Volatile)?;
+async fn used(how: As, stage: &Stage, name: &str, sessions: usize) -> Outcome<[[f64; 2]; 2]> {
+    let path = stage.path(&how.folder(name));
+    let manager = manager(open_as(&path, how).await?.1, Durability::Volatile)?;
     let mut open_sessions: Vec<Session> = Vec::with_capacity(sessions);
     for at in 0..sessions {
         open_sessions.push(manager.create(NewSession::titled(format!("session {at}"))).await?);
@@ -44,10 +44,10 @@ async fn used(stage: &Stage, name: &str, sessions: usize) -> Outcome<[[f64; 2]; 
 pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
     let mut figures = Vec::new();
     let cases = [("one session", "one", 1), ("1 000 sessions interleaved", "many", 1_000)];
-    for (case, name, sessions) in cases {
-        let [closed, open] = used(stage, name, sessions).await?;
+    for (how, (case, name, sessions)) in As::BOTH.into_iter().flat_map(|how| cases.map(|case| (how, case))) {
+        let [closed, open] = used(how, stage, name, sessions).await?;
         let figure = |state: &str, [all, log]: [f64; 2]| {
-            Figure::new("P12", format!("disk used to payload, {case}, {state}"), all, Unit::Times)
+            Figure::new("P12", format!("{}disk used to payload, {case}, {state}", how.prefix()), all, Unit::Times)
                 .at_most(1.5)
                 .note(format!("log {log:.3} ×, index {:.3} ×", all - log))
         };
