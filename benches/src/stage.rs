@@ -108,6 +108,8 @@ pub(crate) async fn open_as(path: &Path, how: As) -> Outcome<(SledStore, Arc<dyn
     let keys = FileKeyStore::open(&sled.keys_folder(), sled.id()).await?;
     let log = Arc::new(sled.clone());
     let sealed = SealedStore::open_or_create(log, Arc::new(keys), &FixedKey(7), Arc::new(SystemClock)).await?;
+    // As the facade does: each batch has a root over all heads.
+    sled.witness(Arc::new(sealed.witness()?))?;
     Ok((sled, Arc::new(sealed)))
 }
 
