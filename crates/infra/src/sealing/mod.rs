@@ -15,6 +15,8 @@ mod sessions;
 mod slot;
 mod status;
 mod store;
+#[cfg(test)]
+mod vectors;
 mod witness;
 
 #[cfg(feature = "sled")]

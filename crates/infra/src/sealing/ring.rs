@@ -111,6 +111,12 @@ impl Kek {
         let cipher = Cipher::new(&cipher::derive(&secret, "sessions wrap 1")?)?;
         Ok(Self { id, made, secret, cipher })
     }
+
+    /// What test vectors say of it.
+    #[cfg(test)]
+    pub(super) fn secret(&self) -> [u8; 32] {
+        *self.secret.expose()
+    }
 }
 
 /// The ring, unlocked. A clone shares the keys.
@@ -298,6 +304,12 @@ impl Ring {
 
     pub(crate) const fn store(&self) -> StoreId {
         self.store
+    }
+
+    /// The key in use and the root, as test vectors say them.
+    #[cfg(test)]
+    pub(super) fn secrets(&self) -> [[u8; 32]; 2] {
+        [self.kek.secret(), *self.root.expose()]
     }
 
     pub(crate) fn facts(&self) -> RingFacts {

@@ -56,7 +56,7 @@ impl SessionKeys {
         Ok(Record { seq, kind, commit, label, payload: cipher::payload(opened) })
     }
 
-    fn seal_beside(&self, what: Beside, session: SessionId, text: &[u8]) -> Result<Bytes, KeyError> {
+    pub(super) fn seal_beside(&self, what: Beside, session: SessionId, text: &[u8]) -> Result<Bytes, KeyError> {
         let sealed = self.root().wrap(&what.context(session, self.slot), text)?;
         Ok(Bytes::from(envelope::beside(self.slot, &sealed)))
     }
