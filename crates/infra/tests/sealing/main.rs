@@ -14,5 +14,7 @@
     reason = "a test fails where it stands, and says its seed"
 )]
 
+mod ground;
 mod reader;
 mod vectors;
+mod wrong_keys;
