@@ -2,7 +2,7 @@
 //!
 //! Must not know: where keys lie.
 
-use sessions_domain::{CommitHash, Kind, SessionId};
+use sessions_domain::{CommitHash, Created, Event, Kind, LineageId, SessionId, codec};
 use sessions_ports::Record;
 
 use super::cipher::NONCE;
@@ -99,10 +99,25 @@ pub(crate) fn record_nonce(seq: u64, commit: CommitHash) -> [u8; NONCE] {
     nonce
 }
 
-/// Whether a payload is not sealed because a repair wrote it: it stands for a lost record, and says nothing.
+/// Whether a payload is not sealed because a repair wrote it: it stands for a lost record, and says nothing. Whoever has no key can write one too, so
+/// whatever says more than a repair does is none.
 pub(crate) fn is_stand_in(record: &Record) -> bool {
-    let is_blank = record.payload.get(..32).is_some_and(|blind| blind.iter().all(|byte| *byte == 0));
-    is_blank && matches!(record.kind, Kind::LOST | Kind::CREATED)
+    let Some((blind, body)) = record.payload.split_first_chunk::<32>() else { return false };
+    let is_blank = blind.iter().all(|byte| *byte == 0);
+    match record.kind {
+        Kind::LOST => is_blank && body.is_empty(),
+        Kind::CREATED => is_blank && is_bare(body),
+        _ => false,
+    }
+}
+
+/// Whether a session's beginning says whose log it is and what it inherits, and no word.
+fn is_bare(body: &[u8]) -> bool {
+    let Ok((Event::Created(created), stamp)) = codec::decode(Kind::CREATED, body) else { return false };
+    let bare = Created::of(created.session, LineageId::from_bytes(created.session.to_bytes()));
+    let bare = Event::Created(Box::new(Created { fork: created.fork, ..bare }));
+    // To the byte, so that what is passed over in reading is not there either.
+    codec::encode(&bare, &stamp).is_ok_and(|again| again == body)
 }
 
 /// What is sealed beside a session's records.

@@ -16,5 +16,6 @@
 
 mod ground;
 mod reader;
+mod tampering;
 mod vectors;
 mod wrong_keys;
