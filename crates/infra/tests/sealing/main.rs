@@ -16,6 +16,7 @@
 
 mod ground;
 mod reader;
+mod shredding;
 mod tampering;
 mod vectors;
 mod wrong_keys;
