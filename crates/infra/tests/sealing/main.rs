@@ -14,6 +14,7 @@
     reason = "a test fails where it stands, and says its seed"
 )]
 
+mod crashes;
 mod ground;
 mod reader;
 mod shredding;
