@@ -7,8 +7,8 @@ mod sealed_upkeep {
     use std::{fs, path::Path, sync::Arc};
 
     use sessions_domain::{
-        Actor, Appended, CommitHash, Created, Event, ForkPoint, Kind, LineageId, Message, MessageId, Moment, SessionId,
-        SessionKey, Stamp, SummaryWords, codec,
+        Actor, Appended, CommitHash, Created, Event, ForkPoint, Kind, Kinship, LineageId, Message, MessageId, Moment,
+        SessionId, SessionKey, Stamp, SummaryWords, codec,
     };
     use sessions_infra::{
         environment::SystemClock,
@@ -447,7 +447,9 @@ mod sealed_upkeep {
             let created = Created { fork: Some(point), ..Created::of(fork.session(), fork.script.lineage()) };
             let body = codec::encode(&Event::Created(Box::new(created)), &fork.stamp()).unwrap();
             let mut commit = fork.script.commit(Kind::CREATED, &body);
-            commit.row.words = Some(fork.words().to_json().into());
+            let (parent_of, kinship) = (Some(parent.session()), Some(Kinship::Fork));
+            let words = SummaryWords { parent: parent_of, kinship, ..fork.words() };
+            commit.row.words = Some(words.to_json().into());
             commit.links = vec![Link { owner: parent.session(), last: at }];
             (fork, commit)
         }

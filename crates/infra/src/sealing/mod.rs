@@ -4,6 +4,7 @@
 
 mod cipher;
 mod envelope;
+mod inheritance;
 mod keyring;
 #[cfg(feature = "sled")]
 mod opener;

@@ -172,6 +172,7 @@ impl Inner {
                 SummaryWords { tenant, ..SummaryWords::default() }
             }
         };
+        self.check_beginning(session, &record, &created, &words).await?;
         let created = beginning::named(*created, &mut stamp, &words);
         let Ok(body) = codec::encode(&Event::Created(Box::new(created)), &stamp) else { return Ok(record) };
         Ok(Record { payload: Bytes::from([&[0; 32], body.as_slice()].concat()), ..record })
@@ -214,7 +215,7 @@ impl Inner {
         }
     }
 
-    async fn keys_to_read(&self, session: SessionId) -> Result<Arc<SessionKeys>, StoreError> {
+    pub(super) async fn keys_to_read(&self, session: SessionId) -> Result<Arc<SessionKeys>, StoreError> {
         if let Some(keys) = self.sessions.get(session) {
             return Ok(keys);
         }

@@ -5,7 +5,9 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use sessions_domain::{Actor, Created, Described, Event, Kind, LineageId, Moment, Origin, SessionId, Stamp, codec};
+use sessions_domain::{
+    Actor, Created, Described, Event, ForkPoint, Kind, LineageId, Moment, Origin, SessionId, Stamp, codec,
+};
 use sessions_infra::sealing::SealedStore;
 use sessions_ports::{Commit, Durability, KeyError, Record, SessionLog, StoreError};
 use sessions_testkit::Script;
@@ -243,6 +245,50 @@ async fn a_plain_record_that_somebody_planted_says_nothing() {
             assert!(!said.iter().any(is_forged), "{kind:?} at {at}: {text}: {said:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_beginning_that_somebody_planted_inherits_nothing() {
+    let scene = Scene::new().await;
+    let sessions: Vec<SessionId> = scene.said.keys().copied().collect();
+    let (victim, thief) = (sessions[0], sessions[1]);
+    let mine: Vec<&Frame> = scene.frames.iter().filter(|frame| frame.record.session == thief.to_bytes()).collect();
+    let commit = scene.said[&victim][1].commit;
+    let owners = vec![(victim, 2)];
+    let point = ForkPoint { parent: victim, at: 2, commit, head: 2, depth: 1, owners, last: None };
+    let created = Created { fork: Some(point), ..Created::of(thief, LineageId::from_bytes(thief.to_bytes())) };
+    let stamp = Stamp { at: Moment::from_millis(1), actor: Actor::default() };
+    let text = codec::encode(&Event::Created(Box::new(created)), &stamp).unwrap();
+    let body = [&[0; 32], text.as_slice()].concat();
+    // It begins with its third record, has the row's words of its own first one, and the two before are gone.
+    let (first, third) = (mine[0], mine[2]);
+    let mut planted = scene.log[first.at.start..first.body.start].to_vec();
+    planted[24..32].copy_from_slice(&3_u64.to_le_bytes());
+    planted[32..40].copy_from_slice(&third.record.label.to_le_bytes());
+    planted[40..44].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    planted[48..80].copy_from_slice(&third.record.commit);
+    planted.extend(&body);
+    planted.extend(&scene.log[first.body.end..first.at.end]);
+    let length = planted.len();
+    make_whole(&mut planted, &(0..length));
+    let mut log = scene.log[..64].to_vec();
+    for frame in &scene.frames {
+        let is_mine = frame.record.session == thief.to_bytes();
+        match frame.record.seq {
+            1 | 2 if is_mine => {}
+            3 if is_mine => log.extend(&planted),
+            _ => log.extend(&scene.log[frame.at.clone()]),
+        }
+    }
+    let store = scene.open_with(&log).await;
+    let refused = store.read(thief, only(3)).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Corrupt { seq: 3, what, .. }) if what.contains("beginning")),
+        "{refused:?}"
+    );
+    let left = store.read(thief, only(4)).await.unwrap();
+    assert_eq!(left.records, scene.said[&thief][3..4], "what was said there is read");
+    store.close().await.unwrap();
 }
 
 #[tokio::test]
