@@ -1,15 +1,19 @@
-//! `demo`: the main job in plain words, on a transcript that is part of the program and a real store in a temporary folder.
+//! `demo`: the main job in plain words, on a transcript that is part of the program and a real, sealed store in a temporary folder.
 //!
 //! Must not know: more than any host: each step is what a host would write.
 
 use std::{
+    fs,
     io::{self, BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
 
-use sessions_api::{At, ErrorKind, ImportOptions, Message, Session, SessionManager, StoreUrl, maintenance};
+use sessions_api::{
+    At, ErrorKind, ImportOptions, KeyFileProvider, Message, Session, SessionError, SessionManager, StoreError,
+    StoreUrl, maintenance,
+};
 
 use crate::{
     arguments::Demo,
@@ -34,6 +38,10 @@ const SIGINT: i32 = 2;
 /// The key of the session that is written while its writer is killed.
 const WRITTEN: &str = "demo";
 
+/// What was said in the demo, by the transcript, in the fork, and by the writer.
+const SAID: [&str; 3] = ["cargo build fails with E0502", FORKED, "message 1"];
+const FORKED: &str = "Let me rewrite the parser instead.";
+
 /// `demo`
 pub(crate) async fn demo(program: &Program, wish: Demo) -> Result<(), Failure> {
     if let Some(folder) = wish.write_until_killed {
@@ -54,12 +62,24 @@ pub(crate) async fn demo(program: &Program, wish: Demo) -> Result<(), Failure> {
 async fn tell(program: &Program, folder: &Path, stop: &Stop) -> Result<(), Failure> {
     let store = folder.join("store");
     let url = StoreUrl::sled(&store);
-    let sessions = SessionManager::builder().at(url.clone()).build().await?;
+    let sessions = open(&store).await?;
     let outcome = history(program, &sessions, folder, stop).await;
     let closed = sessions.close().await;
     let visible = outcome?;
     closed?;
-    killed(program, &url, &store, visible, stop).await
+    killed(program, &url, &store, visible, stop).await?;
+    sealed(program, &store, stop)
+}
+
+/// The key file beside the demo's store: as elsewhere, not in it.
+fn key_of(store: &Path) -> Result<KeyFileProvider, SessionError> {
+    let key = KeyFileProvider::create_or_open(&store.with_file_name("key"));
+    key.map_err(|error| StoreError::from(error).into())
+}
+
+/// Opens the demo's store, or makes it.
+async fn open(store: &Path) -> Result<SessionManager, SessionError> {
+    SessionManager::builder().at(StoreUrl::sled(store)).sealed(key_of(store)?).build().await
 }
 
 fn step(program: &Program, stop: &Stop, number: usize, title: &str) -> Result<(), Failure> {
@@ -117,7 +137,7 @@ async fn history(program: &Program, sessions: &SessionManager, folder: &Path, st
     let begun = Instant::now();
     let fork = chat.fork(at).await?;
     let took = begun.elapsed().as_micros();
-    fork.append(Message::assistant("Let me rewrite the parser instead.")).await?;
+    fork.append(Message::assistant(FORKED)).await?;
     say(
         program,
         &format!(
@@ -183,14 +203,14 @@ async fn killed(program: &Program, url: &StoreUrl, store: &Path, visible: usize,
 
     step(program, stop, 7, "Open again")?;
     let begun = Instant::now();
-    let sessions = open_after_kill(url).await?;
+    let sessions = open_after_kill(store).await?;
     let took = begun.elapsed().as_secs_f64() * 1e3;
     let written = sessions.open_or_create(WRITTEN).await?;
     let kept = usize::try_from(written.summary().await?.messages).unwrap_or(0);
     let lost = acknowledged.saturating_sub(kept);
     let listed = sessions.list(&sessions_api::Query::default()).await?.sessions.len();
     sessions.close().await?;
-    let report = maintenance::verify(url).await?;
+    let report = maintenance::verify_sealed(url, &key_of(store)?).await?;
     say(
         program,
         &format!(
@@ -200,17 +220,55 @@ async fn killed(program: &Program, url: &StoreUrl, store: &Path, visible: usize,
             report.findings.len()
         ),
     )?;
-    program.out.styled(&[])?;
     if lost > 0 || !report.findings.is_empty() {
-        return Err(Failure::failed("the store did not keep its promise", "this is a bug: please report it"));
+        return Err(broken_promise());
     }
     Ok(())
 }
 
+fn broken_promise() -> Failure {
+    Failure::failed("the store did not keep its promise", "this is a bug: please report it")
+}
+
+/// Looks for what was said, in all files of the store.
+fn sealed(program: &Program, store: &Path, stop: &Stop) -> Result<(), Failure> {
+    step(program, stop, 8, "Look for the words")?;
+    let files = files_below(store)?;
+    let (mut bytes, mut found) = (0, 0);
+    for file in &files {
+        let content = fs::read(file)?;
+        bytes += content.len();
+        found += SAID.iter().filter(|said| has(&content, said.as_bytes())).count();
+    }
+    say(
+        program,
+        &format!(
+            "The store is sealed, with a key file that lies outside of it. All {} of its files were read, {bytes} bytes, and searched for what \
+             was said: found {found} times.",
+            files.len()
+        ),
+    )?;
+    program.out.styled(&[])?;
+    if found > 0 { Err(broken_promise()) } else { Ok(()) }
+}
+
+fn has(content: &[u8], word: &[u8]) -> bool {
+    content.windows(word.len()).any(|window| window == word)
+}
+
+fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    Ok(files)
+}
+
 /// The system frees a dead process's lock, but not always at once.
-async fn open_after_kill(url: &StoreUrl) -> Result<SessionManager, Failure> {
+async fn open_after_kill(store: &Path) -> Result<SessionManager, Failure> {
     loop {
-        match SessionManager::builder().at(url.clone()).build().await {
+        match open(store).await {
             Err(error) if error.kind() == ErrorKind::Locked => {}
             opened => return Ok(opened?),
         }
@@ -253,7 +311,7 @@ fn kill_a_writer(store: &Path) -> Result<usize, Failure> {
 
 /// The process that is killed.
 async fn write(program: &Program, folder: &Path) -> Result<(), Failure> {
-    let sessions = SessionManager::builder().at(StoreUrl::sled(folder)).build().await?;
+    let sessions = open(folder).await?;
     let session = sessions.open_or_create(WRITTEN).await?;
     for number in 1_u64.. {
         let receipt = session.append(Message::user(format!("message {number}"))).await?;

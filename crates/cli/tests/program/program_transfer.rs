@@ -320,6 +320,7 @@ fn the_demo_loses_nothing_and_leaves_nothing() {
     let ran = crate::finish(command, b"");
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stdout.contains("Acknowledged: ") && ran.stdout.contains(", lost: 0."), "{ran:?}");
+    assert!(ran.stdout.contains("searched for what was said: found 0 times"), "{ran:?}");
     assert!(ran.stdout.contains("equal byte for byte") && !ran.stdout.contains('\u{1b}'), "{ran:?}");
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
     assert!(!desk.store().exists(), "the demo has a store of its own");
