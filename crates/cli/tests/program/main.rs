@@ -11,6 +11,7 @@
 )]
 
 mod program_backup;
+mod program_canary;
 mod program_damage;
 mod program_help;
 mod program_history;
