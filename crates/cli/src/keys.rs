@@ -314,20 +314,23 @@ async fn rotate_data(program: &Program, wish: RotateData) -> Result<(), Failure>
             let id = sessions.find_any(name).await?.id();
             return reseal(program, store, id).await;
         }
-        let mut cursor = None;
-        loop {
-            stop.check()?;
-            let query = Query { limit: 100, cursor: cursor.take(), ..Query::default() };
-            let page = sessions.list(&query).await?;
-            for session in &page.sessions {
+        for trash in [false, true] {
+            let mut cursor = None;
+            loop {
                 stop.check()?;
-                reseal(program, store, session.id).await?;
-            }
-            match page.cursor {
-                Some(next) => cursor = Some(next),
-                None => return Ok(()),
+                let query = Query { limit: 100, trash, cursor: cursor.take(), ..Query::default() };
+                let page = sessions.list(&query).await?;
+                for session in &page.sessions {
+                    stop.check()?;
+                    reseal(program, store, session.id).await?;
+                }
+                cursor = page.cursor;
+                if cursor.is_none() {
+                    break;
+                }
             }
         }
+        Ok(())
     });
     told_of_interrupt(&stop, work).await
 }

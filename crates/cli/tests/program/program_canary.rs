@@ -102,7 +102,7 @@ impl Canary {
     fn reads(&self, arguments: &[&str], input: &str) -> Ran {
         let ran = self.any(arguments, input);
         assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
-        assert_eq!(marks_in(ran.stderr.as_bytes()), [""; 0], "{arguments:?}: {ran:?}");
+        assert_eq!(marks_in(ran.stderr.as_bytes()), Vec::<String>::new(), "{arguments:?}: {ran:?}");
         ran
     }
 
@@ -124,9 +124,9 @@ impl Canary {
     fn is_clean(&self) {
         let (files, marked) = marked_files(&self.desk.store());
         assert!(files >= 5, "{files}");
-        assert_eq!(marked, [PathBuf::new(); 0], "in the store");
+        assert_eq!(marked, Vec::<PathBuf>::new(), "in the store");
         assert_eq!(marked_files(&self.desk.path("tmp")), (0, Vec::new()), "in the folder of temporary files");
-        assert_eq!(*self.told.borrow(), [String::new(); 0], "on standard error");
+        assert_eq!(*self.told.borrow(), Vec::<String>::new(), "on standard error");
     }
 
     /// Fills every field.
@@ -291,10 +291,10 @@ impl Canary {
         }
         self.does(&["backup", "store/../tmp-backup"]);
         let backup = fs::read(self.desk.path("tmp-backup")).unwrap();
-        assert_eq!(marks_in(&backup), [""; 0], "in the backup");
+        assert_eq!(marks_in(&backup), Vec::<String>::new(), "in the backup");
         let copy = format!("sled:{}", self.desk.path("copy").display());
         self.does(&["restore-backup", "tmp-backup", "--store", &copy]);
-        assert_eq!(marked_files(&self.desk.path("copy")).1, [PathBuf::new(); 0], "in the restored store");
+        assert_eq!(marked_files(&self.desk.path("copy")).1, Vec::<PathBuf>::new(), "in the restored store");
         self.is_clean();
 
         // What is damaged was written behind the change of the data key.

@@ -68,6 +68,19 @@ fn another_key_opens_and_the_one_before_does_not() {
 }
 
 #[test]
+fn another_data_key_is_given_to_what_is_in_the_trash_too() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    desk.one(&["new", "--key", "other"]);
+    desk.one(&["delete", "k"]);
+    let resealed = desk.json(&["keys", "rotate-data"]);
+    assert_eq!(resealed.len(), 2, "{resealed:?}");
+    desk.one(&["restore", "k"]);
+    assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+    assert_eq!(desk.run(&["verify"]).code, 0);
+}
+
+#[test]
 fn a_passphrase_is_taken_from_one_place_and_changed() {
     let desk = Desk::new();
     let file = desk.secret("pass", &format!("{PASSPHRASE}\n"), 0o600);
