@@ -24,7 +24,7 @@ pub enum SessionError {
     },
     /// Other sessions were forked from it.
     #[error(
-        "session {session} has {} ({}), which need its keys; delete them too with a cascade, or first",
+        "session {session} has {} ({}), and what is inherited would be lost; delete the forks too with a cascade, or detach them first",
         if .forks.len() == 1 { "a fork".to_owned() } else { format!("{} forks", .forks.len()) },
         .forks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]

@@ -58,6 +58,7 @@ fn what_is_shredded_has_no_keys_and_forks_are_refused_taken_along_or_detached() 
     desk.run(&["delete", "k", "--shred", "--detach", "--cascade", "--json"]).refused(2, "usage");
     let refused = desk.run(&["delete", "k", "--shred", "--json"]).refused(4, "conflict");
     assert!(refused["message"].as_str().unwrap().contains(&fork), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("detach"), "{refused}");
     let report = desk.one(&["delete", "k", "--shred", "--detach"]);
     assert_eq!(report["detached"], json!([fork]));
     assert_eq!((&report["erased"]["how"], &report["kept"]), (&json!("overwritten"), &json!(0)));
