@@ -9,7 +9,7 @@ use sessions_domain::{
     CommitHash, Event, Kind, Message, MessageId, MessageState, SessionId, Stamp, StoredMessage, View,
     branches::Stretch, codec, decide::Element, stream::Assembly,
 };
-use sessions_ports::{KindFilter, Order, Page, ReadRange, Record, SessionLog, StoreError};
+use sessions_ports::{KeyError, KindFilter, Order, Page, ReadRange, Record, SessionLog, StoreError};
 
 use crate::{error::SessionError, keyed, manager::SessionManager};
 
@@ -41,10 +41,11 @@ pub(crate) async fn read_around(
     session: SessionId,
     range: ReadRange,
 ) -> Result<Page, StoreError> {
+    let is_of_range = |of: SessionId, seq: u64| of == session && range.from <= seq && seq <= range.to;
     let damaged = match store.read(session, range).await {
-        Err(StoreError::Corrupt { seq, session: of, .. }) if of == session && range.from <= seq && seq <= range.to => {
-            seq
-        }
+        Err(StoreError::Corrupt { seq, session: of, .. }) if is_of_range(of, seq) => seq,
+        // An old record that somebody put back, or that came up when a newer one was lost: nobody can open it any more.
+        Err(StoreError::Key(KeyError::EpochRetired { seq, session: of, .. })) if is_of_range(of, seq) => seq,
         read => return read,
     };
     // What stands before it is read first; then it is the first of the range, and given alone.

@@ -122,3 +122,22 @@ fn a_key_that_is_missing_or_no_key_is_said_so() {
     }
     desk.run(&["info", "k", "--json"]).refused(5, "damaged");
 }
+
+#[test]
+fn a_record_that_is_lost_after_a_change_of_the_data_key_is_marked_by_a_repair_and_the_session_goes_on() {
+    let desk = Desk::new();
+    desk.talk(&["one", "two", "three", "four"]);
+    desk.json(&["keys", "rotate-data"]);
+    let segment = desk.store().join("log/00000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    // Within a record that was sealed anew; the one that it was sealed as before stands unharmed, under a key that is no more.
+    bytes[end - 450..end - 400].iter_mut().for_each(|byte| *byte ^= 0x55);
+    fs::write(&segment, bytes).unwrap();
+    assert_eq!(desk.run(&["verify"]).code, 5);
+    assert_eq!(desk.run(&["repair"]).code, 0);
+    assert_eq!(desk.run(&["verify"]).code, 0);
+    assert!(desk.texts(&["show", "k"]).len() >= 3);
+    desk.one(&["append", "k", "--role", "user", "five"]);
+    assert!(desk.run(&["repair"]).stdout.contains("nothing has to be repaired"));
+}

@@ -279,6 +279,21 @@ impl Check {
                 return;
             }
         };
+        if self.is_retired(header, &payload) {
+            let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
+            let is_marked = self.repairs.contains_key(&(header.session, header.seq));
+            if let Some(checked) = self.sessions.get_mut(&header.session) {
+                checked.skip(header.session, header.seq, Some(gap), &self.repairs);
+            }
+            if !is_marked {
+                let what = "it is sealed with a data key that was retired: what it was sealed anew as is gone, or somebody put an old record back";
+                let mut finding = Finding::about_file(file, at, what);
+                (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
+                self.of_records.insert(self.report.findings.len());
+                self.report.findings.push(finding);
+            }
+            return;
+        }
         if let Err(what) = self.record(header, &payload) {
             let mut finding = Finding::about_file(file, at, what);
             (finding.session, finding.seq) = (Some(header.session), Some(header.seq));

@@ -134,6 +134,14 @@ impl Unsealing {
         self.keys.as_ref().ok()?.closed.get(&self.slot_of(session)?).copied()
     }
 
+    /// Whether a payload is sealed with a data key that is no more.
+    pub(super) fn is_retired(&self, session: SessionId, payload: &[u8]) -> bool {
+        let Some((head, _)) = RecordHead::read(payload) else { return false };
+        let slot = head.slot.or_else(|| self.slot_of(session));
+        let closed = slot.and_then(|slot| self.keys.as_ref().ok()?.closed.get(&slot));
+        closed.is_some_and(|closed| head.epoch <= closed.epoch)
+    }
+
     /// Whether the records that were sealed anew are others than those that the slot attests.
     pub(super) fn differs_from_closed(&self, session: SessionId) -> bool {
         let closed = self.closed(session);

@@ -103,6 +103,17 @@ impl Check {
         Some(unsealing.record(session, &record(header, payload)))
     }
 
+    /// Whether what counts of a record is sealed with a data key that is no more, as its session's slot says to whoever asks. Nobody will open it again.
+    pub(super) fn is_retired(&mut self, header: FrameHeader, payload: &[u8]) -> bool {
+        if self.unsealing.is_none() {
+            return false;
+        }
+        let newest = self.newest.record(header.session, header.seq);
+        let Some(unsealing) = &self.unsealing else { return false };
+        let payload = newest.as_ref().map_or(payload, |(_, payload)| payload.as_slice());
+        unsealing.is_retired(header.session, payload)
+    }
+
     /// What a record says that was met before or will be; `None`: it does not open.
     pub(in super::super) fn opened(&self, header: FrameHeader, payload: Vec<u8>) -> Option<Bytes> {
         match &self.unsealing {
