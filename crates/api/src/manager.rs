@@ -19,10 +19,9 @@ use sessions_infra::{
     keys::FileKeyStore,
     sled::{Sealing, SledOptions, SledStore, WitnessReport},
 };
-use sessions_ports::{
-    BackendError, BackendErrorKind, Clock, Durability, Entropy, IdGenerator, KeyProvider, KeyStore, SessionLog,
-    StoreError, TokenCounter,
-};
+#[cfg(feature = "sled")]
+use sessions_ports::{BackendError, BackendErrorKind, StoreError};
+use sessions_ports::{Clock, Durability, Entropy, IdGenerator, KeyProvider, KeyStore, SessionLog, TokenCounter};
 
 use crate::url::{InvalidStoreUrl, StoreUrl};
 

@@ -233,73 +233,62 @@ impl Check {
             self.miss(header.session, header.seq, None);
         }
         let newest = self.newest_of(frame);
-        let mut told = |what: String| {
-            let mut finding = Finding::about_file(file, at, what);
-            (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
-            self.of_records.insert(self.report.findings.len());
-            self.report.findings.push(finding);
-        };
         if is_again {
             // Its word that was damaged before it was rewritten was heard where that stands.
-            return told("the record stands a second time".to_owned());
+            return self.tell(file, at, header, "the record stands a second time");
         }
-        let Some(checked) = self.sessions.get_mut(&header.session) else { return };
         let is_stripped = header.flags & STRIPPED != 0;
         let payload = match payload(frame, &self.blobs, self.store) {
             Body::Whole(payload) if !is_stripped => payload,
             _ if newest.is_some() => newest.unwrap_or_default(),
             Body::Whole(_) => {
-                let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
-                let is_marked = self.repairs.contains_key(&(header.session, header.seq));
-                checked.skip(header.session, header.seq, Some(gap), &self.repairs);
-                if !is_marked {
-                    told("the record was rewritten, and what stands for it is gone".to_owned());
-                }
+                self.give_up(file, at, header, "the record was rewritten, and what stands for it is gone");
                 return;
             }
             Body::Missing(path) => {
-                let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
-                let is_marked = self.repairs.contains_key(&(header.session, header.seq));
-                checked.skip(header.session, header.seq, Some(gap), &self.repairs);
-                if !is_marked {
-                    let is_there = path.exists();
-                    told(format!("the large body is {}", if is_there { "damaged" } else { "missing" }));
+                let is_there = path.exists();
+                let what = if is_there { "the large body is damaged" } else { "the large body is missing" };
+                if self.give_up(file, at, header, what) {
                     self.spoilt_bodies.extend(is_there.then_some(path));
                 }
                 return;
             }
             Body::Refused(error) => {
-                let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
-                let is_marked = self.repairs.contains_key(&(header.session, header.seq));
-                checked.skip(header.session, header.seq, Some(gap), &self.repairs);
-                if !is_marked {
-                    told(format!("the large body could not be looked at: {error}"));
+                if self.give_up(file, at, header, format!("the large body could not be looked at: {error}")) {
                     self.not_read.get_or_insert(error);
                 }
                 return;
             }
         };
         if self.is_retired(header, &payload) {
-            let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
-            let is_marked = self.repairs.contains_key(&(header.session, header.seq));
-            if let Some(checked) = self.sessions.get_mut(&header.session) {
-                checked.skip(header.session, header.seq, Some(gap), &self.repairs);
-            }
-            if !is_marked {
-                let what = "it is sealed with a data key that was retired: what it was sealed anew as is gone, or somebody put an old record back";
-                let mut finding = Finding::about_file(file, at, what);
-                (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
-                self.of_records.insert(self.report.findings.len());
-                self.report.findings.push(finding);
-            }
+            let what = "it is sealed with a data key that was retired: what it was sealed anew as is gone, or somebody put an old record back";
+            self.give_up(file, at, header, what);
             return;
         }
         if let Err(what) = self.record(header, &payload) {
-            let mut finding = Finding::about_file(file, at, what);
-            (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
-            self.of_records.insert(self.report.findings.len());
-            self.report.findings.push(finding);
+            self.tell(file, at, header, what);
         }
+    }
+
+    /// Something about a record that stands here.
+    fn tell(&mut self, file: &str, at: usize, header: FrameHeader, what: impl Into<String>) {
+        let mut finding = Finding::about_file(file, at, what);
+        (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
+        self.of_records.insert(self.report.findings.len());
+        self.report.findings.push(finding);
+    }
+
+    /// A record whose bytes say nothing any more is missing. True when no repair has marked it as such, so that it was told.
+    fn give_up(&mut self, file: &str, at: usize, header: FrameHeader, what: impl Into<String>) -> bool {
+        let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
+        if let Some(checked) = self.sessions.get_mut(&header.session) {
+            checked.skip(header.session, header.seq, Some(gap), &self.repairs);
+        }
+        let is_new = !self.repairs.contains_key(&(header.session, header.seq));
+        if is_new {
+            self.tell(file, at, header, what);
+        }
+        is_new
     }
 
     /// Checks a record that is not sealed, or was opened, against the chain and the history before it.
