@@ -315,7 +315,8 @@ impl Scene {
         if matches!(case, UseCase::Delete | UseCase::Trash) {
             return;
         }
-        // What was dropped in its place may still be on its way.
+        // What was dropped in its place may still be on its way, as a task of its own: whoever speaks next comes behind it or ends it.
+        due(what, session.append(Message::user("last"))).await.unwrap_or_else(|error| panic!("{what}: last: {error}"));
         due(what, self.raw.settled(self.session)).await.unwrap();
         check_chain(self.raw.as_ref(), self.session).await;
     }
