@@ -351,8 +351,7 @@ pub use sessions_infra::{
     keys::{KeyFileProvider, MemoryKeyStore},
     observed::{ObservedStore, StoreCounters},
     sealing::{
-        ClosedEpoch, DataStep, KeyStatus, KeyStep, KeyedWitness, Resealed, RingFacts, Rotated, SealedStore, link_text,
-        ring_facts,
+        ClosedEpoch, DataStep, KeyStatus, KeyStep, KeyedWitness, Resealed, RingFacts, Rotated, SealedStore, ring_facts,
     },
 };
 pub use sessions_ports::{

@@ -5,13 +5,13 @@
 use std::{path::PathBuf, pin::pin, time::Duration};
 
 use serde::Serialize;
-use sessions_api::{BackupInfo, BackupProgress, Finding, SessionError, StoreUrl, maintenance};
+use sessions_api::{BackupProgress, Finding, SessionError, StoreUrl, maintenance};
 
 use crate::{
     failure::Failure,
     program::Program,
     progress::{Progress, Stop, told_of_interrupt},
-    table::counted,
+    table::{counted, in_hex},
     upkeep::print_finding,
 };
 
@@ -55,7 +55,7 @@ pub(crate) async fn backup(program: &Program, file: PathBuf) -> Result<(), Failu
         segments: report.info.segments,
         bodies: report.info.bodies,
         bytes: report.info.bytes,
-        digest: in_hex(&report.info),
+        digest: in_hex(&report.info.digest),
         took_ms: millis(report.took),
     };
     if program.out.is_json() {
@@ -80,7 +80,7 @@ pub(crate) async fn restore(program: &Program, file: PathBuf) -> Result<(), Fail
         sessions: verified.sessions,
         records: verified.records,
         bytes: report.info.bytes,
-        digest: in_hex(&report.info),
+        digest: in_hex(&report.info.digest),
         findings: verified.findings.len(),
         took_ms: millis(report.took),
     };
@@ -122,10 +122,6 @@ async fn drawn<T>(
         }
     };
     told_of_interrupt(&stop, ticking).await
-}
-
-fn in_hex(info: &BackupInfo) -> String {
-    info.digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn millis(took: Duration) -> u64 {

@@ -17,7 +17,7 @@ use crate::{
     output::Style,
     program::Program,
     progress::{Progress, Stop, told_of_interrupt, unless_interrupted},
-    table::counted,
+    table::{counted, in_hex},
 };
 
 /// A key that is older than this should be changed, unless a configuration says otherwise.
@@ -354,8 +354,8 @@ fn tell_resealed(program: &Program, resealed: &Resealed) -> Result<(), Failure> 
         let closed = closed.map(|closed| ClosedShape {
             epoch: closed.epoch,
             version: closed.version,
-            old: sessions_api::link_text(&closed.old),
-            new: sessions_api::link_text(&closed.new),
+            old: in_hex(&closed.old),
+            new: in_hex(&closed.new),
         });
         return program.out.object(&ResealedShape {
             id: *session,

@@ -101,6 +101,11 @@ impl Table {
     }
 }
 
+/// A digest as hexadecimal letters.
+pub(crate) fn in_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A number with its word: `1 message`, `2 messages`.
 pub(crate) fn counted(number: u64, word: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };

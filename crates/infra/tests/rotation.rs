@@ -2,16 +2,27 @@
 
 #[cfg(test)]
 mod rotation {
-    use std::{path::Path, sync::Arc};
+    use std::{
+        path::Path,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
 
+    use async_trait::async_trait;
     use bytes::Bytes;
     use sessions_infra::{
+        MemoryStore,
         environment::SystemClock,
-        keys::FileKeyStore,
+        keys::{FileKeyStore, MemoryKeyStore},
         sealing::{DataStep, KeyStep, SealedStore},
         sled::{Sealing, SledOptions, SledStore},
     };
-    use sessions_ports::{Durability, KeyError, KindFilter, Order, ReadRange, Record, Removal, SessionLog, StoreError};
+    use sessions_ports::{
+        Durability, Erasure, KeyError, KeyStore, KindFilter, Order, ReadRange, Record, Removal, SessionLog, Slot,
+        SlotChange, StoreError, StoredRing,
+    };
     use sessions_testkit::{FixedKey, Script, read_all};
     use tempfile::TempDir;
 
@@ -97,7 +108,7 @@ mod rotation {
         let closed = resealed.closed.unwrap();
         assert_eq!((closed.epoch, closed.version), (1, 700));
         assert_ne!(closed.old, closed.new);
-        assert_eq!((steps.first(), steps.last()), (Some(&DataStep::Noted), Some(&DataStep::Finished)));
+        assert_eq!((steps.first(), steps.last()), (Some(&DataStep::Begun), Some(&DataStep::Finished)));
         assert_eq!(read_all(&store, session, everything()).await.unwrap(), before);
         store.commit(script.say("goes on")).await.unwrap();
         store.close().await.unwrap();
@@ -154,6 +165,136 @@ mod rotation {
         let store = ground.open(1).await.unwrap();
         assert_eq!(store.erased(session).await.unwrap(), Some(erased));
         store.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn keys_that_are_changed_by_several_at_once_stay_those_of_the_last() {
+        let ground = Ground::new();
+        let store = ground.open(1).await.unwrap();
+        let mut all = Vec::new();
+        for number in 1..=40 {
+            all.push(filled(&store, number, 2).await);
+        }
+        let changes: Vec<_> = (2..10)
+            .map(|key| {
+                let store = store.clone();
+                tokio::spawn(async move { store.rotate(&FixedKey(key), |_| ()).await })
+            })
+            .collect();
+        for change in changes {
+            assert_eq!(change.await.unwrap().unwrap().damaged, 0);
+        }
+        let last = store.key_facts().wrapped.key;
+        store.close().await.unwrap();
+        let key = (2..10).find(|key| format!("fixed-{key}") == last).unwrap();
+        let store = ground.open(key).await.unwrap();
+        for (script, records) in &all {
+            assert_eq!(&read_all(&store, script.session(), everything()).await.unwrap(), records);
+        }
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_change_that_nobody_waits_for_any_more_leaves_a_store_that_goes_on() {
+        for polls in 1..40 {
+            let ground = Ground::new();
+            let store = ground.open(1).await.unwrap();
+            let (mut script, _) = filled(&store, 1, 2).await;
+            {
+                let mut change = std::pin::pin!(store.rotate(&FixedKey(2), |_| ()));
+                for _ in 0..polls {
+                    let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(change.as_mut().poll(cx))).await;
+                    if polled.is_ready() {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            // The ring is changed again and again: by a session that begins and goes, and by another change of the key.
+            store.commit(script.say("goes on")).await.unwrap();
+            let (other, _) = filled(&store, 2, 1).await;
+            let session = other.session();
+            store
+                .remove(Removal { session, expected: None, keep_key: false, durability: Durability::Disk })
+                .await
+                .unwrap();
+            store.rotate(&FixedKey(3), |_| ()).await.unwrap();
+            store.close().await.unwrap();
+            let store = ground.open(3).await.unwrap();
+            assert_eq!(read_all(&store, script.session(), everything()).await.unwrap(), script.written(), "{polls}");
+            store.close().await.unwrap();
+        }
+    }
+
+    /// Keys whose next change is made, and the answer lost.
+    struct Forgetful(MemoryKeyStore, AtomicBool);
+
+    #[async_trait]
+    impl KeyStore for Forgetful {
+        async fn ring(&self) -> Result<Option<StoredRing>, StoreError> {
+            self.0.ring().await
+        }
+
+        async fn put_ring(&self, expected: u64, ring: Bytes) -> Result<(), StoreError> {
+            self.0.put_ring(expected, ring).await
+        }
+
+        async fn slots(&self) -> Result<u64, StoreError> {
+            self.0.slots().await
+        }
+
+        async fn add(&self, slots: Vec<Slot>) -> Result<u64, StoreError> {
+            self.0.add(slots).await
+        }
+
+        async fn truncate(&self, count: u64) -> Result<(), StoreError> {
+            self.0.truncate(count).await
+        }
+
+        async fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
+            self.0.read(from, limit).await
+        }
+
+        async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
+            self.0.overwrite(changes).await?;
+            if self.1.swap(false, Ordering::SeqCst) { Err(StoreError::Poisoned) } else { Ok(()) }
+        }
+
+        fn erasure(&self) -> Erasure {
+            self.0.erasure()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_data_key_whose_making_was_made_and_not_answered_seals_what_follows() {
+        let keys = Arc::new(Forgetful(MemoryKeyStore::new(), AtomicBool::new(false)));
+        let log: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
+        let store = SealedStore::create(log, keys.clone(), &FixedKey(1), Arc::new(SystemClock)).await.unwrap();
+        let (mut script, _) = filled(&store, 1, 5).await;
+        let session = script.session();
+        keys.1.store(true, Ordering::SeqCst);
+        assert!(store.rotate_data(session, |_| ()).await.is_err());
+        assert_eq!(store.unfinished(), [session]);
+        for at in 0..3 {
+            store.commit(script.say(&format!("behind {at}"))).await.unwrap();
+        }
+        // Once more, at the other end.
+        let mut lost = false;
+        let resumed = store
+            .rotate_data(session, |step| {
+                if let DataStep::Records { .. } = step
+                    && !std::mem::replace(&mut lost, true)
+                {
+                    keys.1.store(true, Ordering::SeqCst);
+                }
+            })
+            .await;
+        assert!(resumed.is_err());
+        store.commit(script.say("and on")).await.unwrap();
+        let resealed = store.rotate_data(session, |_| ()).await.unwrap();
+        assert_eq!((resealed.epoch, resealed.resumed), (2, true));
+        assert_eq!(store.unfinished(), []);
+        assert_eq!(read_all(&store, session, everything()).await.unwrap(), script.written());
     }
 
     #[tokio::test]

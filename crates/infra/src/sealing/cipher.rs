@@ -2,7 +2,6 @@
 //!
 //! Must not know: what is sealed, or where keys come from.
 
-use bytes::Bytes;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hkdf, hmac,
@@ -123,9 +122,4 @@ impl Cipher {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
         self.open(*nonce, context, sealed)
     }
-}
-
-/// Bytes that were opened, as a payload.
-pub(crate) fn payload(opened: Vec<u8>) -> Bytes {
-    Bytes::from(opened)
 }

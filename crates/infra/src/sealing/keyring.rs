@@ -3,8 +3,8 @@
 //! Must not know: records, or who asks.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use ring::hmac;
@@ -15,6 +15,7 @@ use super::{
     cipher,
     ring::{Condemned, Resealing, Ring, RingFacts},
     slot::{self, SessionKeys, SlotKeys, SlotState, Tombstone},
+    store::beside,
     witness::KeyedWitness,
 };
 
@@ -28,14 +29,18 @@ pub(crate) type Fresh = Arc<SessionKeys>;
 pub(crate) struct Keyring {
     keys: Arc<dyn KeyStore>,
     clock: Arc<dyn Clock>,
-    ring: RwLock<Arc<Ring>>,
+    ring: Arc<RwLock<Arc<Ring>>>,
     /// One change of the ring at a time.
-    changing: tokio::sync::Mutex<()>,
-    /// Held for reading from looking at the ring until what was wrapped under it is stored, and for writing while another key takes over.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    /// One key-encryption key takes over at a time.
+    pub(super) rotating: tokio::sync::Mutex<()>,
+    /// Held for reading from looking at the ring until what was wrapped under it is stored; another key is there before it is held for writing.
     pub(super) wrapping: tokio::sync::RwLock<()>,
     ahead: Mutex<Ahead>,
     making: tokio::sync::Mutex<()>,
     names: hmac::Key,
+    /// Where keys lay that were destroyed since the store was opened: who destroys them asks for the proof at once.
+    destroyed: Mutex<HashMap<SessionId, u32>>,
 }
 
 #[derive(Default)]
@@ -76,8 +81,10 @@ impl Keyring {
         Ok(Self {
             keys,
             clock,
-            ring: RwLock::new(Arc::new(ring)),
-            changing: tokio::sync::Mutex::default(),
+            ring: Arc::new(RwLock::new(Arc::new(ring))),
+            changing: Arc::default(),
+            rotating: tokio::sync::Mutex::default(),
+            destroyed: Mutex::default(),
             wrapping: tokio::sync::RwLock::default(),
             ahead: Mutex::default(),
             making: tokio::sync::Mutex::default(),
@@ -112,18 +119,21 @@ impl Keyring {
         cipher::mac(&self.names, &[key])
     }
 
-    /// Changes the ring, one change after the other. Without a change nothing is written.
-    pub(crate) async fn change(
-        &self,
-        change: impl AsyncFnOnce(&Ring) -> Result<Option<Ring>, StoreError>,
-    ) -> Result<(), StoreError> {
-        let _one = self.changing.lock().await;
+    /// Changes the ring, one change after the other. Without a change nothing is written. Once begun it goes on, whoever waits, so what is stored and
+    /// what is used here are the same.
+    pub(crate) async fn change(&self, change: impl FnOnce(&Ring) -> Option<Ring>) -> Result<(), StoreError> {
+        let one = Arc::clone(&self.changing).lock_owned().await;
         let now = self.ring();
-        let Some(mut next) = change(&now).await? else { return Ok(()) };
-        self.keys.put_ring(now.version, next.to_bytes()?).await?;
-        next.version = now.version + 1;
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        Ok(())
+        let Some(mut next) = change(&now) else { return Ok(()) };
+        let (keys, ring) = (Arc::clone(&self.keys), Arc::clone(&self.ring));
+        beside(async move {
+            keys.put_ring(now.version, next.to_bytes()?).await?;
+            next.version = now.version + 1;
+            *ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+            drop(one);
+            Ok(())
+        })
+        .await
     }
 
     /// The keys in a slot.
@@ -161,7 +171,7 @@ impl Keyring {
         keys.wrap(ring.store(), u64::from(number), ring.kek.id, &ring.kek.cipher)
     }
 
-    /// Keys for a session that begins, when some were made ahead of need. `true`: more should be made now.
+    /// Keys for a session that begins, when some were made ahead of need. `true`: few are left, so that more should be made beside.
     pub(crate) fn take(&self) -> (Option<Fresh>, bool) {
         let mut ahead = self.ahead();
         let fresh = ahead.ready.pop_front();
@@ -174,7 +184,7 @@ impl Keyring {
         self.ahead().ready.push_front(fresh);
     }
 
-    fn ahead(&self) -> std::sync::MutexGuard<'_, Ahead> {
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -243,47 +253,41 @@ impl Keyring {
 
     /// Notes that a session's keys are to go.
     pub(crate) async fn condemn(&self, condemned: Condemned) -> Result<(), StoreError> {
-        self.change(async |ring| {
-            if ring.condemned.contains(&condemned) {
-                return Ok(None);
-            }
+        self.change(|ring| {
             let mut next = ring.clone();
             next.condemned.push(condemned);
-            Ok(Some(next))
+            (!ring.condemned.contains(&condemned)).then_some(next)
         })
         .await
     }
 
     /// Forgets that a session's keys are to go: they went, or the session stays.
     pub(crate) async fn absolve(&self, condemned: Condemned) -> Result<(), StoreError> {
-        self.change(async |ring| {
+        self.change(|ring| {
             let mut next = ring.clone();
             next.condemned.retain(|other| *other != condemned);
-            Ok((next.condemned.len() < ring.condemned.len()).then_some(next))
+            (next.condemned.len() < ring.condemned.len()).then_some(next)
         })
         .await
     }
 
     /// Notes that a session's data key is being changed.
     pub(crate) async fn note_resealing(&self, noted: Resealing) -> Result<(), StoreError> {
-        self.change(async |ring| {
-            if ring.resealing.contains(&noted) {
-                return Ok(None);
-            }
+        self.change(|ring| {
             let mut next = ring.clone();
             next.resealing.retain(|other| other.session != noted.session);
             next.resealing.push(noted);
-            Ok(Some(next))
+            (!ring.resealing.contains(&noted)).then_some(next)
         })
         .await
     }
 
     /// Forgets that a session's data key is being changed.
     pub(crate) async fn forget_resealing(&self, session: SessionId) -> Result<(), StoreError> {
-        self.change(async |ring| {
+        self.change(|ring| {
             let mut next = ring.clone();
             next.resealing.retain(|other| other.session != session);
-            Ok((next.resealing.len() < ring.resealing.len()).then_some(next))
+            (next.resealing.len() < ring.resealing.len()).then_some(next)
         })
         .await
     }
@@ -291,23 +295,35 @@ impl Keyring {
     /// How a session's keys were destroyed, as their slot says.
     pub(crate) async fn erased(&self, session: SessionId) -> Result<Option<Erased>, StoreError> {
         const LOT: usize = 4096;
-        // Most who ask have just removed it; and the newest sessions are the last ones.
+        let known = self.destroyed().get(&session).copied();
+        if let Some(slot) = known {
+            return self.erased_among(session, u64::from(slot), 1).await;
+        }
+        // Of those that were destroyed before the store was opened only the slots tell; the newest sessions are the last ones.
         let mut end = self.keys.slots().await?;
         while end > 0 {
             let from = end.saturating_sub(LOT as u64);
-            let slots = self.slots_of(from, usize::try_from(end - from).unwrap_or(LOT)).await?;
-            let of = |(number, slot): (u64, Option<Slot>)| match slot.as_deref().map(slot::state) {
-                Some(Ok(SlotState::Destroyed(tombstone))) if tombstone.session == session => {
-                    Some(Erased { how: self.keys.erasure(), slot: number, at: tombstone.at })
-                }
-                _ => None,
-            };
-            if let Some(erased) = slots.into_iter().find_map(of) {
-                return Ok(Some(erased));
+            let erased = self.erased_among(session, from, usize::try_from(end - from).unwrap_or(LOT)).await?;
+            if erased.is_some() {
+                return Ok(erased);
             }
             end = from;
         }
         Ok(None)
+    }
+
+    async fn erased_among(&self, session: SessionId, from: u64, lot: usize) -> Result<Option<Erased>, StoreError> {
+        let of = |(number, slot): (u64, Option<Slot>)| match slot.as_deref().map(slot::state) {
+            Some(Ok(SlotState::Destroyed(tombstone))) if tombstone.session == session => {
+                Some(Erased { how: self.keys.erasure(), slot: number, at: tombstone.at })
+            }
+            _ => None,
+        };
+        Ok(self.slots_of(from, lot).await?.into_iter().find_map(of))
+    }
+
+    fn destroyed(&self) -> MutexGuard<'_, HashMap<SessionId, u32>> {
+        self.destroyed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Destroys the keys in a slot, and reads it back. Doing it twice is fine.
@@ -320,7 +336,8 @@ impl Keyring {
                 Err(StoreError::Key(KeyError::Damaged { .. })) => Slot::new(),
                 Err(error) => return Err(error),
             };
-            if !expected.is_empty() && matches!(slot::state(&expected), Ok(SlotState::Destroyed(_))) {
+            if matches!(slot::state(&expected), Ok(SlotState::Destroyed(_))) {
+                self.destroyed().insert(session, slot);
                 return Ok(());
             }
             let new = Tombstone { session, at: self.now() }.slot();

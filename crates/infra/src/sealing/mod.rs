@@ -25,10 +25,10 @@ pub use self::opener::StoreOpener;
 #[cfg(feature = "sled")]
 pub(crate) use self::{
     envelope::{RecordHead, is_stand_in, read_beside},
-    slot::{SlotState, state as slot_state},
+    slot::{SlotState, closed_epoch, state as slot_state},
 };
 pub use self::{
-    resealing::{DataStep, Resealed, closed_epoch_of, link_text},
+    resealing::{DataStep, Resealed},
     ring::{RingFacts, ring_facts},
     rotation::{KeyStep, Rotated},
     sealer::cipher_link,

@@ -8,17 +8,17 @@
 
 use std::sync::Arc;
 
-use sessions_domain::{SessionId, chain};
+use sessions_domain::SessionId;
 use sessions_ports::{
-    Durability, Head, KeyError, KindFilter, Order, ReadRange, Record, Rewrite, Rewritten, SlotChange, StoreError,
+    Durability, KeyError, KindFilter, Order, ReadRange, Record, Rewrite, Rewritten, SlotChange, StoreError,
 };
 
 use super::{
-    envelope::{self, RecordHead},
+    envelope::{self, Beside, Epoch, RecordHead},
     ring::Resealing,
     sealer::cipher_link,
     sessions::Running,
-    slot::{self, ClosedEpoch, DataKey, SessionKeys, SlotKeys},
+    slot::{ClosedEpoch, DataKey, SessionKeys, SlotKeys},
     store::{Inner, SealedStore},
 };
 use crate::sealing::cipher;
@@ -32,8 +32,6 @@ const TRIES: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DataStep {
-    /// The ring knows that it was begun.
-    Noted,
     /// What is appended from here on is sealed with the new key.
     Begun,
     /// Records up to this one, of so many, are sealed anew.
@@ -70,6 +68,10 @@ struct Walked {
     next: u64,
 }
 
+impl Walked {
+    const BEGINNING: Self = Self { link: [0; 32], next: 0 };
+}
+
 impl SealedStore {
     /// Gives a session another data key, and seals its records anew. Appends and reads go on meanwhile; receipts, places and versions stay what they
     /// were. Afterwards the old key is no more, and whoever kept a copy of the old bytes and gets at the keys of later opens nothing.
@@ -95,14 +97,13 @@ impl SealedStore {
                 (noted, keys)
             }
         };
-        let is_over = keys.data.len() == 1 && keys.closed.is_some() && resumed && is_closed_at(&keys, noted);
-        if is_over {
+        if resumed && keys.data.len() == 1 && is_closed_at(&keys, noted) {
             inner.keyring.forget_resealing(session).await?;
             told(DataStep::Finished);
             let closed = keys.closed;
             return Ok(Resealed { session, records: 0, epoch: epoch_of(&keys), closed, resumed });
         }
-        let noted = if keys.data.len() == 1 { self.begin_resealing(noted, &mut told).await? } else { noted };
+        let noted = if keys.data.len() == 1 { self.begin_resealing(noted).await? } else { noted };
         told(DataStep::Begun);
         let records = self.reseal(noted, &mut told).await?;
         let (epoch, closed) = self.finish_resealing(noted).await?;
@@ -138,42 +139,29 @@ impl SealedStore {
     }
 
     /// Puts the new key beside the old one, while nobody appends.
-    async fn begin_resealing(
-        &self,
-        noted: Resealing,
-        told: &mut (impl FnMut(DataStep) + Send),
-    ) -> Result<Resealing, StoreError> {
+    async fn begin_resealing(&self, noted: Resealing) -> Result<Resealing, StoreError> {
         let session = noted.session;
         // Most of the chain is walked before the session is held up.
-        let walked = self.inner.walk(session, Walked { link: [0; 32], next: 0 }, u64::MAX, |_| true).await?;
-        let noted = self
-            .alone(session, false, move |inner, known| -> Running<_> {
-                Box::pin(async move {
-                    let begun = inner.note_resealing(known.as_ref(), noted, walked).await;
-                    (known, begun)
-                })
-            })
-            .await?;
-        told(DataStep::Noted);
+        let walked = self.inner.walk(session, Walked::BEGINNING, u64::MAX, |_| true).await?;
         self.alone(session, false, move |inner, known| -> Running<_> {
             Box::pin(async move {
-                match inner.begin_epoch(known.clone(), noted).await {
+                match inner.begin_epoch(known.as_ref(), noted, walked).await {
                     Ok((keys, noted)) => (Some(keys), Ok(noted)),
-                    Err(error) => (known, Err(error)),
+                    // The slot may hold the new key already: whoever seals next looks there.
+                    Err(error) => (None, Err(error)),
                 }
             })
         })
         .await
     }
 
-    /// Seals all records up to the end of the old epoch anew.
+    /// Seals all records of the old epoch anew.
     async fn reseal(&self, noted: Resealing, told: &mut (impl FnMut(DataStep) + Send)) -> Result<u64, StoreError> {
         let Resealing { session, version, .. } = noted;
         let keys = self.inner.keyring.load(session, noted.slot).await?;
         let (mut from, mut count) = (0, 0);
         loop {
-            let range = ReadRange { from, to: version, ..all() };
-            let page = self.inner.log.read(session, range).await?;
+            let page = self.inner.log.read(session, ReadRange { from, ..all() }).await?;
             let first = page.records.first().map(|record| record.seq).filter(|_| from == 0);
             let last = page.records.last().map_or(version, |record| record.seq);
             let mut anew = Vec::new();
@@ -190,7 +178,7 @@ impl SealedStore {
                 let durability = self.inner.log.strongest();
                 self.inner.log.rewrite(rewrite(session, anew, durability)).await?;
             }
-            told(DataStep::Records { done: last, of: version });
+            told(DataStep::Records { done: last.min(version), of: version });
             match page.next {
                 Some(next) => from = next,
                 None => return Ok(count),
@@ -202,18 +190,14 @@ impl SealedStore {
     async fn finish_resealing(&self, noted: Resealing) -> Result<(u16, ClosedEpoch), StoreError> {
         let Resealing { session, version, old, .. } = noted;
         let newest = self.inner.keyring.load(session, noted.slot).await?.newest();
-        let is_new = |record: &Record| {
-            let epoch = RecordHead::read(&record.payload).map(|(head, _)| head.epoch);
-            envelope::is_stand_in(record) || epoch == newest
-        };
-        let walked = self.inner.walk(session, Walked { link: [0; 32], next: 0 }, version, is_new).await?;
+        let walked = self.inner.walk(session, Walked::BEGINNING, version, is_of(newest)).await?;
         let epoch = newest.map_or(0, |newest| newest.saturating_sub(1));
         let closed = ClosedEpoch { epoch, version, old, new: walked.link };
         self.alone(session, false, move |inner, known| -> Running<_> {
             Box::pin(async move {
-                match inner.end_epoch(noted, closed).await {
+                match inner.end_epoch(known.as_ref(), noted, closed).await {
                     Ok((keys, epoch)) => (Some(keys), Ok((epoch, closed))),
-                    Err(error) => (known, Err(error)),
+                    Err(error) => (None, Err(error)),
                 }
             })
         })
@@ -228,6 +212,14 @@ fn all() -> ReadRange {
 
 fn rewrite(session: SessionId, records: Vec<Record>, durability: Durability) -> Rewrite {
     Rewrite { session, expected: None, records, words: None, unlink: Vec::new(), durability }
+}
+
+/// Whether a record is of this epoch, or of none.
+fn is_of(epoch: Option<Epoch>) -> impl Fn(&Record) -> bool + Send {
+    move |record| {
+        let of = RecordHead::read(&record.payload).map(|(head, _)| head.epoch);
+        envelope::is_stand_in(record) || of == epoch
+    }
 }
 
 fn epoch_of(keys: &SlotKeys) -> u16 {
@@ -271,45 +263,18 @@ impl Inner {
         }
     }
 
-    /// Notes in the ring where the old epoch ends, when nothing is on its way any more.
-    async fn note_resealing(
-        &self,
-        known: Option<&Arc<SessionKeys>>,
-        noted: Resealing,
-        walked: Walked,
-    ) -> Result<Resealing, StoreError> {
-        let noted = self.end_of_epoch(known, noted, walked).await?;
-        self.keyring.note_resealing(noted).await?;
-        Ok(noted)
-    }
-
-    /// Where the old epoch ends: whoever sealed with the old key has his place, and it is settled.
-    async fn end_of_epoch(
-        &self,
-        known: Option<&Arc<SessionKeys>>,
-        noted: Resealing,
-        walked: Walked,
-    ) -> Result<Resealing, StoreError> {
-        if let Some(keys) = known {
-            // The list of keys holds them, this errand twice; all others are commits that are not through.
-            while Arc::strong_count(keys) > 3 {
-                tokio::task::yield_now().await;
-            }
-        }
-        let session = noted.session;
-        let Head { version, .. } = self.log.settled(session).await?.ok_or(StoreError::NotFound { session })?;
-        let walked = self.walk(session, walked, version, |_| true).await?;
-        Ok(Resealing { version, old: walked.link, ..noted })
-    }
-
-    /// Puts a new data key beside the one in use. What was appended since the ring noted the end belongs to the old epoch too.
+    /// Notes where the old epoch ends, and puts a new data key beside the one in use. What was sealed with that one alone has its place before.
     async fn begin_epoch(
         &self,
-        known: Option<Arc<SessionKeys>>,
+        known: Option<&Arc<SessionKeys>>,
         noted: Resealing,
+        walked: Walked,
     ) -> Result<(Arc<SessionKeys>, Resealing), StoreError> {
-        let walked = Walked { link: noted.old, next: noted.version.saturating_add(1) };
-        let noted = self.note_resealing(known.as_ref(), noted, walked).await?;
+        let session = noted.session;
+        let version = self.settled_without(known, session).await?;
+        let walked = self.walk(session, walked, version, |_| true).await?;
+        let noted = Resealing { version, old: walked.link, ..noted };
+        self.keyring.note_resealing(noted).await?;
         let made = self.keyring.now();
         let keys = self
             .change_slot(noted, |keys| {
@@ -323,8 +288,18 @@ impl Inner {
     }
 
     /// Leaves the newest data key alone, and says how the epoch before it ended.
-    async fn end_epoch(&self, noted: Resealing, closed: ClosedEpoch) -> Result<(Arc<SessionKeys>, u16), StoreError> {
-        let mut epoch = 0;
+    async fn end_epoch(
+        &self,
+        known: Option<&Arc<SessionKeys>>,
+        noted: Resealing,
+        closed: ClosedEpoch,
+    ) -> Result<(Arc<SessionKeys>, u16), StoreError> {
+        let (mut epoch, session) = (0, noted.session);
+        let newest = self.keyring.load(session, noted.slot).await?.newest();
+        // Nothing may need the old key any more, also behind what was sealed anew.
+        let version = self.settled_without(known, session).await?;
+        let behind = Walked { next: closed.version.saturating_add(1), ..Walked::BEGINNING };
+        self.walk(session, behind, version, is_of(newest)).await?;
         let keys = self
             .change_slot(noted, |keys| {
                 let newest = keys.data.pop().ok_or(KeyError::Damaged { what: "a session has no data key" })?;
@@ -334,6 +309,15 @@ impl Inner {
             })
             .await?;
         Ok((keys, epoch))
+    }
+
+    /// The version of a session when nobody seals with keys that were known, and all that was sealed is through.
+    async fn settled_without(&self, known: Option<&Arc<SessionKeys>>, session: SessionId) -> Result<u64, StoreError> {
+        if let Some(keys) = known {
+            keys.unused().await;
+        }
+        let head = self.log.settled(session).await?.ok_or(StoreError::NotFound { session })?;
+        Ok(head.version)
     }
 
     async fn change_slot(
@@ -349,11 +333,11 @@ impl Inner {
             let expected = slots.into_iter().next().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
             let mut keys = self.keyring.open(noted.session, noted.slot, &expected)?;
             change(&mut keys)?;
+            let first = self.first_record(noted.session).await?.map_or(0, |record| record.seq);
             let new = self.keyring.wrap(noted.slot, &keys)?;
             match self.keyring.store().overwrite(vec![SlotChange { number, expected, new }]).await {
                 Ok(()) => {
                     let ready = keys.ready(noted.slot)?;
-                    let first = self.first_record(noted.session).await?.map_or(0, |record| record.seq);
                     ready.begin_at(first);
                     return Ok(Arc::new(ready));
                 }
@@ -378,17 +362,7 @@ impl Inner {
             }
         });
         let records = records.collect::<Result<Vec<_>, _>>()?;
-        let words = rewrite.words.map(|words| keys.seal_words(session, &words)).transpose()?;
+        let words = rewrite.words.map(|words| keys.seal_beside(Beside::Words, session, &words)).transpose()?;
         self.log.rewrite(Rewrite { records, words, ..rewrite }).await
     }
-}
-
-/// A link of the ciphertext chain as people write it.
-pub fn link_text(link: &[u8; 32]) -> String {
-    chain::to_hex(link)
-}
-
-/// How the last epoch of a slot ended, for whoever has no key.
-pub fn closed_epoch_of(slot: &[u8]) -> Option<ClosedEpoch> {
-    slot::closed_epoch(slot)
 }

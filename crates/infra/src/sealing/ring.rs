@@ -119,6 +119,21 @@ impl Kek {
     }
 }
 
+/// A key-encryption key that is about to take over.
+pub(crate) struct Successor {
+    kek: Arc<Kek>,
+    wrapped: Wrapped,
+}
+
+impl Successor {
+    /// A new key, wrapped by a provider. This may take as long as a service does, so nobody is held up for it.
+    pub(crate) async fn wrapped_by(provider: &dyn KeyProvider, store: StoreId, now: Moment) -> Result<Self, KeyError> {
+        let kek = Arc::new(Kek::new(now)?);
+        let wrapped = provider.wrap(&kek.secret, &KeyContext { store, key: kek.id }).await?;
+        Ok(Self { kek, wrapped })
+    }
+}
+
 /// The ring, unlocked. A clone shares the keys.
 #[derive(Clone)]
 pub(crate) struct Ring {
@@ -190,8 +205,7 @@ pub fn ring_facts(bytes: &[u8], store: StoreId) -> Result<RingFacts, KeyError> {
 impl Ring {
     /// A ring with a new key, wrapped by a provider.
     pub(crate) async fn begin(store: StoreId, provider: &dyn KeyProvider, now: Moment) -> Result<Self, KeyError> {
-        let kek = Arc::new(Kek::new(now)?);
-        let wrapped = provider.wrap(&kek.secret, &KeyContext { store, key: kek.id }).await?;
+        let Successor { kek, wrapped } = Successor::wrapped_by(provider, store, now).await?;
         let root = Arc::new(cipher::new_key()?);
         let mac = cipher::mac_key(&cipher::derive(&root, "sessions ring 1")?);
         Ok(Self {
@@ -274,20 +288,15 @@ impl Ring {
         serde_json::to_vec_pretty(&stored).map(Bytes::from).map_err(|_| damaged("the ring has no written form"))
     }
 
-    /// The same store with a new key-encryption key, wrapped by a provider; the one in use until now retires.
+    /// The same store with another key-encryption key; the one in use until now retires.
     ///
     /// The old one stands in the ring wrapped under the new one, never the other way round: who has the old key and an old ring opens nothing
     /// that was wrapped since.
-    pub(crate) async fn successor(&self, provider: &dyn KeyProvider, now: Moment) -> Result<Self, KeyError> {
-        if self.retiring.is_some() {
-            return Err(KeyError::Unfinished);
-        }
-        let kek = Arc::new(Kek::new(now)?);
-        let wrapped = provider.wrap(&kek.secret, &KeyContext { store: self.store, key: kek.id }).await?;
-        Ok(Self { kek, wrapped, retiring: Some(Arc::clone(&self.kek)), ..self.clone() })
+    pub(crate) fn succeeded_by(&self, Successor { kek, wrapped }: Successor) -> Self {
+        Self { kek, wrapped, retiring: Some(Arc::clone(&self.kek)), ..self.clone() }
     }
 
-    /// The same without the key that retired.
+    /// The same when nothing is wrapped under the key that retired any more.
     pub(crate) fn settled(&self) -> Self {
         Self { retiring: None, ..self.clone() }
     }

@@ -9,7 +9,7 @@ use sessions_ports::{KeyError, KeyProvider, SlotChange, StoreError};
 
 use super::{
     keyring::Keyring,
-    ring::Ring,
+    ring::{Ring, Successor},
     slot::{self, SlotKeys, SlotState},
     store::SealedStore,
 };
@@ -44,8 +44,6 @@ pub struct Rotated {
     pub slots: u64,
     /// Slots that are damaged, and could not be.
     pub damaged: u64,
-    /// It went on with one that had been broken off.
-    pub resumed: bool,
 }
 
 impl SealedStore {
@@ -61,31 +59,27 @@ impl SealedStore {
         mut told: impl FnMut(KeyStep) + Send,
     ) -> Result<Rotated, StoreError> {
         let keyring = &self.inner.keyring;
+        // Two at a time would each take the other's old key for its own.
+        let _one = keyring.rotating.lock().await;
         keyring.finish(&mut told).await?;
-        {
-            let _nobody = keyring.wrapping.write().await;
-            let now = keyring.now();
-            keyring.change(async |ring| Ok(Some(ring.successor(provider, now).await?))).await?;
-        }
+        let (store, now) = (keyring.ring().store(), keyring.now());
+        let successor = Successor::wrapped_by(provider, store, now).await?;
+        keyring.change(|ring| Some(ring.succeeded_by(successor))).await?;
         told(KeyStep::Begun);
         keyring.finish(&mut told).await
-    }
-
-    /// Finishes a change of the key that was broken off; without one it does nothing.
-    pub(super) async fn finish_rotation(&self) -> Result<Rotated, StoreError> {
-        let finished = self.inner.keyring.finish(&mut |_| ()).await?;
-        Ok(Rotated { resumed: true, ..finished })
     }
 }
 
 impl Keyring {
     /// Wraps anew what is still wrapped under the retiring key, and forgets that.
-    async fn finish(&self, told: &mut (impl FnMut(KeyStep) + Send)) -> Result<Rotated, StoreError> {
+    pub(super) async fn finish(&self, told: &mut (impl FnMut(KeyStep) + Send)) -> Result<Rotated, StoreError> {
         let mut rotated = Rotated::default();
         let ring = self.ring();
         if ring.retiring.is_none() {
             return Ok(rotated);
         }
+        // Whoever wrapped something under the old key has stored it: from here on no slot comes with it.
+        drop(self.wrapping.write().await);
         let of = self.store().slots().await?;
         let mut done = 0;
         while done < of {
@@ -94,7 +88,7 @@ impl Keyring {
             done += lot as u64;
             told(KeyStep::Slots { done, of });
         }
-        self.change(async |ring| Ok(Some(ring.settled()))).await?;
+        self.change(|ring| Some(ring.settled())).await?;
         told(KeyStep::Finished);
         Ok(rotated)
     }
@@ -106,6 +100,8 @@ impl Keyring {
                 match wrapped_anew(ring, number, slot) {
                     Ok(Some(change)) => changes.push(change),
                     Ok(None) => {}
+                    // Without the old key nobody could ever read it.
+                    Err(newer @ KeyError::Newer { .. }) => return Err(newer.into()),
                     Err(_) => damaged += 1,
                 }
             }

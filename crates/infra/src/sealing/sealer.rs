@@ -14,7 +14,7 @@ use sessions_ports::{
 };
 
 use super::{
-    cipher::{self, TAG},
+    cipher::TAG,
     envelope::{self, Beside, RecordContext, RecordHead},
     slot::SessionKeys,
     store::Inner,
@@ -53,7 +53,7 @@ impl SessionKeys {
         let context = RecordContext::of(session, head, seq, kind, label, commit);
         let opened = cipher.open(envelope::record_nonce(seq, commit), context.as_bytes(), sealed);
         let opened = opened.ok_or(corrupt("its seal is broken: it is not what was sealed here"))?;
-        Ok(Record { seq, kind, commit, label, payload: cipher::payload(opened) })
+        Ok(Record { seq, kind, commit, label, payload: Bytes::from(opened) })
     }
 
     pub(super) fn seal_beside(&self, what: Beside, session: SessionId, text: &[u8]) -> Result<Bytes, KeyError> {
@@ -61,15 +61,10 @@ impl SessionKeys {
         Ok(Bytes::from(envelope::beside(self.slot, &sealed)))
     }
 
-    /// Seals the words of the session's row.
-    pub(super) fn seal_words(&self, session: SessionId, words: &[u8]) -> Result<Bytes, KeyError> {
-        self.seal_beside(Beside::Words, session, words)
-    }
-
     pub(super) fn open_beside(&self, what: Beside, session: SessionId, bytes: &[u8]) -> Option<Bytes> {
         let (slot, sealed) = envelope::read_beside(bytes)?;
         let opened = self.root().unwrap(&what.context(session, slot), sealed)?;
-        Some(cipher::payload(opened))
+        Some(Bytes::from(opened))
     }
 }
 
@@ -230,10 +225,20 @@ impl Inner {
             return Ok(page);
         }
         let keys = self.keys_to_read(session).await?;
+        self.open_page_with(session, &keys, page).await
+    }
+
+    /// The same with these keys.
+    pub(super) async fn open_page_with(
+        &self,
+        session: SessionId,
+        keys: &SessionKeys,
+        page: Page,
+    ) -> Result<Page, StoreError> {
         let mut records = Vec::with_capacity(page.records.len());
         for record in page.records {
             records.push(match record.kind {
-                Kind::CREATED if envelope::is_stand_in(&record) => self.named_beginning(session, &keys, record).await?,
+                Kind::CREATED if envelope::is_stand_in(&record) => self.named_beginning(session, keys, record).await?,
                 _ => keys.open(session, record)?,
             });
         }

@@ -15,7 +15,7 @@ use sessions_domain::SessionId;
 use sessions_ports::StoreError;
 use tokio::sync::oneshot;
 
-use super::slot::SessionKeys;
+use super::slot::{InUse, SessionKeys};
 
 /// So many sessions' keys are kept at hand. Each takes some two KiB.
 const MOST: usize = 16_384;
@@ -26,8 +26,8 @@ pub(crate) type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// What makes or unmakes keys: it is given those that are known, and gives those that are there then.
 pub(crate) type Change = dyn FnOnce(Option<Arc<SessionKeys>>) -> Running<Option<Arc<SessionKeys>>> + Send;
 
-/// A session's keys, or why there are none.
-pub(crate) type Found = Result<Arc<SessionKeys>, StoreError>;
+/// A session's keys to seal with, or why there are none.
+pub(crate) type Found = Result<InUse, StoreError>;
 
 /// What waits for its turn.
 pub(crate) enum Errand {
@@ -63,7 +63,7 @@ pub(crate) struct Sessions {
 /// What becomes of an errand.
 pub(crate) enum Turn {
     /// The keys are at hand: it is not needed.
-    Now(Arc<SessionKeys>),
+    Now(InUse),
     /// It is in a queue that somebody takes care of.
     Queued,
     /// It is in a queue that the caller has to take care of.
@@ -75,12 +75,22 @@ impl Sessions {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The keys, when they are at hand and nothing is on its way.
+    /// The keys to read with, when they are at hand and nothing is on its way.
     pub(crate) fn get(&self, session: SessionId) -> Option<Arc<SessionKeys>> {
+        self.ready(session, Arc::clone)
+    }
+
+    /// The same to seal with.
+    pub(crate) fn get_to_seal(&self, session: SessionId) -> Option<InUse> {
+        // Counted under the lock: whoever changes the keys enters the queue first, and waits for all that were counted before.
+        self.ready(session, InUse::of)
+    }
+
+    fn ready<T>(&self, session: SessionId, take: impl FnOnce(&Arc<SessionKeys>) -> T) -> Option<T> {
         match self.lock().get_mut(&session) {
             Some(Entry::Ready { keys, was_used }) => {
                 *was_used = true;
-                Some(Arc::clone(keys))
+                Some(take(keys))
             }
             _ => None,
         }
@@ -92,7 +102,7 @@ impl Sessions {
         match sessions.get_mut(&session) {
             Some(Entry::Ready { keys, was_used }) => {
                 *was_used = true;
-                Turn::Now(Arc::clone(keys))
+                Turn::Now(InUse::of(keys))
             }
             Some(Entry::Pending { queue, .. }) => {
                 queue.push_back(errand());
@@ -177,7 +187,7 @@ impl Sessions {
         }
     }
 
-    /// Forgets the keys of a session; who waits for them looks for them.
+    /// Forgets the keys of a session that is gone; who waits for them looks for them.
     pub(crate) fn forget(&self, session: SessionId) {
         let mut sessions = self.lock();
         match sessions.get_mut(&session) {
@@ -192,13 +202,17 @@ impl Sessions {
 
 fn insert(sessions: &mut ById, session: SessionId, keys: Arc<SessionKeys>) {
     if sessions.len() >= MOST {
-        // Those that were not used since the last time go; when all were, all of them begin anew.
+        // Those that were not used since the last time go; when all were, all of them begin anew. What somebody seals with stays: there is one
+        // of each session's keys, or else nobody could tell when the last one is done with them.
         sessions.retain(|_, entry| match entry {
             Entry::Pending { .. } => true,
-            Entry::Ready { was_used, .. } => std::mem::take(was_used),
+            Entry::Ready { keys, was_used } => std::mem::take(was_used) || keys.is_in_use(),
         });
         if sessions.len() >= MOST {
-            sessions.retain(|_, entry| matches!(entry, Entry::Pending { .. }));
+            sessions.retain(|_, entry| match entry {
+                Entry::Pending { .. } => true,
+                Entry::Ready { keys, .. } => keys.is_in_use(),
+            });
         }
     }
     sessions.insert(session, Entry::Ready { keys, was_used: false });

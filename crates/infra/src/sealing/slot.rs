@@ -2,12 +2,19 @@
 //!
 //! Must not know: where slots lie, or which session has which.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use ring::hmac;
 use sessions_domain::{Moment, SessionId};
 use sessions_ports::{Digest, KeyError, KeyId, SecretKey, Slot, StoreId, StoredClaim};
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::{
@@ -150,6 +157,8 @@ impl SlotKeys {
             root: Cipher::new(&cipher::derive(&self.root, "sessions beside 1")?)?,
             claims: cipher::mac_key(&cipher::derive(&self.root, "sessions claims 1")?),
             begins_at: AtomicU64::new(0),
+            uses: AtomicUsize::new(0),
+            unused: Notify::new(),
             data: data.collect::<Result<_, KeyError>>()?,
         })
     }
@@ -235,9 +244,55 @@ pub(crate) struct SessionKeys {
     /// The first record of the session's log, as far as that is known.
     begins_at: AtomicU64,
     data: Vec<ReadyKey>,
+    /// How many seal with them now, and who waits until nobody does.
+    uses: AtomicUsize,
+    unused: Notify,
+}
+
+/// Keys that something is sealed with. Until it is dropped, nobody takes their data key away.
+pub(crate) struct InUse(Arc<SessionKeys>);
+
+impl InUse {
+    pub(crate) fn of(keys: &Arc<SessionKeys>) -> Self {
+        keys.uses.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(keys))
+    }
+}
+
+impl Deref for InUse {
+    type Target = SessionKeys;
+
+    fn deref(&self) -> &SessionKeys {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if self.0.uses.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.unused.notify_waiters();
+        }
+    }
 }
 
 impl SessionKeys {
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.uses.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits until nobody seals with them.
+    pub(crate) async fn unused(&self) {
+        loop {
+            let mut unused = std::pin::pin!(self.unused.notified());
+            // It listens before it looks, so no end falls between.
+            unused.as_mut().enable();
+            if !self.is_in_use() {
+                return;
+            }
+            unused.await;
+        }
+    }
+
     /// The data key in use, and its epoch; `None` when it may seal no record of this number.
     pub(crate) fn current(&self, seq: u64) -> Option<(Epoch, &Cipher)> {
         let key = self.data.last()?;

@@ -19,11 +19,11 @@ use sessions_ports::{
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    keyring::Keyring,
+    keyring::{Fresh, Keyring},
     ring::{Condemned, RingFacts},
     sealer::added_bytes,
     sessions::{Errand, Found, Running, Sessions, Turn},
-    slot::SessionKeys,
+    slot::{InUse, SessionKeys},
     witness::KeyedWitness,
 };
 
@@ -51,11 +51,11 @@ impl fmt::Debug for SealedStore {
     }
 }
 
-/// The same answer for another who asked. An error that cannot be told twice keeps its words.
-fn again(found: &Found) -> Found {
+/// What was found, for one more who seals with it. An error that cannot be told twice keeps its words.
+fn to_seal(found: &Result<Arc<SessionKeys>, StoreError>) -> Found {
     use StoreError as E;
     match found {
-        Ok(keys) => Ok(Arc::clone(keys)),
+        Ok(keys) => Ok(InUse::of(keys)),
         Err(E::Gone { session }) => Err(E::Gone { session: *session }),
         Err(E::NotFound { session }) => Err(E::NotFound { session: *session }),
         Err(E::NoSpace { operation }) => Err(E::NoSpace { operation }),
@@ -109,7 +109,8 @@ impl SealedStore {
     ) -> Result<Self, StoreError> {
         let keyring = Keyring::unlock(keys, log.id(), provider, clock).await?;
         let store = Self::with(log, keyring);
-        store.finish_rotation().await?;
+        // What a crash left of a change of the key.
+        store.inner.keyring.finish(&mut |_| ()).await?;
         store.inner.sweep().await?;
         Ok(store)
     }
@@ -229,6 +230,11 @@ impl SealedStore {
         outcome.await.unwrap_or_else(|_| Err(ended("changing a session's keys")))
     }
 
+    fn check_level(&self, asked: Durability) -> Result<(), StoreError> {
+        let best = self.inner.log.strongest();
+        if asked > best { Err(StoreError::TooWeak { asked, best }) } else { Ok(()) }
+    }
+
     /// Waits until what was asked of a session before has begun.
     async fn arrived(&self, session: SessionId) {
         let (done, outcome) = oneshot::channel();
@@ -282,7 +288,7 @@ impl Inner {
                         None => self.find_keys(session).await,
                     };
                     self.sessions.found(session, found.as_ref().ok().cloned());
-                    let mut running = work(again(&found));
+                    let mut running = work(to_seal(&found));
                     if running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                         match Handle::try_current() {
                             Ok(runtime) => drop(runtime.spawn(running)),
@@ -301,24 +307,14 @@ impl Inner {
         commit: Commit,
     ) -> (Option<Arc<SessionKeys>>, Result<Committed, StoreError>) {
         let placing = self.placing.read().await;
-        if let Some(keys) = known {
-            // The session is there already, or was a moment ago; the store knows.
-            let committed = self.sealed_commit(&keys, commit).await;
-            return (Some(keys), committed);
-        }
-        let (fresh, is_low) = self.keyring.take();
-        let fresh = match fresh {
-            Some(fresh) => Ok(fresh),
-            None => self.keyring.take_or_make().await,
-        };
-        if is_low && let Ok(runtime) = Handle::try_current() {
-            let inner = Arc::clone(&self);
-            // When it fails, the next one who needs keys hears why.
-            runtime.spawn(async move { drop(inner.keyring.make().await) });
-        }
-        let keys = match fresh {
-            Ok(fresh) => fresh,
-            Err(error) => return (None, Err(error)),
+        // With known ones the session is there already, or was a moment ago; the store knows.
+        let is_fresh = known.is_none();
+        let keys = match known {
+            Some(keys) => keys,
+            None => match self.fresh_keys().await {
+                Ok(keys) => keys,
+                Err(error) => return (None, Err(error)),
+            },
         };
         let committed = {
             let mut committing = std::pin::pin!(self.sealed_commit(&keys, commit));
@@ -330,14 +326,25 @@ impl Inner {
             }
         };
         match committed {
-            Ok(committed) => (Some(keys), Ok(committed)),
-            Err(error) => {
+            Err(error) if is_fresh => {
                 if is_refusal(&error) {
                     self.keyring.give_back(keys);
                 }
                 (None, Err(error))
             }
+            committed => (Some(keys), committed),
         }
+    }
+
+    /// Keys that were made ahead of need, or else now.
+    async fn fresh_keys(self: &Arc<Self>) -> Result<Fresh, StoreError> {
+        let (Some(fresh), is_low) = self.keyring.take() else { return self.keyring.take_or_make().await };
+        if is_low && let Ok(runtime) = Handle::try_current() {
+            let inner = Arc::clone(self);
+            // When it fails, the next one who needs keys hears why.
+            runtime.spawn(async move { drop(inner.keyring.make().await) });
+        }
+        Ok(fresh)
     }
 
     /// Removes a session, and then its keys, unless others inherit from it.
@@ -351,8 +358,13 @@ impl Inner {
         drop(self.placing.write().await);
         let slot = match &known {
             Some(keys) => Some(keys.slot),
-            // Whatever is wrong, the store says it better.
-            None => self.slot_of(session).await.unwrap_or_default().map(|(slot, _)| slot),
+            None => match self.slot_of(session).await {
+                Ok(found) => found.map(|(slot, _)| slot),
+                // What is not there, or gone, has no keys; the store says the rest.
+                Err(StoreError::NotFound { .. } | StoreError::Gone { .. }) => None,
+                // Else its keys would stay behind without anybody who knows of them.
+                Err(error) => return (None, Err(error)),
+            },
         };
         let condemned = slot.map(|slot| Condemned { session, slot });
         if let Some(condemned) = condemned
@@ -401,10 +413,7 @@ impl SessionLog for SealedStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         // What no store takes is refused before anything is made for it.
         commit.check(u64::MAX)?;
-        let best = self.inner.log.strongest();
-        if commit.durability > best {
-            return Err(StoreError::TooWeak { asked: commit.durability, best });
-        }
+        self.check_level(commit.durability)?;
         let session = commit.session;
         if commit.expected == Expected::NoStream {
             for link in commit.links.iter().filter(|link| self.inner.sessions.is_ending(link.owner)) {
@@ -412,7 +421,7 @@ impl SessionLog for SealedStore {
             }
             return self.alone(session, false, |inner, keys| Box::pin(inner.begin(keys, commit))).await;
         }
-        if let Some(keys) = self.inner.sessions.get(session) {
+        if let Some(keys) = self.inner.sessions.get_to_seal(session) {
             return self.inner.sealed_commit(&keys, commit).await;
         }
         let work = |inner: Arc<Inner>, keys: Found| -> Running<_> {
@@ -436,10 +445,7 @@ impl SessionLog for SealedStore {
 
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
         rewrite.check(u64::MAX)?;
-        let best = self.inner.log.strongest();
-        if rewrite.durability > best {
-            return Err(StoreError::TooWeak { asked: rewrite.durability, best });
-        }
+        self.check_level(rewrite.durability)?;
         let session = rewrite.session;
         let work = |inner: Arc<Inner>, keys: Found| -> Running<_> {
             Box::pin(async move {
@@ -465,9 +471,9 @@ impl SessionLog for SealedStore {
         match self.inner.open_page(session, page).await {
             // It may have been sealed anew while it was read.
             Err(StoreError::Key(KeyError::EpochRetired { .. })) => {
-                self.inner.sessions.forget(session);
                 let page = self.inner.log.read(session, range).await?;
-                self.inner.open_page(session, page).await
+                let keys = self.inner.find_keys(session).await?;
+                self.inner.open_page_with(session, &keys, page).await
             }
             page => page,
         }

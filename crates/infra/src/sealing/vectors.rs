@@ -14,7 +14,7 @@ use sessions_ports::{
 use super::{
     cipher,
     envelope::Beside,
-    ring::{Condemned, Resealing, Ring},
+    ring::{Condemned, Resealing, Ring, Successor},
     sealer::cipher_link,
     slot::{self, ClosedEpoch, DataKey, SlotKeys, SlotState, Tombstone},
     witness::KeyedWitness,
@@ -154,7 +154,7 @@ fn session_value(at: usize, place: &Place) -> Value {
         "session": hex(&session.to_bytes()),
         "slot": place.number,
         "records": records,
-        "words": {"plain": hex(words), "sealed": hex(&keys.seal_words(session, words).unwrap())},
+        "words": {"plain": hex(words), "sealed": hex(&keys.seal_beside(Beside::Words, session, words).unwrap())},
         "snapshot": {"plain": hex(view), "sealed": hex(&keys.seal_beside(Beside::Snapshot, session, view).unwrap())},
         "claim": {
             "key": hex(&key), "payload": hex(&payload),
@@ -204,7 +204,8 @@ fn heads_value(ring: &Ring) -> Value {
 async fn vectors() -> Value {
     let provider = KeyFileProvider::of(file_key());
     let first = Ring::begin(STORE, &provider, MADE).await.unwrap();
-    let mut ring = first.successor(&provider, MADE).await.unwrap();
+    let successor = Successor::wrapped_by(&provider, first.store(), MADE).await.unwrap();
+    let mut ring = first.succeeded_by(successor);
     ring.condemned.push(Condemned { session: session(9), slot: 3 });
     ring.resealing.push(Resealing { session: session(1), slot: 7, version: 5, old: counting(0x61) });
     let places = places();

@@ -14,7 +14,7 @@ use sessions_ports::{KeyError, StoreError, StoreId};
 use super::folder::{self, Sealing};
 use crate::{
     keys::{FileKeyStore, KeyFinding},
-    sealing::{ClosedEpoch, RingFacts, SlotState, closed_epoch_of, ring_facts, slot_state},
+    sealing::{ClosedEpoch, RingFacts, SlotState, closed_epoch, ring_facts, slot_state},
 };
 
 /// How a store's keys are.
@@ -119,7 +119,7 @@ impl Slots {
                 match slot.as_ref().map(|slot| slot_state(slot)) {
                     Some(Ok(SlotState::Live(_))) => {
                         slots.live.insert(number);
-                        let closed = slot.as_ref().and_then(|slot| closed_epoch_of(slot));
+                        let closed = slot.as_ref().and_then(|slot| closed_epoch(slot));
                         slots.closed.extend(closed.map(|closed| (number, closed)));
                     }
                     Some(Ok(SlotState::Destroyed(tombstone))) => {
