@@ -338,6 +338,8 @@ pub use sessions_infra::keys::{Costs, PassphraseProvider};
 #[cfg(feature = "sled")]
 pub use sessions_infra::keys::{FileKeyStore, KeyFinding};
 #[cfg(feature = "sled")]
+pub use sessions_infra::sealing::{SealStep, SealedInPlace};
+#[cfg(feature = "sled")]
 pub use sessions_infra::sled::{
     BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule, EpochChain, Figures, Finding, IndexLook,
     IndexReport, InvalidSchedule, KeysAt, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction,

@@ -7,6 +7,7 @@
 
 use std::{
     fs, io,
+    ops::ControlFlow,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,7 +20,7 @@ use sessions_infra::{
     disk::{FileSystem, SyncTimes},
     environment::SystemClock,
     keys::KeyFinding,
-    sealing::StoreOpener,
+    sealing::{SealStep, SealedInPlace, StoreOpener, seal_in_place},
     sled::{
         self, BackupProgress, BackupReport, KeyLook, KeysAt, LastOutcome, OpenReport, Reclaimed, RepairReport,
         SledStore, VerifyReport,
@@ -65,6 +66,24 @@ pub async fn verify_sealed(url: &StoreUrl, key: &dyn KeyProvider) -> Result<Veri
     let opener = Arc::new(StoreOpener::unlock(&path, key).await?);
     let witness = opener.witness().map_err(StoreError::from)?;
     blocking(move || sled::verify_sealed(&path, Some(&witness), opener).map_err(SessionError::from)).await
+}
+
+/// Seals a plain store that nobody has open in its place: sessions, versions, places, receipts and idempotency keys stay as they are, and what was plain is
+/// overwritten and removed. Whatever breaks it off leaves the plain store or the sealed one; called again it goes on. It takes as much room again as
+/// the store has. [`seal_in_place`] tells more.
+///
+/// `erases_quarantine`: what a crash or a repair set aside goes too, which lies there in the clear. `step` is told how far it is, and can end it
+/// until [`SealStep::Replaced`].
+///
+/// # Errors
+/// The URL's, and those of [`seal_in_place`].
+pub async fn seal(
+    url: &StoreUrl,
+    key: &dyn KeyProvider,
+    erases_quarantine: bool,
+    step: impl FnMut(SealStep) -> ControlFlow<()> + Send + 'static,
+) -> Result<SealedInPlace, SessionError> {
+    Ok(seal_in_place(&path_of(url)?, key, erases_quarantine, step).await?)
 }
 
 /// Sets aside what a store cannot read, so that the rest works; nothing is deleted. With `dry_run` it only says what it would do.
@@ -279,9 +298,7 @@ fn sealing(path: &Path) -> Vec<Observation> {
     match sled::look_at_keys(path) {
         Ok(None) => {
             let plain = Observation::of("sealing", "the store is plain: who can read its files reads its sessions");
-            vec![plain.advise(
-                "make a sealed store, export the sessions and import them there, if others can get at the disk",
-            )]
+            vec![plain.advise("seal it in its place with `keys init`, if others can get at the disk")]
         }
         Ok(Some(look)) => sealed(&look),
         // What is wrong with the folder is told by opening it.

@@ -236,7 +236,11 @@ fn kind_of_key(error: &KeyError) -> ErrorKind {
     match error {
         KeyError::WrongKey { .. } | KeyError::OtherKind { .. } | KeyError::Sealed => ErrorKind::WrongKey,
         KeyError::SessionDestroyed { .. } | KeyError::Destroyed { .. } => ErrorKind::KeyDestroyed,
-        KeyError::NotSealed | KeyError::Plain | KeyError::Weak { .. } | KeyError::KeyFile { .. } => ErrorKind::Invalid,
+        KeyError::NotSealed
+        | KeyError::Plain
+        | KeyError::InTheClear { .. }
+        | KeyError::Weak { .. }
+        | KeyError::KeyFile { .. } => ErrorKind::Invalid,
         KeyError::Retired { .. } | KeyError::Denied { .. } => ErrorKind::NotAllowed,
         KeyError::EpochRetired { .. } | KeyError::Parameters { .. } | KeyError::Damaged { .. } => ErrorKind::Damaged,
         KeyError::Newer { .. } => ErrorKind::NewerFormat,

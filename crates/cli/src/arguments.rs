@@ -15,7 +15,7 @@ use sessions_api::{Durability, MessageId, MessageRole, SessionStatus};
 pub(crate) use self::{
     conversation::{Append, Follow, Show},
     history::{Checkout, Checkpoint, Edit, Fork, Pin, Redo, Undo},
-    keys::{KeySource, KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
+    keys::{InitKeys, KeySource, KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
     life::{
         Delete, Describe, Known, List, ListState, New, Rename, Scope, SetState, State, StateCommand, StateKey, Status,
         Tag, UnsetState,

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what a backup holds.
 
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use sessions_api::{BackupProgress, Finding, SessionError, StoreUrl, maintenance};
@@ -10,13 +10,10 @@ use sessions_api::{BackupProgress, Finding, SessionError, StoreUrl, maintenance}
 use crate::{
     failure::Failure,
     program::Program,
-    progress::{Progress, Stop, told_of_interrupt},
+    progress,
     table::{counted, in_hex},
     upkeep::print_finding,
 };
-
-/// How often what is drawn is brought up to date, and Ctrl-C is passed on.
-const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
 struct BackupShape {
@@ -98,30 +95,14 @@ pub(crate) async fn restore(program: &Program, file: PathBuf) -> Result<(), Fail
     if verified.is_sound() { Ok(()) } else { Err(Failure::told(Failure::DAMAGED)) }
 }
 
-/// Does the work, draws how far it is, and ends it at Ctrl-C. It is waited for, since it takes away what it began.
+/// Does the work, draws how far it is, and ends it at Ctrl-C.
 async fn drawn<T>(
     program: &Program,
     what: &'static str,
     progress: &BackupProgress,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let (bar, stop) = (Progress::of_bytes(&program.out, what, 0), Stop::default());
-    let ticking = async {
-        let mut ticks = tokio::time::interval(TICK);
-        let mut work = pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                outcome = &mut work => return outcome,
-                _ = ticks.tick() => {}
-            }
-            bar.stand_at(progress.done(), progress.total());
-            if stop.is_asked() {
-                progress.stop();
-            }
-        }
-    };
-    told_of_interrupt(&stop, ticking).await
+    progress::drawn(&program.out, what, || (progress.done(), progress.total()), || progress.stop(), work).await
 }
 
 fn millis(took: Duration) -> u64 {

@@ -75,11 +75,6 @@ impl Failure {
         Self::new("limit", message, Some(hint), Self::FAILED)
     }
 
-    /// A wish that a later version will know how to fulfil.
-    pub(crate) fn not_built(message: &str, hint: &str) -> Self {
-        Self::new("not_built", message, Some(hint), Self::USAGE)
-    }
-
     /// Ctrl-C.
     pub(crate) fn stopped() -> Self {
         Self::new("stopped", "stopped", Some("what was acknowledged is kept"), Self::STOPPED)

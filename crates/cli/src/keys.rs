@@ -11,12 +11,13 @@ use sessions_api::{
 };
 
 use crate::{
-    arguments::{KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
+    arguments::{InitKeys, KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
     failure::Failure,
     keyhole::{NEW_PASSPHRASE, Source, one_of},
     output::Style,
     program::Program,
     progress::{Progress, Stop, told_of_interrupt, unless_interrupted},
+    sealing,
     table::{counted, in_hex},
 };
 
@@ -74,14 +75,20 @@ fn new_passphrase() -> Source {
     if env::var_os(NEW_PASSPHRASE).is_some() { Source::PassphraseOf(NEW_PASSPHRASE) } else { Source::Prompt }
 }
 
-async fn init(program: &Program, wish: NewKey) -> Result<(), Failure> {
+async fn init(program: &Program, wish: InitKeys) -> Result<(), Failure> {
     let url = program.url()?;
-    let to = new_key(program, &wish)?;
+    if program.key.plain {
+        return Err(Failure::usage("a plain store has no keys", "leave --plain out"));
+    }
+    let to = new_key(program, &wish.new)?;
     match maintenance::keys_at(&url).await? {
-        KeysAt::Plain => Err(Failure::not_built(
-            "sealing a plain store in its place is not built yet, and nothing was changed",
-            "export its sessions as json, and import them into a sealed store",
-        )),
+        KeysAt::Plain => {
+            let key = match to {
+                Some(key) => key,
+                None => program.key.to_make()?,
+            };
+            sealing::seal(program, &url, key.as_ref(), wish.erase_quarantine).await
+        }
         KeysAt::Sealed(Some(_)) => rotate(program, to).await,
         KeysAt::Nothing | KeysAt::Sealed(None) => {
             let key = match to {
@@ -104,12 +111,9 @@ async fn init(program: &Program, wish: NewKey) -> Result<(), Failure> {
 }
 
 fn sealed(sessions: &SessionManager) -> Result<&SealedStore, Failure> {
-    sessions.sealed_store().ok_or_else(|| {
-        Failure::usage(
-            "the store is plain, so it has no keys",
-            "make a sealed one with `keys init`, and import into it",
-        )
-    })
+    sessions
+        .sealed_store()
+        .ok_or_else(|| Failure::usage("the store is plain, so it has no keys", "`keys init` seals it"))
 }
 
 #[derive(Serialize)]

@@ -30,6 +30,7 @@ mod program;
 mod progress;
 mod reading;
 mod reference;
+mod sealing;
 mod state;
 mod streaming;
 mod table;

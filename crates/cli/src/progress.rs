@@ -110,6 +110,37 @@ impl Stop {
     }
 }
 
+/// How often what is drawn is brought up to date, and Ctrl-C is passed on.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Does work of bytes, draws how far it is, and has it end at Ctrl-C. It is waited for, since it takes away what it began.
+pub(crate) async fn drawn<T>(
+    out: &Output,
+    what: &'static str,
+    stands_at: impl Fn() -> (u64, u64),
+    stops: impl Fn(),
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let (bar, stop) = (Progress::of_bytes(out, what, 0), Stop::default());
+    let ticking = async {
+        let mut ticks = tokio::time::interval(TICK);
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut work => return outcome,
+                _ = ticks.tick() => {}
+            }
+            let (done, total) = stands_at();
+            bar.stand_at(done, total);
+            if stop.is_asked() {
+                stops();
+            }
+        }
+    };
+    told_of_interrupt(&stop, ticking).await
+}
+
 /// As [`unless_interrupted`], for work that must not be broken off: it is told, and waited for.
 pub(crate) async fn told_of_interrupt<T>(
     stop: &Stop,

@@ -152,6 +152,15 @@ pub enum KeyError {
         "the store is plain, so there is no key to destroy; seal the store first, or delete the session without shredding it"
     )]
     Plain,
+    /// What was set aside of a plain store would be erased when it is sealed.
+    #[error(
+        "the quarantine holds what was set aside of the store, in the clear ({files} there), and sealing would erase it; see whether it is needed, \
+         move it elsewhere, or ask for it to be erased"
+    )]
+    InTheClear {
+        /// How many files and folders.
+        files: usize,
+    },
     /// A session's keys were destroyed.
     #[error("the keys of session {session} were destroyed, so nobody can read it any more; delete it")]
     SessionDestroyed {

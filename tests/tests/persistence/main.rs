@@ -35,6 +35,8 @@ mod removed;
 #[cfg(test)]
 mod rewritten;
 #[cfg(test)]
+mod sealed_in_place;
+#[cfg(test)]
 mod space;
 #[cfg(test)]
 mod sync_failure;

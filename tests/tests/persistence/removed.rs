@@ -10,7 +10,7 @@ use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
     sled::{Severity, SledStore, repair, verify},
 };
-use sessions_ports::{Durability, Removal, Removed, SessionLog as _, StoreError};
+use sessions_ports::{Durability, Removal, Removed, SessionLog, StoreError};
 use tempfile::TempDir;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     inside::{copy, open, runtime},
 };
 
-pub(crate) fn manager(store: SledStore) -> SessionManager {
+pub(crate) fn manager(store: impl SessionLog + 'static) -> SessionManager {
     let ports = Ports {
         store: Arc::new(store),
         clock: Arc::new(SystemClock),

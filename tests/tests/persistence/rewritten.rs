@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -47,10 +48,12 @@ async fn read(store: &dyn SessionLog, session: SessionId) -> Result<Vec<Record>,
 }
 
 /// Both stores, and what was done to them.
-struct Pair {
+pub(crate) struct Pair {
     ground: TempDir,
     at: usize,
     sled: SledStore,
+    /// What is asked and told: the same store, or one that seals over it.
+    pub(crate) log: Arc<dyn SessionLog>,
     memory: MemoryStore,
     scripts: BTreeMap<SessionId, Script>,
     links: BTreeMap<SessionId, Vec<Link>>,
@@ -59,13 +62,14 @@ struct Pair {
 }
 
 impl Pair {
-    async fn new(seed: u64) -> Self {
+    pub(crate) async fn new(seed: u64) -> Self {
         let ground = TempDir::new().unwrap();
         let sled = SledStore::open(ground.path().join("0"), SledOptions::default()).await.unwrap();
         let memory = MemoryStore::pretending(Durability::Disk);
         let chance = Chance::of(seed);
         let (scripts, links) = (BTreeMap::new(), BTreeMap::new());
-        Self { ground, at: 0, sled, memory, scripts, links, chance, count: 0 }
+        let log = Arc::new(sled.clone());
+        Self { ground, at: 0, sled, log, memory, scripts, links, chance, count: 0 }
     }
 
     fn some(&mut self) -> Option<SessionId> {
@@ -93,7 +97,7 @@ impl Pair {
         let before = script.clone();
         let commit = Commit { links: links.clone(), durability: self.level(), ..script.commit(&records) };
         let session = script.session();
-        let done = [self.sled.commit(commit.clone()).await, self.memory.commit(commit).await];
+        let done = [self.log.commit(commit.clone()).await, self.memory.commit(commit).await];
         assert_eq!(done[0].is_ok(), done[1].is_ok(), "{done:?}");
         if done[0].is_ok() {
             self.scripts.insert(session, script);
@@ -129,14 +133,14 @@ impl Pair {
         }
         let words = (self.chance.below(10) < 2).then(|| Bytes::from(format!("words {}", self.count)));
         let rewrite = Rewrite { session, expected: None, records, words, unlink, durability: self.level() };
-        let done = [self.sled.rewrite(rewrite.clone()).await, self.memory.rewrite(rewrite).await];
+        let done = [self.log.rewrite(rewrite.clone()).await, self.memory.rewrite(rewrite).await];
         let firsts = done.each_ref().map(|done| done.as_ref().map(|done| done.first).map_err(ToString::to_string));
         assert_eq!(firsts[0], firsts[1]);
     }
 
     async fn remove(&mut self, session: SessionId) {
         let removal = Removal { session, expected: None, keep_key: false, durability: self.level() };
-        let [sled, memory] = [self.sled.remove(removal).await.unwrap(), self.memory.remove(removal).await.unwrap()];
+        let [sled, memory] = [self.log.remove(removal).await.unwrap(), self.memory.remove(removal).await.unwrap()];
         assert_eq!(
             (sled.was_there, sled.records, sled.kept, sled.heirs),
             (memory.was_there, memory.records, memory.kept, memory.heirs)
@@ -154,7 +158,7 @@ impl Pair {
         self.commit(Script::starting_at(number, at + 1), links).await;
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.ground.path().join(self.at.to_string())
     }
 
@@ -163,6 +167,7 @@ impl Pair {
             fs::remove_dir_all(self.path().join("index")).unwrap();
         }
         self.sled = SledStore::open(self.path(), SledOptions::default()).await.unwrap();
+        self.log = Arc::new(self.sled.clone());
         assert_eq!(self.sled.report().damaged, 0);
     }
 
@@ -187,11 +192,11 @@ impl Pair {
         self.open(loses_index).await;
     }
 
-    async fn compare(&self, why: &str) {
+    pub(crate) async fn compare(&self, why: &str) {
         for session in self.scripts.keys().copied() {
-            let heads = [self.sled.head(session).await, self.memory.head(session).await];
+            let heads = [self.log.head(session).await, self.memory.head(session).await];
             assert_eq!(heads[0].as_ref().ok(), heads[1].as_ref().ok(), "{why}");
-            let [sled, memory] = [read(&self.sled, session).await, read(&self.memory, session).await];
+            let [sled, memory] = [read(self.log.as_ref(), session).await, read(&self.memory, session).await];
             match (sled, memory) {
                 (Ok(sled), Ok(memory)) => {
                     let brief = |records: &[Record]| {
@@ -203,10 +208,10 @@ impl Pair {
             }
             for label in 1..LABELS {
                 let found =
-                    [self.sled.find(session, label).await.unwrap(), self.memory.find(session, label).await.unwrap()];
+                    [self.log.find(session, label).await.unwrap(), self.memory.find(session, label).await.unwrap()];
                 assert_eq!(found[0], found[1], "{why}: {session} label {label}");
             }
-            let heirs = [self.sled.heirs(session).await.unwrap(), self.memory.heirs(session).await.unwrap()];
+            let heirs = [self.log.heirs(session).await.unwrap(), self.memory.heirs(session).await.unwrap()];
             assert_eq!(heirs[0], heirs[1], "{why}: heirs of {session}");
         }
         let rows = async |store: &dyn SessionLog| {
@@ -214,7 +219,7 @@ impl Pair {
             rows.sort_by_key(|row| row.session);
             rows
         };
-        assert_eq!(rows(&self.sled).await, rows(&self.memory).await, "{why}");
+        assert_eq!(rows(self.log.as_ref()).await, rows(&self.memory).await, "{why}");
     }
 }
 
@@ -231,32 +236,59 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+impl Pair {
+    /// Something of chance that any store is asked for; `None`: the number stands for what only this one can do.
+    async fn step(&mut self, what: u64) -> Option<()> {
+        let some = self.some();
+        match (what, some) {
+            (0..8, _) | (_, None) => self.commit(Script::new(1000 + self.count), Vec::new()).await,
+            (8..40, Some(session)) => {
+                let script = self.scripts.get(&session).unwrap().clone();
+                self.commit(script, Vec::new()).await;
+            }
+            (40..75, Some(session)) => self.rewrite(session).await,
+            (75..82, _) => self.fork(2000 + self.count).await,
+            (82..85, Some(session)) => self.remove(session).await,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// So many steps of chance, on a plain store.
+    pub(crate) async fn live(&mut self, seed: u64, steps: u64) {
+        for step in 0..steps {
+            self.count += 1;
+            let what = self.chance.below(100);
+            if self.step(what).await.is_none() {
+                match what {
+                    85..87 => drop(self.sled.reclaim().await.unwrap()),
+                    87..91 => drop(self.sled.reclaim_all().await.unwrap()),
+                    91..97 => {
+                        self.log.close().await.unwrap();
+                        self.open(what >= 94).await;
+                    }
+                    _ => self.kill().await,
+                }
+            }
+            self.compare(&format!("seed {seed}, step {step}: {what}")).await;
+        }
+    }
+
+    /// So many steps of chance, of those that any store can take.
+    pub(crate) async fn go_on(&mut self, seed: u64, steps: u64) {
+        for step in 0..steps {
+            self.count += 1;
+            let what = self.chance.below(85);
+            self.step(what).await;
+            self.compare(&format!("seed {seed}, step {step} afterwards: {what}")).await;
+        }
+    }
+}
+
 async fn story(seed: u64, steps: u64) {
     let mut pair = Pair::new(seed).await;
-    for step in 0..steps {
-        pair.count = step;
-        let what = pair.chance.below(100);
-        let some = pair.some();
-        match (what, some) {
-            (0..8, _) | (_, None) => pair.commit(Script::new(1000 + step), Vec::new()).await,
-            (8..40, Some(session)) => {
-                let script = pair.scripts.get(&session).unwrap().clone();
-                pair.commit(script, Vec::new()).await;
-            }
-            (40..75, Some(session)) => pair.rewrite(session).await,
-            (75..82, _) => pair.fork(2000 + step).await,
-            (82..85, Some(session)) => pair.remove(session).await,
-            (85..87, _) => drop(pair.sled.reclaim().await.unwrap()),
-            (87..91, _) => drop(pair.sled.reclaim_all().await.unwrap()),
-            (91..97, _) => {
-                pair.sled.close().await.unwrap();
-                pair.open(what >= 94).await;
-            }
-            _ => pair.kill().await,
-        }
-        pair.compare(&format!("seed {seed}, step {step}: {what}")).await;
-    }
-    pair.sled.close().await.unwrap();
+    pair.live(seed, steps).await;
+    pair.log.close().await.unwrap();
 }
 
 #[test]

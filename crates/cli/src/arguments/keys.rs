@@ -28,12 +28,16 @@ pub(crate) struct KeySource {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// Make a sealed store with the key that is named, or give a sealed store that key
+    /// Make a sealed store with the key that is named, seal a plain store in its place, or give a sealed store that key
+    ///
+    /// A plain store keeps its sessions, versions, places and receipts. It is written anew beside itself and takes as much room again meanwhile;
+    /// then what was plain is overwritten and removed. Broken off, it is plain or sealed: the same command goes on.
     #[command(
-        after_help = "With --json: {\"store\",\"kind\",\"key\",\"made\" (the store)} and, where sessions' keys were wrapped anew, \
-                            \"slots\",\"damaged\""
+        after_help = "With --json: {\"store\",\"kind\",\"key\",\"made\" (the store)}; where sessions' keys were wrapped anew also \
+                            \"slots\",\"damaged\"; where a plain store was sealed also \
+                            \"sessions\",\"records\",\"erased_files\",\"erased_bytes\",\"not_overwritten\",\"resumed\""
     )]
-    Init(NewKey),
+    Init(InitKeys),
     /// Say how the store's keys are; needs no key, unless --all asks to look at every session's
     #[command(
         after_help = "With --json: {\"store\",\"sealed\",\"kind\",\"key\",\"wrapped_by\",\"since\",\"age_days\",\"changing\",\"advice\"} and with \
@@ -68,6 +72,15 @@ pub(crate) struct NewKey {
     /// From now on it is in a Vault transit engine
     #[arg(long, value_name = "URL")]
     pub(crate) to_vault: Option<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct InitKeys {
+    #[command(flatten)]
+    pub(crate) new: NewKey,
+    /// Where a plain store is sealed: also erase what a crash or a repair set aside, which lies in the clear
+    #[arg(long)]
+    pub(crate) erase_quarantine: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! Keys through the program: made, changed, given wrong, and missing.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use serde_json::json;
 
@@ -42,6 +42,45 @@ fn a_store_is_sealed_unless_it_is_to_be_plain() {
     assert_eq!((has_word(&desk), has_word(&plain)), (false, true));
     plain.run(&["show", "k", "--key-file", "x", "--json"]).refused(2, "usage");
     plain.run(&["keys", "rotate", "--json"]).refused(2, "usage");
+}
+
+#[test]
+fn a_plain_store_is_sealed_in_its_place_and_goes_on() {
+    let mut desk = Desk::plain();
+    let first = desk.one(&["new", "--key", "k", "--title", "marzipan"]);
+    let receipt = desk.one(&["append", "k", "--role", "user", "marzipan", "--once", "x"]);
+    desk.one(&["append", "k", "--role", "assistant", &"nougat ".repeat(12_000)]);
+    desk.one(&["fork", "k"]);
+    desk.one(&["undo", "k"]);
+    desk.one(&["state", "set", "k", "user:likes", "\"marzipan\""]);
+    let before = desk.json(&["list"]);
+    desk.run(&["keys", "init", "--json"]).refused(2, "usage");
+    desk.is_plain = false;
+    fs::write(desk.store().join("quarantine/torn"), "marzipan").unwrap();
+    let refused = desk.run(&["keys", "init", "--json"]).refused(2, "usage");
+    assert!(refused["hint"].as_str().unwrap().contains("--erase-quarantine"), "{refused}");
+    let sealed = desk.one(&["keys", "init", "--to-key-file", "own.key", "--erase-quarantine"]);
+    has_fields(&sealed, &["store", "kind", "key", "wrapped_by", "records", "erased_bytes", "not_overwritten"]);
+    assert_eq!((&sealed["made"], &sealed["resumed"], &sealed["sessions"]), (&json!(false), &json!(false), &json!(3)));
+    assert!(sealed["erased_files"].as_u64().unwrap() > 3, "{sealed}");
+
+    let key = ["--key-file", "own.key"];
+    desk.run(&["show", "k", "--json"]).refused(6, "wrong_key");
+    assert_eq!(desk.json(&[&["list"][..], &key].concat()), before);
+    assert_eq!(desk.one(&[&["info", "k"][..], &key].concat())["id"], first["id"]);
+    let again = desk.one(&[&["append", "k", "--role", "user", "marzipan", "--once", "x"][..], &key].concat());
+    assert_eq!((&again["version"], &again["head"]), (&receipt["version"], &receipt["head"]));
+    desk.one(&[&["redo", "k"][..], &key].concat());
+    assert_eq!(desk.texts(&[&["show", "k"][..], &key].concat()).len(), 2);
+    assert_eq!(desk.run(&[&["verify"][..], &key].concat()).code, 0);
+    for word in ["marzipan", "nougat"] {
+        let found = Command::new("grep").args(["-rl", word]).arg(desk.store()).output().unwrap();
+        assert_eq!(found.status.code(), Some(1), "{word}: {}", String::from_utf8_lossy(&found.stdout));
+    }
+    // Once more it gets another key, as any sealed store does.
+    let changed = desk.one(&[&["keys", "init", "--to-key-file", "next.key"][..], &key].concat());
+    assert_eq!(changed["slots"], json!(3));
+    assert_eq!(desk.texts(&["show", "k", "--key-file", "next.key"]).len(), 2);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 mod cipher;
 mod envelope;
+#[cfg(feature = "sled")]
+mod in_place;
 mod inheritance;
 mod keyring;
 #[cfg(feature = "sled")]
@@ -21,11 +23,14 @@ mod vectors;
 mod witness;
 
 #[cfg(feature = "sled")]
-pub use self::opener::StoreOpener;
-#[cfg(feature = "sled")]
 pub(crate) use self::{
     envelope::{RecordHead, is_stand_in, read_beside},
     slot::{SlotState, closed_epoch, state as slot_state},
+};
+#[cfg(feature = "sled")]
+pub use self::{
+    in_place::{SealStep, SealedInPlace, seal_in_place},
+    opener::StoreOpener,
 };
 pub use self::{
     resealing::{DataStep, Resealed},

@@ -15,6 +15,7 @@ use sessions_ports::{KeyError, KeyProvider, Record, StoreError};
 use super::{
     envelope::{self, Beside},
     keyring::Keyring,
+    ring::RingFacts,
     slot::SessionKeys,
     witness::KeyedWitness,
 };
@@ -56,6 +57,11 @@ impl StoreOpener {
         };
         let keyring = Keyring::unlock(Arc::new(keys.clone()), store, provider, Arc::new(SystemClock)).await?;
         Ok(Self { keyring, keys, ready: Mutex::default() })
+    }
+
+    /// What the ring tells about the key in use.
+    pub fn facts(&self) -> RingFacts {
+        self.keyring.facts()
     }
 
     /// What attests the heads of the store's sessions.

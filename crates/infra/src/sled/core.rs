@@ -97,6 +97,13 @@ impl Deref for Presence {
     }
 }
 
+impl Core {
+    /// Whether no thread works in the folder any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.present.load(Ordering::Acquire) == 0
+    }
+}
+
 impl Drop for Presence {
     fn drop(&mut self) {
         if self.0.present.fetch_sub(1, Ordering::AcqRel) == 1 {

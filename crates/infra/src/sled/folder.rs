@@ -15,7 +15,10 @@ use std::{
 use sessions_domain::chain;
 use sessions_ports::{BackendError, BackendErrorKind, Clock as _, KeyError, StoreError, StoreId};
 
-use super::segment::{self, Head, SEGMENT_HEADER};
+use super::{
+    segment::{self, Head, SEGMENT_HEADER},
+    takeover::{self, Gone, Step, WORK},
+};
 use crate::environment::SystemClock;
 
 /// The format this version reads and writes.
@@ -118,6 +121,7 @@ impl Folder {
             sealing.must_be(sealing_of(root))?;
         }
         let lock = lock(root)?;
+        takeover::settle(root)?;
         let (id, created) = match read_format(root)?.whole()? {
             Some(id) => (id, false),
             None => (write_format(root, entropy()?, sealing)?, true),
@@ -136,16 +140,24 @@ impl Folder {
         Ok(Self { root: root.to_owned(), id, created, lost_format: None, lock: Mutex::new(Some(lock)) })
     }
 
-    /// Opens the folder of a store that exists, changing nothing in it but who holds its lock.
+    /// Opens the folder of a store that exists, changing nothing in it but who holds its lock, and what was broken off when it was sealed in its
+    /// place.
     pub(crate) fn existing(root: &Path) -> Result<Self, StoreError> {
+        Self::existing_told(root, &mut |_| ()).map(|(folder, _)| folder)
+    }
+
+    /// The same, and tells what of that was done.
+    pub(super) fn existing_told(root: &Path, told: &mut dyn FnMut(Step)) -> Result<(Self, Gone), StoreError> {
         must_exist(root)?;
         let lock = lock(root)?;
+        let gone = takeover::settle_decided(root, told)?;
         let (id, lost_format) = match read_format(root)? {
             Format::Whole(id) => (id, None),
             Format::Lost { id, what } => (id, Some(what)),
             Format::Nothing => return Err(StoreError::NoStore),
         };
-        Ok(Self { root: root.to_owned(), id, created: false, lost_format, lock: Mutex::new(Some(lock)) })
+        let folder = Self { root: root.to_owned(), id, created: false, lost_format, lock: Mutex::new(Some(lock)) };
+        Ok((folder, gone))
     }
 
     /// Writes the `FORMAT` file anew, with the id that the log says. What stood there is kept in the quarantine, and its place told.
@@ -165,6 +177,12 @@ impl Folder {
     /// Where the keys of a sealed store lie.
     pub(crate) fn keys(&self) -> PathBuf {
         self.root.join("keys")
+    }
+
+    /// Takes the lock away from whoever has the folder now; `None`: they let go of it.
+    pub(super) fn handed_over(&self) -> Option<Self> {
+        let lock = Mutex::new(Some(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take()?));
+        Some(Self { root: self.root.clone(), id: self.id, created: false, lost_format: None, lock })
     }
 
     /// Lets go of the lock before the folder is dropped.
@@ -414,7 +432,7 @@ fn id_in_log(root: &Path) -> Result<Option<StoreId>, StoreError> {
 /// Whether nothing stands in a folder but parts of a store, and those that every store has beside its log.
 fn is_what_is_left(root: &Path) -> bool {
     let parts = ["FORMAT", "FORMAT.new", "LOCK", "log", "index", "index.look", "blobs", "quarantine"];
-    let parts = parts.iter().chain(&["BACKUP", "BACKUP.new", "RESTORING", "keys"]);
+    let parts = parts.iter().chain(&["BACKUP", "BACKUP.new", "RESTORING", "keys", WORK]);
     let is_part = |name: OsString| parts.clone().any(|part| name == *part);
     let has_no_more = fs::read_dir(root)
         .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_part(entry.file_name()))));

@@ -23,6 +23,8 @@ mod checkpoint;
 mod core;
 #[cfg(test)]
 mod documented;
+mod enciphered;
+pub(crate) mod enciphering;
 pub(crate) mod folder;
 mod frame;
 mod graves;
@@ -48,6 +50,7 @@ mod rewriting;
 mod roots;
 mod segment;
 mod superseded;
+pub(crate) mod takeover;
 #[cfg(test)]
 mod tampered;
 #[cfg(test)]
@@ -60,9 +63,14 @@ mod writer;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::Ordering,
+        mpsc::{self, RecvTimeoutError},
+    },
     task::{Context, Poll, Waker},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -109,6 +117,8 @@ use self::{
 
 /// Bodies above this size stand in files of their own.
 const INLINE_BODY: usize = 64 << 10;
+/// How long a close waits for the index, which nothing that was acknowledged depends on.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 20 });
 /// The most that one append may hold.
 const MAX_COMMIT_BYTES: u64 = 1 << 30;
 /// The most that may wait to be written, in frames and again in large bodies.
@@ -153,6 +163,8 @@ struct Threads {
     writer: JoinHandle<()>,
     bodies: JoinHandle<()>,
     checkpoint: JoinHandle<()>,
+    /// Says nothing; its other end goes with the checkpoint's thread.
+    checkpoint_lives: mpsc::Receiver<()>,
 }
 
 impl fmt::Debug for SledStore {
@@ -236,9 +248,16 @@ impl SledStore {
             })
         };
         let [of_index, of_bodies, of_writer] = [(); 3].map(|()| Presence::of(&core));
+        let (lives, checkpoint_lives) = mpsc::channel();
         let begin = || {
             Ok((
-                spawn("sessions-index", Box::new(move || checkpoint::run(&of_index)))?,
+                spawn(
+                    "sessions-index",
+                    Box::new(move || {
+                        checkpoint::run(&of_index);
+                        drop((of_index, lives));
+                    }),
+                )?,
                 spawn("sessions-bodies", Box::new(move || bodies::run(&of_bodies)))?,
                 spawn(
                     "sessions-writer",
@@ -250,7 +269,7 @@ impl SledStore {
             ))
         };
         let (checkpoint, bodies, writer) = begin().inspect_err(|_: &StoreError| core.end())?;
-        let threads = Mutex::new(Some(Threads { writer, bodies, checkpoint }));
+        let threads = Mutex::new(Some(Threads { writer, bodies, checkpoint, checkpoint_lives }));
         Ok(Self { inner: Arc::new(Inner { core, report: recovered.report, is_upkeep, threads }) })
     }
 
@@ -289,6 +308,15 @@ impl SledStore {
         let reclaimed = tokio::task::spawn_blocking(move || reclaim::reclaim(&core, Extent::All)).await;
         reclaimed.unwrap_or_else(|error| {
             Err(BackendError::new(BackendErrorKind::Internal, "giving space back", error).into())
+        })
+    }
+
+    /// How many sessions there are, and how many records of their own.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let ledger = self.core().lock();
+        let there = ledger.sessions.iter().filter(|(session, log)| log.exists() && !ledger.is_gone(**session));
+        there.fold((0, 0), |(sessions, records), (_, log)| {
+            (sessions + 1, records + (log.row.version + 1).saturating_sub(log.row.first))
         })
     }
 
@@ -696,13 +724,18 @@ impl Inner {
         self.core.kept.wait();
         // Held while the threads end, so that a second caller waits too.
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Threads { writer, bodies, checkpoint }) = threads.take() {
+        if let Some(Threads { writer, bodies, checkpoint, checkpoint_lives }) = threads.take() {
             if writer.join().is_err() {
                 self.core.end();
             }
             let _ = bodies.join();
-            // What the index did not take is read from the log the next time.
-            let _ = checkpoint.join();
+            // What the index did not take is read from the log the next time. On a disk that failed it may wait for ever, and keeps the lock then.
+            match checkpoint_lives.recv_timeout(PATIENCE) {
+                Err(RecvTimeoutError::Timeout) => {
+                    tracing::warn!("the index does not come to its end; it keeps the store's lock")
+                }
+                _ => drop(checkpoint.join()),
+            }
         }
         // Who gives space back ends with what is in hand.
         drop(self.core.reclaiming.lock().unwrap_or_else(PoisonError::into_inner));

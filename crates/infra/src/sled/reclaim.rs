@@ -49,7 +49,7 @@ pub struct Reclaimed {
 }
 
 /// Removed sessions whose removal cannot be lost, each with the last record that others inherit.
-type Dead = HashMap<SessionId, u64>;
+pub(super) type Dead = HashMap<SessionId, u64>;
 
 fn is_dead(dead: &Dead, session: SessionId, seq: u64) -> bool {
     dead.get(&session).is_some_and(|kept| seq > *kept)
@@ -106,17 +106,20 @@ pub(crate) fn reclaim(core: &Arc<Core>, extent: Extent) -> Result<Reclaimed, Sto
     if extent == Extent::All {
         leave_segment(core)?;
     }
-    let dead: Dead = {
-        let ledger = core.lock();
-        let graves = ledger.graves.iter().filter(|(_, grave)| grave.is_synced);
-        graves.map(|(session, _)| (*session, ledger.kept_on_disk(*session))).collect()
-    };
+    let dead = dead(core);
     let mut reclaimed = Reclaimed::default();
     if !much || bodies_are_due(core) {
         (reclaimed.bodies, reclaimed.bytes) = sweep(core, &dead)?;
     }
     segments(core, extent, &dead, &mut reclaimed)?;
     Ok(reclaimed)
+}
+
+/// Removed sessions whose removal is synced.
+pub(super) fn dead(core: &Core) -> Dead {
+    let ledger = core.lock();
+    let graves = ledger.graves.iter().filter(|(_, grave)| grave.is_synced);
+    graves.map(|(session, _)| (*session, ledger.kept_on_disk(*session))).collect()
 }
 
 /// Goes through the segments from the last one to the first, so that it is known of each what stands behind it.

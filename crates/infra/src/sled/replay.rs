@@ -535,7 +535,7 @@ impl<'a> Replay<'a> {
 }
 
 /// Bytes of a record's payload, wherever that stands.
-fn payload_bytes(frame: &Frame<'_>) -> u64 {
+pub(super) fn payload_bytes(frame: &Frame<'_>) -> u64 {
     let named = (frame.header.flags & BLOB != 0).then(|| frame.body.get(32..40)).flatten();
     let stripped = (frame.header.flags & STRIPPED != 0).then_some(frame.body);
     let length = named.or(stripped).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
@@ -543,7 +543,7 @@ fn payload_bytes(frame: &Frame<'_>) -> u64 {
 }
 
 /// What a log inherits, as its first frame says. Those of early versions say it in their body only.
-fn inherited(frame: &Frame<'_>) -> Vec<Link> {
+pub(super) fn inherited(frame: &Frame<'_>) -> Vec<Link> {
     let fields: Vec<Link> =
         frame.fields().filter(|(tag, _)| *tag == LINK).filter_map(|(_, field)| frame::link(field)).collect();
     if !fields.is_empty() {

@@ -256,6 +256,28 @@ async fn a_panic_beside_the_index_costs_the_index_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_index_that_hangs_holds_up_no_close_for_ever_and_keeps_the_lock() {
+    let (folder, store, mut script) = scene().await;
+    let (hangs, hung) = oneshot::channel();
+    let (ends, end) = std::sync::mpsc::channel::<()>();
+    store.core().hook("keeping the index", move |_| {
+        let _ = hangs.send(());
+        // As sled does when its disk failed while it flushed.
+        let _ = end.recv();
+    });
+    store.commit(Commit { durability: Durability::Disk, ..script.say("a reason to look at the index") }).await.unwrap();
+    due("the index", hung).await.unwrap();
+    due("closing", store.close()).await.unwrap();
+    let path = folder.path().join("store");
+    let second = SledStore::open(&path, SledOptions::default()).await;
+    assert!(matches!(second, Err(StoreError::Locked { .. })), "{second:?}");
+    drop(ends);
+    let store = open(&folder).await;
+    assert_eq!(store.head(script.session()).await.unwrap().unwrap().version, script.version());
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_store_without_its_log_and_its_index_says_so_and_keeps_its_large_bodies() {
     let (folder, store, mut script) = scene().await;
     let mut large = script.say("large");

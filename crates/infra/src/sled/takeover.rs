@@ -1,0 +1,143 @@
+//! How a sealed store takes the place of the plain one that it was made from.
+//!
+//! It is made in the folder `sealing` of the store, as a store of its own. Giving the folder `keys` its place is the one step that decides: before
+//! it the store is plain, and what stands in `sealing` is thrown away; from then on it is sealed, and whoever opens it next ends what was
+//! broken off. What was plain is overwritten before it goes.
+//!
+//! **Invariant**: a part of the plain store goes only while the sealed one has that part, whole and on the disk.
+//!
+//! Must not know: what stands in the parts.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind, Read as _},
+    path::{Path, PathBuf},
+};
+
+use sessions_ports::StoreError;
+
+use super::folder::{self, Folder, failed};
+
+/// Where the sealed store is made.
+pub(crate) const WORK: &str = "sealing";
+const KEYS: &str = "keys";
+/// What the sealed store has another one of.
+const PARTS: [&str; 4] = ["log", "blobs", "quarantine", "index"];
+const TAKING_OVER: &str = "putting the sealed store in the plain one's place";
+
+/// A step that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The store is sealed from here on.
+    Decided,
+    /// A file of the plain store is overwritten, and gone.
+    Erased,
+    /// A part of the sealed store has its place.
+    Moved(&'static str),
+}
+
+/// What went of the plain store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// Files that went without being overwritten, because the disk refused that.
+    pub(crate) not_overwritten: u64,
+}
+
+fn taking(error: io::Error) -> StoreError {
+    failed(TAKING_OVER, error)
+}
+
+/// Whether a sealed store was to take over here, and was not done with it.
+pub(crate) fn is_unfinished(root: &Path) -> bool {
+    root.join(WORK).exists()
+}
+
+/// Ends what was broken off. Whoever calls it has the store's lock.
+pub(super) fn settle(root: &Path) -> Result<(), StoreError> {
+    if root.join(KEYS).exists() { settle_decided(root, &mut |_| ()).map(drop) } else { give_up(root) }
+}
+
+/// The same, and leaves a store as it is that is plain still.
+pub(super) fn settle_decided(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
+    if root.join(KEYS).exists() && is_unfinished(root) { finish(root, told) } else { Ok(Gone::default()) }
+}
+
+/// Goes on with what was broken off behind the step that decides, in a store that nobody has open.
+pub(crate) fn go_on(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
+    Folder::existing_told(root, told).map(|(_, gone)| gone)
+}
+
+/// Takes away what was made of a sealed store. There are no words in it that its keys do not seal, and they go with it.
+pub(crate) fn give_up(root: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(root.join(WORK)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(failed("removing what sealing the store in its place left", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts a sealed store that is whole and on the disk in the place of the plain one.
+pub(crate) fn take_over(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
+    let work = root.join(WORK);
+    folder::sync_dir(&work)?;
+    folder::sync_dir(root)?;
+    fs::rename(work.join(KEYS), root.join(KEYS)).map_err(taking)?;
+    folder::sync_dir(root)?;
+    told(Step::Decided);
+    finish(root, told)
+}
+
+/// All that comes behind the step that decides. May be broken off anywhere, and be done again.
+fn finish(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
+    let work = root.join(WORK);
+    let mut gone = Gone::default();
+    // What decided may not be on the disk yet.
+    folder::sync_dir(root)?;
+    if work.join("FORMAT").exists() {
+        fs::rename(work.join("FORMAT"), root.join("FORMAT")).map_err(taking)?;
+        folder::sync_dir(root)?;
+        told(Step::Moved("FORMAT"));
+    }
+    for part in PARTS.into_iter().filter(|part| work.join(part).exists()) {
+        erase(&root.join(part), &mut gone, told)?;
+        fs::rename(work.join(part), root.join(part)).map_err(taking)?;
+        folder::sync_dir(root)?;
+        told(Step::Moved(part));
+    }
+    give_up(root)?;
+    folder::sync_dir(root)?;
+    Ok(gone)
+}
+
+/// Overwrites and removes every file of a folder, and the folder.
+fn erase(path: &Path, gone: &mut Gone, told: &mut dyn FnMut(Step)) -> Result<(), StoreError> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(taking)?,
+    };
+    let entries = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>();
+    for entry in entries.map_err(taking)? {
+        let about = fs::symlink_metadata(&entry).map_err(taking)?;
+        if about.is_dir() {
+            erase(&entry, gone, told)?;
+            continue;
+        }
+        // A file that the disk does not let be overwritten must not keep the store from being opened: it goes as it is.
+        let is_overwritten = about.is_file() && overwrite(&entry, about.len()).is_ok();
+        fs::remove_file(&entry).map_err(taking)?;
+        gone.files += 1;
+        gone.bytes += about.len();
+        gone.not_overwritten += u64::from(!is_overwritten);
+        told(Step::Erased);
+    }
+    fs::remove_dir(path).map_err(taking)
+}
+
+fn overwrite(path: &Path, length: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
+    file.sync_all()
+}
