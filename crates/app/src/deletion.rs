@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use sessions_domain::SessionId;
-use sessions_ports::{Durability, Erased, KeyError, KindFilter, Order, ReadRange, Removal, Rewrite, StoreError};
+use sessions_ports::{Durability, Erased, Heir, KeyError, KindFilter, Order, ReadRange, Removal, Rewrite, StoreError};
 
 use crate::{
     error::{ErrorKind, SessionError},
@@ -83,7 +83,7 @@ pub struct DeletionReport {
     pub bytes: u64,
     /// Records up to this number stay for the forks that inherit them. 0: none.
     pub kept: u64,
-    /// These forks.
+    /// These forks, as far as they are of the same tenant.
     pub heirs: Vec<SessionId>,
     /// The forks that were deleted with it, in the order in which they went.
     pub cascaded: Vec<SessionId>,
@@ -100,48 +100,114 @@ impl SessionManager {
     /// Forks keep what they inherit unless they are to go too. Deleting twice is fine. With [`Self::trash`] a session can be brought back.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`], [`SessionError::Conflict`] when it has another version than [`Deletion::at_version`],
+    /// [`SessionError::NotFound`] also for that of another tenant, [`SessionError::Conflict`] when it has another version than [`Deletion::at_version`],
     /// [`SessionError::HasForks`], [`KeyError::Plain`] when it is to be shredded in a store that seals nothing, and the store's.
     pub async fn delete(&self, id: SessionId, deletion: Deletion) -> Result<DeletionReport, SessionError> {
-        let mut report = DeletionReport::default();
         if deletion.shreds && self.ports().store.erasure().is_none() {
             return Err(StoreError::Key(KeyError::Plain).into());
         }
-        if deletion.forks == Forks::Refuse {
-            let heirs = self.ports().store.heirs(id).await?;
-            if !heirs.is_empty() {
-                let forks = heirs.into_iter().map(|heir| heir.session).collect();
-                return Err(SessionError::HasForks { session: id, forks });
+        // Before anything is told or changed.
+        self.check_deletable(id, &deletion).await?;
+        let (mut detached, mut cascaded) = (Vec::new(), Vec::new());
+        match deletion.forks {
+            Forks::Keep => {}
+            Forks::Refuse => {
+                let forks = self.own_heirs(id, id).await?;
+                if !forks.is_empty() {
+                    return Err(SessionError::HasForks { session: id, forks });
+                }
+            }
+            Forks::Detach => {
+                for heir in self.own_heirs(id, id).await? {
+                    self.detach(heir).await?;
+                    detached.push(heir);
+                }
+            }
+            Forks::Cascade => cascaded = self.cascade(id, &deletion).await?,
+        }
+        let own = self.remove_one(id, &deletion).await?;
+        Ok(DeletionReport { cascaded, detached, ..own })
+    }
+
+    /// Refuses a session of another tenant, and one that has another version than it is to have. One that is gone may be deleted again, and so may
+    /// one that nobody can read: nobody knows whose it was.
+    async fn check_deletable(&self, id: SessionId, deletion: &Deletion) -> Result<(), SessionError> {
+        let view = match self.load_any(id).await {
+            Ok(session) => session.quiet_view().await,
+            Err(error) => Err(error),
+        };
+        match (view, deletion.expected) {
+            (Ok(view), Some(expected)) if view.version() != expected => {
+                Err(SessionError::Conflict { expected, actual: view.version() })
+            }
+            (Err(error), _) if !is_unreadable_or_gone(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Those that inherit from `session`, when all of them may be deleted or changed by who deletes `asked`. Forks of other tenants are refused, and
+    /// not named.
+    async fn own_heirs(&self, asked: SessionId, session: SessionId) -> Result<Vec<SessionId>, SessionError> {
+        let all = match self.ports().store.heirs(session).await {
+            Ok(heirs) => heirs,
+            Err(StoreError::NotFound { .. }) if session != asked => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let count = all.len();
+        let forks = self.seen_of(all).await?;
+        // What is gone says no more whose it was, so nothing is told of what others have of it.
+        let is_told = forks.len() == count || (forks.is_empty() && self.is_gone(asked).await?);
+        if is_told { Ok(forks) } else { Err(SessionError::HasForks { session: asked, forks }) }
+    }
+
+    /// Those sessions that the actor may see.
+    async fn seen_of(&self, heirs: Vec<Heir>) -> Result<Vec<SessionId>, SessionError> {
+        let mut seen = Vec::with_capacity(heirs.len());
+        for Heir { session, .. } in heirs {
+            match self.is_ours(session).await {
+                Ok(true) => seen.push(session),
+                Ok(false) => {}
+                Err(error) if is_unreadable_or_gone(&error) => seen.push(session),
+                Err(error) => return Err(error),
             }
         }
-        if deletion.forks == Forks::Detach {
-            for heir in self.ports().store.heirs(id).await? {
-                self.detach(heir.session).await?;
-                report.detached.push(heir.session);
-            }
+        Ok(seen)
+    }
+
+    async fn is_gone(&self, id: SessionId) -> Result<bool, SessionError> {
+        match self.ports().store.head(id).await {
+            Err(StoreError::Gone { .. }) => Ok(true),
+            head => Ok(head.map(|_| false)?),
         }
-        if deletion.forks == Forks::Cascade {
-            // Forks of forks first, so that each is deleted when nothing is left that inherits from it.
-            let mut line = vec![id];
-            while let Some(last) = line.last().copied() {
-                let heirs = match self.ports().store.heirs(last).await {
-                    Ok(heirs) => heirs,
-                    Err(StoreError::NotFound { .. }) if last != id => Vec::new(),
-                    Err(error) => return Err(error.into()),
-                };
-                match heirs.into_iter().find(|heir| !line.contains(&heir.session)) {
-                    Some(heir) => line.push(heir.session),
-                    None if last == id => break,
-                    None => {
-                        line.pop();
-                        self.remove_one(last, &Deletion { expected: None, ..deletion }).await?;
-                        report.cascaded.push(last);
-                    }
+    }
+
+    /// Deletes all that was forked from a session, and gives them in the order in which they went. When one of them is another tenant's, none goes.
+    async fn cascade(&self, id: SessionId, deletion: &Deletion) -> Result<Vec<SessionId>, SessionError> {
+        let (mut known, mut at) = (vec![id], 0);
+        while let Some(one) = known.get(at).copied() {
+            let heirs = self.own_heirs(id, one).await?;
+            heirs.into_iter().for_each(|heir| {
+                if !known.contains(&heir) {
+                    known.push(heir)
+                }
+            });
+            at += 1;
+        }
+        // Forks of forks first, so that each is deleted when nothing is left that inherits from it.
+        let (mut line, mut cascaded) = (vec![id], Vec::new());
+        while let Some(last) = line.last().copied() {
+            let heirs = self.own_heirs(id, last).await?;
+            match heirs.into_iter().find(|heir| !line.contains(heir)) {
+                Some(heir) => line.push(heir),
+                None if last == id => break,
+                None => {
+                    line.pop();
+                    self.remove_one(last, &Deletion { expected: None, ..*deletion }).await?;
+                    cascaded.push(last);
                 }
             }
         }
-        let own = self.remove_one(id, &deletion).await?;
-        Ok(DeletionReport { cascaded: report.cascaded, detached: report.detached, ..own })
+        Ok(cascaded)
     }
 
     /// Makes all that a session inherits its own, from its end to its beginning, so that a call that was broken off is gone on with.
@@ -185,7 +251,7 @@ impl SessionManager {
                 let erased = self.ports().store.erased(id).await?;
                 return Ok(DeletionReport { was_gone: true, erased, ..DeletionReport::default() });
             }
-            // Nobody can read it, and so nobody knows whose it was; what is left of it goes.
+            // What is left of it goes.
             Err(error) if error.kind() == ErrorKind::KeyDestroyed => None,
             Err(error) => return Err(error),
         };
@@ -198,15 +264,27 @@ impl SessionManager {
         };
         let removed = self.ports().store.remove(removal).await?;
         self.let_go(id);
+        let mut heirs = Vec::with_capacity(removed.heirs.len());
+        for heir in removed.heirs {
+            // It is done: an heir that cannot be looked at is left out, and nothing fails any more.
+            if self.is_ours(heir).await.unwrap_or(false) {
+                heirs.push(heir);
+            }
+        }
         Ok(DeletionReport {
             was_gone: !removed.was_there,
             records: removed.records,
             bytes: removed.bytes,
             kept: removed.kept,
-            heirs: removed.heirs,
+            heirs,
             cascaded: Vec::new(),
             detached: Vec::new(),
             erased: if self.ports().store.erasure().is_some() { self.ports().store.erased(id).await? } else { None },
         })
     }
+}
+
+/// Whether a session has nobody any more of whom it could be told whose it was.
+fn is_unreadable_or_gone(error: &SessionError) -> bool {
+    matches!(error, SessionError::Gone { .. }) || error.kind() == ErrorKind::KeyDestroyed
 }

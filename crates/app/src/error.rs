@@ -24,14 +24,13 @@ pub enum SessionError {
     },
     /// Other sessions were forked from it.
     #[error(
-        "session {session} has {} ({}), and what is inherited would be lost; delete the forks too with a cascade, or detach them first",
-        if .forks.len() == 1 { "a fork".to_owned() } else { format!("{} forks", .forks.len()) },
-        .forks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        "session {session} has {}",
+        said_of_forks(.forks)
     )]
     HasForks {
         /// The session.
         session: SessionId,
-        /// Those forked from it.
+        /// Those forked from it that the actor may see. Empty: all of them are of others.
         forks: Vec<SessionId>,
     },
     /// The session was deleted.
@@ -176,6 +175,18 @@ pub enum SessionError {
     /// The store refused or failed.
     #[error(transparent)]
     Store(StoreError),
+}
+
+fn said_of_forks(forks: &[SessionId]) -> String {
+    let named = forks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let count = match forks.len() {
+        0 => return "forks that belong to others, and nothing is taken from those; delete it so that forks keep what they inherit".into(),
+        1 => "a fork".to_owned(),
+        many => format!("{many} forks"),
+    };
+    format!(
+        "{count} ({named}), and what is inherited would be lost; delete the forks too with a cascade, or detach them first"
+    )
 }
 
 /// What an error asks of a caller.

@@ -224,11 +224,19 @@ impl SessionManager {
     /// [`SessionError::NotFound`] when there is none, or when it belongs to another tenant.
     pub async fn load_any(&self, id: SessionId) -> Result<Session, SessionError> {
         let lane = self.lane(id);
-        let view = self.fresh_view(&lane).await?;
-        if view.tenant() != self.actor().tenant || view.state_of().is_some() {
+        if !self.may_see(&*self.fresh_view(&lane).await?) {
             return Err(SessionError::NotFound { session: id });
         }
         Ok(Session::new(self.clone(), self.adopt_shared(lane)))
+    }
+
+    /// Whether a session that is there is one of the actor's tenant.
+    pub(crate) async fn is_ours(&self, id: SessionId) -> Result<bool, SessionError> {
+        Ok(self.may_see(&*self.fresh_view(&self.lane(id)).await?))
+    }
+
+    fn may_see(&self, view: &View) -> bool {
+        view.tenant() == self.actor().tenant && view.state_of().is_none()
     }
 
     /// Writes out everything and releases the store. Handles answer errors afterwards.

@@ -30,3 +30,5 @@ mod snapshots;
 mod stale;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod tenants;

@@ -165,6 +165,10 @@ impl SessionManager {
     async fn standing(&self, log: &ArchivedLog) -> Result<Standing, SessionError> {
         let store = &self.ports().store;
         let Some(head) = store.head(log.session()).await? else { return Ok(Standing::Free) };
+        // A file may name any session, and some of its records may say nothing: of another tenant's nothing is compared, told or inherited.
+        if !self.is_ours(log.session()).await? {
+            return Err(StoreError::AlreadyExists { session: log.session() }.into());
+        }
         let (here, last) = (head.version, log.last());
         let at = here.min(last);
         let Some(ours) = log.commit_at(at).filter(|_| head.first == log.view.first_own()) else {
