@@ -49,24 +49,32 @@ impl Side {
 
 /// What a half holds.
 #[derive(Debug, PartialEq, Eq)]
-enum Half {
+enum Half<'a> {
     Empty,
-    Whole { writes: u64, bytes: Slot },
+    Whole { writes: u64, bytes: &'a [u8] },
     Damaged,
     Newer(u8),
 }
 
 /// What a slot holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct Found<B> {
     /// Its bytes; none when it was never written.
-    pub(super) bytes: Slot,
+    pub(super) bytes: B,
     /// How often it was written.
     pub(super) writes: u64,
     /// The half that holds it.
     pub(super) side: Option<Side>,
     /// Whether something lies in the other half that a change left when it was broken off.
     pub(super) has_leftover: bool,
+}
+
+impl Found<&[u8]> {
+    /// The same, to be kept.
+    pub(super) fn copied(self) -> Found<Slot> {
+        let Self { bytes, writes, side, has_leftover } = self;
+        Found { bytes: Slot::copy_from_slice(bytes), writes, side, has_leftover }
+    }
 }
 
 fn checksum(number: u64, half: &[u8]) -> u32 {
@@ -84,14 +92,20 @@ pub(super) fn encode(number: u64, writes: u64, bytes: &[u8]) -> Vec<u8> {
     half
 }
 
-fn decode(number: u64, half: &[u8]) -> Half {
-    if half.iter().all(|byte| *byte == 0) {
+/// Whether a half is zeros. Compared as a whole, since there are as many halves as sessions twice, and nearly all of these are.
+pub(super) fn is_empty(half: &[u8]) -> bool {
+    const ZEROS: [u8; HALF] = [0; HALF];
+    half == ZEROS.get(..half.len()).unwrap_or_default()
+}
+
+fn decode(number: u64, half: &[u8]) -> Half<'_> {
+    if is_empty(half) {
         return Half::Empty;
     }
     whole(number, half).unwrap_or(Half::Damaged)
 }
 
-fn whole(number: u64, half: &[u8]) -> Option<Half> {
+fn whole(number: u64, half: &[u8]) -> Option<Half<'_>> {
     let (covered, stored) = half.split_at_checked(CHECKSUM)?;
     if stored != checksum(number, covered).to_le_bytes() {
         return None;
@@ -103,19 +117,19 @@ fn whole(number: u64, half: &[u8]) -> Option<Half> {
     let writes = u64::from_le_bytes(covered.get(8..BYTES)?.try_into().ok()?);
     let length = usize::from(*length);
     let bytes = covered.get(BYTES..BYTES + length).filter(|_| length <= MAX_SLOT)?;
-    Some(Half::Whole { writes, bytes: Slot::copy_from_slice(bytes) })
+    Some(Half::Whole { writes, bytes })
 }
 
 /// What lies in a slot's place.
-pub(super) fn look(number: u64, slot: &[u8]) -> Result<Found, KeyError> {
+pub(super) fn look<'a>(number: u64, slot: &'a [u8]) -> Result<Found<&'a [u8]>, KeyError> {
     const DAMAGED: KeyError = KeyError::Damaged { what: "a session's slot is not as it was written" };
     let (first, second) = slot.split_at_checked(HALF).ok_or(DAMAGED)?;
-    let found = |writes, bytes, side, has_leftover| Ok(Found { bytes, writes, side, has_leftover });
+    let found = |writes, bytes: &'a [u8], side, has_leftover| Ok(Found { bytes, writes, side, has_leftover });
     match (decode(number, first), decode(number, second)) {
         (Half::Newer(format), _) | (_, Half::Newer(format)) => {
             Err(KeyError::Newer { found: format!("a slot of format {format}") })
         }
-        (Half::Empty, Half::Empty) => found(0, Slot::new(), None, false),
+        (Half::Empty, Half::Empty) => found(0, &[], None, false),
         (Half::Whole { writes, bytes }, Half::Whole { writes: other, .. }) if writes > other => {
             found(writes, bytes, Some(Side::First), true)
         }
@@ -152,7 +166,7 @@ mod tests {
             let bytes = vec![0xA5; length];
             let whole = slot(encode(7, 3, &bytes), vec![0; HALF]);
             let found = look(7, &whole).unwrap();
-            let expected = Found { bytes: bytes.into(), writes: 3, side: Some(Side::First), has_leftover: false };
+            let expected = Found { bytes: bytes.as_slice(), writes: 3, side: Some(Side::First), has_leftover: false };
             assert_eq!(found, expected);
             assert!(look(8, &whole).is_err(), "a slot that lies in another's place is damage");
             for bit in 0..HALF * 8 {
@@ -166,7 +180,7 @@ mod tests {
     #[test]
     fn of_two_halves_the_newer_whole_one_counts() {
         let (old, new) = (encode(7, 3, b"old"), encode(7, 4, b"new"));
-        let of = |first: &Vec<u8>, second: &Vec<u8>| look(7, &slot(first.clone(), second.clone()));
+        let of = |first: &Vec<u8>, second: &Vec<u8>| look(7, &slot(first.clone(), second.clone())).map(Found::copied);
         let (zeros, mut torn) = (vec![0; HALF], new.clone());
         torn[40..].fill(0);
         for (first, second, bytes, has_leftover) in [

@@ -143,6 +143,29 @@ pub(super) struct SlotFile<P> {
     header_is_whole: bool,
 }
 
+/// Slots from one on, of a file that gives the bytes of a block from one slot to another. They lie in memory together, and are let go of together.
+pub(super) fn read(
+    mut from: u64,
+    limit: usize,
+    give: impl Fn(u64, u64, &mut Vec<u8>) -> Result<(), StoreError>,
+) -> Result<Vec<Slot>, StoreError> {
+    let to = from.saturating_add(limit as u64);
+    let (mut all, mut ends, mut block) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        give(from, to, &mut block)?;
+        if block.is_empty() {
+            break;
+        }
+        for bytes in block.chunks_exact(SLOT) {
+            all.extend_from_slice(slot::look(from, bytes)?.bytes);
+            ends.push(all.len());
+            from += 1;
+        }
+    }
+    let (all, mut begin) = (Slot::from(all), 0);
+    Ok(ends.into_iter().map(|end| all.slice(std::mem::replace(&mut begin, end)..end)).collect())
+}
+
 /// A change that is begun.
 struct Begun {
     number: u64,
@@ -172,7 +195,7 @@ impl<P: Place> SlotFile<P> {
         let (mut count, mut leftovers) = (0, Vec::new());
         file.each(0, whole, |number, bytes| {
             let (first, second) = bytes.split_at_checked(HALF).unwrap_or_default();
-            let [first, second] = [first, second].map(|half| half.iter().any(|byte| *byte != 0));
+            let [first, second] = [first, second].map(|half| !slot::is_empty(half));
             if first || second {
                 count = number + 1;
             }
@@ -238,18 +261,16 @@ impl<P: Place> SlotFile<P> {
     ) -> Result<(), StoreError> {
         let mut block = Vec::new();
         while from < to {
-            let slots = (to - from).min(BLOCK);
-            block.resize(usize::try_from(slots).unwrap_or_default() * SLOT, 0);
-            self.place.read(&mut block, place_of(from)).map_err(|error| failed(READING, error))?;
+            self.block(from, to, &mut block)?;
             (from..to).zip(block.chunks_exact(SLOT)).try_for_each(|(number, bytes)| hand(number, bytes))?;
-            from += slots;
+            from += BLOCK;
         }
         Ok(())
     }
 
     /// What a slot holds, for who expects this. To who expects nothing, a damaged one holds nothing, and all of it is left over: so it can be
     /// destroyed too.
-    fn found(&self, number: u64, expected: &Slot) -> Result<Found, StoreError> {
+    fn found(&self, number: u64, expected: &Slot) -> Result<Found<Slot>, StoreError> {
         let mut bytes = [0; SLOT];
         self.place.read(&mut bytes, place_of(number)).map_err(|error| failed(READING, error))?;
         match slot::look(number, &bytes) {
@@ -257,19 +278,18 @@ impl<P: Place> SlotFile<P> {
                 let writes = slot::writes_at_most(number, &bytes);
                 Ok(Found { bytes: Slot::new(), writes, side: Some(Side::First), has_leftover: false })
             }
-            found => Ok(found?),
+            found => Ok(found?.copied()),
         }
     }
 
-    /// Slots from one on.
-    pub(super) fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
-        let to = from.saturating_add(limit as u64).min(self.count);
-        let mut slots = Vec::with_capacity(usize::try_from(to.saturating_sub(from)).unwrap_or_default());
-        self.each(from, to, |number, bytes| {
-            slots.push(slot::look(number, bytes)?.bytes);
-            Ok(())
-        })?;
-        Ok(slots)
+    /// Reads the bytes of slots from one on, as many as are read at once.
+    pub(super) fn block(&self, from: u64, to: u64, block: &mut Vec<u8>) -> Result<(), StoreError> {
+        let slots = to.min(self.count).saturating_sub(from).min(BLOCK);
+        block.resize(usize::try_from(slots).unwrap_or_default() * SLOT, 0);
+        if block.is_empty() {
+            return Ok(());
+        }
+        self.place.read(block, place_of(from)).map_err(|error| failed(READING, error))
     }
 
     /// The file as it is, without what changes left in it that were broken off, and what each slot holds; `None` stands for a damaged one.
@@ -277,14 +297,14 @@ impl<P: Place> SlotFile<P> {
         let (mut file, mut held) = (header(store), Vec::new());
         self.each(0, self.count, |number, bytes| {
             let mut bytes = bytes.to_vec();
-            let mut found = slot::look(number, &bytes);
+            let mut found = slot::look(number, &bytes).map(Found::copied);
             for _ in 0..LOOKS {
                 if found.is_ok() {
                     break;
                 }
                 // It may be that it is just being written.
                 self.place.read(&mut bytes, place_of(number)).map_err(|error| failed(READING, error))?;
-                found = slot::look(number, &bytes);
+                found = slot::look(number, &bytes).map(Found::copied);
             }
             if let Ok(Found { side: Some(side), .. }) = &found {
                 let from = usize::try_from(side.other().offset()).unwrap_or_default();
@@ -417,6 +437,12 @@ mod tests {
     use super::*;
 
     const STORE: StoreId = StoreId([9; 16]);
+
+    impl<P: Place> SlotFile<P> {
+        fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
+            super::read(from, limit, |from, to, block| self.block(from, to, block))
+        }
+    }
 
     /// A disk that forgets what was not synced, sector by sector as it likes, and fails where it is told to.
     #[derive(Clone, Default)]

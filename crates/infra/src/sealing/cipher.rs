@@ -2,12 +2,15 @@
 //!
 //! Must not know: what is sealed, or where keys come from.
 
+use std::sync::LazyLock;
+
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hkdf, hmac,
     rand::{SecureRandom as _, SystemRandom},
 };
 use sessions_ports::{KeyError, KeyId, SecretKey};
+use zeroize::Zeroizing;
 
 /// Bytes of a tag.
 pub(crate) const TAG: usize = 16;
@@ -25,12 +28,18 @@ impl hkdf::KeyType for Len32 {
 
 /// A subkey of a secret, for one purpose: HKDF-SHA256 (RFC 5869) without a salt, with the purpose as its info.
 pub(crate) fn derive(secret: &SecretKey, purpose: &str) -> Result<SecretKey, KeyError> {
-    let mut bytes = [0; 32];
-    let parts = [purpose.as_bytes()];
-    let expanded = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(secret.expose());
-    let filled = expanded.expand(&parts, Len32).and_then(|okm| okm.fill(&mut bytes));
-    filled.map_err(|_| KeyError::Damaged { what: "a key cannot be derived" })?;
+    let mut bytes = Zeroizing::new([0; 32]);
+    derive_into(secret.expose(), purpose, &mut bytes)?;
     Ok(SecretKey::take(&mut bytes))
+}
+
+/// The same of bytes, into these.
+pub(crate) fn derive_into(secret: &[u8; 32], purpose: &str, into: &mut [u8; 32]) -> Result<(), KeyError> {
+    // The beginning of each derivation is the same.
+    static NO_SALT: LazyLock<hkdf::Salt> = LazyLock::new(|| hkdf::Salt::new(hkdf::HKDF_SHA256, &[]));
+    let parts = [purpose.as_bytes()];
+    let filled = NO_SALT.extract(secret).expand(&parts, Len32).and_then(|okm| okm.fill(into));
+    filled.map_err(|_| KeyError::Damaged { what: "a key cannot be derived" })
 }
 
 /// Random bytes of the system.
@@ -78,7 +87,12 @@ pub(crate) struct Cipher(LessSafeKey);
 
 impl Cipher {
     pub(crate) fn new(secret: &SecretKey) -> Result<Self, KeyError> {
-        let key = UnboundKey::new(&AES_256_GCM, secret.expose());
+        Self::of(secret.expose())
+    }
+
+    /// The same of bytes.
+    pub(crate) fn of(secret: &[u8; 32]) -> Result<Self, KeyError> {
+        let key = UnboundKey::new(&AES_256_GCM, secret);
         key.map(|key| Self(LessSafeKey::new(key))).map_err(|_| KeyError::Damaged { what: "a key has a wrong length" })
     }
 
@@ -101,10 +115,20 @@ impl Cipher {
     /// Opens ciphertext and tag; `None` when they are not what was sealed under this key, nonce and context.
     pub(crate) fn open(&self, nonce: [u8; NONCE], context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let mut buffer = sealed.to_vec();
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let length = self.0.open_in_place(nonce, Aad::from(context), &mut buffer).ok()?.len();
+        let length = self.open_in_place(nonce, context, &mut buffer)?.len();
         buffer.truncate(length);
         Some(buffer)
+    }
+
+    /// The same where it lies.
+    pub(crate) fn open_in_place<'a>(
+        &self,
+        nonce: [u8; NONCE],
+        context: &[u8],
+        sealed: &'a mut [u8],
+    ) -> Option<&'a [u8]> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.0.open_in_place(nonce, Aad::from(context), sealed).ok().map(|text| &*text)
     }
 
     /// Seals a text under a random nonce, which stands before it.

@@ -21,6 +21,7 @@ mod store;
 #[cfg(test)]
 mod vectors;
 mod witness;
+mod words;
 
 #[cfg(feature = "sled")]
 pub(crate) use self::{

@@ -2,15 +2,12 @@
 //!
 //! Must not know: the order in which things are asked.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sessions_domain::{CommitHash, Event, Kind, SessionId, SummaryWords, codec};
 use sessions_ports::{
-    Claim, Commit, Committed, KeyError, KindFilter, Order, Page, ReadRange, Record, Removed, Row, StoreError,
+    Claim, Commit, Committed, KeyError, KindFilter, Order, Page, ReadRange, Record, Removed, StoreError,
 };
 
 use super::{
@@ -75,9 +72,6 @@ pub(super) fn added_bytes(removed: &Removed) -> u64 {
     let with_first = removed.records > 0 && removed.kept == 0;
     removed.records.saturating_mul(each) + if with_first { first - each } else { 0 }
 }
-
-/// What stands in a row whose words nobody can open.
-const NO_WORDS: Bytes = Bytes::new();
 
 impl Inner {
     /// Seals a commit, and gives it to the store beneath. It takes its place there at the first poll.
@@ -249,68 +243,6 @@ impl Inner {
     pub(super) async fn open_snapshot(&self, session: SessionId, sealed: &[u8]) -> Option<Bytes> {
         let keys = self.keys_to_read(session).await.ok()?;
         keys.open_beside(Beside::Snapshot, session, sealed)
-    }
-
-    /// The words of rows, empty where nobody can open them. One session whose keys are gone keeps no other out of the list.
-    pub(super) async fn open_words(&self, rows: &[Row]) -> Result<Vec<Bytes>, StoreError> {
-        let mut known: HashMap<SessionId, Arc<SessionKeys>> = HashMap::new();
-        let mut wanted: BTreeMap<u32, SessionId> = BTreeMap::new();
-        for row in rows {
-            match self.sessions.get(row.session) {
-                Some(keys) => drop(known.insert(row.session, keys)),
-                None => {
-                    wanted.extend(envelope::read_beside(&row.words).map(|(slot, _)| (slot, row.session)));
-                }
-            }
-        }
-        self.load_all(wanted, &mut known).await?;
-        let words = rows.iter().map(|row| {
-            let opened =
-                known.get(&row.session).and_then(|keys| keys.open_beside(Beside::Words, row.session, &row.words));
-            opened.unwrap_or(NO_WORDS)
-        });
-        Ok(words.collect())
-    }
-
-    /// The keys of many sessions: slots that lie beside each other are read at once.
-    async fn load_all(
-        &self,
-        wanted: BTreeMap<u32, SessionId>,
-        known: &mut HashMap<SessionId, Arc<SessionKeys>>,
-    ) -> Result<(), StoreError> {
-        /// Reading some slots that nobody wants costs less than another call.
-        const GAP: u32 = 64;
-        let mut wanted = wanted.into_iter().peekable();
-        while let Some((first, session)) = wanted.next() {
-            let mut lot = vec![(first, session)];
-            let mut last = first;
-            while let Some(next) = wanted.next_if(|(slot, _)| slot - last <= GAP && slot - first < 4096) {
-                last = next.0;
-                lot.push(next);
-            }
-            let length = usize::try_from(last - first).unwrap_or(0) + 1;
-            let slots = match self.keyring.store().read(u64::from(first), length).await {
-                Ok(slots) => slots,
-                // One damaged slot must not take the others along.
-                Err(StoreError::Key(KeyError::Damaged { .. })) => Vec::new(),
-                Err(error) => return Err(error),
-            };
-            for (slot, session) in lot {
-                let at = usize::try_from(slot - first).unwrap_or(usize::MAX);
-                let keys = match slots.get(at) {
-                    Some(bytes) => {
-                        self.keyring.open(session, slot, bytes).and_then(|keys| keys.ready(slot)).map(Arc::new)
-                    }
-                    None => match self.keyring.load(session, slot).await {
-                        Ok(keys) => Ok(keys),
-                        Err(StoreError::Key(error)) => Err(error),
-                        Err(error) => return Err(error),
-                    },
-                };
-                known.extend(keys.ok().map(|keys| (session, keys)));
-            }
-        }
-        Ok(())
     }
 }
 

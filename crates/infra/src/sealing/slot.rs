@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::{
-    cipher::{self, Cipher},
-    envelope::Epoch,
+    cipher::{self, Cipher, NONCE, TAG},
+    envelope::{self, Beside, Epoch},
 };
 
 const FORMAT: u8 = 1;
@@ -134,10 +134,9 @@ impl SlotKeys {
 
     /// The keys of a slot.
     pub(crate) fn unwrap(slot: &[u8], store: StoreId, number: u64, kek: &Cipher) -> Result<Self, KeyError> {
-        let damaged = || KeyError::Damaged { what: "a session's wrapped keys are not as they were written" };
-        let head = head_of(slot).ok_or_else(damaged)?;
-        let (clear, wrapped) = slot.split_at_checked(head).ok_or_else(damaged)?;
-        let body = Zeroizing::new(kek.unwrap(&context(store, number, clear), wrapped).ok_or_else(damaged)?);
+        let damaged = || KeyError::Damaged { what: UNLIKE };
+        let mut room = Zeroizing::new(ROOM);
+        let body = unwrapped(slot, store, number, kek, &mut room).ok_or_else(damaged)?;
         let (root, rest) = body.split_at_checked(32).ok_or_else(damaged)?;
         let (count, rest) = rest.split_first().ok_or_else(damaged)?;
         let root = SecretKey::from_slice(root).ok_or_else(damaged)?;
@@ -154,7 +153,7 @@ impl SlotKeys {
         });
         Ok(SessionKeys {
             slot,
-            root: Cipher::new(&cipher::derive(&self.root, "sessions beside 1")?)?,
+            root: Cipher::new(&cipher::derive(&self.root, BESIDE)?)?,
             claims: cipher::mac_key(&cipher::derive(&self.root, "sessions claims 1")?),
             begins_at: AtomicU64::new(0),
             uses: AtomicUsize::new(0),
@@ -162,6 +161,48 @@ impl SlotKeys {
             data: data.collect::<Result<_, KeyError>>()?,
         })
     }
+}
+
+const UNLIKE: &str = "a session's wrapped keys are not as they were written";
+/// What the key of what is sealed beside the records is derived for.
+const BESIDE: &str = "sessions beside 1";
+
+/// What a slot wraps, in `room`.
+fn unwrapped<'a>(slot: &[u8], store: StoreId, number: u64, kek: &Cipher, room: &'a mut Room) -> Option<&'a [u8]> {
+    let (clear, wrapped) = slot.split_at_checked(head_of(slot)?)?;
+    let (nonce, sealed) = wrapped.split_first_chunk::<NONCE>()?;
+    let room = room.get_mut(..sealed.len())?;
+    room.copy_from_slice(sealed);
+    kek.open_in_place(*nonce, &context(store, number, clear), room)
+}
+
+/// Room to unwrap a slot in. Whoever gives it wipes it.
+pub(crate) type Room = [u8; BODY + TAG];
+/// Such room.
+pub(crate) const ROOM: Room = [0; BODY + TAG];
+
+/// Opens what is sealed beside a session's records with the one key of its slot that this takes. `None`: it is not what was sealed there.
+///
+/// # Errors
+/// [`KeyError::Damaged`] when the slot is not under this key as it was written.
+pub(crate) fn open_beside<'a>(
+    (slot, store, number, kek): (&[u8], StoreId, u32, &Cipher),
+    (what, session, bytes): (Beside, SessionId, &[u8]),
+    room: &mut Room,
+    text: &'a mut Vec<u8>,
+) -> Result<Option<&'a [u8]>, KeyError> {
+    let body = unwrapped(slot, store, u64::from(number), kek, room);
+    let root = body.and_then(<[u8]>::first_chunk).ok_or(KeyError::Damaged { what: UNLIKE })?;
+    let mut derived = Zeroizing::new([0; 32]);
+    cipher::derive_into(root, BESIDE, &mut derived)?;
+    let Some((nonce, sealed)) =
+        envelope::read_beside(bytes).and_then(|(_, sealed)| sealed.split_first_chunk::<NONCE>())
+    else {
+        return Ok(None);
+    };
+    text.clear();
+    text.extend_from_slice(sealed);
+    Ok(Cipher::of(&derived)?.open_in_place(*nonce, &what.context(session, number), text))
 }
 
 fn data_key(bytes: &[u8]) -> Option<DataKey> {

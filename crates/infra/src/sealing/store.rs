@@ -13,8 +13,8 @@ use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_ports::{
     BackendError, BackendErrorKind, Clock, Commit, Committed, Digest, Durability, Erased, Erasure, Expected, Head,
-    Heir, KeyError, KeyProvider, KeyStore, Page, ReadRange, Removal, Removed, Rewrite, Rewritten, Row, RowPage,
-    SessionLog, StoreError, StoreId, StoredClaim,
+    Heir, KeyError, KeyProvider, KeyStore, Page, ReadRange, Removal, Removed, Rewrite, Rewritten, RowPage, SessionLog,
+    StoreError, StoreId, StoredClaim,
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -91,7 +91,7 @@ fn is_refusal(error: &StoreError) -> bool {
     )
 }
 
-fn ended(operation: &'static str) -> StoreError {
+pub(super) fn ended(operation: &'static str) -> StoreError {
     BackendError::new(BackendErrorKind::Internal, operation, "the task that did it ended").into()
 }
 
@@ -514,8 +514,7 @@ impl SessionLog for SealedStore {
 
     async fn rows(&self, since: u64, limit: usize) -> Result<RowPage, StoreError> {
         let mut page = self.inner.log.rows(since, limit).await?;
-        let words = self.inner.open_words(&page.rows).await?;
-        page.rows = page.rows.into_iter().zip(words).map(|(row, words)| Row { words, ..row }).collect();
+        self.inner.open_words(&mut page.rows).await?;
         Ok(page)
     }
 

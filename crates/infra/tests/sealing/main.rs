@@ -16,6 +16,7 @@
 
 mod crashes;
 mod ground;
+mod lists;
 mod reader;
 mod shredding;
 mod tampering;
