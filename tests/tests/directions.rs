@@ -129,6 +129,7 @@ const TABLE: &[Row] = &[
             ("terminal_size", "tables as wide as the terminal; clap has it already"),
             ("tokio", "the runtime, and Ctrl-C"),
             ("unicode-width", "aligned columns, whatever the script"),
+            ("zeroize", "secrets are wiped when they are dropped"),
         ],
     },
     // Its program is a process to be killed; it opens the default store as a host without the facade does.

@@ -3,9 +3,8 @@
 //! Must not know: what is done with the store.
 
 use std::{
-    env, fs,
-    io::{IsTerminal as _, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    env,
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,12 +14,10 @@ use sessions_api::{
     StoreError, Token, VaultTransit, VaultTransitProvider,
 };
 
-use crate::{arguments::KeySource, failure::Failure};
+use crate::{arguments::KeySource, failure::Failure, secret};
 
 /// A key's derivation from a passphrase shall take about this long on the machine that makes it.
 const DERIVATION: std::time::Duration = std::time::Duration::from_millis(500);
-/// A passphrase has no more bytes than this.
-const MOST_BYTES: u64 = 4096;
 
 /// Where a key is to come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +51,7 @@ impl KeySource {
     pub(crate) fn given(&self) -> Result<Option<Source>, Failure> {
         let text = |name: &'static str| env::var_os(name).filter(|value| !value.is_empty());
         let of_environment = [
-            env::var_os(PASSPHRASE).map(|_| Source::PassphraseOf(PASSPHRASE)),
+            secret::is_in_environment(PASSPHRASE).then_some(Source::PassphraseOf(PASSPHRASE)),
             text("SESSIONS_KEY_FILE").map(|path| Source::KeyFile(path.into())),
             text("SESSIONS_VAULT").and_then(|url| url.into_string().ok()).map(Source::Service),
         ];
@@ -110,14 +107,12 @@ impl KeySource {
     pub(crate) fn provider(&self, source: &Source, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
         match source {
             Source::KeyFile(path) => key_file(path, makes),
-            Source::PassphraseFile(path) => passphrase(read_passphrase(path)?, makes),
+            Source::PassphraseFile(path) => passphrase(secret::in_file(path)?, makes),
             Source::PassphraseOf(name) => {
-                let text = env::var(name).map_err(|_| {
-                    Failure::usage(&format!("{name} is not UTF-8"), "give the passphrase in a file: --passphrase-file")
-                })?;
-                passphrase(text, makes)
+                let unset = || Failure::key_needed(&format!("{name} is not set"), "set it, or give --passphrase-file");
+                passphrase(secret::of_environment(name)?.ok_or_else(unset)?, makes)
             }
-            Source::Prompt => passphrase(typed(makes)?, makes),
+            Source::Prompt => passphrase(secret::typed(makes)?, makes),
             Source::Service(url) => self.service(url),
         }
     }
@@ -132,9 +127,8 @@ impl KeySource {
             Some(path) => Token::File(path.clone()),
             None => {
                 let hint = "set VAULT_TOKEN, or give --vault-token-file";
-                let token =
-                    env::var("VAULT_TOKEN").map_err(|_| Failure::key_needed("the key service wants a token", hint))?;
-                Token::Given(Passphrase::new(token))
+                let token = secret::of_environment("VAULT_TOKEN")?;
+                Token::Given(token.ok_or_else(|| Failure::key_needed("the key service wants a token", hint))?)
             }
         };
         let mut settings = VaultTransit::new(address, mount, key, token);
@@ -175,8 +169,7 @@ fn key_file(path: &Path, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
     }
 }
 
-fn passphrase(text: String, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
-    let passphrase = Passphrase::new(text);
+fn passphrase(passphrase: Passphrase, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
     if passphrase.expose().is_empty() {
         return Err(key_error(KeyError::Weak { what: "it is empty" }));
     }
@@ -187,34 +180,6 @@ fn passphrase(text: String, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure
         provider.check().map_err(key_error)?;
     }
     Ok(Arc::new(provider))
-}
-
-/// A secret in a file: its first line.
-fn read_passphrase(path: &Path) -> Result<String, Failure> {
-    let about = |error: std::io::Error| Failure::from(error).about(path);
-    let file = fs::File::open(path).map_err(about)?;
-    let found = file.metadata().map_err(about)?;
-    if found.is_file() && found.permissions().mode() & 0o077 != 0 {
-        let hint = format!("run: chmod 600 {}", path.display());
-        return Err(Failure::usage("others may read the file with the secret", &hint).about(path));
-    }
-    let mut text = String::new();
-    file.take(MOST_BYTES).read_to_string(&mut text).map_err(about)?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
-}
-
-/// A passphrase that a person types; one that is new twice.
-fn typed(makes: bool) -> Result<String, Failure> {
-    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(Failure::from);
-    if !makes {
-        return ask("Passphrase: ");
-    }
-    let first = ask("New passphrase: ")?;
-    if ask("The same again: ")? == first {
-        Ok(first)
-    } else {
-        Err(Failure::usage("the two passphrases differ", "type the same one twice"))
-    }
 }
 
 /// A person's key file, which the program makes when it first seals a store: never beside a store.

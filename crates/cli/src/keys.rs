@@ -2,7 +2,7 @@
 //!
 //! Must not know: how anything is sealed.
 
-use std::{env, sync::Arc};
+use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
@@ -17,7 +17,7 @@ use crate::{
     output::Style,
     program::Program,
     progress::{Progress, Stop, told_of_interrupt, unless_interrupted},
-    sealing,
+    sealing, secret,
     table::{counted, in_hex},
 };
 
@@ -72,7 +72,7 @@ fn new_key(program: &Program, wish: &NewKey) -> Result<Option<Arc<dyn KeyProvide
 }
 
 fn new_passphrase() -> Source {
-    if env::var_os(NEW_PASSPHRASE).is_some() { Source::PassphraseOf(NEW_PASSPHRASE) } else { Source::Prompt }
+    if secret::is_in_environment(NEW_PASSPHRASE) { Source::PassphraseOf(NEW_PASSPHRASE) } else { Source::Prompt }
 }
 
 async fn init(program: &Program, wish: InitKeys) -> Result<(), Failure> {

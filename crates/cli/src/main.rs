@@ -31,6 +31,7 @@ mod progress;
 mod reading;
 mod reference;
 mod sealing;
+mod secret;
 mod state;
 mod streaming;
 mod table;
