@@ -313,20 +313,19 @@ fn sealing(path: &Path) -> Vec<Observation> {
 }
 
 fn sealed(look: &KeyLook) -> Vec<Observation> {
-    const DAY: i64 = 24 * 3600 * 1000;
     let KeyLook { ring, live, destroyed, damage, .. } = look;
-    let age = SystemClock.now().as_millis().saturating_sub(ring.made.as_millis()).max(0) / DAY;
-    let days = u64::try_from(age).unwrap_or(0);
+    let now = SystemClock.now();
+    let days = ring.days_old(now);
     let (kind, name, id) = (ring.wrapped.provider, &ring.wrapped.key, ring.key);
     let said = format!("sealed with a {kind} ({name}); key {id} of {}, {}", ring.made, counted(days, "day"));
-    let mut seen = vec![Observation::of("sealing", said).value(days)];
+    let sealed = Observation::of("sealing", said).value(days);
+    let mut seen = vec![match ring.advice(now) {
+        Some(advice) => sealed.advise(advice),
+        None => sealed,
+    }];
     let slots =
         format!("{}, and {} whose keys were destroyed", counted(*live, "wrapped key"), counted(*destroyed, "slot"));
     seen.push(Observation::of("keys", slots).value(*live));
-    if ring.is_changing {
-        let changing = Observation::of("keys", "a change of the store's key was broken off");
-        seen.push(changing.advise("open the store with the new key, which finishes it"));
-    }
     let mut slots = 0_u64;
     for finding in damage {
         match finding {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
-    KeyProvider, KeyStep, KeysAt, Moment, Query, Resealed, RingFacts, Rotated, SealedStore, SessionId, SessionManager,
+    KeyProvider, KeyStep, KeysAt, Moment, Query, Resealed, Rotated, SealedStore, SessionId, SessionManager,
     SystemClock, maintenance,
 };
 
@@ -20,10 +20,6 @@ use crate::{
     sealing, secret,
     table::{counted, in_hex},
 };
-
-/// A key that is older than this should be changed, unless a configuration says otherwise.
-const ROTATION_DAYS: i64 = 90;
-const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// `keys`
 pub(crate) async fn keys(program: &Program, wish: Keys) -> Result<(), Failure> {
@@ -129,11 +125,11 @@ struct StatusShape<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    age_days: Option<i64>,
+    age_days: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changing: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
+    advice: Option<&'static str>,
     #[serde(flatten)]
     all: Option<All>,
 }
@@ -145,23 +141,6 @@ struct All {
     damaged: u64,
     oldest: Option<Moment>,
     unfinished: Vec<SessionId>,
-}
-
-/// What to do about a key, if anything.
-pub(crate) fn advice(facts: &RingFacts, age_days: i64) -> Option<String> {
-    if facts.is_changing {
-        return Some(
-            "a change of the key was broken off; any command that opens the store with the new key finishes it"
-                .to_owned(),
-        );
-    }
-    (age_days > ROTATION_DAYS).then(|| format!("the key is older than {ROTATION_DAYS} days; run `keys rotate`"))
-}
-
-/// Days since a moment.
-pub(crate) fn age_days(since: Moment) -> i64 {
-    let now = sessions_api::Clock::now(&SystemClock).as_millis();
-    now.saturating_sub(since.as_millis()) / DAY
 }
 
 async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
@@ -178,7 +157,8 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
         (Some(_), true) => Some(look_at_all(program).await?),
         _ => None,
     };
-    let age = facts.as_ref().map(|facts| age_days(facts.made));
+    let now = sessions_api::Clock::now(&SystemClock);
+    let age = facts.as_ref().map(|facts| facts.days_old(now));
     let shape = StatusShape {
         store: store.clone(),
         sealed: facts.is_some(),
@@ -189,8 +169,8 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
         age_days: age,
         changing: facts.as_ref().map(|facts| facts.is_changing),
         advice: match &facts {
-            Some(facts) => advice(facts, age.unwrap_or(0)),
-            None => Some("the store is plain: whoever reads the disk reads the sessions".to_owned()),
+            Some(facts) => facts.advice(now),
+            None => Some("the store is plain: whoever reads the disk reads the sessions"),
         },
         all,
     };
@@ -200,9 +180,7 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
     let mut rows = vec![("store", store)];
     rows.extend(shape.kind.map(|kind| ("wrapped by", format!("a {kind} ({})", shape.wrapped_by.unwrap_or_default()))));
     rows.extend(shape.key.map(|key| ("key", key)));
-    rows.extend(
-        shape.since.map(|since| ("since", format!("{since} ({})", counted(age.unwrap_or(0).unsigned_abs(), "day")))),
-    );
+    rows.extend(shape.since.map(|since| ("since", format!("{since} ({})", counted(age.unwrap_or(0), "day")))));
     if let Some(all) = &shape.all {
         rows.push((
             "sessions' keys",
@@ -214,7 +192,7 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
             rows.push(("unfinished", format!("{ids}; run `keys rotate-data`")));
         }
     }
-    rows.extend(shape.advice.map(|advice| ("advice", advice)));
+    rows.extend(shape.advice.map(|advice| ("advice", advice.to_owned())));
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().try_for_each(|(name, value)| {
         program.out.styled(&[(Style::Name, &format!("{name:<width$}  ")), (Style::Plain, value)])

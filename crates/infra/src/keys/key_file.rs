@@ -24,7 +24,10 @@ use sessions_domain::chain;
 use sessions_ports::{KeyContext, KeyError, KeyHealth, KeyProvider, ProviderKind, SecretKey, Wrapped};
 use zeroize::Zeroizing;
 
-use super::wrapping::{self, Purpose};
+use super::{
+    random,
+    wrapping::{self, Purpose},
+};
 
 const HEADER: &str = "sessions key 1";
 const DOMAIN: &str = "sessions key file 1";
@@ -144,7 +147,7 @@ fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
-    let random: [u8; 8] = wrapping::random().map_err(|_| ErrorKind::Other)?;
+    let random: [u8; 8] = random::random().map_err(|_| ErrorKind::Other)?;
     let temporary: PathBuf = folder.join(format!(".{name}.{}", chain::to_hex(&random)));
     let write = || {
         let mut file = OpenOptions::new().mode(0o600).write(true).create_new(true).open(&temporary)?;
@@ -180,7 +183,7 @@ impl KeyFileProvider {
     /// # Errors
     /// [`KeyError::KeyFile`] when there is something already, which is left untouched; [`KeyError::NoEntropy`]; [`KeyError::Io`].
     pub fn create(path: &Path) -> Result<Self, KeyError> {
-        let key = wrapping::random_key()?;
+        let key = random::new_key()?;
         write_new(path, &text_of(&key)).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => refused(format!("there is {path:?} already; it was left untouched")),
             _ => io_failed("making the key file")(error),

@@ -8,6 +8,7 @@ mod key_file;
 mod memory_store;
 #[cfg(feature = "keys-passphrase")]
 mod passphrase;
+mod random;
 #[cfg(feature = "sled")]
 mod ring_file;
 #[cfg(feature = "sled")]
@@ -28,5 +29,7 @@ pub use key_file::KeyFileProvider;
 pub use memory_store::MemoryKeyStore;
 #[cfg(feature = "keys-passphrase")]
 pub use passphrase::{Costs, PassphraseProvider};
+#[cfg(feature = "sealing")]
+pub(crate) use random::{new_key, random};
 #[cfg(feature = "vault")]
 pub use vault::{Bounds, Token, VaultTransit, VaultTransitProvider};

@@ -21,7 +21,7 @@ use sessions_ports::{KeyContext, KeyError, KeyHealth, KeyProvider, Passphrase, P
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
-    strength,
+    random, strength,
     wrapping::{self, Purpose},
 };
 
@@ -228,7 +228,7 @@ impl KeyProvider for PassphraseProvider {
 
     async fn wrap(&self, secret: &SecretKey, context: &KeyContext) -> Result<Wrapped, KeyError> {
         self.check()?;
-        let stored = Stored { costs: self.costs, salt: wrapping::random::<SALT>()?.to_vec() };
+        let stored = Stored { costs: self.costs, salt: random::random::<SALT>()?.to_vec() };
         let key = self.derive(&stored).await?;
         Ok(Wrapped {
             provider: ProviderKind::Passphrase,

@@ -14,11 +14,12 @@ use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest::{Context, SHA256},
     hkdf, hmac,
-    rand::{SecureRandom as _, SystemRandom},
 };
 use sessions_domain::chain;
 use sessions_ports::{KeyContext, KeyError, ProviderKind, SecretKey};
 use zeroize::Zeroizing;
+
+use super::random;
 
 const FORMAT: u8 = 1;
 const COMMITMENT: usize = 32;
@@ -56,20 +57,6 @@ pub(super) fn digest(domain: &str, bytes: &[u8], bound: &[u8]) -> Vec<u8> {
     digest.finish().as_ref().iter().copied().take(DIGEST).collect()
 }
 
-/// Random bytes.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], KeyError> {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::NoEntropy)?;
-    Ok(bytes)
-}
-
-/// A key made of random bytes.
-pub(super) fn random_key() -> Result<SecretKey, KeyError> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    SystemRandom::new().fill(bytes.as_mut_slice()).map_err(|_| KeyError::NoEntropy)?;
-    Ok(SecretKey::take(&mut bytes))
-}
-
 struct Subkeys {
     seals: LessSafeKey,
     commits: hmac::Key,
@@ -93,7 +80,7 @@ pub(super) fn wrap(
     context: &KeyContext,
 ) -> Result<String, KeyError> {
     let subkeys = Subkeys::of(key, purpose.domain).ok_or(CHANGED)?;
-    let nonce: [u8; NONCE_LEN] = random()?;
+    let nonce: [u8; NONCE_LEN] = random::random()?;
     let mut sealed = Zeroizing::new(Vec::with_capacity(SEALED));
     sealed.extend(secret.expose());
     let associated = Aad::from(purpose.associated(context));

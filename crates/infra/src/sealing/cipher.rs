@@ -7,10 +7,11 @@ use std::sync::LazyLock;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hkdf, hmac,
-    rand::{SecureRandom as _, SystemRandom},
 };
 use sessions_ports::{KeyError, KeyId, SecretKey};
 use zeroize::Zeroizing;
+
+pub(crate) use crate::keys::{new_key, random};
 
 /// Bytes of a tag.
 pub(crate) const TAG: usize = 16;
@@ -40,18 +41,6 @@ pub(crate) fn derive_into(secret: &[u8; 32], purpose: &str, into: &mut [u8; 32])
     let parts = [purpose.as_bytes()];
     let filled = NO_SALT.extract(secret).expand(&parts, Len32).and_then(|okm| okm.fill(into));
     filled.map_err(|_| KeyError::Damaged { what: "a key cannot be derived" })
-}
-
-/// Random bytes of the system.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], KeyError> {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::NoEntropy)?;
-    Ok(bytes)
-}
-
-/// A new secret.
-pub(crate) fn new_key() -> Result<SecretKey, KeyError> {
-    Ok(SecretKey::take(&mut random::<32>()?))
 }
 
 /// A keyed hash.

@@ -162,6 +162,25 @@ pub struct RingFacts {
     pub is_changing: bool,
 }
 
+impl RingFacts {
+    /// A key that is older should be changed.
+    pub const ROTATION_DAYS: u64 = 90;
+
+    /// How many whole days old the key is.
+    pub fn days_old(&self, now: Moment) -> u64 {
+        const DAY: u64 = 24 * 60 * 60 * 1000;
+        u64::try_from(now.as_millis().saturating_sub(self.made.as_millis())).unwrap_or(0) / DAY
+    }
+
+    /// What to do about the key, if anything.
+    pub fn advice(&self, now: Moment) -> Option<&'static str> {
+        if self.is_changing {
+            return Some("a change of the key was broken off; whatever opens the store with the new key finishes it");
+        }
+        (self.days_old(now) > Self::ROTATION_DAYS).then_some("the key is older than 90 days; run `keys rotate`")
+    }
+}
+
 fn damaged(what: &'static str) -> KeyError {
     KeyError::Damaged { what }
 }
@@ -342,4 +361,26 @@ fn retiring_context(store: StoreId, old: KeyId) -> Vec<u8> {
 fn mac_of(key: &hmac::Key, unsigned: &Stored) -> Result<[u8; 32], KeyError> {
     let bytes = serde_json::to_vec(unsigned).map_err(|_| damaged("the ring has no written form"))?;
     Ok(cipher::mac(key, &[b"sessions ring 1", &bytes]))
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_ports::ProviderKind;
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_more_than_ninety_days_and_a_change_that_was_broken_off_want_something_done() {
+        const DAY: i64 = 24 * 60 * 60 * 1000;
+        let (made, parameters) = (Moment::from_millis(5), serde_json::Value::Null);
+        let wrapped = Wrapped { provider: ProviderKind::KeyFile, key: "k".into(), parameters, bytes: String::new() };
+        let facts = RingFacts { key: KeyId([1; 8]), made, wrapped, is_changing: false };
+        let after = |days: u64, more: i64| Moment::from_millis(5 + DAY * i64::try_from(days).unwrap() + more);
+        let most = RingFacts::ROTATION_DAYS;
+        assert_eq!((facts.days_old(Moment::from_millis(0)), facts.days_old(after(3, -1))), (0, 2));
+        assert_eq!(facts.advice(after(most + 1, -1)), None);
+        assert!(facts.advice(after(most + 1, 0)).unwrap().contains(&most.to_string()));
+        let changing = RingFacts { is_changing: true, ..facts };
+        assert!(changing.advice(after(0, 0)).unwrap().contains("broken off"));
+    }
 }

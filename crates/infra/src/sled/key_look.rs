@@ -17,6 +17,8 @@ use crate::{
     sealing::{ClosedEpoch, RingFacts, SlotState, closed_epoch, ring_facts, slot_state},
 };
 
+const MISSING: KeyError = KeyError::Damaged { what: "the folder `keys` is missing or empty" };
+
 /// How a store's keys are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysAt {
@@ -65,19 +67,15 @@ pub struct KeyLook {
 /// # Errors
 /// [`KeyError::Damaged`] when nothing can be told, [`KeyError::Newer`], [`StoreError::NoStore`], and the system's.
 pub fn look_at_keys(root: &Path) -> Result<Option<KeyLook>, StoreError> {
-    let store = folder::id_of(root)?.ok_or(StoreError::NoStore)?;
-    if folder::sealing_of(root) == Sealing::Plain {
-        return Ok(None);
-    }
-    let missing = || KeyError::Damaged { what: "the folder `keys` is missing or empty" };
-    let keys = match FileKeyStore::look_blocking(&root.join("keys"), store) {
-        Err(StoreError::NoStore) => return Err(missing().into()),
-        keys => keys?,
+    let ring = match keys_at(root)? {
+        KeysAt::Nothing => return Err(StoreError::NoStore),
+        KeysAt::Plain => return Ok(None),
+        KeysAt::Sealed(ring) => ring.ok_or(MISSING)?,
     };
-    let ring = keys.ring_blocking()?.ok_or_else(missing)?;
+    let store = folder::id_of(root)?.ok_or(StoreError::NoStore)?;
     let slots = Slots::of(&root.join("keys"), store)?;
     Ok(Some(KeyLook {
-        ring: ring_facts(&ring.bytes, store)?,
+        ring,
         live: slots.live.len() as u64,
         destroyed: slots.destroyed.len() as u64,
         damage: slots.findings,
@@ -142,7 +140,7 @@ fn one(keys: &FileKeyStore, number: u64) -> Option<Bytes> {
 /// What is wrong with a folder of keys that cannot be looked at.
 pub(super) fn said_of_keys(error: &StoreError) -> String {
     match error {
-        StoreError::NoStore => KeyError::Damaged { what: "the folder `keys` is missing or empty" }.to_string(),
+        StoreError::NoStore => MISSING.to_string(),
         error => error.to_string(),
     }
 }

@@ -34,7 +34,10 @@ use self::{
     cache::Cache,
     transport::{Address, Call, Transport},
 };
-use super::wrapping::{self, CHANGED, DIGEST};
+use super::{
+    random,
+    wrapping::{self, CHANGED, DIGEST},
+};
 
 pub use self::transport::{Bounds, Token};
 
@@ -237,7 +240,7 @@ impl Inner {
     /// Wraps and unwraps something, because a token may allow one and not the other.
     fn health(&self) -> Result<KeyHealth, KeyError> {
         let begun = Instant::now();
-        let (secret, context) = (wrapping::random_key()?, KeyContext { store: StoreId([0; 16]), key: KeyId([0; 8]) });
+        let (secret, context) = (random::new_key()?, KeyContext { store: StoreId([0; 16]), key: KeyId([0; 8]) });
         let wrapped = self.wrap(&secret, &context)?;
         let unwrapped = self.unwrap(&wrapped, &context)?;
         // Nothing was ever sealed with it, so how long this takes tells nobody anything.

@@ -20,7 +20,7 @@ use sessions_ports::{KeyError, Passphrase};
 use zeroize::Zeroizing;
 
 use super::{
-    super::wrapping,
+    super::random,
     answer::{Failure, Passing, judge},
     http::Host,
 };
@@ -236,7 +236,7 @@ impl Transport {
     /// Any time between none and the longest, so that many who failed together do not come back together.
     fn pause(&self, tried: u32) -> Result<Duration, KeyError> {
         let longest = self.bounds.pause.saturating_mul(1 << tried.min(8)).min(self.bounds.pause.saturating_mul(10));
-        let chance = u32::from_le_bytes(wrapping::random()?);
+        let chance = u32::from_le_bytes(random::random()?);
         Ok(longest.mul_f64(f64::from(chance) / f64::from(u32::MAX)))
     }
 
