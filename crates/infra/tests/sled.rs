@@ -1,108 +1,55 @@
 //! The default store keeps every law of a store.
 
 #[cfg(test)]
+#[path = "shared/copy.rs"]
+mod copy;
+#[cfg(test)]
+#[path = "shared/on_disk.rs"]
+mod on_disk;
+
+#[cfg(test)]
 mod persistence {
-    use std::{
-        path::Path,
-        sync::{Arc, Mutex},
-    };
+    use std::{path::Path, sync::Arc};
 
     use async_trait::async_trait;
     use sessions_infra::{
-        MAX_COMMIT_BYTES,
         sealing::KeyedWitness,
         sled::{SledOptions, SledStore},
     };
-    use sessions_ports::{Commit, Durability, SecretKey, SessionLog, StoreError};
-    use sessions_testkit::{Capabilities, Fixture, LAWS, Script, report, store_laws};
+    use sessions_ports::{Commit, Durability, SecretKey, SessionLog as _, StoreError};
+    use sessions_testkit::{LAWS, Script, report, store_laws};
     use tempfile::TempDir;
 
-    struct OnDisk {
-        folder: TempDir,
-        open: Mutex<Option<SledStore>>,
-        /// Whether the heads of all sessions are attested.
+    use crate::on_disk::{OnDisk, Opens};
+
+    /// The default store, with the heads of all sessions attested or not.
+    struct Plain {
         is_witnessed: bool,
     }
 
-    impl OnDisk {
-        fn new() -> Self {
-            Self { folder: TempDir::new().unwrap(), open: Mutex::new(None), is_witnessed: false }
-        }
-
-        fn witnessed() -> Self {
-            Self { is_witnessed: true, ..Self::new() }
-        }
+    #[async_trait]
+    impl Opens for Plain {
+        const NAME: &'static str = "sled";
+        type Store = SledStore;
 
         /// Opens a store, whose sessions stand as they were attested.
-        async fn open_at(&self, path: &Path) -> SledStore {
-            let store = SledStore::open(path, SledOptions::default()).await.unwrap();
+        async fn open(&self, path: &Path) -> Result<SledStore, StoreError> {
+            let store = SledStore::open(path, SledOptions::default()).await?;
             if self.is_witnessed {
                 let witness = KeyedWitness::new(&SecretKey::take(&mut [7; 32])).unwrap();
                 let found = store.witness(Arc::new(witness)).unwrap();
                 assert!(found.is_sound(), "{found}");
             }
-            store
-        }
-
-        async fn opened(&self) -> Arc<dyn SessionLog> {
-            let store = self.open_at(&self.folder.path().join("store")).await;
-            *self.open.lock().unwrap() = Some(store.clone());
-            Arc::new(store)
+            Ok(store)
         }
     }
 
-    /// What a kill leaves behind: the files as they are.
-    fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                // A file that its owner is done with may go meanwhile.
-                let _copied = std::fs::copy(entry.path(), to);
-            }
-        }
-    }
-
-    #[async_trait]
-    impl Fixture for OnDisk {
-        fn name(&self) -> &'static str {
-            "sled"
-        }
-
-        fn capabilities(&self) -> Capabilities {
-            Capabilities { largest_commit: Some(MAX_COMMIT_BYTES), ..Capabilities::on_disk() }
-        }
-
-        async fn open(&self) -> Arc<dyn SessionLog> {
-            self.opened().await
-        }
-
-        async fn second(&self) -> Arc<dyn SessionLog> {
-            Arc::new(self.open.lock().unwrap().clone().unwrap())
-        }
-
-        async fn reopen(&self, store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
-            store.close().await.unwrap();
-            Some(self.opened().await)
-        }
-
-        async fn killed(&self, _store: &Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
-            let after = self.folder.path().join("after");
-            copy(&self.folder.path().join("store"), &after);
-            Some(Arc::new(self.open_at(&after).await))
-        }
-
-        async fn again(&self) -> Option<Result<Arc<dyn SessionLog>, StoreError>> {
-            let again = SledStore::open(self.folder.path().join("store"), SledOptions::default()).await;
-            Some(again.map(|store| Arc::new(store) as Arc<dyn SessionLog>))
-        }
+    fn fixture(is_witnessed: bool) -> OnDisk<Plain> {
+        OnDisk::new(Plain { is_witnessed })
     }
 
     store_laws!(
-        OnDisk::new(),
+        fixture(false),
         skips: ["the store gives the strongest level there is"]
     );
 
@@ -111,14 +58,14 @@ mod persistence {
         use super::*;
 
         store_laws!(
-            OnDisk::witnessed(),
+            fixture(true),
             skips: ["the store gives the strongest level there is"]
         );
     }
 
     #[test]
     fn all_laws_ran() {
-        let report = report(async || OnDisk::new());
+        let report = report(async || fixture(false));
         assert_eq!(report.violations, []);
         assert_eq!((report.store.as_str(), report.kept.len(), report.skipped.len()), ("sled", LAWS.len() - 2, 2));
     }

@@ -28,7 +28,8 @@ use sessions_ports::{
 use sessions_testkit::{Script, read_all};
 
 use crate::{
-    ground::{Dice, Said, assert_says, copy, everything, fill, folder, key_of, open, open_log, provider, segment},
+    copy::copy,
+    ground::{Dice, Said, assert_says, everything, fill, folder, key_of, open, open_log, provider, segment},
     reader::{Ring, SlotKeys, frames, halves, ring_text},
 };
 

@@ -42,30 +42,22 @@ pub(crate) async fn open_log(path: &Path) -> Result<SledStore, StoreError> {
 }
 
 pub(crate) async fn open(path: &Path, key: u8) -> Result<SealedStore, StoreError> {
+    open_both(path, key).await.map(|(sealed, _)| sealed)
+}
+
+/// A sealed store, and the one beneath it.
+pub(crate) async fn open_both(path: &Path, key: u8) -> Result<(SealedStore, SledStore), StoreError> {
     let store = open_log(path).await?;
     let log: Arc<dyn SessionLog> = Arc::new(store.clone());
     let opened = async {
         let keys = FileKeyStore::open(&store.keys_folder(), store.id()).await?;
         SealedStore::open_or_create(log, Arc::new(keys), &provider(key), Arc::new(SystemClock)).await
     };
-    let opened = opened.await;
-    if opened.is_err() {
-        store.close().await.unwrap();
-    }
-    opened
-}
-
-/// The files as they are.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            // A file that its owner is done with may go meanwhile.
-            let _copied = fs::copy(entry.path(), to);
+    match opened.await {
+        Ok(sealed) => Ok((sealed, store)),
+        Err(error) => {
+            store.close().await.unwrap();
+            Err(error)
         }
     }
 }
@@ -150,6 +142,11 @@ impl Dice {
         let drawn = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64);
         let seed = given.unwrap_or_else(drawn);
         println!("{proof}: SESSIONS_SEED={seed}");
+        Self(seed)
+    }
+
+    /// The same each time.
+    pub(crate) fn of(seed: u64) -> Self {
         Self(seed)
     }
 

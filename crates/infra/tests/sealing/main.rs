@@ -14,11 +14,15 @@
     reason = "a test fails where it stands, and says its seed"
 )]
 
+#[path = "../shared/copy.rs"]
+mod copy;
 mod crashes;
 mod ground;
 mod lists;
 mod reader;
 mod shredding;
+mod talk;
 mod tampering;
+mod upkeep;
 mod vectors;
 mod wrong_keys;

@@ -13,7 +13,8 @@ use sessions_ports::{
 use sessions_testkit::Script;
 
 use crate::{
-    ground::{assert_says, copy, everything, files, fill, folder, forget_index, holds, key_of, open, segment},
+    copy::copy,
+    ground::{assert_says, everything, files, fill, folder, forget_index, holds, key_of, open, segment},
     reader::{Frame, Key, Ring, SlotKeys, frames, halves, hex, open_beside, ring_text},
 };
 

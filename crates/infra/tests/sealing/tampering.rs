@@ -14,7 +14,8 @@ use sessions_testkit::Script;
 use tempfile::TempDir;
 
 use crate::{
-    ground::{Dice, Said, assert_says, copy, everything, folder, forget_index, only, open, provider, segment},
+    copy::copy,
+    ground::{Dice, Said, assert_says, everything, folder, forget_index, only, open, provider, segment},
     reader::{FIRST, Frame, frames, halves, is_whole, make_whole},
 };
 
