@@ -171,9 +171,10 @@ impl SessionManager {
         let tags = words.tags.as_deref().unwrap_or_default();
         limits.check_words(words.title.as_deref(), words.description.as_deref(), tags)?;
         limits.check_metadata(&new.origin)?;
-        let _room = self.room_for_a_session().await?;
+        let session = new.id.unwrap_or_else(|| self.ports().ids.session(now));
+        let _room = self.room_for(session).await?;
         let created = Created {
-            session: new.id.unwrap_or_else(|| self.ports().ids.session(now)),
+            session,
             lineage: self.ports().ids.lineage(now),
             key: new.key,
             described: new.described,

@@ -300,9 +300,16 @@ impl SessionManager {
         .await
     }
 
-    /// How many sessions there are, those in the trash not counted.
-    pub(crate) async fn count_sessions(&self) -> Result<u64, SessionError> {
-        self.look_up(|directory| (directory.sessions.len() - directory.trashed.len()) as u64).await
+    /// Looks at how many sessions there are and whether one is among them, those in the trash not counted.
+    pub(crate) async fn among_sessions<T>(
+        &self,
+        look: impl FnOnce(u64, &dyn Fn(SessionId) -> bool) -> T,
+    ) -> Result<T, SessionError> {
+        self.look_up(|directory| {
+            let is_there = |id| directory.sessions.contains_key(&id) && !directory.trashed.contains(&id);
+            look((directory.sessions.len() - directory.trashed.len()) as u64, &is_there)
+        })
+        .await
     }
 
     pub(crate) fn rooms(&self) -> Arc<Rooms> {

@@ -310,7 +310,7 @@ impl SessionManager {
     pub async fn restore_from_trash(&self, id: SessionId) -> Result<Session, SessionError> {
         let session = self.load_any(id).await?;
         if session.quiet_view().await?.trashed().is_some() {
-            let _room = self.room_for_a_session().await?;
+            let _room = self.room_for(id).await?;
             session.make(None, |view| Ok(decide::restore(view).into_iter().collect())).await?;
         }
         Ok(session)

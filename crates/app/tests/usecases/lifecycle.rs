@@ -11,6 +11,7 @@ use sessions_domain::{
 };
 use sessions_infra::MemoryStore;
 use sessions_ports::Durability;
+use sessions_testkit::{HeldStore, Injected};
 
 use crate::ground::{self, due, texts};
 
@@ -117,6 +118,48 @@ async fn writers_of_one_scope_lose_nothing() {
 }
 
 #[tokio::test]
+async fn sessions_that_are_on_their_way_count_toward_their_number() {
+    let store = HeldStore::over(Arc::new(MemoryStore::new()));
+    let limits = Limits { sessions: Some(2), ..Limits::default() };
+    let sessions =
+        SessionManager::with(ground::ports(store.clone()), Settings { limits, ..Settings::default() }).unwrap();
+    let make = || {
+        let sessions = sessions.clone();
+        tokio::spawn(async move { sessions.create(NewSession::default()).await.map(|session| session.id()) })
+    };
+    let first = make();
+    store.until_held(1).await;
+    let second = make();
+    store.until_held(2).await;
+    let full = due("refusing", make()).await.unwrap().unwrap_err();
+    assert!(matches!(full, SessionError::LimitReached { limit: "sessions", max: 2, actual: 3 }), "{full}");
+    store.write_one();
+    let trashed = first.await.unwrap().unwrap();
+    store.fail_all(Injected::NoSpace);
+    assert!(second.await.unwrap().is_err(), "what cannot be made gives its room back");
+    let another = make();
+    store.until_held(1).await;
+    store.write_all();
+    another.await.unwrap().unwrap();
+    let trashing = {
+        let sessions = sessions.clone();
+        tokio::spawn(async move { sessions.trash(trashed).await })
+    };
+    store.until_held(1).await;
+    store.write_all();
+    assert!(trashing.await.unwrap().unwrap());
+    // One that is taken out of the trash is on its way too.
+    let restoring = {
+        let sessions = sessions.clone();
+        tokio::spawn(async move { sessions.restore_from_trash(trashed).await.map(|session| session.id()) })
+    };
+    store.until_held(1).await;
+    assert_eq!(due("refusing", make()).await.unwrap().unwrap_err().kind(), ErrorKind::Limit);
+    store.write_all();
+    assert_eq!(restoring.await.unwrap().unwrap(), trashed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_number_of_sessions_is_never_above_its_limit() {
     let sessions = limited(Limits { sessions: Some(10), ..Limits::default() });
     let mut tasks = Vec::new();
