@@ -215,6 +215,8 @@ pub enum ErrorKind {
     WrongKey,
     /// The keys of what was asked for were destroyed: nobody can read it any more.
     KeyDestroyed,
+    /// It is under a key that was retired: the key is known, and is not in use any more.
+    KeyRetired,
     /// A limit is reached.
     Limit,
     /// It failed.
@@ -236,6 +238,7 @@ impl ErrorKind {
             Self::NotAllowed => "not_allowed",
             Self::WrongKey => "wrong_key",
             Self::KeyDestroyed => "key_destroyed",
+            Self::KeyRetired => "key_retired",
             Self::Limit => "limit",
             Self::Failed => "failed",
         }
@@ -252,7 +255,8 @@ fn kind_of_key(error: &KeyError) -> ErrorKind {
         | KeyError::InTheClear { .. }
         | KeyError::Weak { .. }
         | KeyError::KeyFile { .. } => ErrorKind::Invalid,
-        KeyError::Retired { .. } | KeyError::Denied { .. } => ErrorKind::NotAllowed,
+        KeyError::Retired { .. } => ErrorKind::KeyRetired,
+        KeyError::Denied { .. } => ErrorKind::NotAllowed,
         KeyError::EpochRetired { .. } | KeyError::Parameters { .. } | KeyError::Damaged { .. } => ErrorKind::Damaged,
         KeyError::Newer { .. } => ErrorKind::NewerFormat,
         KeyError::WornOut { .. } => ErrorKind::Limit,
@@ -382,6 +386,24 @@ mod tests {
     use sessions_ports::BackendError;
 
     use super::*;
+
+    #[test]
+    fn a_wrong_a_destroyed_and_a_retired_key_and_damage_are_told_apart() {
+        use sessions_ports::ProviderKind;
+        let session = sessions_domain::SessionId::from_bytes([1; 16]);
+        let name = || "k".to_owned();
+        let cases = [
+            (KeyError::WrongKey { kind: ProviderKind::KeyFile }, "wrong_key"),
+            (KeyError::SessionDestroyed { session }, "key_destroyed"),
+            (KeyError::Destroyed { key: name() }, "key_destroyed"),
+            (KeyError::Retired { key: name() }, "key_retired"),
+            (KeyError::Denied { key: name() }, "not_allowed"),
+            (KeyError::Damaged { what: "x" }, "damaged"),
+        ];
+        for (error, kind) in cases {
+            assert_eq!(SessionError::from(StoreError::from(error)).kind().as_str(), kind);
+        }
+    }
 
     #[test]
     fn what_may_pass_by_itself_says_how_long_to_wait_and_nothing_else_does() {

@@ -208,7 +208,9 @@ pub(crate) fn code_of(kind: ErrorKind) -> u8 {
         ErrorKind::NotFound => Failure::NOT_FOUND,
         ErrorKind::Conflict | ErrorKind::Locked => Failure::CONFLICT,
         ErrorKind::Damaged => Failure::DAMAGED,
-        ErrorKind::NotAllowed | ErrorKind::WrongKey | ErrorKind::KeyDestroyed => Failure::NOT_ALLOWED,
+        ErrorKind::NotAllowed | ErrorKind::WrongKey | ErrorKind::KeyDestroyed | ErrorKind::KeyRetired => {
+            Failure::NOT_ALLOWED
+        }
         _ => Failure::FAILED,
     }
 }

@@ -107,6 +107,18 @@ fn another_key_opens_and_the_one_before_does_not() {
 }
 
 #[test]
+fn a_session_whose_keys_were_put_back_from_before_a_rotation_is_under_a_retired_key_and_not_a_destroyed_one() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let slots = desk.store().join("keys/slots");
+    let before = fs::read(&slots).unwrap();
+    desk.one(&["keys", "rotate"]);
+    desk.one(&["new", "--key", "other"]);
+    fs::write(&slots, before).unwrap();
+    desk.run(&["show", "k", "--json"]).refused(6, "key_retired");
+}
+
+#[test]
 fn another_data_key_is_given_to_what_is_in_the_trash_too() {
     let desk = Desk::new();
     desk.talk(&["one"]);
