@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
-    KeyProvider, KeyStep, KeysAt, Moment, Query, Resealed, Rotated, SealedStore, SessionId, SessionManager,
+    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager,
     SystemClock, maintenance,
 };
 
@@ -296,21 +296,11 @@ async fn rotate_data(program: &Program, wish: RotateData) -> Result<(), Failure>
             let id = sessions.find_any(name).await?.id();
             return reseal(program, store, id).await;
         }
-        for trash in [false, true] {
-            let mut cursor = None;
-            loop {
-                stop.check()?;
-                let query = Query { limit: 100, trash, cursor: cursor.take(), ..Query::default() };
-                let page = sessions.list(&query).await?;
-                for session in &page.sessions {
-                    stop.check()?;
-                    reseal(program, store, session.id).await?;
-                }
-                cursor = page.cursor;
-                if cursor.is_none() {
-                    break;
-                }
-            }
+        // The list has neither what is in the trash nor the logs of state.
+        let logs = sessions.sled_store().map(|store| store.logs().map_err(told)).transpose()?;
+        for log in logs.into_iter().flatten() {
+            stop.check()?;
+            reseal(program, store, log).await?;
         }
         Ok(())
     });

@@ -132,6 +132,22 @@ fn another_data_key_is_given_to_what_is_in_the_trash_too() {
 }
 
 #[test]
+fn another_data_key_is_given_to_the_state_of_users_and_of_the_application_too() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    desk.one(&["state", "set", "k", "user:theme", "dark", "--text"]);
+    desk.one(&["state", "set", "k", "app:region", "north", "--text"]);
+    let before = desk.json(&["verify", "--without-key"]);
+    assert_eq!(before.last().unwrap()["checked"]["sessions"], json!(3), "logs of state count as sessions");
+    let resealed = desk.json(&["keys", "rotate-data"]);
+    assert_eq!(resealed.len(), 3, "{resealed:?}");
+    assert!(resealed.iter().all(|one| one["epoch"] == json!(2) && one["records"] != json!(0)), "{resealed:?}");
+    assert_eq!(desk.one(&["state", "get", "k", "user:theme"])["value"], json!("dark"));
+    assert_eq!(desk.one(&["state", "get", "k", "app:region"])["value"], json!("north"));
+    assert_eq!(desk.run(&["verify"]).code, 0);
+}
+
+#[test]
 fn a_passphrase_is_taken_from_one_place_and_changed() {
     let desk = Desk::new();
     let file = desk.secret("pass", &format!("{PASSPHRASE}\n"), 0o600);

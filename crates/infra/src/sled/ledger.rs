@@ -505,6 +505,12 @@ impl Ledger {
         }
     }
 
+    /// The logs that are there, in no order.
+    pub(crate) fn there(&self) -> impl Iterator<Item = SessionId> {
+        let there = self.sessions.iter().filter(|(id, log)| log.exists() && !self.is_gone(**id));
+        there.map(|(id, _)| *id)
+    }
+
     /// Changes after `since`, with their numbers; without a log: the session was removed.
     pub(crate) fn changed(&self, since: u64) -> impl Iterator<Item = (u64, SessionId, Option<&LogState>)> {
         let changes = self.changes.range(since.saturating_add(1)..);

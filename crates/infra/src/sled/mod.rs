@@ -278,6 +278,20 @@ impl SledStore {
         &self.inner.report
     }
 
+    /// All logs that are there, in the order of their ids: sessions whoever they belong to, those in the trash, and logs without a row, as those of
+    /// the state of users and of the application.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn logs(&self) -> Result<Vec<SessionId>, StoreError> {
+        let ledger = self.core().lock();
+        ledger.check_not_closed()?;
+        let mut logs: Vec<SessionId> = ledger.there().collect();
+        drop(ledger);
+        logs.sort_unstable();
+        Ok(logs)
+    }
+
     /// Counters since the store was opened.
     pub fn figures(&self) -> Figures {
         self.inner.core.figures()
