@@ -123,6 +123,7 @@ const TABLE: &[Row] = &[
             ("clap_mangen", "manual pages, from the same"),
             ("rpassword", "a passphrase is typed unseen"),
             ("indicatif", "progress on a terminal"),
+            ("rustix", "core dumps are switched off; tempfile has it already"),
             ("serde", "results as JSON"),
             ("serde_json", "results as JSON"),
             ("tempfile", "the folder in which `demo` works"),

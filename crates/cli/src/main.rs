@@ -9,6 +9,7 @@ mod arguments;
 mod backup;
 mod bench;
 mod completions;
+mod core_dumps;
 mod creation;
 mod demo;
 mod failure;
@@ -48,6 +49,8 @@ use output::Output;
 use program::Program;
 
 fn main() -> ExitCode {
+    // Before anything is read that may be a secret, from the environment too.
+    let core_dumps = core_dumps::forbid();
     panics::leave_out_the_engine();
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
@@ -55,6 +58,9 @@ fn main() -> ExitCode {
     };
     let output = Output::new(arguments.json);
     let program = Program::new(output, &arguments);
+    if let Err(error) = core_dumps {
+        program.out.notice(&format!("core dumps could not be switched off: {error}"));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return program.out.finish(Err(Failure::from(error))),
