@@ -303,6 +303,8 @@
 //! Must not know: rules, use cases, or how anything is stored. This crate wires, and passes nothing on that it does not have to.
 
 #[cfg(feature = "sled")]
+mod anchoring;
+#[cfg(feature = "sled")]
 mod backup;
 #[cfg(feature = "sled")]
 pub mod maintenance;
@@ -341,10 +343,10 @@ pub use sessions_infra::keys::{FileKeyStore, KeyFinding};
 pub use sessions_infra::sealing::{SealStep, SealedInPlace};
 #[cfg(feature = "sled")]
 pub use sessions_infra::sled::{
-    BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule, EpochChain, Figures, Finding, IndexLook,
-    IndexReport, InvalidSchedule, KeysAt, LastBackup, LastOutcome, Named, OpenReport, Reclaimed, RepairAction,
-    RepairReport, RestoreReport, ScheduledBackups, Sealing, SealingLook, Severity, SledOptions, SledStore, TornTail,
-    VerifyReport, WitnessReport,
+    Anchor, AnchorCheck, AnchorUnknown, BackupHead, BackupInfo, BackupProgress, BackupReport, BackupSchedule,
+    EpochChain, Figures, Finding, IndexLook, IndexReport, InvalidSchedule, KeysAt, LastBackup, LastOutcome, Named,
+    NoAnchor, OpenReport, Reclaimed, RepairAction, RepairReport, RestoreReport, ScheduledBackups, Sealing, SealingLook,
+    Severity, SledOptions, SledStore, TornTail, VerifyReport, WitnessReport,
 };
 pub use sessions_infra::{
     MemoryStore,

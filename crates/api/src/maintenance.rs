@@ -28,6 +28,7 @@ use sessions_infra::{
 };
 use sessions_ports::{BackendError, BackendErrorKind, Clock as _, Durability, KeyProvider, SessionLog, StoreError};
 
+pub use crate::anchoring::{NotAnchored, anchor, check_anchor};
 pub use crate::backup::{restore_backup, restore_backup_with, verify_backup};
 use crate::url::StoreUrl;
 
@@ -213,7 +214,7 @@ pub async fn diagnose(url: &StoreUrl) -> Result<Vec<Observation>, SessionError> 
     Ok(seen)
 }
 
-fn path_of(url: &StoreUrl) -> Result<PathBuf, SessionError> {
+pub(crate) fn path_of(url: &StoreUrl) -> Result<PathBuf, SessionError> {
     match url {
         StoreUrl::Sled(path) => Ok(path.clone()),
         StoreUrl::Memory => Err(SessionError::Configuration(Box::new(NothingOnDisk))),

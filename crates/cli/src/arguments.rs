@@ -162,7 +162,10 @@ pub(crate) enum Command {
     /// Check every record; changes nothing
     #[command(
         after_help = "With --json a line for each finding: {\"severity\",\"session\",\"seq\",\"file\",\"offset\",\"what\"}, \
-                            and last {\"checked\":{\"segments\",\"records\",\"sessions\",\"bytes\",\"findings\",\"lost\",\"index\"}}. Damage is exit code 5."
+                            and last {\"checked\":{\"segments\",\"records\",\"sessions\",\"bytes\",\"findings\",\"lost\",\"index\"}} with \"anchor\" (fresh, \
+                            rolled_back, other_store or unknown) and \"anchored\" (the file) where anchors are named. With --without-key, before it, a line \
+                            for each session: {\"session\",\"removed\",\"chains\":[{\"epoch\",\"records\",\"head\"}],\"closed\":{\"epoch\",\"version\",\"old\",\"new\"},\"destroyed\" \
+                            (the slot)}. Damage, and a store that was put back, is exit code 5; an anchor that tells nothing is 1."
     )]
     Verify(Verify),
     /// Set aside what cannot be read, so that the rest works; deletes nothing
@@ -283,9 +286,15 @@ pub(crate) struct Demo {
 pub(crate) struct Verify {
     /// Only what concerns this session, and damage that nobody can tell whose it is; all of the log is read all the same
     pub(crate) session: Option<String>,
-    /// Of a sealed store check what can be checked without its key, as an auditor does
+    /// Of a sealed store check what can be checked without its key, as an auditor does, and tell the head of each session's chain of ciphertext
     #[arg(long)]
     pub(crate) without_key: bool,
+    /// Also find out whether the store was put back to a state from before this anchor was noted; needs no key
+    #[arg(long, value_name = "FILE", conflicts_with = "session")]
+    pub(crate) anchor: Option<PathBuf>,
+    /// When nothing is damaged, note in this file how far the store has come, to be kept where who can write to the store cannot
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["session", "without_key"])]
+    pub(crate) write_anchor: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

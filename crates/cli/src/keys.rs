@@ -12,13 +12,14 @@ use sessions_api::{
 
 use crate::{
     arguments::{InitKeys, KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
+    auditing::ClosedShape,
     failure::Failure,
     keyhole::{NEW_PASSPHRASE, Source, one_of},
     output::Style,
     program::Program,
     progress::{Progress, Stop, told_of_interrupt, unless_interrupted},
     sealing, secret,
-    table::{counted, in_hex},
+    table::counted,
 };
 
 /// `keys`
@@ -269,14 +270,6 @@ async fn change_passphrase(program: &Program, wish: NewPassphrase) -> Result<(),
 }
 
 #[derive(Serialize)]
-struct ClosedShape {
-    epoch: u16,
-    version: u64,
-    old: String,
-    new: String,
-}
-
-#[derive(Serialize)]
 struct ResealedShape {
     id: SessionId,
     records: u64,
@@ -323,12 +316,7 @@ async fn reseal(program: &Program, store: &SealedStore, id: SessionId) -> Result
 fn tell_resealed(program: &Program, resealed: &Resealed) -> Result<(), Failure> {
     let Resealed { session, records, epoch, closed, resumed, .. } = resealed;
     if program.out.is_json() {
-        let closed = closed.map(|closed| ClosedShape {
-            epoch: closed.epoch,
-            version: closed.version,
-            old: in_hex(&closed.old),
-            new: in_hex(&closed.new),
-        });
+        let closed = closed.as_ref().map(ClosedShape::of);
         return program.out.object(&ResealedShape {
             id: *session,
             records: *records,

@@ -6,6 +6,7 @@ mod about;
 mod agents;
 mod append;
 mod arguments;
+mod auditing;
 mod backup;
 mod bench;
 mod completions;

@@ -9,6 +9,7 @@ use sessions_api::{
 
 use crate::{
     arguments::Verify,
+    auditing::{self, Held},
     failure::{Failure, code_of, kind_name},
     output::Style,
     program::Program,
@@ -51,6 +52,12 @@ struct Checked {
     lost: u64,
     /// Whether the index could tell of an end of the log that was cut off.
     index: &'static str,
+    /// What the anchor told that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchor: Option<&'static str>,
+    /// The file in which an anchor was noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchored: Option<String>,
 }
 
 impl Checked {
@@ -68,6 +75,8 @@ impl Checked {
                 IndexLook::Unreadable => "unreadable",
                 IndexLook::Absent => "absent",
             },
+            anchor: None,
+            anchored: None,
         }
     }
 }
@@ -75,6 +84,10 @@ impl Checked {
 /// `verify`
 pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failure> {
     let url = program.url()?;
+    let anchor = wish.anchor.as_deref().map(auditing::read).transpose()?;
+    if let Some(file) = &wish.write_anchor {
+        auditing::check_is_elsewhere(&url, file)?;
+    }
     let key = program.key_to_check(&url, wish.without_key).await?;
     let report = {
         let _progress = Progress::without_end(&program.out, "reading every record");
@@ -90,12 +103,25 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
     let only = wish.session.as_deref().map(|name| named(&report, name)).transpose()?;
     let concerns =
         |finding: &&Finding| finding.session.is_none_or(|session| only.is_none_or(|named| named.session == session));
-    let findings: Vec<&Finding> = report.findings.iter().filter(concerns).collect();
+    let held = match anchor {
+        Some(anchor) => Some(auditing::hold(&url, anchor).await?),
+        None => None,
+    };
+    let put_back = held.as_ref().and_then(Held::finding);
+    let findings: Vec<&Finding> = report.findings.iter().filter(concerns).chain(&put_back).collect();
     for finding in &findings {
         print_finding(program, finding)?;
     }
+    if wish.without_key {
+        auditing::print_chains(program, &report, only.map(|named| named.session))?;
+    }
     let damaged = findings.iter().any(|finding| finding.severity == Severity::Error);
-    let checked = Checked::of(&report, only, findings.len());
+    let is_told = held.as_ref().is_none_or(Held::is_fresh);
+    let mut checked = Checked { anchor: held.as_ref().map(Held::name), ..Checked::of(&report, only, findings.len()) };
+    if let Some(file) = wish.write_anchor.filter(|_| !damaged && is_told) {
+        auditing::note(&url, key.as_deref(), &file).await?;
+        checked.anchored = Some(file.display().to_string());
+    }
     if program.out.is_json() {
         #[derive(Serialize)]
         struct Summary {
@@ -105,7 +131,11 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
     } else {
         print_checked(program, &checked, damaged)?;
     }
-    if damaged { Err(Failure::told(Failure::DAMAGED)) } else { Ok(()) }
+    match (damaged, is_told) {
+        (true, _) => Err(Failure::told(Failure::DAMAGED)),
+        (false, false) => Err(Failure::told(Failure::FAILED)),
+        (false, true) => Ok(()),
+    }
 }
 
 fn print_checked(program: &Program, checked: &Checked, damaged: bool) -> Result<(), Failure> {
@@ -131,6 +161,14 @@ fn print_checked(program: &Program, checked: &Checked, damaged: bool) -> Result<
     program.out.line(&format!("{said}: {read}"))?;
     if checked.index != "compared" {
         program.out.line("without an index to compare with, an end of the log that was cut off would not show")?;
+    }
+    if checked.anchor == Some("fresh") {
+        program.out.line("the store has all that it had when the anchor was noted")?;
+    }
+    if let Some(file) = &checked.anchored {
+        program.out.line(&format!(
+            "how far it has come is noted in {file}: keep that where who can write to the store cannot"
+        ))?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
+mod program_audit;
 mod program_backup;
 mod program_canary;
 mod program_damage;

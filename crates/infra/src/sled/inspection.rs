@@ -108,6 +108,8 @@ pub struct VerifyReport {
     pub sealing: SealingLook,
     /// Of a sealed store: what still lies there of removed sessions.
     pub removed_chains: Vec<(SessionId, Vec<EpochChain>)>,
+    /// Of a sealed store: sessions whose keys were destroyed, as their tombstones say, and the slots of these.
+    pub destroyed: Vec<(SessionId, u32)>,
     /// Everything that is not as it should be.
     pub findings: Vec<Finding>,
 }

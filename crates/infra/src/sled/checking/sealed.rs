@@ -207,7 +207,10 @@ impl Check {
                 let finding = Finding::about_file("keys", 0, said_of_keys(error));
                 findings.push(Finding { offset: None, ..finding });
             }
-            Ok(slots) => findings.extend(about_slots(unsealing, slots, &needed)),
+            Ok(slots) => {
+                findings.extend(about_slots(unsealing, slots, &needed));
+                self.report.destroyed = slots.destroyed.iter().map(|(slot, session)| (*session, *slot)).collect();
+            }
         }
         let known = unsealing.keys.is_ok();
         for (session, why) in unsealing.shut.iter().filter(|(session, _)| needed.contains(*session)) {
