@@ -223,8 +223,8 @@ fn session(number: u64) -> SessionId {
     Script::new(number).session()
 }
 
-fn removal() -> Removal {
-    Removal { session: session(VICTIM), expected: None, keep_key: false, durability: Durability::Disk }
+fn removal(number: u64) -> Removal {
+    Removal { session: session(number), expected: None, keep_key: false, durability: Durability::Disk }
 }
 
 fn first_commit() -> Commit {
@@ -237,7 +237,8 @@ fn first_commit() -> Commit {
 async fn the_process_that_is_killed() {
     let Some(order) = env::var_os("SESSIONS_CRASH") else { return };
     let order = order.into_string().unwrap();
-    let [deed, key, stops_at, path] = order.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let [deed, number, key, stops_at, path] = order.splitn(5, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let number = number.parse().unwrap();
     // The harness has begun a line.
     say("");
     let deed = DEEDS.into_iter().find(|known| format!("{known:?}") == deed).unwrap();
@@ -256,14 +257,18 @@ async fn the_process_that_is_killed() {
     let provider = provider(key.parse().unwrap());
     let opened = SealedStore::open_or_create(Arc::new(log), Arc::new(keys), &provider, Arc::new(SystemClock)).await;
     let store = opened.unwrap();
+    if deed == Deed::RotateData {
+        // What the process before this one left.
+        store.resume(|_, _| ()).await.unwrap();
+    }
     arm();
     let told = |step: &dyn std::fmt::Debug| course.pass(&format!("told {step:?}"));
     match deed {
         Deed::Create => {}
         Deed::Begin => drop(store.commit(first_commit()).await.unwrap()),
         Deed::Rotate => drop(store.rotate(&crate::ground::provider(NEW), |step| told(&step)).await.unwrap()),
-        Deed::RotateData => drop(store.rotate_data(session(VICTIM), |step| told(&step)).await.unwrap()),
-        Deed::Shred => drop(store.remove(removal()).await.unwrap()),
+        Deed::RotateData => drop(store.rotate_data(session(number), |step| told(&step)).await.unwrap()),
+        Deed::Shred => drop(store.remove(removal(number)).await.unwrap()),
         Deed::Finish => drop(store.resume(|_, step| told(&step)).await.unwrap()),
     }
     course.pass("acknowledged");
@@ -273,9 +278,14 @@ async fn the_process_that_is_killed() {
 
 /// Where a process was before it was killed or ended.
 fn run(deed: Deed, key: u8, stops_at: u64, path: &Path) -> Vec<String> {
+    run_on(VICTIM, deed, key, stops_at, path)
+}
+
+/// The same, with this session's keys.
+fn run_on(number: u64, deed: Deed, key: u8, stops_at: u64, path: &Path) -> Vec<String> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "crashes::the_process_that_is_killed", "--nocapture", "--test-threads=1"])
-        .env("SESSIONS_CRASH", format!("{deed:?} {key} {stops_at} {}", path.display()))
+        .env("SESSIONS_CRASH", format!("{deed:?} {number} {key} {stops_at} {}", path.display()))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -483,7 +493,7 @@ async fn a_shredding_survives_a_kill_at_every_step() {
                 assert!(!passed(&lines, "after log.remove"), "{why}: it was removed");
                 assert_eq!(records, scene.said[&session(VICTIM)], "{why}");
                 assert_eq!(store.erased(session(VICTIM)).await.unwrap(), None, "{why}");
-                store.remove(removal()).await.unwrap();
+                store.remove(removal(VICTIM)).await.unwrap();
             }
             Err(StoreError::Gone { .. }) => {}
             Err(other) => panic!("{why}: {other}"),
@@ -496,6 +506,90 @@ async fn a_shredding_survives_a_kill_at_every_step() {
         let store = open(&path, OLD).await.unwrap();
         assert_says(&store, &others, &why).await;
         store.close().await.unwrap();
+    }
+}
+
+/// How often each of the hundred sessions is in hand when the process is killed, each time at another step. As many as there are steps are all pairs,
+/// which `SESSIONS_CRASH_ROUNDS` asks for where the time is.
+fn rounds(usual: usize, steps: &[u64]) -> usize {
+    let asked = env::var("SESSIONS_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    asked.unwrap_or(usual).min(steps.len())
+}
+
+impl Scene {
+    /// A store in which each session had its turn: whoever did it was killed, at another step than in any other round, and the next process went on with
+    /// the next session. Gives where each of them was.
+    fn each_in_turn(&mut self, deed: Deed, steps: &[u64], round: usize) -> (PathBuf, Vec<(u64, Vec<String>)>) {
+        let path = self.fresh("before", "store");
+        let mut turns: Vec<u64> = (1..=SESSIONS).collect();
+        self.dice.shuffle(&mut turns);
+        let at = |number: u64| steps[(number as usize + round) % steps.len()];
+        let turns: Vec<_> =
+            turns.into_iter().map(|number| (number, run_on(number, deed, OLD, at(number), &path))).collect();
+        let ended = turns.iter().filter(|(_, lines)| passed(lines, "acknowledged")).count();
+        assert!(ended <= turns.len() / 4, "{deed:?}: {ended} were not killed on the way");
+        (path, turns)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_data_keys_of_a_hundred_sessions_survive_a_kill_at_every_step_of_each_other() {
+    let mut scene = Scene::new("other data keys", SESSIONS).await;
+    let old = keys_in(&scene.at("before"), OLD);
+    assert_eq!(old.len() as u64, SESSIONS);
+    let steps = scene.places(Deed::RotateData, "before");
+    for round in 0..rounds(12, &steps) {
+        let (path, turns) = scene.each_in_turn(Deed::RotateData, &steps, round);
+        let store = open(&path, OLD).await.unwrap();
+        let why = format!("round {round}");
+        store.resume(|_, _| ()).await.unwrap();
+        assert!(store.unfinished().is_empty(), "{why}");
+        assert_says(&store, &scene.said, &why).await;
+        for (number, _) in turns.iter().filter(|(_, lines)| !passed(lines, "after keys.put_ring")) {
+            store.rotate_data(session(*number), |_| ()).await.unwrap();
+        }
+        assert_says(&store, &scene.said, &why).await;
+        store.close().await.unwrap();
+        // What the ring knew of was finished by whoever came next, so no old data key is left of any session.
+        let left = keys_in(&path, OLD);
+        for before in &old {
+            let now: Vec<_> = left.iter().filter(|keys| keys.root == before.root).collect();
+            let is_changed = |now: &&SlotKeys| now.data.len() == 1 && now.data[0].key != before.data[0].key;
+            assert!(!now.is_empty() && now.iter().all(is_changed), "{why}: an old data key is there");
+        }
+        assert_mute(&scene.with_keys("store", &["slots"], "before"), OLD, &scene.said, &why).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shredding_a_hundred_sessions_survives_a_kill_at_every_step_of_each_other() {
+    let mut scene = Scene::new("shredding all", SESSIONS).await;
+    let old = keys_in(&scene.at("before"), OLD);
+    assert_eq!(old.len() as u64, SESSIONS);
+    let steps = scene.places(Deed::Shred, "before");
+    for round in 0..rounds(10, &steps) {
+        let (path, turns) = scene.each_in_turn(Deed::Shred, &steps, round);
+        let store = open(&path, OLD).await.unwrap();
+        let mut whole = 0;
+        for (number, lines) in &turns {
+            let why = format!("round {round}, session {number}: {:?}", lines.last());
+            match read_all(&store, session(*number), everything()).await {
+                Ok(records) => {
+                    assert!(!passed(lines, "after log.remove"), "{why}: it was removed");
+                    assert_eq!(records, scene.said[&session(*number)], "{why}");
+                    store.remove(removal(*number)).await.unwrap();
+                    whole += 1;
+                }
+                Err(StoreError::Gone { .. }) => {}
+                Err(other) => panic!("{why}: {other}"),
+            }
+            let receipt = store.erased(session(*number)).await.unwrap();
+            assert_eq!(receipt.map(|receipt| receipt.how), Some(Erasure::Overwritten), "{why}");
+        }
+        assert!(whole > 0 && whole < SESSIONS, "kills before and behind the removal: {whole}");
+        store.close().await.unwrap();
+        let left = keys_in(&path, OLD);
+        assert!(left.iter().all(|keys| old.iter().all(|before| before.root != keys.root)), "keys are there still");
     }
 }
 
