@@ -13,10 +13,12 @@ use sessions_app::{Ports, SessionManager, Settings};
 use sessions_domain::{LineageId, MessageId, Moment, SessionId};
 use sessions_infra::{
     MemoryStore,
-    environment::EstimateCounter,
-    sled::{SledOptions, SledStore},
+    environment::{EstimateCounter, SystemClock},
+    keys::{FileKeyStore, KeyFileProvider},
+    sealing::SealedStore,
+    sled::{Sealing, SledOptions, SledStore},
 };
-use sessions_ports::{Durability, Entropy as _, IdGenerator, SessionLog};
+use sessions_ports::{Durability, Entropy as _, IdGenerator, SecretKey, SessionLog};
 use sessions_testkit::{FixedClock, FixedEntropy, SequentialIds};
 use tempfile::TempDir;
 
@@ -84,6 +86,45 @@ pub(crate) fn folder() -> TempDir {
 
 pub(crate) async fn open(path: &Path) -> SledStore {
     SledStore::open(path, SledOptions { cache_bytes: 1 << 20, ..SledOptions::default() }).await.unwrap()
+}
+
+/// A key file of this byte.
+pub(crate) fn key_file(byte: u8) -> KeyFileProvider {
+    KeyFileProvider::of(SecretKey::take(&mut [byte; 32]))
+}
+
+/// The default store in a folder, sealed and attested as the facade does it. Its sessions must stand as they were attested.
+pub(crate) async fn open_sealed(path: &Path, key: u8) -> SealedStore {
+    let options = SledOptions { cache_bytes: 1 << 20, sealing: Sealing::Sealed };
+    let sled = SledStore::open(path, options).await.unwrap();
+    let keys = FileKeyStore::open(&sled.keys_folder(), sled.id()).await.unwrap();
+    let (log, keys): (Arc<dyn SessionLog>, _) = (Arc::new(sled.clone()), Arc::new(keys));
+    let store = SealedStore::open_or_create(log, keys, &key_file(key), Arc::new(SystemClock)).await.unwrap();
+    let attested = sled.witness(Arc::new(store.witness().unwrap())).unwrap();
+    assert!(attested.is_sound(), "{attested}");
+    store
+}
+
+/// Does work while the keys of a sealed store and of all its sessions change, over and over; the last change may be broken off.
+pub(crate) async fn beside_other_keys<T>(store: &SealedStore, work: impl Future<Output = T>) -> T {
+    let (mut work, mut changes) = (std::pin::pin!(work), 0_u64);
+    loop {
+        let change = async {
+            let key = u8::try_from(2 + changes % 200).unwrap();
+            store.rotate(&key_file(key), |_| ()).await.unwrap();
+            for row in store.rows(0, 16).await.unwrap().rows {
+                store.rotate_data(row.session, |_| ()).await.unwrap();
+            }
+        };
+        tokio::select! {
+            done = &mut work => {
+                println!("beside {changes} changes of all keys");
+                assert!(changes > 0, "the work was over before keys changed");
+                return done;
+            }
+            () = change => changes += 1,
+        }
+    }
 }
 
 /// The default store in a folder, or another handle to the one in memory.

@@ -20,6 +20,7 @@ mod damage;
 mod extremes;
 mod folder;
 mod ground;
+mod heirs;
 mod history;
 mod idempotency;
 mod paging;

@@ -12,7 +12,7 @@ use sessions_ports::{Durability, SessionLog};
 use sessions_testkit::FaultyStore;
 
 use crate::{
-    ground::{Dice, Host, due, folder, open, run, seed},
+    ground::{Dice, Host, beside_other_keys, due, folder, open, open_sealed, run, seed},
     usecase::{all_messages, check_chain},
 };
 
@@ -72,6 +72,17 @@ fn appends_of_two_managers_all_get_through_on_the_default_store() {
         let folder = folder();
         let store = open(folder.path()).await;
         race(Arc::new(store.clone()), &host).await;
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn appends_of_two_managers_all_get_through_on_the_sealed_store_while_its_keys_change() {
+    let host = Host::seeded(seed("races"));
+    run(2, async {
+        let folder = folder();
+        let store = open_sealed(folder.path(), 1).await;
+        beside_other_keys(&store, race(Arc::new(store.clone()), &host)).await;
         store.close().await.unwrap();
     });
 }
@@ -158,6 +169,18 @@ fn all_changes_at_once_come_whole_or_are_refused_on_the_default_store() {
         let folder = folder();
         let store = open(folder.path()).await;
         all_at_once(Arc::new(store.clone()), &Host::seeded(seed), seed).await;
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn all_changes_at_once_come_whole_or_are_refused_on_the_sealed_store_while_its_keys_change() {
+    let seed = seed("races");
+    run(2, async {
+        let folder = folder();
+        let store = open_sealed(folder.path(), 1).await;
+        let host = Host::seeded(seed);
+        beside_other_keys(&store, all_at_once(Arc::new(store.clone()), &host, seed)).await;
         store.close().await.unwrap();
     });
 }

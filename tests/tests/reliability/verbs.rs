@@ -10,7 +10,7 @@ use sessions_ports::{Durability, SessionLog};
 use sessions_testkit::{Call, Fault, FaultyStore, Injected, When};
 
 use crate::{
-    ground::{Dice, Host, due, folder, open, run, seed},
+    ground::{Dice, Host, beside_other_keys, due, folder, open, open_sealed, run, seed},
     usecase::check_chain,
 };
 
@@ -147,6 +147,18 @@ fn every_change_is_made_once_on_the_default_store() {
         let folder = folder();
         let store = Arc::new(open(folder.path()).await);
         retries(Arc::clone(&store) as _, &Host::seeded(seed), Dice::new(seed)).await;
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn every_change_is_made_once_on_the_sealed_store_while_its_keys_change() {
+    let seed = seed("verbs");
+    run(2, async {
+        let folder = folder();
+        let store = open_sealed(folder.path(), 1).await;
+        let host = Host::seeded(seed);
+        beside_other_keys(&store, retries(Arc::new(store.clone()), &host, Dice::new(seed))).await;
         store.close().await.unwrap();
     });
 }
