@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use sessions_app::NewSession;
+use sessions_domain::Message;
 use sessions_infra::MemoryStore;
 use sessions_ports::{Durability, SessionLog};
 use sessions_testkit::{Fault, FaultyStore, Injected, When};
 
 use crate::{
-    ground::{Host, folder, open, polled, run, seed},
+    ground::{Host, due, folder, open, open_sealed, polled, run, seed},
     usecase::{Scene, UseCase, check_all},
 };
 
@@ -125,4 +127,33 @@ fn a_failed_call_leaves_all_or_nothing_on_the_default_store() {
     });
     println!("{struck} failures");
     assert!(struck > 150, "{struck}");
+}
+
+#[test]
+fn a_change_of_a_data_key_that_is_dropped_at_any_await_is_gone_on_with_by_the_next() {
+    let host = Host::seeded(seed("cancel"));
+    run(0, async {
+        let folder = folder();
+        let store = open_sealed(folder.path(), 1).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Volatile);
+        let session = manager.create(NewSession::titled("kept")).await.unwrap();
+        for number in 0..20 {
+            session.append(Message::user(format!("{number}"))).await.unwrap();
+        }
+        let said = session.last(30).await.unwrap();
+        let mut dropped = 0;
+        for polls in 1.. {
+            if polled(polls, store.rotate_data(session.id(), |_| ())).await.is_some() {
+                break;
+            }
+            dropped += 1;
+            // What was dropped may be under way still.
+            let changed = due("the next change", store.rotate_data(session.id(), |_| ())).await;
+            assert!(changed.is_ok(), "dropped behind {polls} polls: {changed:?}");
+            assert_eq!(store.unfinished(), []);
+            assert_eq!(session.last(30).await.unwrap(), said);
+        }
+        assert!(dropped > 3, "{dropped}");
+        manager.close().await.unwrap();
+    });
 }

@@ -272,6 +272,13 @@ impl Inner {
     ) -> Result<(Arc<SessionKeys>, Resealing), StoreError> {
         let session = noted.session;
         let version = self.settled_without(known, session).await?;
+        // One whose caller went away may have come so far since the slot was looked at: it is gone on with.
+        let begun = self.keyring.ring().resealing.iter().copied().find(|begun| begun.session == session);
+        if let Some(begun) = begun
+            && self.slot_keys(begun).await?.data.len() > 1
+        {
+            return Ok((self.change_slot(begun, |_| Ok(())).await?, begun));
+        }
         let walked = self.walk(session, walked, version, |_| true).await?;
         let noted = Resealing { version, old: walked.link, ..noted };
         self.keyring.note_resealing(noted).await?;
