@@ -1,5 +1,5 @@
 //! Create, append, stream, edit, undo, redo, clear, checkout, fork, describe, name, pin, set, trash, restore, delete, crash and reopen in any
-//! order are what the plain model says.
+//! order are what the plain model says; on a sealed store also with keys that change in between.
 
 use std::{
     fs,
@@ -12,14 +12,18 @@ use sessions_domain::{
     Described, Json, Message, MessageId, MessageMetadata, MessagePart, MessageRole, MessageState, RuleViolation,
     SessionId, SessionStatus,
 };
-use sessions_infra::MemoryStore;
+use sessions_infra::{
+    MemoryStore,
+    sealing::{SealedStore, StoreOpener},
+    sled::{verify, verify_sealed},
+};
 use sessions_ports::{Durability, SessionLog};
 use sessions_testkit::model::{By, Model, Refusal};
 use tempfile::TempDir;
 
 use crate::{
     folder::copy,
-    ground::{Dice, Host, folder, open, run, seed},
+    ground::{Dice, Host, folder, key_file, open, open_sealed, polled, run, seed},
     usecase::{all_messages, check_chain},
 };
 
@@ -39,9 +43,23 @@ struct Pair {
     stream: Option<MessageStream>,
 }
 
+/// Which store is walked on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Memory,
+    Default,
+    Sealed,
+}
+
 enum Ground {
     Memory(Arc<dyn SessionLog>),
-    Disk { parent: TempDir, at: PathBuf, store: Arc<dyn SessionLog> },
+    Disk { parent: TempDir, at: PathBuf, store: Arc<dyn SessionLog>, sealed: Option<Sealed> },
+}
+
+/// The same store, and the key that opens it.
+struct Sealed {
+    store: SealedStore,
+    key: u8,
 }
 
 struct World {
@@ -52,6 +70,7 @@ struct World {
     pairs: Vec<Pair>,
     gone: Vec<SessionId>,
     reopened: u64,
+    rekeyed: u64,
 }
 
 fn refusal(error: &SessionError) -> Option<Refusal> {
@@ -413,24 +432,27 @@ impl Pair {
 }
 
 impl World {
-    async fn begin(seed: u64, on_disk: bool) -> Self {
+    async fn begin(seed: u64, kind: Kind) -> Self {
         let host = Host::seeded(seed);
-        let ground = if on_disk {
+        let ground = if kind == Kind::Memory {
+            Ground::Memory(Arc::new(MemoryStore::pretending(Durability::Disk)))
+        } else {
             let parent = folder();
             let at = parent.path().join("0");
-            let store = Arc::new(open(&at).await);
-            Ground::Disk { parent, at, store }
-        } else {
-            Ground::Memory(Arc::new(MemoryStore::pretending(Durability::Disk)))
+            let (store, sealed) = opened(&at, (kind == Kind::Sealed).then_some(1)).await;
+            Ground::Disk { parent, at, store, sealed }
         };
         let manager = host.manager(ground.store(), Durability::Process);
         let pairs = vec![Pair::new(&manager).await];
-        Self { dice: Dice::new(seed), host, ground, manager, pairs, gone: Vec::new(), reopened: 0 }
+        Self { dice: Dice::new(seed), host, ground, manager, pairs, gone: Vec::new(), reopened: 0, rekeyed: 0 }
     }
 
     async fn step(&mut self) {
         let at = self.dice.below(self.pairs.len());
         let are_several = self.pairs.len() > 1;
+        if self.ground.sealed().is_some() && self.dice.chance(3) {
+            self.change_keys(at).await;
+        }
         let pair = &mut self.pairs[at];
         match self.dice.below(1000) {
             _ if pair.model.trashed && self.dice.chance(80) => pair.rest(&mut self.dice).await,
@@ -474,12 +496,45 @@ impl World {
         }
     }
 
+    /// Another key of the store or of a session, which changes nothing that is said; also broken off, gone on with, and beside whoever writes.
+    async fn change_keys(&mut self, at: usize) {
+        let Some(sealed) = self.ground.sealed() else { return };
+        let (store, pair) = (sealed.store.clone(), &mut self.pairs[at]);
+        match self.dice.below(8) {
+            0 | 1 => {
+                sealed.key += 1;
+                store.rotate(&key_file(sealed.key), |_| ()).await.unwrap();
+            }
+            2 | 3 => drop(polled(1 + self.dice.below(12), store.rotate_data(pair.id, |_| ())).await),
+            4 => drop(store.resume(|_, _| ()).await.unwrap()),
+            5 if !pair.model.trashed => {
+                let (changed, ()) = tokio::join!(store.rotate_data(pair.id, |_| ()), pair.append(&mut self.dice));
+                changed.unwrap();
+            }
+            _ => drop(store.rotate_data(pair.id, |_| ()).await.unwrap()),
+        }
+        self.rekeyed += 1;
+        self.pairs[at].compare(true).await;
+    }
+
     /// A session goes for good; what was forked from it stays whole.
     async fn delete(&mut self, at: usize) {
         let pair = self.pairs.remove(at);
         pair.stream.into_iter().for_each(MessageStream::abandon);
-        let report = self.manager.delete(pair.id, Deletion::default()).await.unwrap();
-        assert!(!report.was_gone);
+        let shreds = self.ground.sealed().is_some() && self.dice.chance(50);
+        let report = match self
+            .manager
+            .delete(pair.id, if shreds { Deletion::shredding() } else { Deletion::default() })
+            .await
+        {
+            Err(SessionError::HasForks { .. }) if shreds => self.manager.delete(pair.id, Deletion::default()).await,
+            Ok(report) if shreds => {
+                assert!(report.erased.is_some(), "its keys are destroyed");
+                Ok(report)
+            }
+            deleted => deleted,
+        };
+        assert!(!report.unwrap().was_gone);
         self.gone.push(pair.id);
         for pair in &self.pairs {
             pair.compare(true).await;
@@ -498,7 +553,7 @@ impl World {
             (pair.id, pair.model, pair.heads, pair.calls)
         });
         let kept: Vec<_> = kept.collect();
-        if let Ground::Disk { parent, at, store } = &mut self.ground {
+        if let Ground::Disk { parent, at, store, sealed } = &mut self.ground {
             let next = parent.path().join(number.to_string());
             match way {
                 0 => store.close().await.unwrap(),
@@ -509,6 +564,7 @@ impl World {
             let empty: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
             self.manager = self.host.manager(Arc::clone(&empty), Durability::Volatile);
             drop(std::mem::replace(store, empty));
+            let key = sealed.take().map(|sealed| sealed.key);
             if way >= 2 {
                 let before = std::mem::replace(at, next);
                 if way == 3 {
@@ -516,7 +572,7 @@ impl World {
                 }
                 drop(before);
             }
-            *store = Arc::new(open(Path::new(at)).await);
+            (*store, *sealed) = opened(at, key).await;
         }
         self.manager = self.host.manager(self.ground.store(), Durability::Process);
         for (id, model, heads, calls) in kept {
@@ -544,7 +600,42 @@ impl World {
     }
 }
 
+/// The store in a folder; with a key it is a sealed one.
+async fn opened(at: &Path, key: Option<u8>) -> (Arc<dyn SessionLog>, Option<Sealed>) {
+    match key {
+        None => (Arc::new(open(at).await), None),
+        Some(key) => {
+            let store = open_sealed(at, key).await;
+            (Arc::new(store.clone()), Some(Sealed { store, key }))
+        }
+    }
+}
+
 impl Ground {
+    fn sealed(&mut self) -> Option<&mut Sealed> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Disk { sealed, .. } => sealed.as_mut(),
+        }
+    }
+
+    /// When nobody has the store open any more a check finds nothing wrong in it: of a sealed one neither with its key, nor without.
+    async fn check(self) {
+        let Self::Disk { parent, at, store, sealed } = self else { return };
+        let key = sealed.map(|sealed| sealed.key);
+        drop(store);
+        let mut reports = vec![("without a key", verify(&at).unwrap())];
+        if let Some(key) = key {
+            let opener = Arc::new(StoreOpener::unlock(&at, &key_file(key)).await.unwrap());
+            let witness = opener.witness().unwrap();
+            reports.push(("with the key", verify_sealed(&at, Some(&witness), opener).unwrap()));
+        }
+        for (how, report) in reports {
+            assert!(report.is_sound(), "{how}: {:#?}", report.findings);
+        }
+        drop(parent);
+    }
+
     fn store(&self) -> Arc<dyn SessionLog> {
         match self {
             Self::Memory(store) | Self::Disk { store, .. } => Arc::clone(store),
@@ -566,13 +657,13 @@ impl Drop for Whereabouts {
     }
 }
 
-fn walk(on_disk: bool) {
+fn walk(kind: Kind) {
     let seed = seed("history");
     run(2, async {
-        let mut reopened = 0;
+        let (mut reopened, mut rekeyed) = (0, 0);
         for number in 0..(STEPS / WORLD) as u64 {
             let mut here = Whereabouts { seed: seed.wrapping_add(number), step: 0 };
-            let mut world = World::begin(here.seed, on_disk).await;
+            let mut world = World::begin(here.seed, kind).await;
             for step in 1..=WORLD {
                 here.step = step;
                 world.step().await;
@@ -581,20 +672,28 @@ fn walk(on_disk: bool) {
                 pair.compare(true).await;
                 check_chain(world.ground.store().as_ref(), pair.id).await;
             }
-            reopened += world.reopened;
+            (reopened, rekeyed) = (reopened + world.reopened, rekeyed + world.rekeyed);
             world.ground.store().close().await.unwrap();
+            let World { ground, manager, pairs, .. } = world;
+            drop((manager, pairs));
+            ground.check().await;
         }
-        println!("{STEPS} steps, reopened {reopened} times");
-        assert!(reopened > 100, "{reopened}");
+        println!("{STEPS} steps, reopened {reopened} times, other keys {rekeyed} times");
+        assert!(reopened > 100 && (rekeyed > 1_000 || kind != Kind::Sealed), "{reopened}, {rekeyed}");
     });
 }
 
 #[test]
 fn any_order_equals_the_plain_model_in_memory() {
-    walk(false);
+    walk(Kind::Memory);
 }
 
 #[test]
 fn any_order_equals_the_plain_model_on_the_default_store() {
-    walk(true);
+    walk(Kind::Default);
+}
+
+#[test]
+fn any_order_with_other_keys_in_between_equals_the_plain_model_on_the_sealed_store() {
+    walk(Kind::Sealed);
 }
