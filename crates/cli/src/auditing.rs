@@ -3,6 +3,7 @@
 //! Must not know: how a store is checked.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -59,14 +60,13 @@ struct ChainsShape<'a> {
 }
 
 impl<'a> ChainsShape<'a> {
-    fn of(session: SessionId, removed: bool, epochs: &'a [EpochChain], report: &VerifyReport) -> Self {
+    fn of(session: SessionId, removed: bool, epochs: &'a [EpochChain]) -> Self {
         let chain = |EpochChain { epoch, records, link }: &'a EpochChain| ChainShape {
             epoch: *epoch,
             records: *records,
             head: link,
         };
-        let destroyed = report.destroyed.iter().find(|(of, _)| *of == session).map(|(_, slot)| *slot);
-        Self { session, removed, chains: epochs.iter().map(chain).collect(), closed: None, destroyed }
+        Self { session, removed, chains: epochs.iter().map(chain).collect(), closed: None, destroyed: None }
     }
 
     fn text(&self) -> String {
@@ -89,17 +89,19 @@ impl<'a> ChainsShape<'a> {
 pub(crate) fn print_chains(program: &Program, report: &VerifyReport, only: Option<SessionId>) -> Result<(), Failure> {
     let there = report.names.iter().map(|named| ChainsShape {
         closed: named.closed.as_ref().map(ClosedShape::of),
-        ..ChainsShape::of(named.session, false, &named.epochs, report)
+        ..ChainsShape::of(named.session, false, &named.epochs)
     });
-    let removed = report.removed_chains.iter().map(|(session, epochs)| ChainsShape::of(*session, true, epochs, report));
+    let removed = report.removed_chains.iter().map(|(session, epochs)| ChainsShape::of(*session, true, epochs));
+    let mut destroyed: BTreeMap<SessionId, u32> = report.destroyed.iter().copied().collect();
+    let shapes: Vec<ChainsShape<'_>> = there
+        .chain(removed)
+        .map(|shape| ChainsShape { destroyed: destroyed.remove(&shape.session), ..shape })
+        .collect();
     // Of others nothing is left but their tombstones.
-    let is_told = |session: SessionId| {
-        let of_removed = report.removed_chains.iter().any(|(removed, _)| *removed == session);
-        of_removed || report.names.iter().any(|named| named.session == session)
-    };
-    let rest = report.destroyed.iter().filter(|(session, _)| !is_told(*session));
-    let rest = rest.map(|(session, _)| ChainsShape::of(*session, true, &[], report));
-    for shape in there.chain(removed).chain(rest) {
+    let rest = destroyed
+        .iter()
+        .map(|(session, slot)| ChainsShape { destroyed: Some(*slot), ..ChainsShape::of(*session, true, &[]) });
+    for shape in shapes.into_iter().chain(rest) {
         let has_any = !shape.chains.is_empty() || shape.destroyed.is_some();
         if !has_any || only.is_some_and(|only| only != shape.session) {
             continue;
