@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
-    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager,
-    SystemClock, maintenance,
+    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager, SystemClock,
+    maintenance,
 };
 
 use crate::{

@@ -300,13 +300,9 @@ impl Check {
         let mut continues = true;
         let inherited = match beginning.as_ref().and_then(|created| created.fork.as_ref()) {
             Some(fork) => {
-                // A parent of which nobody inherits a record of its own may be gone; whoever holds the last that is inherited is not.
-                let holder = fork.owners.last().map(|(owner, _)| *owner);
-                let known =
-                    || [Some(fork.parent), holder].into_iter().flatten().filter_map(|id| self.sessions.get(&id));
-                let commit = known().find_map(|known| known.commit_at(fork.at, &self.sessions));
+                let commit = self.origins(fork).find_map(|known| known.commit_at(fork.at, &self.sessions));
                 continues = commit.is_none_or(|commit| commit == fork.commit);
-                known().find_map(|known| known.view.as_ref()).map(|view| view.tree().clone())
+                self.origins(fork).find_map(|known| known.view.as_ref()).map(|view| view.tree().clone())
             }
             None => None,
         };

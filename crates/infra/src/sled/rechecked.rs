@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use sessions_domain::{Event, SessionId, View, branches::Tree, codec};
+use sessions_domain::{Event, ForkPoint, SessionId, View, branches::Tree, codec};
 
 use super::{
     checked::{Checked, Gap},
@@ -82,6 +82,12 @@ impl Check {
                 checked.missing.insert(seq, gap);
             }
         }
+    }
+
+    /// Who tells what a fork inherits: its parent, or else whoever holds the last of it. A parent of which nobody inherits a record of its own may be gone.
+    pub(super) fn origins<'a>(&'a self, fork: &ForkPoint) -> impl Iterator<Item = &'a Checked> + use<'a> {
+        let holder = fork.owners.last().map(|(owner, _)| *owner);
+        [Some(fork.parent), holder].into_iter().flatten().filter_map(|session| self.sessions.get(&session))
     }
 
     /// What a session inherited, of the copies that it has of it.
