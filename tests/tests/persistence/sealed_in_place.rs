@@ -20,7 +20,7 @@ use sessions_infra::{
     environment::SystemClock,
     keys::{FileKeyStore, KeyFileProvider},
     sealing::{SealStep, SealedInPlace, SealedStore, seal_in_place},
-    sled::{RepairAction, Sealing, SledOptions, SledStore, repair, verify},
+    sled::{OpenReport, RepairAction, Sealing, SledOptions, SledStore, repair, verify},
 };
 use sessions_ports::{BackendErrorKind, KeyError, SecretKey, SessionLog as _, StoreError};
 use sessions_tests::chance::Chance;
@@ -47,7 +47,8 @@ async fn seal(path: &Path) -> Result<SealedInPlace, StoreError> {
 async fn open(path: &Path) -> SealedStore {
     let options = SledOptions { sealing: Sealing::Sealed, ..SledOptions::default() };
     let log = SledStore::open(path, options).await.unwrap();
-    assert!(log.report().is_quiet(), "{}", log.report());
+    let OpenReport { torn_tail, damaged, shortened, .. } = log.report();
+    assert!(torn_tail.is_none() && *damaged == 0 && !shortened, "{}", log.report());
     let keys = FileKeyStore::open(&log.keys_folder(), log.id()).await.unwrap();
     let opened = SealedStore::open(Arc::new(log.clone()), Arc::new(keys), &key(1), Arc::new(SystemClock)).await;
     let store = opened.unwrap();
@@ -267,6 +268,40 @@ fn what_is_stopped_or_refused_changes_nothing() {
 }
 
 #[test]
+fn a_folder_of_that_name_that_is_not_the_stores_is_left_alone() {
+    runtime().block_on(async {
+        let ground = folder();
+        let (path, other) = (ground.path().join("store"), ground.path().join("other"));
+        filled(&path, 3).await;
+        filled(&other, 1).await;
+        let before = said_at(&path).await.1;
+        // Somebody's own, and what a try left of another store.
+        for marked in [false, true] {
+            let planted = path.join("sealing/log");
+            fs::create_dir_all(&planted).unwrap();
+            fs::write(planted.join("00000001.seg"), "not of this store").unwrap();
+            if marked {
+                assert!(run(2, &other).len() == 2);
+                fs::copy(other.join("sealing/SEALING"), path.join("sealing/SEALING")).unwrap();
+            }
+            let refused = seal(&path).await;
+            assert!(
+                matches!(&refused, Err(StoreError::Backend(error)) if error.kind == BackendErrorKind::Path),
+                "{refused:?}"
+            );
+            assert_eq!(said_at(&path).await, (Sealing::Plain, before.clone()));
+            assert!(planted.join("00000001.seg").exists());
+            fs::remove_dir_all(path.join("sealing")).unwrap();
+        }
+        seal(&path).await.unwrap();
+        let planted = path.join("sealing/log");
+        fs::create_dir_all(&planted).unwrap();
+        assert_eq!(said_at(&path).await, (Sealing::Sealed, before));
+        assert!(planted.exists());
+    });
+}
+
+#[test]
 fn without_space_the_store_stays_plain_and_whole() {
     let test = "sealed_in_place::without_space_the_store_stays_plain_and_whole";
     if !with_own_mounts(test, &[]) {
@@ -278,7 +313,7 @@ fn without_space_the_store_stays_plain_and_whole() {
     runtime().block_on(async {
         filled(&kept, 30).await;
         let before = said_at(&kept).await.1;
-        let (mut refused, mut kib) = (0, 1_100);
+        let (mut refused, mut sealed, mut kib) = (0, 0, 1_100);
         loop {
             let _space = Space::over(&root, kib << 10);
             let path = root.join("store");
@@ -286,14 +321,21 @@ fn without_space_the_store_stays_plain_and_whole() {
             match seal(&path).await {
                 Err(StoreError::NoSpace { .. }) => refused += 1,
                 Ok(_) => {
-                    assert_eq!(said_at(&path).await, (Sealing::Sealed, before));
+                    // At first without an index, for which there is no room.
+                    assert_eq!(said_at(&path).await, (Sealing::Sealed, before.clone()), "{kib} KiB");
+                    assert_eq!(marked(&path), Vec::<PathBuf>::new(), "{kib} KiB");
+                    sealed += 1;
+                    kib += 20;
+                    if sealed < 10 {
+                        continue;
+                    }
                     break;
                 }
                 Err(other) => panic!("{kib} KiB: {other}"),
             }
             assert!(!path.join("sealing").exists() && !path.join("keys").exists(), "{kib} KiB");
             assert_eq!(said_at(&path).await, (Sealing::Plain, before.clone()), "{kib} KiB");
-            kib += 40;
+            kib += 20;
         }
         println!("{test}: refused at {refused} sizes");
         assert!(refused > 3, "{refused}");

@@ -167,9 +167,8 @@ impl PlainStore {
 
     /// Makes an empty sealed store to write to.
     pub(crate) fn begin(&self) -> Result<(), StoreError> {
-        takeover::give_up(&self.folder.root)?;
-        let work = self.work();
-        for part in ["", "log", "blobs", "quarantine", "keys"] {
+        let work = takeover::begin(&self.folder.root, self.id())?;
+        for part in ["log", "blobs", "quarantine", "keys"] {
             folder::make(&work.join(part))?;
         }
         folder::write_format(&work, self.id().0, Sealing::Sealed).map(drop)

@@ -117,11 +117,14 @@ impl Folder {
     ) -> Result<Self, StoreError> {
         make(root)?;
         // A folder that is not ours is left as it is, without so much as a lock in it.
-        if read_format(root)?.whole()?.is_some() {
+        let known = read_format(root)?.whole()?;
+        if known.is_some() {
             sealing.must_be(sealing_of(root))?;
         }
         let lock = lock(root)?;
-        takeover::settle(root)?;
+        if let Some(store) = known {
+            takeover::settle(root, store)?;
+        }
         let (id, created) = match read_format(root)?.whole()? {
             Some(id) => (id, false),
             None => (write_format(root, entropy()?, sealing)?, true),
@@ -150,12 +153,12 @@ impl Folder {
     pub(super) fn existing_told(root: &Path, told: &mut dyn FnMut(Step)) -> Result<(Self, Gone), StoreError> {
         must_exist(root)?;
         let lock = lock(root)?;
-        let gone = takeover::settle_decided(root, told)?;
         let (id, lost_format) = match read_format(root)? {
             Format::Whole(id) => (id, None),
             Format::Lost { id, what } => (id, Some(what)),
             Format::Nothing => return Err(StoreError::NoStore),
         };
+        let gone = takeover::settle_decided(root, id, told)?;
         let folder = Self { root: root.to_owned(), id, created: false, lost_format, lock: Mutex::new(Some(lock)) };
         Ok((folder, gone))
     }

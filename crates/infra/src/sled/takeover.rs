@@ -4,25 +4,32 @@
 //! it the store is plain, and what stands in `sealing` is thrown away; from then on it is sealed, and whoever opens it next ends what was
 //! broken off. What was plain is overwritten before it goes.
 //!
-//! **Invariant**: a part of the plain store goes only while the sealed one has that part, whole and on the disk.
+//! **Invariant**: a part of the plain store goes only while the sealed one has that part, whole and on the disk. A folder of that name without this
+//! store's mark in it is somebody else's, and is left alone.
 //!
 //! Must not know: what stands in the parts.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
 };
 
-use sessions_ports::StoreError;
+use sessions_domain::chain;
+use sessions_ports::{BackendError, BackendErrorKind, StoreError, StoreId};
 
 use super::folder::{self, Folder, failed};
 
 /// Where the sealed store is made.
 pub(crate) const WORK: &str = "sealing";
 const KEYS: &str = "keys";
-/// What the sealed store has another one of.
-const PARTS: [&str; 4] = ["log", "blobs", "quarantine", "index"];
+/// Stands in the folder from its first moment to its last, and says of which store it is.
+const MARK: &str = "SEALING";
+const MARK_NEW: &str = "SEALING.new";
+const LOG: &str = "log";
+const INDEX: &str = "index";
+/// What the sealed store has another one of; the log first, since all else follows from it.
+const PARTS: [&str; 4] = [LOG, "blobs", "quarantine", INDEX];
 const TAKING_OVER: &str = "putting the sealed store in the plain one's place";
 
 /// A step that is done.
@@ -49,19 +56,60 @@ fn taking(error: io::Error) -> StoreError {
     failed(TAKING_OVER, error)
 }
 
+fn mark_of(store: StoreId) -> String {
+    format!("sessions-sealing 1\nid {}\n", chain::to_hex(&store.0))
+}
+
+/// Whether a sealed store of this one is being made here, or was to take over and was not done with it.
+fn is_ours(root: &Path, store: StoreId) -> bool {
+    fs::read(root.join(WORK).join(MARK)).is_ok_and(|mark| mark == mark_of(store).as_bytes())
+}
+
 /// Whether a sealed store was to take over here, and was not done with it.
 pub(crate) fn is_unfinished(root: &Path) -> bool {
-    root.join(WORK).exists()
+    root.join(KEYS).exists() && matches!(folder::id_of(root), Ok(Some(store)) if is_ours(root, store))
 }
 
 /// Ends what was broken off. Whoever calls it has the store's lock.
-pub(super) fn settle(root: &Path) -> Result<(), StoreError> {
-    if root.join(KEYS).exists() { settle_decided(root, &mut |_| ()).map(drop) } else { give_up(root) }
+pub(super) fn settle(root: &Path, store: StoreId) -> Result<(), StoreError> {
+    if root.join(KEYS).exists() {
+        settle_decided(root, store, &mut |_| ()).map(drop)
+    } else if is_ours(root, store) {
+        give_up(root)
+    } else {
+        // What a try leaves whose mark went already, or was not there yet.
+        let _ = fs::remove_dir(root.join(WORK));
+        Ok(())
+    }
 }
 
 /// The same, and leaves a store as it is that is plain still.
-pub(super) fn settle_decided(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
-    if root.join(KEYS).exists() && is_unfinished(root) { finish(root, told) } else { Ok(Gone::default()) }
+pub(super) fn settle_decided(root: &Path, store: StoreId, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
+    if root.join(KEYS).exists() && is_ours(root, store) {
+        return finish(root, told);
+    }
+    let _ = fs::remove_dir(root.join(WORK));
+    Ok(Gone::default())
+}
+
+/// Makes the folder to write to, empty. What an earlier try left there goes.
+pub(super) fn begin(root: &Path, store: StoreId) -> Result<PathBuf, StoreError> {
+    let work = root.join(WORK);
+    if is_ours(root, store) {
+        give_up(root)?;
+    }
+    // An earlier try may have come no further than its name.
+    let _ = fs::remove_file(work.join(MARK_NEW));
+    let _ = fs::remove_dir(&work);
+    if fs::symlink_metadata(&work).is_ok() {
+        let why = "something that is not of this store stands in the place `sealing` of its folder; move it elsewhere";
+        return Err(BackendError::new(BackendErrorKind::Path, "making the sealed store", why).into());
+    }
+    folder::make(&work)?;
+    let operation = "marking the folder of the sealed store";
+    folder::write_durably(&work.join(MARK_NEW), &work.join(MARK), mark_of(store).as_bytes(), operation)?;
+    folder::sync_dir(root)?;
+    Ok(work)
 }
 
 /// Goes on with what was broken off behind the step that decides, in a store that nobody has open.
@@ -69,14 +117,22 @@ pub(crate) fn go_on(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, Sto
     Folder::existing_told(root, told).map(|(_, gone)| gone)
 }
 
-/// Takes away what was made of a sealed store. There are no words in it that its keys do not seal, and they go with it.
-pub(crate) fn give_up(root: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(root.join(WORK)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(failed("removing what sealing the store in its place left", error))
+/// Takes away what was made of a sealed store, its mark last. There are no words in it that its keys do not seal, and they go with it.
+pub(super) fn give_up(root: &Path) -> Result<(), StoreError> {
+    let work = root.join(WORK);
+    let remove = || {
+        for entry in fs::read_dir(&work)? {
+            let entry = entry?;
+            if entry.file_name() == MARK {
+                continue;
+            }
+            if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
         }
-        _ => Ok(()),
-    }
+        File::open(&work)?.sync_all()?;
+        fs::remove_file(work.join(MARK))?;
+        fs::remove_dir(&work)
+    };
+    remove().map_err(|error| failed("removing what sealing the store in its place left", error))
 }
 
 /// Puts a sealed store that is whole and on the disk in the place of the plain one.
@@ -100,6 +156,11 @@ fn finish(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
         fs::rename(work.join("FORMAT"), root.join("FORMAT")).map_err(taking)?;
         folder::sync_dir(root)?;
         told(Step::Moved("FORMAT"));
+    }
+    if work.join(LOG).exists() {
+        // It knows the plain log's places, and there may be no other one: an index that found no space is made by the next opening.
+        erase(&root.join(INDEX), &mut gone, told)?;
+        folder::sync_dir(root)?;
     }
     for part in PARTS.into_iter().filter(|part| work.join(part).exists()) {
         erase(&root.join(part), &mut gone, told)?;
