@@ -98,32 +98,58 @@ pub async fn seal_in_place(
     mut step: impl FnMut(SealStep) -> ControlFlow<()> + Send + 'static,
 ) -> Result<SealedInPlace, StoreError> {
     let path = root.to_owned();
-    if sealing_of(root) == Sealing::Sealed && takeover::is_unfinished(root) {
-        let gone = off_the_runtime(move || takeover::go_on(&path, &mut |told| tell(&mut step, told))).await?;
-        return report(root, provider, gone, true).await;
-    }
-    let (plain, path) = off_the_runtime(move || {
-        let plain = PlainStore::take(&path, erases_quarantine)?;
-        plain.begin()?;
-        Ok((plain, path))
-    })
-    .await?;
+    let (found, mut step) = off_the_runtime(move || Ok((find(&path, erases_quarantine, &mut step)?, step))).await?;
+    let plain = match found {
+        Found::Plain(plain) => plain,
+        Found::Sealed(gone) => {
+            let ring = StoreOpener::unlock(root, provider).await?.facts();
+            let store = SledStore::open_for_upkeep(root).await?;
+            let counts = store.counts();
+            store.close().await?;
+            return Ok(report(counts, gone, true, ring));
+        }
+    };
     let keyring = keys_of(&plain, provider).await;
     let runtime = Handle::current();
-    let gone = off_the_runtime(move || {
+    off_the_runtime(move || {
         let written = keyring.and_then(|keyring| {
             go_on(step(SealStep::Begun))?;
             write(&plain, Cipherer::new(keyring, runtime), &mut step)
         });
-        if let Err(error) = written {
-            // Where it cannot be removed, the next opening does.
-            let _ = plain.give_up();
-            return Err(error);
-        }
-        plain.replace(&mut |told| tell(&mut step, told))
+        let ring = match written {
+            Ok(ring) => ring,
+            Err(error) => {
+                // Where it cannot be removed, the next opening does.
+                let _ = plain.give_up();
+                return Err(error);
+            }
+        };
+        let counts = plain.counts();
+        let gone = plain.replace(&mut |told| tell(&mut step, told))?;
+        Ok(report(counts, gone, false, ring))
     })
-    .await?;
-    report(&path, provider, gone, false).await
+    .await
+}
+
+/// What lies in the folder.
+enum Found {
+    /// A plain store, and an empty folder for the sealed one.
+    Plain(Box<PlainStore>),
+    /// One that an earlier try had sealed, and what went now.
+    Sealed(Gone),
+}
+
+fn find(
+    root: &Path,
+    erases_quarantine: bool,
+    step: &mut impl FnMut(SealStep) -> ControlFlow<()>,
+) -> Result<Found, StoreError> {
+    if sealing_of(root) == Sealing::Sealed && takeover::is_unfinished(root) {
+        return takeover::go_on(root, &mut |told| tell(step, told)).map(Found::Sealed);
+    }
+    let plain = PlainStore::take(root, erases_quarantine)?;
+    plain.begin()?;
+    Ok(Found::Plain(Box::new(plain)))
 }
 
 /// Does what waits for the disk where that holds up nobody.
@@ -141,12 +167,12 @@ async fn keys_of(plain: &PlainStore, provider: &dyn KeyProvider) -> Result<Keyri
     Keyring::begin(Arc::new(keys), plain.id(), provider, Arc::new(SystemClock)).await
 }
 
-/// Writes the sealed store, and holds it against the plain one.
+/// Writes the sealed store, and holds it against the plain one. Gives how its key is wrapped.
 fn write(
     plain: &PlainStore,
     mut with: Cipherer,
     step: &mut impl FnMut(SealStep) -> ControlFlow<()>,
-) -> Result<(), StoreError> {
+) -> Result<RingFacts, StoreError> {
     let said = plain.encipher(&mut with, &mut |done, of| step(SealStep::Sealed { done, of }))?;
     with.runtime.block_on(with.keyring.put_away())?;
     go_on(step(SealStep::Written))?;
@@ -154,7 +180,8 @@ fn write(
     // What follows is opened with keys that were read back.
     with.ready.clear();
     plain.check(&said, &mut with, witness)?;
-    go_on(step(SealStep::Checked))
+    go_on(step(SealStep::Checked))?;
+    Ok(with.keyring.facts())
 }
 
 /// What nobody can end any more.
@@ -166,18 +193,9 @@ fn tell(step: &mut impl FnMut(SealStep) -> ControlFlow<()>, told: Step) {
     });
 }
 
-async fn report(
-    root: &Path,
-    provider: &dyn KeyProvider,
-    gone: Gone,
-    resumed: bool,
-) -> Result<SealedInPlace, StoreError> {
-    let ring = StoreOpener::unlock(root, provider).await?.facts();
-    let store = SledStore::open_for_upkeep(root).await?;
-    let (sessions, records) = store.counts();
-    store.close().await?;
+fn report((sessions, records): (u64, u64), gone: Gone, resumed: bool, ring: RingFacts) -> SealedInPlace {
     let Gone { files, bytes, not_overwritten } = gone;
-    Ok(SealedInPlace { sessions, records, files, bytes, not_overwritten, resumed, ring })
+    SealedInPlace { sessions, records, files, bytes, not_overwritten, resumed, ring }
 }
 
 /// Seals with keys that are made for each session when it is met.

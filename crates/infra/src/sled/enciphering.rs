@@ -160,6 +160,12 @@ impl PlainStore {
         self.folder.id
     }
 
+    /// How many sessions there are, and how many records of their own.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let records = self.standing.sessions.values().map(|seat| (seat.version + 1).saturating_sub(seat.first));
+        (self.standing.sessions.len() as u64, records.sum())
+    }
+
     /// Where the sealed store is made.
     pub(crate) fn work(&self) -> PathBuf {
         self.folder.root.join(WORK)
