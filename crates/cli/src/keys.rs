@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
-    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager, SystemClock,
-    maintenance,
+    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager, StoreUrl,
+    SystemClock, maintenance,
 };
 
 use crate::{
@@ -65,6 +65,12 @@ fn new_key(program: &Program, wish: &NewKey) -> Result<Option<Arc<dyn KeyProvide
         wish.to_vault.clone().map(Source::Service),
     ];
     let source = one_of(named.into_iter().flatten())?;
+    if let (Some(Source::KeyFile(file)), StoreUrl::Sled(store)) = (&source, program.url()?)
+        && std::path::absolute(file)?.starts_with(std::path::absolute(store)?)
+    {
+        let hint = "name a file elsewhere: whoever has the store's folder would have its key";
+        return Err(Failure::usage("the key file would lie in the store that it opens", hint));
+    }
     source.map(|source| program.key.provider(&source, true)).transpose()
 }
 

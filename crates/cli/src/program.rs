@@ -5,7 +5,8 @@
 use std::{env, path::PathBuf, sync::Arc};
 
 use sessions_api::{
-    Builder, Durability, KeyProvider, KeysAt, Session, SessionError, SessionManager, StoreUrl, maintenance,
+    Builder, Durability, KeyError, KeyProvider, KeysAt, Session, SessionError, SessionManager, StoreError, StoreUrl,
+    maintenance,
 };
 
 use crate::{
@@ -143,10 +144,17 @@ impl Program {
             )),
             KeysAt::Sealed(Some(facts)) => self.key.to_open(facts.wrapped.provider).map(Some),
             KeysAt::Nothing | KeysAt::Sealed(None) if creates && !self.key.plain => self.key.to_make().map(Some),
-            KeysAt::Plain if self.key.is_said()? => Err(Failure::usage(
-                "the store is plain, and a key was given",
-                "leave the key out; `doctor` says how to seal a store",
-            )),
+            KeysAt::Sealed(None) => {
+                let what = "the folder `keys` is missing or empty";
+                Err(SessionError::from(StoreError::from(KeyError::Damaged { what })).into())
+            }
+            // A sealed store that somebody put a plain one in the place of must not be written to in the clear.
+            KeysAt::Plain if self.key.is_said()? || (!self.key.plain && self.key.given()?.is_some()) => {
+                Err(Failure::usage(
+                    "the store is plain, and a key was given by an argument or the environment",
+                    "leave the key out, or say --plain when the store is meant to be plain; `keys init` seals it",
+                ))
+            }
             _ => Ok(None),
         }
     }

@@ -104,7 +104,9 @@ fn tell(program: &Program, url: &StoreUrl, sealed: &SealedInPlace) -> Result<(),
     ))?;
     if not_overwritten > 0 {
         let files = counted(not_overwritten, "file");
-        program.out.notice(&format!("the disk did not let {files} be overwritten; they were removed as they were"));
+        program
+            .out
+            .notice(&format!("{files} could not be overwritten, or had another name elsewhere, and went as they were"));
     }
     program.out.notice("backups and exports from before are not sealed; nor is what the disk keeps aside");
     Ok(())

@@ -268,6 +268,85 @@ fn what_is_stopped_or_refused_changes_nothing() {
 }
 
 #[test]
+fn on_the_disk_itself_no_word_is_left_of_what_was_plain() {
+    let test = "sealed_in_place::on_the_disk_itself_no_word_is_left_of_what_was_plain";
+    if !with_own_mounts(test, &["mkfs.ext4", "perl"]) {
+        return;
+    }
+    let ground = folder();
+    let disk = Disk::make(ground.path(), 32);
+    let path = disk.root.join("store");
+    let marks = || {
+        crate::equipment::run("sync", &["-f", disk.root.to_str().unwrap()]);
+        let image = fs::read(ground.path().join("image")).unwrap();
+        image.windows(MARK.len()).filter(|bytes| *bytes == MARK.as_bytes()).count()
+    };
+    runtime().block_on(async {
+        filled(&path, 30).await;
+        assert!(marks() > 9_000);
+        seal(&path).await.unwrap();
+        assert_eq!(marks(), 0);
+    });
+}
+
+#[test]
+fn a_store_with_parts_elsewhere_is_not_sealed_and_what_links_lead_to_is_left_alone() {
+    runtime().block_on(async {
+        let ground = folder();
+        let (path, elsewhere) = (ground.path().join("store"), ground.path().join("elsewhere"));
+        filled(&path, 4).await;
+        let before = said_at(&path).await.1;
+        for part in ["blobs", "index"] {
+            fs::rename(path.join(part), &elsewhere).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, path.join(part)).unwrap();
+            let refused = seal(&path).await;
+            assert!(
+                matches!(&refused, Err(StoreError::Backend(error)) if error.kind == BackendErrorKind::Path),
+                "{refused:?}"
+            );
+            assert_eq!(said_at(&path).await, (Sealing::Plain, before.clone()), "{part}");
+            fs::remove_file(path.join(part)).unwrap();
+            fs::rename(&elsewhere, path.join(part)).unwrap();
+        }
+        // Killed behind the step that decides, and then somebody puts a link in a part's place.
+        let places = run(7, &path);
+        assert!(places.iter().any(|place| place.ends_with("Replaced")), "{places:?}");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("letter"), "somebody's own").unwrap();
+        let _gone = fs::remove_dir_all(path.join("index"));
+        std::os::unix::fs::symlink(&elsewhere, path.join("index")).unwrap();
+        assert_eq!(said_at(&path).await, (Sealing::Sealed, before.clone()));
+        assert_eq!(fs::read(elsewhere.join("letter")).unwrap(), b"somebody's own");
+        assert!(!path.join("index").is_symlink());
+    });
+}
+
+#[test]
+fn what_somebody_plants_in_a_sealed_store_takes_nothing_of_it() {
+    runtime().block_on(async {
+        let ground = folder();
+        let (path, older) = (ground.path().join("store"), ground.path().join("older"));
+        filled(&path, 4).await;
+        seal(&path).await.unwrap();
+        copy(&path, &older);
+        let host = manager(open(&path).await);
+        host.create(NewSession::titled("newer")).await.unwrap();
+        host.close().await.unwrap();
+        let before = said_at(&path).await.1;
+        let id = fs::read_to_string(path.join("FORMAT")).unwrap().lines().nth(1).unwrap().to_owned();
+        for parts in [&["log"][..], &["blobs", "index", "quarantine"], &[]] {
+            let planted = path.join("sealing");
+            fs::create_dir(&planted).unwrap();
+            parts.iter().for_each(|part| copy(&older.join(part), &planted.join(part)));
+            fs::write(planted.join("SEALING"), format!("sessions-sealing 1\n{id}\n")).unwrap();
+            assert_eq!(said_at(&path).await, (Sealing::Sealed, before.clone()), "{parts:?}");
+            assert!(!planted.exists());
+            assert_eq!(verify(&path).unwrap().findings, [], "{parts:?}");
+        }
+    });
+}
+
+#[test]
 fn a_folder_of_that_name_that_is_not_the_stores_is_left_alone() {
     runtime().block_on(async {
         let ground = folder();

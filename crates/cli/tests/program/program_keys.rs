@@ -42,6 +42,26 @@ fn a_store_is_sealed_unless_it_is_to_be_plain() {
     assert_eq!((has_word(&desk), has_word(&plain)), (false, true));
     plain.run(&["show", "k", "--key-file", "x", "--json"]).refused(2, "usage");
     plain.run(&["keys", "rotate", "--json"]).refused(2, "usage");
+    // A key in the environment says that the store should be sealed, unless it is said to be plain.
+    let mut command = crate::bare(std::path::Path::new(env!("CARGO_BIN_EXE_sessions")));
+    command.env("SESSIONS_STORE", plain.url()).env("SESSIONS_PASSPHRASE", PASSPHRASE);
+    crate::finish(command_with(command, &["show", "k", "--json"]), b"").refused(2, "usage");
+    assert_eq!(plain.run_in(&[("SESSIONS_PASSPHRASE", PASSPHRASE)], &["show", "k"]).code, 0);
+    // Nor is a key kept in the store that it opens, and keys that are missing are damage, whoever asks.
+    desk.run(&["keys", "rotate", "--to-key-file", "store/own.key", "--json"]).refused(2, "usage");
+    fs::rename(desk.store().join("keys"), desk.path("keys")).unwrap();
+    for command in
+        [&["list", "--json"][..], &["show", "k", "--json"], &["append", "k", "--role", "user", "x", "--json"]]
+    {
+        desk.run(command).refused(5, "damaged");
+    }
+    fs::rename(desk.path("keys"), desk.store().join("keys")).unwrap();
+    assert_eq!(desk.texts(&["show", "k"]), ["marzipan"]);
+}
+
+fn command_with(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments);
+    command
 }
 
 #[test]

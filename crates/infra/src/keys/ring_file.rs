@@ -248,6 +248,10 @@ impl RingFiles {
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let write = || {
+        if path.is_symlink() {
+            // Not written through a link that somebody put there.
+            std::fs::remove_file(path)?;
+        }
         let mut file = folder::private().write(true).create(true).truncate(true).open(path)?;
         file.write_all(bytes).map(|()| file)
     };

@@ -69,7 +69,7 @@ pub struct SealedInPlace {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those of the files that the disk did not let be overwritten.
+    /// Those of the files that were not overwritten: the disk did not let it, or they have another name elsewhere.
     pub not_overwritten: u64,
     /// An earlier try had sealed it already, and was broken off before its end. What that one erased is not counted.
     pub resumed: bool,

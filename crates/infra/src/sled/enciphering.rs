@@ -30,7 +30,7 @@ use super::{
         Scan, Trailer, WORDS,
     },
     index::CoreRow,
-    reclaim::{self, Dead, Extent},
+    reclaim::{self, Dead},
     replay,
     segment::{self, SEGMENT_HEADER},
     takeover::{self, Gone, Step, WORK},
@@ -119,7 +119,7 @@ pub(crate) fn go_on(flow: ControlFlow<()>) -> Result<(), StoreError> {
 }
 
 impl PlainStore {
-    /// Takes hold of the plain store in a folder. What it does not need any more is given back first.
+    /// Takes hold of the plain store in a folder.
     pub(crate) fn take(root: &Path, erases_quarantine: bool) -> Result<Self, StoreError> {
         folder::must_exist(root)?;
         if folder::sealing_of(root) == Sealing::Sealed {
@@ -147,7 +147,6 @@ impl PlainStore {
         if files > 0 && !erases_quarantine {
             return Err(KeyError::InTheClear { files }.into());
         }
-        reclaim::reclaim(core, Extent::All)?;
         let dead = reclaim::dead(core);
         let standing = Standing::of(core);
         let numbers = segment::numbers(&core.folder.log())?;

@@ -313,6 +313,10 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
 
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("LOCK");
+    if path.is_symlink() {
+        // What it leads to would be written over.
+        return Err(failed("opening the store's lock (it is a link)", ErrorKind::InvalidFilename.into()));
+    }
     let mut file = private()
         .read(true)
         .write(true)
@@ -470,7 +474,9 @@ pub(crate) fn write_durably(
     operation: &'static str,
 ) -> Result<(), StoreError> {
     let write = || {
-        let mut file = private().write(true).create(true).truncate(true).open(temporary)?;
+        // Not written through a link that somebody put there.
+        let _ = fs::remove_file(temporary);
+        let mut file = private().write(true).create_new(true).open(temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(temporary, path)

@@ -31,6 +31,9 @@ const TIME: usize = 8;
 const CRC_AT: usize = 44;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
+/// Records have numbers below it.
+pub(crate) const SEQ_BOUND: u64 = 1 << 62;
+
 /// The last frame of an append.
 pub(crate) const LAST: u8 = 1;
 /// The body stands in a blob file.
@@ -322,8 +325,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Frame<'_>, NoFrame> {
         return Err(NoFrame::Empty);
     }
     let frame = parse(bytes).ok_or(NoFrame::Damaged)?;
-    // Records are numbered from 1, whatever the checksum of one that says otherwise.
-    let is_numbered = frame.header.seq > 0 || [MARK, FILLER].contains(&frame.header.kind);
+    // Records are numbered from 1, and none is taken from this bound on, whatever the checksum of one that says otherwise.
+    let is_numbered = (1..SEQ_BOUND).contains(&frame.header.seq) || [MARK, FILLER].contains(&frame.header.kind);
     match bytes.get(4) {
         Some(&FORMAT) if !is_numbered => Err(NoFrame::Damaged),
         Some(&FORMAT) => Ok(frame),
@@ -551,7 +554,8 @@ pub(crate) mod tests {
     fn a_record_without_a_number_is_no_frame() {
         let numbered =
             |seq: u64| matches!(read(&sample(seq, b"body", true, &[])), Ok(frame) if frame.header.seq == seq);
-        assert!(numbered(1) && numbered(9) && !numbered(0));
+        assert!(numbered(1) && numbered(9) && numbered(SEQ_BOUND - 1));
+        assert!(!numbered(0) && !numbered(SEQ_BOUND) && !numbered(u64::MAX));
     }
 
     #[test]

@@ -544,7 +544,7 @@ fn check(commit: &Commit) -> Result<(), StoreError> {
     // Each record has a frame around it.
     let frames = (commit.records.len() as u64).saturating_mul(128);
     let last = commit.check(MAX_COMMIT_BYTES.saturating_sub(frames))?;
-    if last >= 1 << 62 {
+    if last >= frame::SEQ_BOUND {
         return Err(StoreError::Malformed { what: "its numbers are beyond all bounds" });
     }
     Ok(())

@@ -12,13 +12,18 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use sessions_domain::chain;
 use sessions_ports::{BackendError, BackendErrorKind, StoreError, StoreId};
 
-use super::folder::{self, Folder, failed};
+use super::{
+    folder::{self, Folder, failed},
+    frame::{Found, ROOT, Scan},
+    segment::{self, SEGMENT_HEADER},
+};
 
 /// Where the sealed store is made.
 pub(crate) const WORK: &str = "sealing";
@@ -28,8 +33,8 @@ const MARK: &str = "SEALING";
 const MARK_NEW: &str = "SEALING.new";
 const LOG: &str = "log";
 const INDEX: &str = "index";
-/// What the sealed store has another one of; the log first, since all else follows from it.
-const PARTS: [&str; 4] = [LOG, "blobs", "quarantine", INDEX];
+/// What the sealed store has another one of; the log last, since it tells what stands beside it.
+const PARTS: [&str; 4] = [INDEX, "blobs", "quarantine", LOG];
 const TAKING_OVER: &str = "putting the sealed store in the plain one's place";
 
 /// A step that is done.
@@ -62,7 +67,40 @@ fn mark_of(store: StoreId) -> String {
 
 /// Whether a sealed store of this one is being made here, or was to take over and was not done with it.
 fn is_ours(root: &Path, store: StoreId) -> bool {
-    fs::read(root.join(WORK).join(MARK)).is_ok_and(|mark| mark == mark_of(store).as_bytes())
+    let work = root.join(WORK);
+    is_folder(&work) && fs::read(work.join(MARK)).is_ok_and(|mark| mark == mark_of(store).as_bytes())
+}
+
+/// Whether a folder stands there, and not a link to one.
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// Whether something stands there. An error of the disk is no answer.
+fn stands(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(taking(error)),
+    }
+}
+
+/// Whether a log is one that was sealed: its batches carry roots, and those of a plain one never do.
+fn is_sealed(log: &Path) -> Result<bool, StoreError> {
+    if !is_folder(log) {
+        return Ok(false);
+    }
+    for number in segment::numbers(log)? {
+        let bytes = fs::read(segment::path_of(log, number)).map_err(taking)?;
+        let has_root = |found| match found {
+            Found::Frame(_, frame) => frame.fields().any(|(tag, _)| tag == ROOT),
+            Found::Damage(..) | Found::Newer(_) => false,
+        };
+        if Scan::new(&bytes, SEGMENT_HEADER as usize).any(has_root) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a sealed store was to take over here, and was not done with it.
@@ -104,6 +142,18 @@ pub(super) fn begin(root: &Path, store: StoreId) -> Result<PathBuf, StoreError> 
     if fs::symlink_metadata(&work).is_ok() {
         let why = "something that is not of this store stands in the place `sealing` of its folder; move it elsewhere";
         return Err(BackendError::new(BackendErrorKind::Path, "making the sealed store", why).into());
+    }
+    // What takes a part's place has to be on the same disk, and the part the store's own.
+    let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev());
+    let own = device(root).map_err(taking)?;
+    for part in PARTS {
+        let path = root.join(part);
+        if stands(&path)? && !(is_folder(&path) && device(&path).is_ok_and(|of| of == own)) {
+            let why = format!(
+                "`{part}` is a link, a mount or a file; make it a folder of the store's own disk, or seal a copy of the store"
+            );
+            return Err(BackendError::new(BackendErrorKind::Path, "sealing the store in its place", why).into());
+        }
     }
     folder::make(&work)?;
     let operation = "marking the folder of the sealed store";
@@ -152,20 +202,30 @@ fn finish(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
     let mut gone = Gone::default();
     // What decided may not be on the disk yet.
     folder::sync_dir(root)?;
-    if work.join("FORMAT").exists() {
+    // The log goes last, so as long as it is there the parts beside it are plain. Where they are not, somebody put this folder here, and it goes.
+    if !stands(&work.join(LOG))? || is_sealed(&root.join(LOG))? {
+        give_up(root)?;
+        folder::sync_dir(root)?;
+        return Ok(gone);
+    }
+    if stands(&work.join("FORMAT"))? {
         fs::rename(work.join("FORMAT"), root.join("FORMAT")).map_err(taking)?;
         folder::sync_dir(root)?;
         told(Step::Moved("FORMAT"));
     }
-    if work.join(LOG).exists() {
-        // It knows the plain log's places, and there may be no other one: an index that found no space is made by the next opening.
-        erase(&root.join(INDEX), &mut gone, told)?;
-        folder::sync_dir(root)?;
-    }
-    for part in PARTS.into_iter().filter(|part| work.join(part).exists()) {
+    for part in PARTS {
+        let is_made = stands(&work.join(part))?;
+        if !is_made && part != INDEX {
+            continue;
+        }
+        // The plain index knows other places, so it goes also where there is no other one: that found no space, and is made by the next opening.
+        // Where this one is in its place already, it is made once more.
         erase(&root.join(part), &mut gone, told)?;
-        fs::rename(work.join(part), root.join(part)).map_err(taking)?;
+        if is_made {
+            fs::rename(work.join(part), root.join(part)).map_err(taking)?;
+        }
         folder::sync_dir(root)?;
+        folder::sync_dir(&work)?;
         told(Step::Moved(part));
     }
     give_up(root)?;
@@ -175,10 +235,14 @@ fn finish(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone, StoreError> {
 
 /// Overwrites and removes every file of a folder, and the folder.
 fn erase(path: &Path, gone: &mut Gone, told: &mut dyn FnMut(Step)) -> Result<(), StoreError> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(taking)?,
-    };
+    if !stands(path)? {
+        return Ok(());
+    }
+    if !is_folder(path) {
+        // What it leads to is none of the store's.
+        return fs::remove_file(path).map_err(taking);
+    }
+    let entries = fs::read_dir(path).map_err(taking)?;
     let entries = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>();
     for entry in entries.map_err(taking)? {
         let about = fs::symlink_metadata(&entry).map_err(taking)?;
@@ -186,8 +250,10 @@ fn erase(path: &Path, gone: &mut Gone, told: &mut dyn FnMut(Step)) -> Result<(),
             erase(&entry, gone, told)?;
             continue;
         }
-        // A file that the disk does not let be overwritten must not keep the store from being opened: it goes as it is.
-        let is_overwritten = about.is_file() && overwrite(&entry, about.len()).is_ok();
+        // A file that the disk does not let be overwritten must not keep the store from being opened: it goes as it is. So does one that has
+        // another name elsewhere, as in a copy of hard links, which is not the store's to destroy.
+        let is_own = about.is_file() && about.nlink() == 1;
+        let is_overwritten = is_own && overwrite(&entry, about.len()).is_ok();
         fs::remove_file(&entry).map_err(taking)?;
         gone.files += 1;
         gone.bytes += about.len();
