@@ -508,7 +508,7 @@ pub(crate) mod tests {
             flags: 0,
             session: SessionId::from_bytes([3; 16]),
             seq,
-            label: seq * 7,
+            label: seq.wrapping_mul(7),
             commit: CommitHash::from_bytes([seq as u8; 32]),
         };
         let mut out = Vec::new();
