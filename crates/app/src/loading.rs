@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use sessions_domain::{CommitHash, Created, Event, ForkPoint, InvalidHistory, SessionId, Stamp, View, branches::Tree};
+use sessions_domain::{
+    CommitHash, Created, Event, ForkPoint, InvalidHistory, Kind, SessionId, Stamp, View, branches::Tree,
+};
 use sessions_ports::{Head, KindFilter, Order, ReadRange, Record, StoreError};
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     reading::{decoded, is_unreadable, outlined, read_around, single},
 };
 
-/// The first record of a log.
+/// The record that begins a session.
 struct Beginning {
     seq: u64,
     commit: CommitHash,
@@ -22,6 +24,14 @@ struct Beginning {
 }
 
 impl Beginning {
+    fn of(id: SessionId, record: &Record) -> Result<Self, SessionError> {
+        let (event, stamp) = decoded(id, record)?;
+        let Event::Created(created) = event else {
+            return Err(SessionError::InvalidHistory { session: id, source: InvalidHistory::NoBeginning });
+        };
+        Ok(Self { seq: record.seq, commit: record.commit, created: *created, stamp })
+    }
+
     /// The view of this record. What it inherits comes from a view of the last owner of that.
     fn view(self, owner: Option<&View>) -> Result<View, SessionError> {
         let Self { seq, commit, created, stamp } = self;
@@ -49,7 +59,7 @@ impl SessionManager {
             if let Some(view) = self.kept_view(id, head.version, last).await? {
                 break view;
             }
-            let beginning = self.beginning_of(id, head.first).await?;
+            let beginning = self.beginning_of(id, head.first, last).await?;
             let is_adopted = beginning.created.session != id;
             let Some(fork) = beginning.created.fork.as_ref().filter(|_| !is_adopted) else {
                 break self.replay_log(id, beginning.view(None)?, last).await?;
@@ -126,14 +136,33 @@ impl SessionManager {
         self.replay(view, last).await.map(Some)
     }
 
-    async fn beginning_of(&self, id: SessionId, first: u64) -> Result<Beginning, SessionError> {
-        let page = self.ports().store.read(id, single(first)).await?;
+    /// Where a view of a log begins. That is its first record when all that it inherited stands in it, and the session's own beginning otherwise: a
+    /// log may have some of what it inherits before that, when taking it over was broken off.
+    async fn beginning_of(&self, id: SessionId, first: u64, last: u64) -> Result<Beginning, SessionError> {
+        let at_first = self.beginning_at(id, first).await;
+        if first <= 1 || at_first.as_ref().is_ok_and(|beginning| beginning.created.session == id) {
+            return at_first;
+        }
+        let mut from = first.saturating_add(1);
+        while from <= last {
+            let records = self.page_of(id, from, last).await?;
+            let Some(behind) = records.last().map(|record| record.seq.saturating_add(1)) else { break };
+            for record in records.iter().filter(|record| record.kind == Kind::CREATED && !is_unreadable(record)) {
+                let beginning = Beginning::of(id, record)?;
+                if beginning.created.session == id {
+                    return Ok(beginning);
+                }
+            }
+            from = behind;
+        }
+        let source = InvalidHistory::NoBeginning;
+        at_first.and(Err(SessionError::InvalidHistory { session: id, source }))
+    }
+
+    async fn beginning_at(&self, id: SessionId, seq: u64) -> Result<Beginning, SessionError> {
+        let page = self.ports().store.read(id, single(seq)).await?;
         let Some(record) = page.records.first() else { return Err(SessionError::NotFound { session: id }) };
-        let (event, stamp) = decoded(id, record)?;
-        let Event::Created(created) = event else {
-            return Err(SessionError::InvalidHistory { session: id, source: InvalidHistory::NoBeginning });
-        };
-        Ok(Beginning { seq: record.seq, commit: record.commit, created: *created, stamp })
+        Beginning::of(id, record)
     }
 
     /// Takes the records up to a version into a view.

@@ -349,7 +349,8 @@ async fn extent(session: &Session, before: Option<u64>, owner: SessionId, last: 
     let own = store.head(session.id()).await?.map_or(u64::MAX, |own| own.first);
     let first = match before {
         Some(before) => before.saturating_add(1),
-        None if own <= last => own,
+        // What it has of it begins in the middle when taking it over was broken off.
+        None if own <= 1 => own,
         None => manager.head_of_owner(owner, last).await?.first,
     };
     let log = manager.log_of(session.id(), owner, first).await?;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use sessions_app::{At, Deletion, ErrorKind, Forks, ImportOptions, NewSession, Query, SessionError, SessionManager};
-use sessions_domain::Message;
+use sessions_domain::{Message, SessionId};
 use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
 use sessions_ports::{KeyError, KeyStore as _, SlotChange, StoreError};
-use sessions_testkit::FixedKey;
+use sessions_testkit::{Fault, FaultyStore, FixedKey, Injected, When};
 
 use crate::ground::{self, texts};
 
@@ -138,4 +138,78 @@ async fn places_and_receipts_from_before_a_rotation_hold_after_it() {
     let at_token = parent.fork(At::Token(token)).await.unwrap();
     assert_eq!(texts(&at_token).await, ["one"]);
     assert_eq!(fork.version().await.unwrap(), of_fork.version);
+}
+
+/// A parent with more than one lot of what is taken over, and a fork of a fork.
+struct Family {
+    parent: SessionId,
+    fork: SessionId,
+    inner: SessionId,
+}
+
+impl Family {
+    async fn grow(sessions: &SessionManager) -> Self {
+        let long = |name: &str| Message::user(format!("{name} {}", "of a long talk ".repeat(40_000)));
+        let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
+        for name in ["first", "second", "third"] {
+            parent.append(long(name)).await.unwrap();
+        }
+        let fork = parent.fork(At::Now).await.unwrap();
+        for name in ["fourth", "fifth"] {
+            fork.append(long(name)).await.unwrap();
+        }
+        let inner = fork.fork(At::Now).await.unwrap();
+        inner.append(Message::user("of its fork")).await.unwrap();
+        Self { parent: parent.id(), fork: fork.id(), inner: inner.id() }
+    }
+
+    /// Both forks have all that they had and go on, for whoever has seen nothing of them.
+    async fn assert_whole(&self, sessions: &SessionManager, said: &[Vec<String>; 2], why: &str) {
+        for (id, said) in [self.fork, self.inner].into_iter().zip(said) {
+            let session = sessions.load(id).await.unwrap_or_else(|error| panic!("{why}: {error}"));
+            assert_eq!(&texts(&session).await, said, "{why}");
+            let mut bytes = Vec::new();
+            let mut export = session.export_jsonl().await.unwrap_or_else(|error| panic!("{why}: {error}"));
+            while let Some(chunk) = export.next_chunk().await.unwrap() {
+                bytes.extend_from_slice(&chunk);
+            }
+            let lines = bytes.split(|byte| *byte == b'\n').count();
+            assert!(lines > said.len(), "{why}: {lines} lines");
+            let late = session.fork(At::Now).await.unwrap_or_else(|error| panic!("{why}: {error}"));
+            assert_eq!(&texts(&late).await, said, "{why}");
+            sessions.delete(late.id(), Deletion::default()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn detaching_that_fails_at_any_call_leaves_forks_whole_and_is_gone_on_with() {
+    for when in [When::Before, When::After] {
+        for nth in 1.. {
+            let why = format!("call {nth} failed {when:?}");
+            let Ground { store, sessions, .. } = sealed().await;
+            let family = Family::grow(&sessions).await;
+            let said = [
+                texts(&sessions.load(family.fork).await.unwrap()).await,
+                texts(&sessions.load(family.inner).await.unwrap()).await,
+            ];
+            let faulty = FaultyStore::over(Arc::new(store.clone()));
+            let deletion = || Deletion::shredding().forks(Forks::Detach);
+            faulty.fail(Fault { call: None, nth, when, answer: Injected::Unavailable });
+            let outcome = ground::manager(faulty.clone()).delete(family.parent, deletion()).await;
+            if faulty.struck() == 0 {
+                assert!(nth > 20 && outcome.is_ok(), "{nth} calls: {outcome:?}");
+                break;
+            }
+            family.assert_whole(&ground::manager(store.clone()), &said, &why).await;
+            let again = ground::manager(store.clone()).delete(family.parent, deletion()).await;
+            let again = again.unwrap_or_else(|error| panic!("{why}, again: {error}"));
+            assert!(again.erased.is_some(), "{why}: {again:?}");
+            let later = ground::manager(store);
+            family.assert_whole(&later, &said, &format!("{why}, and again")).await;
+            for id in [family.fork, family.inner] {
+                later.load(id).await.unwrap().append(Message::user("and on")).await.unwrap();
+            }
+        }
+    }
 }
