@@ -213,3 +213,19 @@ async fn detaching_that_fails_at_any_call_leaves_forks_whole_and_is_gone_on_with
         }
     }
 }
+
+#[tokio::test]
+async fn keys_that_only_forks_needed_go_when_the_last_of_them_is_detached() {
+    let Ground { sessions, .. } = sealed().await;
+    let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
+    parent.append(Message::user("inherited")).await.unwrap();
+    let forks = [parent.fork(At::Now).await.unwrap(), parent.fork(At::Now).await.unwrap()];
+    let report = sessions.delete(parent.id(), Deletion::default()).await.unwrap();
+    assert_eq!((report.heirs.len(), report.erased), (2, None), "the forks need them");
+    let report = sessions.delete(parent.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+    assert!(report.was_gone && report.detached.len() == 2, "{report:?}");
+    assert!(report.erased.is_some(), "nobody needs them any more");
+    for fork in forks {
+        assert_eq!(texts(&fork).await, ["inherited"]);
+    }
+}

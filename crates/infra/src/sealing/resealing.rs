@@ -370,6 +370,12 @@ impl Inner {
         });
         let records = records.collect::<Result<Vec<_>, _>>()?;
         let words = rewrite.words.map(|words| keys.seal_beside(Beside::Words, session, &words)).transpose()?;
-        self.log.rewrite(Rewrite { records, words, ..rewrite }).await
+        let lets_go = !rewrite.unlink.is_empty();
+        let rewritten = self.log.rewrite(Rewrite { records, words, ..rewrite }).await?;
+        if lets_go {
+            // It may have been the last one that needed the keys of who was removed before.
+            self.sweep().await?;
+        }
+        Ok(rewritten)
     }
 }
