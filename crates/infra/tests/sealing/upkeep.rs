@@ -17,7 +17,9 @@ use sessions_infra::{
         VerifyReport, check_backup, look_at_keys, repair, restore_backup, verify, verify_backup, verify_sealed,
     },
 };
-use sessions_ports::{Durability, KeyError, KeyStore as _, Record, Removal, Rewrite, SessionLog, StoreError};
+use sessions_ports::{
+    Commit, Durability, KeyError, KeyStore as _, Link, Record, Removal, Rewrite, SessionLog, StoreError,
+};
 use sessions_testkit::Script;
 use tempfile::TempDir;
 
@@ -676,4 +678,32 @@ async fn what_a_session_took_over_is_checked_with_it() {
         let named = report.names.iter().find(|named| named.session == fork.session()).unwrap();
         assert_eq!(named.epochs.iter().map(|epoch| epoch.records).collect::<Vec<_>>(), [4]);
     }
+}
+
+#[tokio::test]
+async fn what_a_session_takes_over_differs_in_nothing_from_what_its_slot_attests() {
+    let (_ground, path) = place();
+    let store = open(&path, KEY).await.unwrap();
+    let (mut owner, mut child) = (Script::new(1), Script::starting_at(2, 4));
+    for text in ["one", "two", "three"] {
+        store.commit(owner.say(text)).await.unwrap();
+    }
+    let links = vec![Link { owner: owner.session(), last: 3 }];
+    store.commit(Commit { links, ..child.say("inherits") }).await.unwrap();
+    store.commit(child.say("its own")).await.unwrap();
+    let session = child.session();
+    store.rotate_data(session, |_| ()).await.unwrap();
+    let lots = [(&owner.written()[1..], Vec::new()), (&owner.written()[..1], vec![owner.session()])];
+    for (records, unlink) in lots {
+        let (expected, records, words) = (None, records.to_vec(), None);
+        let lot = Rewrite { session, expected, records, words, unlink, durability: Durability::Disk };
+        store.rewrite(lot).await.unwrap();
+    }
+    store.commit(Commit { durability: Durability::Disk, ..child.say("it goes on") }).await.unwrap();
+    close(store).await;
+    assert_eq!(verify(&path).unwrap().findings, [], "changed before, and taken over");
+    let store = open(&path, KEY).await.unwrap();
+    store.rotate_data(session, |_| ()).await.unwrap();
+    close(store).await;
+    assert_eq!(verify(&path).unwrap().findings, [], "taken over before, and changed");
 }

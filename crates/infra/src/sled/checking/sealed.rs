@@ -98,6 +98,9 @@ impl Check {
                 ));
             }
         }
+        if is_first_met && first > 1 {
+            unsealing.begins_own(session);
+        }
         let newest = self.newest.record(session, seq).map(|(_, payload)| Bytes::from(payload));
         let payload = newest.unwrap_or_else(|| Bytes::copy_from_slice(payload));
         Some(unsealing.record(session, &record(header, payload)))
