@@ -14,6 +14,7 @@ mod resealing;
 mod ring;
 mod rotation;
 mod sealer;
+mod search;
 mod sessions;
 mod slot;
 mod status;

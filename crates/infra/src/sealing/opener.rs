@@ -16,6 +16,7 @@ use super::{
     envelope::{self, Beside},
     keyring::Keyring,
     ring::RingFacts,
+    search::{self, Tried},
     slot::SessionKeys,
     witness::KeyedWitness,
 };
@@ -107,6 +108,25 @@ impl RecordOpener for StoreOpener {
             StoreError::Key(KeyError::EpochRetired { epoch, .. }) => Unopened::EpochRetired(epoch),
             _ => Unopened::SealBroken,
         })
+    }
+
+    fn search(&self, session: SessionId, record: &Record) -> Option<u32> {
+        let (ring, mut end) = (self.keyring.ring(), self.keys.slots_blocking());
+        while end > 0 {
+            let from = end.saturating_sub(search::LOT);
+            let slots: Vec<_> = match self.keys.read_blocking(from, usize::try_from(end - from).ok()?) {
+                Ok(slots) => (from..).zip(slots.into_iter().map(Some)).collect(),
+                // One that is damaged must not take the others along.
+                Err(_) => (from..end)
+                    .map(|at| (at, self.keys.read_blocking(at, 1).ok().and_then(|mut one| one.pop())))
+                    .collect(),
+            };
+            if let Tried::Found(slot) = search::try_all(&ring, &slots, session, std::slice::from_ref(record)) {
+                return Some(slot);
+            }
+            end = from;
+        }
+        None
     }
 
     fn words(&self, session: SessionId, sealed: &[u8]) -> Result<Bytes, Unopened> {

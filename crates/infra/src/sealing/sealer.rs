@@ -108,7 +108,8 @@ impl Inner {
         }
     }
 
-    /// Where a session's keys lie, and the first record of its log (0: that is lost): that record says it, or what is kept beside the log.
+    /// Where a session's keys lie, and the first record of its log (0: that is lost): that record says it, or what is kept beside the log, or what is
+    /// left of the session opens with them alone.
     pub(super) async fn slot_of(&self, session: SessionId) -> Result<Option<(u32, u64)>, StoreError> {
         if let Some(first) = self.first_record(session).await?
             && let Some(slot) = RecordHead::read(&first.payload).and_then(|(head, _)| head.slot)
@@ -120,9 +121,14 @@ impl Inner {
         {
             return Ok(Some((slot, 0)));
         }
-        // Its beginning is lost, and so is its snapshot: the list of sessions still says it.
+        // Its beginning is lost, and so is its snapshot: the list of sessions still says it, or else trying does.
         let words = self.row_words(session).await?;
-        Ok(words.and_then(|words| envelope::read_beside(&words).map(|(slot, _)| (slot, 0))))
+        let said = words.and_then(|words| envelope::read_beside(&words).map(|(slot, _)| slot));
+        let slot = match said {
+            Some(slot) => Some(slot),
+            None => self.search_slot(session).await?,
+        };
+        Ok(slot.map(|slot| (slot, 0)))
     }
 
     /// The sealed words of a session's row.
@@ -199,7 +205,10 @@ impl Inner {
             }
             None => Err(match self.log.head(session).await? {
                 None => StoreError::NotFound { session },
-                Some(_) => KeyError::Damaged { what: "nothing tells where the keys of a session lie" }.into(),
+                Some(_) => KeyError::Damaged {
+                    what: "nothing tells where the keys of a session lie, and none that are there open it",
+                }
+                .into(),
             }),
         }
     }

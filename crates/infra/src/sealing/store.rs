@@ -22,6 +22,7 @@ use super::{
     keyring::{Fresh, Keyring},
     ring::{Condemned, RingFacts},
     sealer::added_bytes,
+    search::Searches,
     sessions::{Errand, Found, Running, Sessions, Turn},
     slot::{InUse, SessionKeys},
     witness::KeyedWitness,
@@ -43,6 +44,7 @@ pub(super) struct Inner {
     placing: tokio::sync::RwLock<()>,
     /// One data key is changed at a time.
     pub(super) resealing: tokio::sync::Mutex<()>,
+    pub(super) searches: Searches,
 }
 
 impl fmt::Debug for SealedStore {
@@ -135,7 +137,7 @@ impl SealedStore {
 
     fn with(log: Arc<dyn SessionLog>, keyring: Keyring) -> Self {
         let (sessions, placing, resealing) = Default::default();
-        Self { inner: Arc::new(Inner { log, keyring, sessions, placing, resealing }) }
+        Self { inner: Arc::new(Inner { log, keyring, sessions, placing, resealing, searches: Searches::default() }) }
     }
 
     /// Opens a sealed store, or seals one that is empty.

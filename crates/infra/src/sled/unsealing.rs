@@ -49,6 +49,9 @@ pub trait RecordOpener: Send + Sync {
     /// Why it does not open.
     fn record(&self, session: SessionId, slot: u32, record: &Record) -> Result<Bytes, Unopened>;
 
+    /// The slot whose keys open a record, when nothing says which one it is.
+    fn search(&self, session: SessionId, record: &Record) -> Option<u32>;
+
     /// The words of a session's row.
     ///
     /// # Errors
@@ -202,8 +205,12 @@ impl Unsealing {
         if self.shut.contains_key(&session) {
             return Err(NotRead::Shut);
         }
-        let opened = match self.slots.get(&session) {
-            Some(slot) => opener.record(session, *slot, record),
+        let known = self.slots.get(&session).copied().or_else(|| opener.search(session, record));
+        let opened = match known {
+            Some(slot) => {
+                self.slots.insert(session, slot);
+                opener.record(session, slot, record)
+            }
             None => Err(Unopened::NoKeys("nothing tells where they lie".to_owned())),
         };
         opened.map_err(|why| match why {

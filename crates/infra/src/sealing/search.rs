@@ -1,0 +1,151 @@
+//! Where a session's keys lie when nothing says it any more: its beginning is lost, and so is what is kept beside its log. What is left of it is bound to it, so
+//! only its own keys open it, and these are found by trying.
+//!
+//! Must not know: what records say, or what is done with keys.
+
+use std::{collections::HashMap, sync::Arc};
+
+use sessions_domain::SessionId;
+use sessions_ports::{KindFilter, Order, ReadRange, Record, Slot, StoreError};
+use tokio::{runtime::Handle, sync::Mutex, task};
+
+use super::{
+    envelope::{self, RecordHead},
+    ring::Ring,
+    slot::{self, SlotKeys, SlotState},
+    store::{Inner, ended},
+};
+
+/// Slots that are tried at once.
+pub(super) const LOT: u64 = 2048;
+/// So few are tried where they are asked for.
+const FEW: usize = 64;
+/// The smallest of so many records are tried, so that a large one costs nothing.
+const LOOKED_AT: usize = 32;
+/// So many records are tried: one that somebody changed hides the keys of no other.
+const SAMPLES: usize = 3;
+/// So many sessions are remembered. Each takes some 40 bytes.
+const MOST: usize = 64 << 10;
+
+/// What searches found while the store was open; `None`: no slot opens the session's records. One search at a time.
+#[derive(Default)]
+pub(super) struct Searches {
+    done: Mutex<HashMap<SessionId, Option<u32>>>,
+}
+
+/// What trying a lot of slots gave.
+pub(super) enum Tried {
+    Found(u32),
+    /// None of them. `all`: each of them could be tried.
+    Nothing {
+        all: bool,
+    },
+}
+
+impl Inner {
+    /// The slot whose keys open what is left of a session, the newest ones first; `None`: there is none, or nothing is left.
+    pub(super) async fn search_slot(&self, session: SessionId) -> Result<Option<u32>, StoreError> {
+        let mut done = self.searches.done.lock().await;
+        if let Some(known) = done.get(&session) {
+            return Ok(*known);
+        }
+        let samples = Arc::new(self.samples(session).await?);
+        if samples.is_empty() {
+            return Ok(None);
+        }
+        let mut end = self.keyring.store().slots().await?;
+        let (mut found, mut all_tried) = (None, true);
+        while end > 0 && found.is_none() {
+            let from = end.saturating_sub(LOT);
+            match self.try_lot(session, &samples, from, end).await? {
+                Tried::Found(slot) => found = Some(slot),
+                Tried::Nothing { all } => all_tried &= all,
+            }
+            end = from;
+        }
+        if found.is_some() || all_tried {
+            if done.len() >= MOST {
+                done.clear();
+            }
+            done.insert(session, found);
+        }
+        Ok(found)
+    }
+
+    /// Small ones of a session's newest records that can be read.
+    async fn samples(&self, session: SessionId) -> Result<Vec<Record>, StoreError> {
+        let (order, kinds) = (Order::NewestFirst, KindFilter::All);
+        let mut range = ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: LOOKED_AT, max_bytes: 1 << 16 };
+        loop {
+            let next = match self.log.read(session, range).await {
+                Ok(page) => {
+                    let is_sealed =
+                        |record: &Record| !envelope::is_stand_in(record) && RecordHead::read(&record.payload).is_some();
+                    let mut sealed: Vec<Record> = page.records.into_iter().filter(is_sealed).collect();
+                    if !sealed.is_empty() {
+                        sealed.sort_by_key(|record| record.payload.len());
+                        sealed.truncate(SAMPLES);
+                        return Ok(sealed);
+                    }
+                    range.max_records = LOOKED_AT;
+                    page.next
+                }
+                // Those before the damaged one are looked at one by one.
+                Err(StoreError::Corrupt { .. }) if range.max_records > 1 => {
+                    range.max_records = 1;
+                    Some(range.to)
+                }
+                Err(StoreError::Corrupt { seq, .. }) => seq.min(range.to).checked_sub(1),
+                Err(error) => return Err(error),
+            };
+            match next {
+                Some(next) => range.to = next,
+                None => return Ok(Vec::new()),
+            }
+        }
+    }
+
+    async fn try_lot(
+        &self,
+        session: SessionId,
+        samples: &Arc<Vec<Record>>,
+        from: u64,
+        end: u64,
+    ) -> Result<Tried, StoreError> {
+        let slots = self.keyring.slots_of(from, usize::try_from(end - from).unwrap_or(0)).await?;
+        let (ring, samples) = (self.keyring.ring(), Arc::clone(samples));
+        if slots.len() <= FEW || Handle::try_current().is_err() {
+            return Ok(try_all(&ring, &slots, session, &samples));
+        }
+        let work = task::spawn_blocking(move || try_all(&ring, &slots, session, &samples));
+        work.await.map_err(|_| ended("searching a session's keys"))
+    }
+}
+
+/// Tries slots, the last ones first; `None` stands for a damaged one.
+pub(super) fn try_all(ring: &Ring, slots: &[(u64, Option<Slot>)], session: SessionId, samples: &[Record]) -> Tried {
+    let mut all = true;
+    for (number, slot) in slots.iter().rev() {
+        // A damaged one opens nothing, and no later try finds it whole.
+        let Some(slot) = slot else { continue };
+        let Ok(SlotState::Live(id)) = slot::state(slot) else { continue };
+        let Some(kek) = ring.named(id) else {
+            // It was wrapped anew meanwhile.
+            all = false;
+            continue;
+        };
+        let keys = SlotKeys::unwrap(slot, ring.store(), *number, &kek.cipher);
+        if let (Ok(keys), Ok(number)) = (keys, u32::try_from(*number))
+            && opens(&keys, number, session, samples)
+        {
+            return Tried::Found(number);
+        }
+    }
+    Tried::Nothing { all }
+}
+
+/// Whether keys open one of these records.
+fn opens(keys: &SlotKeys, number: u32, session: SessionId, samples: &[Record]) -> bool {
+    let Ok(ready) = keys.ready(number) else { return false };
+    samples.iter().any(|record| ready.open(session, record.clone()).is_ok())
+}
