@@ -252,7 +252,7 @@ impl SessionManager {
                 return Ok(DeletionReport { was_gone: true, erased, ..DeletionReport::default() });
             }
             // What is left of it goes.
-            Err(error) if error.kind() == ErrorKind::KeyDestroyed => None,
+            Err(error) if is_unreadable(&error) => None,
             Err(error) => return Err(error),
         };
         let is_import = view.is_some_and(|view| view.key().is_none() && view.source().is_some());
@@ -284,7 +284,13 @@ impl SessionManager {
     }
 }
 
-/// Whether a session has nobody any more of whom it could be told whose it was.
+/// Whether nobody can tell any more whose a session was.
 fn is_unreadable_or_gone(error: &SessionError) -> bool {
-    matches!(error, SessionError::Gone { .. }) || error.kind() == ErrorKind::KeyDestroyed
+    matches!(error, SessionError::Gone { .. }) || is_unreadable(error)
+}
+
+/// Whether a session's keys are no more, or are not as they were written.
+fn is_unreadable(error: &SessionError) -> bool {
+    let is_damaged = matches!(error, SessionError::Store(StoreError::Key(KeyError::Damaged { .. })));
+    is_damaged || error.kind() == ErrorKind::KeyDestroyed
 }

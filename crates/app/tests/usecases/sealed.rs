@@ -112,6 +112,36 @@ async fn a_session_without_keys_answers_so_and_harms_no_other() {
 }
 
 #[tokio::test]
+async fn a_session_whose_slot_is_damaged_is_shredded_and_keeps_no_parent_from_it() {
+    let (log, keys) = (MemoryStore::new(), MemoryKeyStore::new());
+    let sessions = ground::manager(open(log.clone(), keys.clone()).await);
+    let alone = sessions.create(NewSession::titled("alone")).await.unwrap();
+    let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
+    parent.append(Message::user("a")).await.unwrap();
+    let fork = parent.fork(At::Now).await.unwrap();
+    let kept = sessions.create(NewSession::titled("kept")).await.unwrap();
+    kept.append(Message::user("b")).await.unwrap();
+    for number in [0, 2] {
+        let expected = keys.read(number, 1).await.unwrap().remove(0);
+        let new = b"\x01damaged".to_vec().into();
+        keys.overwrite(vec![SlotChange { number, expected, new }]).await.unwrap();
+    }
+    let later = ground::manager(open(log, keys).await);
+    for id in [alone.id(), fork.id()] {
+        let unread = later.load(id).await.err().unwrap();
+        assert!(matches!(unread, SessionError::Store(StoreError::Key(KeyError::Damaged { .. }))), "{unread}");
+    }
+    assert!(later.delete(alone.id(), Deletion::shredding()).await.unwrap().erased.is_some());
+    assert!(matches!(later.load(alone.id()).await.err().unwrap(), SessionError::Gone { .. }));
+    let refused = later.delete(parent.id(), Deletion::shredding()).await.unwrap_err();
+    assert!(matches!(&refused, SessionError::HasForks { forks, .. } if *forks == [fork.id()]), "{refused}");
+    let report = later.delete(parent.id(), Deletion::shredding().forks(Forks::Cascade)).await.unwrap();
+    assert_eq!((report.cascaded.as_slice(), report.erased.is_some()), ([fork.id()].as_slice(), true));
+    assert!(matches!(later.load(parent.id()).await.err().unwrap(), SessionError::Gone { .. }));
+    assert_eq!(texts(&later.load(kept.id()).await.unwrap()).await, ["b"]);
+}
+
+#[tokio::test]
 async fn places_and_receipts_from_before_a_rotation_hold_after_it() {
     let Ground { store, sessions, keys } = sealed().await;
     let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
