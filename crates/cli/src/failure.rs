@@ -157,6 +157,11 @@ impl Failure {
         self
     }
 
+    /// The same of one of several, where the others went on.
+    pub(crate) fn among_others(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
     pub(crate) fn code(&self) -> u8 {
         self.code
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
-    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager, StoreUrl,
-    SystemClock, maintenance,
+    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager, StoreError,
+    StoreUrl, SystemClock, maintenance,
 };
 
 use crate::{
@@ -221,7 +221,7 @@ async fn look_at_all(program: &Program) -> Result<All, Failure> {
         .await
 }
 
-fn told(error: sessions_api::StoreError) -> Failure {
+fn told(error: StoreError) -> Failure {
     sessions_api::SessionError::from(error).into()
 }
 
@@ -288,35 +288,50 @@ async fn rotate_data(program: &Program, wish: RotateData) -> Result<(), Failure>
     let stop = Stop::default();
     let work = program.with_sessions(async |sessions| {
         let store = sealed(sessions)?;
-        for resealed in store.resume(|_, _| ()).await.map_err(told)? {
-            tell_resealed(program, &resealed)?;
+        // One that cannot be finished is told when its own turn comes.
+        let resumed = store.resume(|_, _| ()).await.map_err(told)?;
+        for resealed in resumed.iter().filter_map(|(_, resumed)| resumed.as_ref().ok()) {
+            tell_resealed(program, resealed)?;
         }
         if let Some(name) = &wish.session {
             let id = sessions.find_any(name).await?.id();
-            return reseal(program, store, id).await;
+            return tell_resealed(program, &reseal(program, store, id).await.map_err(told)?);
         }
         // The list has neither what is in the trash nor the logs of state.
         let logs = sessions.sled_store().map(|store| store.logs().map_err(told)).transpose()?;
+        let mut failed = Vec::new();
         for log in logs.into_iter().flatten() {
             stop.check()?;
-            reseal(program, store, log).await?;
+            match reseal(program, store, log).await {
+                Ok(resealed) => tell_resealed(program, &resealed)?,
+                Err(error @ (StoreError::Corrupt { .. } | StoreError::Key(_))) => failed.push((log, told(error))),
+                Err(error) => return Err(told(error)),
+            }
         }
-        Ok(())
+        all_or_failed(failed)
     });
     told_of_interrupt(&stop, work).await
 }
 
-async fn reseal(program: &Program, store: &SealedStore, id: SessionId) -> Result<(), Failure> {
-    let resealed = {
-        let progress = Progress::of(&program.out, "sealing records anew", 0);
-        let step = |step| {
-            if let sessions_api::DataStep::Records { done, of } = step {
-                progress.stand_at(done, of);
-            }
-        };
-        store.rotate_data(id, step).await.map_err(told)?
+/// What failed is told at the end, when the others have theirs.
+fn all_or_failed(failed: Vec<(SessionId, Failure)>) -> Result<(), Failure> {
+    let each: Vec<_> = failed.iter().map(|(id, failure)| format!("{id}: {}", failure.message())).collect();
+    let count = counted(each.len() as u64, "session");
+    let message = format!("{count} kept the data key they had, all others have another one: {}", each.join(", "));
+    match failed.into_iter().next() {
+        Some((_, first)) => Err(first.among_others(message)),
+        None => Ok(()),
+    }
+}
+
+async fn reseal(program: &Program, store: &SealedStore, id: SessionId) -> Result<Resealed, StoreError> {
+    let progress = Progress::of(&program.out, "sealing records anew", 0);
+    let step = |step| {
+        if let sessions_api::DataStep::Records { done, of } = step {
+            progress.stand_at(done, of);
+        }
     };
-    tell_resealed(program, &resealed)
+    store.rotate_data(id, step).await
 }
 
 fn tell_resealed(program: &Program, resealed: &Resealed) -> Result<(), Failure> {

@@ -266,6 +266,28 @@ mod rotation {
     }
 
     #[tokio::test]
+    async fn a_change_that_cannot_be_finished_keeps_no_other_from_its_end() {
+        let keys = Arc::new(Forgetful(MemoryKeyStore::new(), AtomicBool::new(false)));
+        let log: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
+        let store = SealedStore::create(log, keys.clone(), &FixedKey(1), Arc::new(SystemClock)).await.unwrap();
+        let (lost, _) = filled(&store, 1, 5).await;
+        let (whole, records) = filled(&store, 2, 5).await;
+        for script in [&lost, &whole] {
+            keys.1.store(true, Ordering::SeqCst);
+            assert!(store.rotate_data(script.session(), |_| ()).await.is_err());
+        }
+        let expected = keys.read(0, 1).await.unwrap().remove(0);
+        let change = SlotChange { number: 0, expected, new: Bytes::from_static(b"\x01damaged") };
+        keys.overwrite(vec![change]).await.unwrap();
+        let resumed = store.resume(|_, _| ()).await.unwrap();
+        let of = |script: &Script| &resumed.iter().find(|(session, _)| *session == script.session()).unwrap().1;
+        assert!(matches!(of(&lost), Err(StoreError::Key(KeyError::Damaged { .. }))), "{resumed:?}");
+        assert!(of(&whole).as_ref().is_ok_and(|resealed| resealed.resumed && resealed.epoch == 2), "{resumed:?}");
+        assert_eq!(store.unfinished(), [lost.session()]);
+        assert_eq!(read_all(&store, whole.session(), everything()).await.unwrap(), records);
+    }
+
+    #[tokio::test]
     async fn a_data_key_whose_making_was_made_and_not_answered_seals_what_follows() {
         let keys = Arc::new(Forgetful(MemoryKeyStore::new(), AtomicBool::new(false)));
         let log: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());

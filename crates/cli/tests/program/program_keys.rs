@@ -168,6 +168,24 @@ fn another_data_key_is_given_to_the_state_of_users_and_of_the_application_too() 
 }
 
 #[test]
+fn a_session_whose_keys_are_damaged_keeps_no_other_from_another_data_key() {
+    let desk = Desk::new();
+    desk.talk(&["one"]);
+    let lost = desk.one(&["info", "k"])["id"].clone();
+    let whole = desk.one(&["new", "--key", "other"])["id"].clone();
+    let slots = desk.store().join("keys/slots");
+    let mut bytes = fs::read(&slots).unwrap();
+    bytes[512 + 20] ^= 1;
+    fs::write(&slots, bytes).unwrap();
+    let ran = desk.run(&["keys", "rotate-data", "--json"]);
+    let refused = ran.refused(5, "damaged");
+    assert!(refused["message"].as_str().unwrap().contains(lost.as_str().unwrap()), "{refused}");
+    let resealed = ran.lines();
+    assert_eq!((resealed.len(), &resealed[0]["id"]), (1, &whole), "{resealed:?}");
+    assert_eq!(desk.one(&["keys", "rotate-data", "other"])["epoch"], json!(3));
+}
+
+#[test]
 fn a_passphrase_is_taken_from_one_place_and_changed() {
     let desk = Desk::new();
     let file = desk.secret("pass", &format!("{PASSPHRASE}\n"), 0o600);

@@ -113,20 +113,24 @@ impl SealedStore {
         Ok(Resealed { session, records, epoch, closed: Some(closed), resumed })
     }
 
-    /// Finishes the changes of data keys that were broken off.
+    /// Finishes the changes of data keys that were broken off, each as far as it goes: what keeps one from its end is given with it, and keeps no other.
     ///
     /// # Errors
-    /// As [`Self::rotate_data`]. A session that was removed meanwhile is forgotten.
-    pub async fn resume(&self, mut told: impl FnMut(SessionId, DataStep) + Send) -> Result<Vec<Resealed>, StoreError> {
+    /// What keeps all of them, as of [`Self::rotate_data`]. A session that was removed meanwhile is forgotten.
+    pub async fn resume(
+        &self,
+        mut told: impl FnMut(SessionId, DataStep) + Send,
+    ) -> Result<Vec<(SessionId, Result<Resealed, StoreError>)>, StoreError> {
         let mut all = Vec::new();
         for noted in self.inner.keyring.ring().resealing.clone() {
             match self.rotate_data(noted.session, |step| told(noted.session, step)).await {
-                Ok(resealed) => all.push(resealed),
+                Ok(resealed) => all.push((noted.session, Ok(resealed))),
                 Err(
                     StoreError::Gone { .. }
                     | StoreError::NotFound { .. }
                     | StoreError::Key(KeyError::SessionDestroyed { .. }),
                 ) => self.inner.keyring.forget_resealing(noted.session).await?,
+                Err(error @ (StoreError::Corrupt { .. } | StoreError::Key(_))) => all.push((noted.session, Err(error))),
                 Err(error) => return Err(error),
             }
         }

@@ -19,7 +19,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use sessions_domain::SessionId;
-use sessions_infra::{environment::SystemClock, keys::FileKeyStore, sealing::SealedStore};
+use sessions_infra::{
+    environment::SystemClock,
+    keys::FileKeyStore,
+    sealing::{Resealed, SealedStore},
+};
 use sessions_ports::{
     Commit, Committed, Digest, Durability, Erased, Erasure, Expected, Head, Heir, KeyError, KeyStore, Page, ReadRange,
     Removal, Removed, Rewrite, Rewritten, RowPage, SessionLog, Slot, SlotChange, StoreError, StoreId, StoredClaim,
@@ -32,6 +36,11 @@ use crate::{
     ground::{Dice, Said, assert_says, everything, fill, folder, key_of, open, open_log, provider, segment},
     reader::{Ring, SlotKeys, frames, halves, ring_text},
 };
+
+/// All changes that were broken off are finished.
+fn all_finished(resumed: Result<Vec<(SessionId, Result<Resealed, StoreError>)>, StoreError>) {
+    assert!(resumed.unwrap().iter().all(|(_, resumed)| resumed.is_ok()));
+}
 
 const SESSIONS: u64 = 100;
 /// The session whose keys are changed or destroyed.
@@ -259,7 +268,7 @@ async fn the_process_that_is_killed() {
     let store = opened.unwrap();
     if deed == Deed::RotateData {
         // What the process before this one left.
-        store.resume(|_, _| ()).await.unwrap();
+        all_finished(store.resume(|_, _| ()).await);
     }
     arm();
     let told = |step: &dyn std::fmt::Debug| course.pass(&format!("told {step:?}"));
@@ -269,7 +278,7 @@ async fn the_process_that_is_killed() {
         Deed::Rotate => drop(store.rotate(&crate::ground::provider(NEW), |step| told(&step)).await.unwrap()),
         Deed::RotateData => drop(store.rotate_data(session(number), |step| told(&step)).await.unwrap()),
         Deed::Shred => drop(store.remove(removal(number)).await.unwrap()),
-        Deed::Finish => drop(store.resume(|_, step| told(&step)).await.unwrap()),
+        Deed::Finish => all_finished(store.resume(|_, step| told(&step)).await),
     }
     course.pass("acknowledged");
     store.close().await.unwrap();
@@ -449,7 +458,7 @@ async fn another_data_key_survives_a_kill_at_every_step() {
         scene.break_again(OLD, &path);
         let store = open(&path, OLD).await.unwrap();
         assert_says(&store, &scene.said, &why).await;
-        store.resume(|_, _| ()).await.unwrap();
+        all_finished(store.resume(|_, _| ()).await);
         assert!(store.unfinished().is_empty(), "{why}");
         assert_says(&store, &scene.said, &why).await;
         if keys_in(&path, OLD).iter().any(|keys| keys.root == old.root && keys.of(1).is_some()) {
@@ -542,7 +551,7 @@ async fn other_data_keys_of_a_hundred_sessions_survive_a_kill_at_every_step_of_e
         let (path, turns) = scene.each_in_turn(Deed::RotateData, &steps, round);
         let store = open(&path, OLD).await.unwrap();
         let why = format!("round {round}");
-        store.resume(|_, _| ()).await.unwrap();
+        all_finished(store.resume(|_, _| ()).await);
         assert!(store.unfinished().is_empty(), "{why}");
         assert_says(&store, &scene.said, &why).await;
         for (number, _) in turns.iter().filter(|(_, lines)| !passed(lines, "after keys.put_ring")) {
