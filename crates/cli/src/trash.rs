@@ -3,7 +3,7 @@
 //! Must not know: what stays for forks; the library does.
 
 use serde::Serialize;
-use sessions_api::{Deletion, DeletionReport, Forks, SessionError, SessionId, SessionManager};
+use sessions_api::{Deletion, DeletionReport, Forks, KeyError, SessionError, SessionId, SessionManager, StoreError};
 
 use crate::{arguments::Delete, failure::Failure, life::told, program::Program, table::counted};
 
@@ -48,6 +48,12 @@ async fn named(sessions: &SessionManager, name: &str) -> Result<SessionId, Failu
     match sessions.find_any(name).await {
         Ok(session) => Ok(session.id()),
         Err(SessionError::Gone { session }) => Ok(session),
+        // Nobody can read what it is, and its id is all that deleting it takes.
+        Err(SessionError::Store(StoreError::Key(KeyError::SessionDestroyed { session }))) => Ok(session),
+        Err(error @ SessionError::Store(StoreError::Key(KeyError::Damaged { .. }))) => {
+            let id = name.strip_prefix("id:").unwrap_or(name).parse();
+            id.map_err(|_| Failure::from(error).with_hint("name it by its id, of which `list --json` has all letters"))
+        }
         Err(error) => Err(error.into()),
     }
 }

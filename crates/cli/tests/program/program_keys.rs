@@ -183,6 +183,12 @@ fn a_session_whose_keys_are_damaged_keeps_no_other_from_another_data_key() {
     let resealed = ran.lines();
     assert_eq!((resealed.len(), &resealed[0]["id"]), (1, &whole), "{resealed:?}");
     assert_eq!(desk.one(&["keys", "rotate-data", "other"])["epoch"], json!(3));
+    // It can be deleted by its id, which is all that there is to know of it.
+    let refused = desk.run(&["delete", "k", "--shred", "--json"]).refused(5, "damaged");
+    assert!(refused["hint"].as_str().unwrap().contains("id"), "{refused}");
+    desk.one(&["delete", lost.as_str().unwrap(), "--shred"]);
+    assert_eq!(desk.json(&["keys", "rotate-data"]).len(), 1);
+    assert_eq!(desk.run(&["verify"]).code, 0);
 }
 
 #[test]

@@ -38,7 +38,10 @@ use crate::{
 };
 
 /// All changes that were broken off are finished.
-fn all_finished(resumed: Result<Vec<(SessionId, Result<Resealed, StoreError>)>, StoreError>) {
+/// What became of each change of a data key that had been broken off.
+type Resumed = Vec<(SessionId, Result<Resealed, StoreError>)>;
+
+fn all_finished(resumed: Result<Resumed, StoreError>) {
     assert!(resumed.unwrap().iter().all(|(_, resumed)| resumed.is_ok()));
 }
 
