@@ -173,3 +173,36 @@ fn a_lost_index_is_built_anew_after_a_close() {
 fn a_lost_index_is_built_anew_after_a_crash() {
     lose(false);
 }
+
+#[test]
+fn an_engine_that_still_lets_go_of_its_lock_is_waited_for() {
+    let host = Host::seeded(seed("persistence"));
+    run(2, async {
+        let ground = folder();
+        let at = ground.path().join("store");
+        let store = open(&at).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        manager.open_or_create("key").await.unwrap().append(Message::user("kept")).await.unwrap();
+        store.close().await.unwrap();
+        for held in (0..400_u64).map(|way| way % 80 * 5) {
+            let engine = fs::File::open(at.join("index").join("db")).unwrap();
+            let (locked, is_locked) = std::sync::mpsc::channel();
+            let holder = std::thread::spawn(move || {
+                while engine.try_lock().is_err() {
+                    // The engine that was closed last.
+                    std::thread::yield_now();
+                }
+                locked.send(()).unwrap();
+                let begun = std::time::Instant::now();
+                while begun.elapsed().as_micros() < u128::from(held) {
+                    std::hint::spin_loop();
+                }
+            });
+            is_locked.recv().unwrap();
+            let store = open(&at).await;
+            assert_eq!(store.report().index, IndexReport::Opened, "held for {held} us");
+            store.close().await.unwrap();
+            holder.join().unwrap();
+        }
+    });
+}

@@ -269,27 +269,25 @@ impl Index {
         thread.join().unwrap_or_else(|_| Err(IndexFailure::Open("the engine panicked".to_owned())))
     }
 
-    /// The engine lets go of its lock a moment after it is dropped, so a busy lock is tried again.
+    /// The engine lets go of its lock a moment after it is dropped, so a lock that is held is waited for. Nobody else takes it meanwhile, for the
+    /// folder is ours: what the engine says once the lock is free is not about the lock.
     fn open_engine(path: &Path, cache_bytes: u64) -> Result<::sled::Db, IndexFailure> {
         let begun = Instant::now();
-        loop {
-            let config = ::sled::Config::new()
-                .path(path)
-                .cache_capacity(cache_bytes)
-                .flush_every_ms(Some(2_000))
-                .print_profile_on_drop(false);
-            match contained(|| config.open()) {
-                Ok(db) => return Ok(db),
-                Err(refused @ (IndexFailure::NoSpace | IndexFailure::Refused { .. })) => return Err(refused),
-                Err(_) if is_locked(path) => {
-                    if begun.elapsed() > Duration::from_secs(1) {
-                        return Err(IndexFailure::of(&ErrorKind::ResourceBusy.into()));
-                    }
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(error) => return Err(IndexFailure::Open(error.to_string())),
+        while is_locked(path) {
+            if begun.elapsed() > Duration::from_secs(1) {
+                return Err(IndexFailure::of(&ErrorKind::ResourceBusy.into()));
             }
+            std::thread::sleep(Duration::from_millis(10));
         }
+        let config = ::sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(Some(2_000))
+            .print_profile_on_drop(false);
+        contained(|| config.open()).map_err(|failure| match failure {
+            IndexFailure::NoSpace | IndexFailure::Refused { .. } => failure,
+            failure => IndexFailure::Open(failure.to_string()),
+        })
     }
 
     /// Reads every entry once: the digest must be the mark's, and what belongs to sessions is collected.
