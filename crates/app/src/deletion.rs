@@ -2,6 +2,8 @@
 //!
 //! Must not know: how a store gives back room.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use sessions_domain::SessionId;
 use sessions_ports::{Durability, Erased, Heir, KeyError, KindFilter, Order, ReadRange, Removal, Rewrite, StoreError};
@@ -183,31 +185,24 @@ impl SessionManager {
 
     /// Deletes all that was forked from a session, and gives them in the order in which they went. When one of them is another tenant's, none goes.
     async fn cascade(&self, id: SessionId, deletion: &Deletion) -> Result<Vec<SessionId>, SessionError> {
-        let (mut known, mut at) = (vec![id], 0);
-        while let Some(one) = known.get(at).copied() {
-            let heirs = self.own_heirs(id, one).await?;
-            heirs.into_iter().for_each(|heir| {
-                if !known.contains(&heir) {
-                    known.push(heir)
-                }
-            });
-            at += 1;
-        }
-        // Forks of forks first, so that each is deleted when nothing is left that inherits from it.
-        let (mut line, mut cascaded) = (vec![id], Vec::new());
-        while let Some(last) = line.last().copied() {
-            let heirs = self.own_heirs(id, last).await?;
-            match heirs.into_iter().find(|heir| !line.contains(heir)) {
-                Some(heir) => line.push(heir),
-                None if last == id => break,
+        // All are looked at before any goes. Forks of forks come first, so that each is deleted when nothing is left that inherits from it.
+        let (mut known, mut order) = (HashSet::from([id]), Vec::new());
+        let mut line = vec![(id, self.own_heirs(id, id).await?)];
+        while let Some((last, heirs)) = line.last_mut() {
+            match heirs.pop() {
+                Some(heir) if known.insert(heir) => line.push((heir, self.own_heirs(id, heir).await?)),
+                Some(_) => {}
                 None => {
+                    order.push(*last);
                     line.pop();
-                    self.remove_one(last, &Deletion { expected: None, ..*deletion }).await?;
-                    cascaded.push(last);
                 }
             }
         }
-        Ok(cascaded)
+        order.pop();
+        for fork in &order {
+            self.remove_one(*fork, &Deletion { expected: None, ..*deletion }).await?;
+        }
+        Ok(order)
     }
 
     /// Makes all that a session inherits its own, from its end to its beginning, so that a call that was broken off is gone on with.
