@@ -2,11 +2,7 @@
 //!
 //! Must not know: how a store is checked.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::Serialize;
 use sessions_api::{
@@ -16,7 +12,7 @@ use sessions_api::{
 
 use crate::{
     failure::Failure,
-    program::Program,
+    program::{Program, is_within},
     table::{counted, in_hex},
 };
 
@@ -188,16 +184,11 @@ pub(crate) async fn hold(url: &StoreUrl, anchor: Anchor) -> Result<Held, Failure
 
 /// An anchor within the store would be put back with it.
 pub(crate) fn check_is_elsewhere(url: &StoreUrl, file: &Path) -> Result<(), Failure> {
-    let StoreUrl::Sled(store) = url else { return Ok(()) };
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let whole = |path: &Path| -> Option<PathBuf> { path.canonicalize().ok() };
-    match (whole(parent), whole(store)) {
-        (Some(parent), Some(store)) if parent.starts_with(&store) => Err(Failure::usage(
-            "an anchor within the store's folder is put back with it",
-            "name a file elsewhere, best where who can write to the store cannot",
-        )),
-        _ => Ok(()),
+    if !is_within(url, file) {
+        return Ok(());
     }
+    let hint = "name a file elsewhere, best where who can write to the store cannot";
+    Err(Failure::usage("an anchor within the store's folder is put back with it", hint))
 }
 
 /// Notes how far the store has come.

@@ -11,10 +11,10 @@ use std::{
 
 use sessions_api::{
     Costs, KeyError, KeyFileProvider, KeyProvider, Passphrase, PassphraseProvider, ProviderKind, SessionError,
-    StoreError, Token, VaultTransit, VaultTransitProvider,
+    StoreError, StoreUrl, Token, VaultTransit, VaultTransitProvider,
 };
 
-use crate::{arguments::KeySource, failure::Failure, secret};
+use crate::{arguments::KeySource, failure::Failure, program::is_within, secret};
 
 /// A key's derivation from a passphrase shall take about this long on the machine that makes it.
 const DERIVATION: std::time::Duration = std::time::Duration::from_millis(500);
@@ -86,11 +86,12 @@ impl KeySource {
     }
 
     /// The key for a store that is made now: what is given, or else the key file that is this person's.
-    pub(crate) fn to_make(&self) -> Result<Arc<dyn KeyProvider>, Failure> {
+    pub(crate) fn to_make(&self, url: &StoreUrl) -> Result<Arc<dyn KeyProvider>, Failure> {
         let source = match self.given()? {
             Some(source) => source,
             None => Source::KeyFile(default_key_file()?),
         };
+        check_is_elsewhere(url, &source)?;
         self.provider(&source, true)
     }
 
@@ -143,6 +144,17 @@ impl KeySource {
 pub(crate) const PASSPHRASE: &str = "SESSIONS_PASSPHRASE";
 /// The name of the one that holds the next.
 pub(crate) const NEW_PASSPHRASE: &str = "SESSIONS_NEW_PASSPHRASE";
+
+/// Refuses a key file that would lie in the store that it opens.
+pub(crate) fn check_is_elsewhere(url: &StoreUrl, source: &Source) -> Result<(), Failure> {
+    match source {
+        Source::KeyFile(file) if is_within(url, file) => Err(Failure::usage(
+            "the key file would lie in the store that it opens",
+            "name a file elsewhere: whoever has the store's folder would have its key",
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// The one source that was given. Of two nobody knows which is meant.
 pub(crate) fn one_of(sources: impl Iterator<Item = Source>) -> Result<Option<Source>, Failure> {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use sessions_api::{
     KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager, StoreError,
-    StoreUrl, SystemClock, maintenance,
+    SystemClock, maintenance,
 };
 
 use crate::{
     arguments::{InitKeys, KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
     auditing::ClosedShape,
     failure::Failure,
-    keyhole::{NEW_PASSPHRASE, Source, one_of},
+    keyhole::{NEW_PASSPHRASE, Source, check_is_elsewhere, one_of},
     output::Style,
     program::Program,
     progress::{Progress, Stop, told_of_interrupt, unless_interrupted},
@@ -65,11 +65,8 @@ fn new_key(program: &Program, wish: &NewKey) -> Result<Option<Arc<dyn KeyProvide
         wish.to_vault.clone().map(Source::Service),
     ];
     let source = one_of(named.into_iter().flatten())?;
-    if let (Some(Source::KeyFile(file)), StoreUrl::Sled(store)) = (&source, program.url()?)
-        && std::path::absolute(file)?.starts_with(std::path::absolute(store)?)
-    {
-        let hint = "name a file elsewhere: whoever has the store's folder would have its key";
-        return Err(Failure::usage("the key file would lie in the store that it opens", hint));
+    if let Some(source) = &source {
+        check_is_elsewhere(&program.url()?, source)?;
     }
     source.map(|source| program.key.provider(&source, true)).transpose()
 }
@@ -88,7 +85,7 @@ async fn init(program: &Program, wish: InitKeys) -> Result<(), Failure> {
         KeysAt::Plain => {
             let key = match to {
                 Some(key) => key,
-                None => program.key.to_make()?,
+                None => program.key.to_make(&url)?,
             };
             sealing::seal(program, &url, key.as_ref(), wish.erase_quarantine).await
         }
@@ -96,7 +93,7 @@ async fn init(program: &Program, wish: InitKeys) -> Result<(), Failure> {
         KeysAt::Nothing | KeysAt::Sealed(None) => {
             let key = match to {
                 Some(key) => key,
-                None => program.key.to_make()?,
+                None => program.key.to_make(&url)?,
             };
             let sessions = program.made_with(url.clone(), key).await?;
             let facts = sealed(&sessions).map(SealedStore::key_facts);

@@ -2,7 +2,11 @@
 //!
 //! Must not know: any one command.
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sessions_api::{
     Builder, Durability, KeyError, KeyProvider, KeysAt, Session, SessionError, SessionManager, StoreError, StoreUrl,
@@ -143,7 +147,7 @@ impl Program {
                 "leave --plain out",
             )),
             KeysAt::Sealed(Some(facts)) => self.key.to_open(facts.wrapped.provider).map(Some),
-            KeysAt::Nothing | KeysAt::Sealed(None) if creates && !self.key.plain => self.key.to_make().map(Some),
+            KeysAt::Nothing | KeysAt::Sealed(None) if creates && !self.key.plain => self.key.to_make(url).map(Some),
             KeysAt::Sealed(None) => {
                 let what = "the folder `keys` is missing or empty";
                 Err(SessionError::from(StoreError::from(KeyError::Damaged { what })).into())
@@ -217,4 +221,22 @@ fn prepare_default(folder: &std::path::Path) -> Result<(), Failure> {
             .map_err(|error| Failure::from(error).about(above).with_hint("name a store, as in --store sled:./chats"))?;
     }
     Ok(())
+}
+
+/// Whether a file would lie in a store's folder, also by way of links, and also when neither is there yet.
+pub(crate) fn is_within(url: &StoreUrl, file: &Path) -> bool {
+    let StoreUrl::Sled(store) = url else { return false };
+    match (resolved(file), resolved(store)) {
+        (Some(file), Some(store)) => file.starts_with(store),
+        _ => false,
+    }
+}
+
+/// A path whose links are followed as far as it is there.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    path.ancestors().find_map(|there| {
+        let rest = path.strip_prefix(there).ok()?;
+        Some(there.canonicalize().ok()?.join(rest))
+    })
 }

@@ -49,6 +49,9 @@ fn a_store_is_sealed_unless_it_is_to_be_plain() {
     assert_eq!(plain.run_in(&[("SESSIONS_PASSPHRASE", PASSPHRASE)], &["show", "k"]).code, 0);
     // Nor is a key kept in the store that it opens, and keys that are missing are damage, whoever asks.
     desk.run(&["keys", "rotate", "--to-key-file", "store/own.key", "--json"]).refused(2, "usage");
+    Desk::new().run(&["new", "--key-file", "store/own.key", "--json"]).refused(2, "usage");
+    std::os::unix::fs::symlink(desk.store(), desk.path("link")).unwrap();
+    desk.run(&["keys", "rotate", "--to-key-file", "link/own.key", "--json"]).refused(2, "usage");
     fs::rename(desk.store().join("keys"), desk.path("keys")).unwrap();
     for command in
         [&["list", "--json"][..], &["show", "k", "--json"], &["append", "k", "--role", "user", "x", "--json"]]
