@@ -192,6 +192,7 @@ pub(crate) fn take_over(root: &Path, told: &mut dyn FnMut(Step)) -> Result<Gone,
     folder::sync_dir(root)?;
     fs::rename(work.join(KEYS), root.join(KEYS)).map_err(taking)?;
     folder::sync_dir(root)?;
+    folder::sync_dir(&work)?;
     told(Step::Decided);
     finish(root, told)
 }
