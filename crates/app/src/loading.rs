@@ -62,11 +62,18 @@ impl SessionManager {
             let beginning = self.beginning_of(id, head.first, last).await?;
             let is_adopted = beginning.created.session != id;
             let Some(fork) = beginning.created.fork.as_ref().filter(|_| !is_adopted) else {
-                break self.replay_log(id, beginning.view(None)?, last).await?;
+                let view = self.replay_log(id, beginning.view(None)?, last).await?;
+                // Its own beginning may be lost in what it made its own.
+                break if view.session() == id { view } else { view.inherited_by(id) };
             };
             let (owner, at) = (owner_of(fork), fork.at);
+            let of_owner = match self.head_of_owner(owner, at).await {
+                // What it had made its own was lost, and nobody else has it any more: it goes on with what is its own alone.
+                Err(SessionError::Gone { .. }) => break self.replay(beginning.view(None)?, last).await?,
+                of_owner => of_owner?,
+            };
             line.push((beginning, last));
-            (id, head) = (owner, self.head_of_owner(owner, at).await?);
+            (id, head) = (owner, of_owner);
             last = at.min(head.version);
         };
         while let Some((beginning, last)) = line.pop() {

@@ -169,7 +169,7 @@ pub enum KeyError {
     },
     /// What was read was sealed with an earlier data key of the session, which is no more.
     #[error(
-        "record {seq} of session {session} is sealed with data key {epoch}, which was retired; somebody put an old record back, so restore a backup"
+        "record {seq} of session {session} is sealed with data key {epoch}, which was retired: what it was sealed anew as is gone, or somebody put an old record back; restore a backup, or run `repair`, which marks it as lost"
     )]
     EpochRetired {
         /// The session.

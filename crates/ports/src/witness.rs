@@ -28,4 +28,6 @@ pub enum BatchEdge {
     Before,
     /// The one that it leads to.
     Behind,
+    /// The one that it leads to, where whoever has the key takes it for right whatever roots before it say: a person looked, or a repair was made.
+    Settled,
 }

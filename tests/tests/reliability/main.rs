@@ -27,6 +27,7 @@ mod paging;
 mod persistence;
 mod races;
 mod rolled_back;
+mod sealed_damage;
 mod truth;
 mod usecase;
 mod verbs;

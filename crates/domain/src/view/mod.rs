@@ -208,6 +208,15 @@ impl View {
         })
     }
 
+    /// The view of a log that holds what another session was, where the beginning of its own is lost: it is this session's, and has what it inherited, without
+    /// the key and the source of the other.
+    #[must_use]
+    pub fn inherited_by(mut self, session: SessionId) -> Self {
+        let about = Arc::make_mut(&mut self.about);
+        (self.session, about.key, about.source) = (session, None, None);
+        self
+    }
+
     /// Takes the next record for a lost one because it cannot be read now. What follows can then be looked at; where it stands is known
     /// only when a repair has said that the record is lost, so until then nothing may follow.
     ///

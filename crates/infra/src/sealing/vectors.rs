@@ -197,6 +197,7 @@ fn heads_value(ring: &Ring) -> Value {
         "sum": hex(&sum), "position": 64, "length": 300,
         "before": hex(&witness.root(BatchEdge::Before, &sum, 64, 300)),
         "behind": hex(&witness.root(BatchEdge::Behind, &sum, 64, 300)),
+        "settled": hex(&witness.root(BatchEdge::Settled, &sum, 64, 300)),
     })
 }
 

@@ -55,6 +55,7 @@ impl HeadWitness for KeyedWitness {
         let edge = match edge {
             BatchEdge::Before => 0,
             BatchEdge::Behind => 1,
+            BatchEdge::Settled => 2,
         };
         let whole = signed(&self.roots, &[sum, &position.to_le_bytes(), &length.to_le_bytes(), &[edge]]);
         let mut root = [0; 16];
@@ -94,6 +95,7 @@ mod tests {
         let roots = [
             (before, [0; 32], 0, 0),
             (behind, [0; 32], 0, 0),
+            (BatchEdge::Settled, [0; 32], 0, 0),
             (behind, [1; 32], 0, 0),
             (behind, [0; 32], 1, 0),
             (behind, [0; 32], 0, 1),

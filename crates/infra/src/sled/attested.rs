@@ -28,6 +28,8 @@ pub struct RootsLook {
     pub agreed: u64,
     /// Those that nobody can check any more, because space came back or records are lost.
     pub unknown: u64,
+    /// Those that are over other sessions, and that a person who has the key settled since.
+    pub settled: u64,
     /// Those whose batch a kill or a power cut kept from being finished. The next one counts in what of it there was.
     pub unfinished: u64,
 }
@@ -75,6 +77,8 @@ pub(super) struct Attested<'a> {
     pending: Option<Pending>,
     failed: Vec<Failed>,
     more_failed: u64,
+    /// So many of those that failed are settled since: of the first ones, and of those behind them that are only counted.
+    settled: (usize, u64),
     /// From where to where it is not known how a session stood.
     gaps: Vec<(u64, u64)>,
     last: Last,
@@ -94,7 +98,7 @@ impl<'a> Attested<'a> {
         let look = RootsLook { is_checked: witness.is_some(), ..RootsLook::default() };
         let (sum, last, doubted, mixed) = (Sum::default(), Last::None, None, None);
         let (sessions, pending, failed, gaps) = (HashMap::new(), None, Vec::new(), Vec::new());
-        let (more_failed, appends, unattested) = (0, 0, 0);
+        let (more_failed, settled, appends, unattested) = (0, (0, 0), 0, 0);
         Self {
             witness,
             look,
@@ -103,6 +107,7 @@ impl<'a> Attested<'a> {
             pending,
             failed,
             more_failed,
+            settled,
             gaps,
             last,
             doubted,
@@ -134,7 +139,11 @@ impl<'a> Attested<'a> {
         if self.witness.is_none() {
             return;
         }
-        if frames.iter().any(|(_, frame)| frame.header.session != session) {
+        // Where a repair laid a filler over damage, the end of one append and the beginning of another may be left on both sides of it.
+        let are_mixed = |(at, frame): &(usize, Frame<'_>), (next, other): &(usize, Frame<'_>)| {
+            frame.header.session != other.header.session && at + frame.length == *next
+        };
+        if frames.iter().zip(frames.iter().skip(1)).any(|(one, other)| are_mixed(one, other)) {
             self.mixed.get_or_insert((file.to_owned(), *at));
         }
         frames.iter().for_each(|(at, frame)| self.record(frame, base + *at as u64));
@@ -213,9 +222,12 @@ impl<'a> Attested<'a> {
             return;
         };
         match self.sum.met_by(&root, BatchEdge::Behind, witness) {
-            Some(Met::Whole) => {
+            Some(met @ (Met::Whole | Met::Settled)) => {
                 self.look.agreed += 1;
                 (self.last, self.doubted) = (Last::Agreed, None);
+                if met == Met::Settled {
+                    self.settled = (self.failed.len(), self.more_failed);
+                }
             }
             Some(Met::Doubted) => {
                 self.look.agreed += 1;
@@ -230,9 +242,6 @@ impl<'a> Attested<'a> {
     fn record(&mut self, frame: &Frame<'_>, position: u64) {
         let Some(witness) = self.witness else { return };
         let header = frame.header;
-        if header.flags & REWRITTEN != 0 {
-            return;
-        }
         let known = self.sessions.get(&header.session).copied();
         let (before, since) = known.unwrap_or((Stand::Absent, 0));
         let version = match before {
@@ -246,16 +255,20 @@ impl<'a> Attested<'a> {
         let is_gap = if is_removal { header.seq != version } else { header.seq > version + 1 };
         // What stands for a lost record stands behind where that was.
         let is_repair = header.flags & REPAIR != 0;
-        if !is_removal && header.seq <= version && !(is_repair && header.seq == version) {
+        // What was rewritten changes nothing, unless it is all that is left of a record.
+        let is_rewritten = header.flags & REWRITTEN != 0;
+        if !is_removal && header.seq <= version && !(is_repair && !is_rewritten && header.seq == version) {
             return;
         }
-        if is_gap || is_repair {
+        if is_gap || is_repair || is_rewritten {
             self.gaps.push((since, position));
         }
         let after = if is_removal { Stand::Removed } else { Stand::At(header.seq, header.commit) };
         self.sum.toggle(header.session, before, witness);
         self.sum.toggle(header.session, after, witness);
-        self.sessions.insert(header.session, (after, position + frame.length as u64));
+        // What is left of a record tells nothing of how its session stood there, where it had gone on long since.
+        let since = if is_rewritten { since } else { position + frame.length as u64 };
+        self.sessions.insert(header.session, (after, since));
     }
 
     /// What was found, at the end of the log, and whether the sessions stand there as attested.
@@ -266,11 +279,24 @@ impl<'a> Attested<'a> {
             return (self.look, true, findings);
         }
         let is_unknown = |failed: &Failed| self.gaps.iter().any(|(from, to)| *from < failed.end && failed.end <= *to);
-        let unknown = self.failed.iter().filter(|failed| is_unknown(failed)).count() as u64;
-        self.look.unknown = unknown;
-        let others = self.failed.len() as u64 - unknown + self.more_failed;
-        if let Some(first) = self.failed.iter().find(|failed| !is_unknown(failed)) {
-            findings.push(first.told(others, self.last == Last::Failed));
+        let (settled, standing) = self.failed.split_at(self.settled.0.min(self.failed.len()));
+        let known = |failed: &[Failed], more: u64| {
+            let known = failed.iter().filter(|failed| !is_unknown(failed)).count() as u64;
+            (failed.iter().position(|failed| !is_unknown(failed)), known + more)
+        };
+        let (first_settled, were_wrong) = known(settled, self.settled.1);
+        let (first, are_wrong) = known(standing, self.more_failed - self.settled.1);
+        self.look.unknown = self.failed.len() as u64 + self.more_failed - were_wrong - are_wrong;
+        self.look.settled = were_wrong;
+        if let Some(first) = first_settled.and_then(|at| settled.get(at)) {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                ..first.told(were_wrong, "and it was settled since with the key")
+            });
+        }
+        if let Some(first) = first.and_then(|at| standing.get(at)) {
+            let since = if self.last == Last::Failed { "to the end of the log" } else { "and later ones agree again" };
+            findings.push(first.told(are_wrong, since));
         }
         let mut told = |severity, file: &str, offset: Option<usize>, what: String| {
             let finding = Finding::about_file(file, offset.unwrap_or(0), what);
@@ -305,24 +331,25 @@ impl<'a> Attested<'a> {
                 "the last batch was cut short; what of it is there is attested when the store is opened with the key";
             told(Severity::Warning, "log", None, what.to_owned());
         }
-        let is_attested = match self.last {
-            Last::None => self.appends == 0,
-            Last::Agreed | Last::Unfinished => self.unattested == 0,
-            Last::Doubted | Last::Failed => false,
-        };
+        let is_attested = are_wrong == 0
+            && match self.last {
+                Last::None => self.appends == 0,
+                Last::Agreed | Last::Unfinished => self.unattested == 0,
+                Last::Doubted | Last::Failed => false,
+            };
         (self.look, is_attested, findings)
     }
 }
 
 impl Failed {
-    /// `count`: how many roots were wrong, this one the first. `is_last`: the last one is among them.
-    fn told(&self, count: u64, is_last: bool) -> Finding {
+    /// `count`: how many roots were wrong, this one the first. `since`: what became of it.
+    fn told(&self, count: u64, since: &str) -> Finding {
         let named = self.sessions.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let others = if self.sessions.len() > NAMED { " and others" } else { "" };
-        let since = if is_last { "to the end of the log" } else { "and later ones agree again" };
+        let appends = if named.is_empty() { String::new() } else { format!("it has appends of {named}{others}; ") };
         let what = format!(
-            "from this batch on the sessions do not stand as attested ({}, {since}): it has appends of {named}{others}; records \
-             were taken out, put back or moved before it, or it was written without the key",
+            "from this batch on the sessions do not stand as attested ({}, {since}): {appends}records were lost, taken out, put back \
+             or moved before it, or it was written without the key",
             counted(count, "root")
         );
         let session = if let [session] = self.sessions.as_slice() { Some(*session) } else { None };

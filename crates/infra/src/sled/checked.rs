@@ -104,6 +104,11 @@ impl Checked {
         self.missing.is_empty() && self.marked.is_empty()
     }
 
+    /// Whether a repair has marked each of its records as lost.
+    pub(super) fn is_all_lost(&self) -> bool {
+        self.adopted.is_empty() && (self.first..self.next()).all(|seq| self.marked.contains(&seq))
+    }
+
     pub(super) fn next(&self) -> u64 {
         self.first + self.commits.len() as u64
     }

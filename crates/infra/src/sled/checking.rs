@@ -494,6 +494,13 @@ impl Check {
             all.extend(checked.missing.iter().map(|(seq, gap)| {
                 let told = checked.tell(id, *seq, gap, hint(*seq));
                 let fork = told.beginning.as_ref().and_then(|_| self.origin(id, checked));
+                let is_linked =
+                    |owner: &SessionId| self.unlinked.get(&id).is_none_or(|unlinked| !unlinked.contains(owner));
+                // What it made its own it inherits of nobody any more.
+                let fork = fork.map(|fork| {
+                    let owners = fork.owners.into_iter().filter(|(owner, _)| is_linked(owner)).collect();
+                    ForkPoint { owners, ..fork }
+                });
                 Missing { fork, ..told }
             }));
             let untold = checked.missing.iter().filter(|(_, gap)| !gap.is_told).map(|(seq, _)| *seq);

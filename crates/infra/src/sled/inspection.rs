@@ -259,7 +259,12 @@ pub(super) fn inspect(folder: &Folder, Keyed { witness, opener }: Keyed<'_>) -> 
     let refused = Replay::new(folder, numbers.clone())?.refused()?;
     numbers.retain(|number| refused != Some(*number));
     let (repairs, stand_ins) = repairs(folder, &numbers)?;
-    let newest = Newest::new(folder.log(), folder.blobs(), folder.id, numbers.clone());
+    let (remembered, silent) = match Remembered::of(folder) {
+        Ok(remembered) => (remembered, None),
+        Err(silent) => (None, Some(silent)),
+    };
+    let synced = remembered.as_ref().map_or(0, |remembered| remembered.position);
+    let newest = Newest::new(folder, numbers.clone(), synced);
     let check = Check::new(folder.blobs(), folder.id, repairs, newest);
     let mut walk = Walk::new(folder, (check, Attested::new(witness)), numbers.last().copied().unwrap_or(0));
     if let Some(what) = folder.lost_format {
@@ -272,10 +277,6 @@ pub(super) fn inspect(folder: &Folder, Keyed { witness, opener }: Keyed<'_>) -> 
         let finding = Finding::about_file(&name_of(number), 0, what);
         walk.check.report.findings.push(Finding { severity: Severity::Warning, ..finding });
     }
-    let (remembered, silent) = match Remembered::of(folder) {
-        Ok(remembered) => (remembered, None),
-        Err(silent) => (None, Some(silent)),
-    };
     if let Some(silent) = &silent {
         walk.check.report.index = IndexLook::Unreadable;
         let what = match silent {
@@ -303,7 +304,7 @@ pub(super) fn inspect(folder: &Folder, Keyed { witness, opener }: Keyed<'_>) -> 
         Silent::NotCopied(error) => Some(error),
         Silent::Unreadable(_) => None,
     });
-    walk.synced = remembered.as_ref().map_or(0, |remembered| remembered.position);
+    walk.synced = synced;
     let is_behind = remembered.as_ref().is_some_and(|remembered| remembered.is_behind(&stand_ins));
     if is_behind {
         let what = "the index does not know what a repair wrote; opening the store builds it anew from the log";

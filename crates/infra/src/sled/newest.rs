@@ -15,6 +15,7 @@ use sessions_ports::{StoreError, StoreId};
 
 use super::{
     bodies,
+    folder::Folder,
     frame::{self, BLOB, Found, Frame, FrameHeader, REWRITTEN, STRIPPED, Scan},
     segment::{self, SEGMENT_HEADER},
 };
@@ -28,14 +29,18 @@ pub(super) struct Newest {
     blobs: PathBuf,
     store: StoreId,
     numbers: Vec<u32>,
+    /// Up to where the log is known to have been synced.
+    synced: u64,
     places: Option<HashMap<(SessionId, u64), Place>>,
     /// The segment that was read last.
     read: Option<(u32, Vec<u8>)>,
 }
 
 impl Newest {
-    pub(super) const fn new(log: PathBuf, blobs: PathBuf, store: StoreId, numbers: Vec<u32>) -> Self {
-        Self { log, blobs, store, numbers, places: None, read: None }
+    /// Of these segments, up to `synced` of which nothing can be an unfinished write.
+    pub(super) fn new(folder: &Folder, numbers: Vec<u32>, synced: u64) -> Self {
+        let (log, blobs, store) = (folder.log(), folder.blobs(), folder.id);
+        Self { log, blobs, store, numbers, synced, places: None, read: None }
     }
 
     /// Where the newest payload of a record stands, if it was rewritten.
@@ -63,10 +68,16 @@ impl Newest {
     fn find(&self) -> HashMap<(SessionId, u64), Place> {
         let mut places = HashMap::new();
         let last = self.numbers.last().copied();
+        let (mut end, mut synced) = (0, self.synced);
         for number in &self.numbers {
             let bytes = fs::read(segment::path_of(&self.log, *number)).unwrap_or_default();
+            let base = segment::base_of(&bytes, *number, self.store).map_or(end, |base| base.max(end));
+            let mut scan = Scan::new(&bytes, SEGMENT_HEADER as usize);
+            let frames: Vec<Found<'_>> = scan.by_ref().collect();
+            end = base + scan.position() as u64;
+            synced = Found::synced(&frames, base).max(synced);
             let mut append = Vec::new();
-            for found in Scan::new(&bytes, SEGMENT_HEADER as usize) {
+            for found in frames {
                 match found {
                     Found::Frame(at, frame) => {
                         if frame.header.flags & (REWRITTEN | STRIPPED) == REWRITTEN {
@@ -76,6 +87,8 @@ impl Newest {
                             places.extend(append.drain(..));
                         }
                     }
+                    // Nobody was promised any of a write that was never finished, and opening sets it aside.
+                    Found::Damage(from, _) if Some(*number) == last && base + from as u64 >= synced => return places,
                     // Whole frames of a broken append count.
                     Found::Damage(..) => places.extend(append.drain(..)),
                     Found::Newer(_) => {}

@@ -412,6 +412,10 @@ impl<'a> Replay<'a> {
             let first = self.begun.entry(session).or_insert(seq);
             *first = seq.min(*first);
         }
+        // A repair wrote the beginning anew behind what the session had made its own.
+        if let Some(first) = self.firsts.get(&session).filter(|first| seq < **first) {
+            ledger.sessions.entry(session).or_insert_with(|| LogState::new(*first));
+        }
         let Some(log) = ledger.sessions.get(&session).filter(|log| seq <= log.row.version) else { return false };
         if !frame::can_be_missing(log.row.first.saturating_sub(seq), self.reached) {
             self.damaged += 1;

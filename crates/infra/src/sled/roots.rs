@@ -70,7 +70,7 @@ impl Root {
 
     /// Whether it is the one over this sum before or behind its batch.
     fn is_over(&self, edge: BatchEdge, sum: &Sum, witness: &dyn HeadWitness) -> bool {
-        let told = if edge == BatchEdge::Behind { Some(self.root) } else { self.opening };
+        let told = if edge == BatchEdge::Before { self.opening } else { Some(self.root) };
         let made = witness.root(edge, &sum.0, self.position, self.length);
         told.is_some_and(|told| made.iter().zip(told).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0)
     }
@@ -146,6 +146,9 @@ impl Sum {
         if root.is_over(edge, &self, witness) {
             return Some(Met::Whole);
         }
+        if edge == BatchEdge::Behind && root.is_over(BatchEdge::Settled, &self, witness) {
+            return Some(Met::Settled);
+        }
         let mut doubted = self;
         doubted.toggle_doubt(witness);
         root.is_over(edge, &doubted, witness).then_some(Met::Doubted)
@@ -156,6 +159,8 @@ impl Sum {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Met {
     Whole,
+    /// They are those that were attested, and roots before it that are over others are done with.
+    Settled,
     /// They are those that were attested, though once they were not.
     Doubted,
 }
@@ -168,6 +173,8 @@ pub(crate) struct Attesting {
     is_doubted: bool,
     /// A mark with a root comes before anything else.
     pub(crate) owes_mark: bool,
+    /// That mark's root settles what roots before it say.
+    settles: bool,
 }
 
 /// A batch with its root.
@@ -180,7 +187,7 @@ pub(crate) struct Attested {
 
 impl Attesting {
     pub(crate) fn new(witness: Arc<dyn HeadWitness>, sum: Sum, is_doubted: bool, owes_mark: bool) -> Self {
-        let mut attesting = Self { witness, sum, is_doubted: false, owes_mark };
+        let mut attesting = Self { witness, sum, is_doubted: false, owes_mark, settles: false };
         attesting.doubt(is_doubted);
         attesting
     }
@@ -191,6 +198,17 @@ impl Attesting {
             self.sum.toggle_doubt(self.witness.as_ref());
             self.is_doubted = is_doubted;
         }
+    }
+
+    /// The mark that comes first settles what roots before it say.
+    pub(crate) fn settle(&mut self) {
+        self.doubt(false);
+        (self.owes_mark, self.settles) = (true, true);
+    }
+
+    /// The mark that comes first is there.
+    pub(crate) fn begun(&mut self) {
+        (self.owes_mark, self.settles) = (false, false);
     }
 
     /// Adds the root to an append that `buffer` holds and ends with. `last`: where in it the last frame begins; `position`: where in the log.
@@ -211,7 +229,8 @@ impl Attesting {
         let length = u32::try_from(frame).unwrap_or(u32::MAX).saturating_add(behind);
         let over = |edge, sum: &Sum| self.witness.root(edge, &sum.0, position, length);
         let opening = (behind > 0).then(|| over(BatchEdge::Before, &self.sum));
-        let root = Root { position, length, root: over(BatchEdge::Behind, &sum), opening };
+        let edge = if self.settles { BatchEdge::Settled } else { BatchEdge::Behind };
+        let root = Root { position, length, root: over(edge, &sum), opening };
         frame::add_field(buffer, last, ROOT, &root.field());
         Attested { root, sum, added }
     }
@@ -319,7 +338,7 @@ impl Trail {
             return WitnessReport::Mismatch(Doubt::Unattested { appends, by_repair });
         }
         match sum.met_by(&current, BatchEdge::Behind, witness) {
-            Some(Met::Whole) => return WitnessReport::Confirmed,
+            Some(Met::Whole | Met::Settled) => return WitnessReport::Confirmed,
             Some(Met::Doubted) => return WitnessReport::Mismatch(Doubt::Standing),
             None if self.filled >= current.end() => return WitnessReport::Mismatch(Doubt::Heads),
             None => {}
@@ -330,7 +349,7 @@ impl Trail {
             before.toggle(*session, *standing, witness);
         }
         match before.met_by(&current, BatchEdge::Before, witness) {
-            Some(Met::Whole) => WitnessReport::Unfinished { appends: self.appends },
+            Some(Met::Whole | Met::Settled) => WitnessReport::Unfinished { appends: self.appends },
             Some(Met::Doubted) => WitnessReport::Mismatch(Doubt::Standing),
             None => WitnessReport::Mismatch(Doubt::Heads),
         }

@@ -295,8 +295,7 @@ impl Writer {
             }
             let is_settling = std::mem::take(&mut ledger.roots.is_settling);
             if let Some(attesting) = self.attesting.as_mut().filter(|_| is_settling) {
-                attesting.doubt(false);
-                attesting.owes_mark = true;
+                attesting.settle();
             }
         }
         if !self.attesting.as_ref().is_some_and(|attesting| attesting.owes_mark) {
@@ -307,7 +306,7 @@ impl Writer {
             return Err(Trouble::NoSpace("the log"));
         }
         if let Some(attesting) = &mut self.attesting {
-            attesting.owes_mark = false;
+            attesting.begun();
         }
         Ok(())
     }

@@ -217,7 +217,7 @@ fn names_and_heads_are_as_they_are_said() {
     assert_eq!(hex(&hmac(&elements, &[&session, &commit, &version[..7]])), text(&said["element"]));
     assert_eq!(hex(&hmac(&elements, &[&session])), text(&said["removed"]));
     let roots = expand(&heads, "sessions head root 1");
-    for (edge, name) in [(0, "before"), (1, "behind")] {
+    for (edge, name) in [(0, "before"), (1, "behind"), (2, "settled")] {
         let length = u32::try_from(said["length"].as_u64().unwrap()).unwrap().to_le_bytes();
         let position = said["position"].as_u64().unwrap().to_le_bytes();
         let root = hmac(&roots, &[&bytes(&said["sum"]), &position, &length, &[edge]]);

@@ -211,7 +211,8 @@ impl Check {
                 findings.push(Finding { offset: None, ..finding });
             }
             Ok(slots) => {
-                findings.extend(about_slots(unsealing, slots, &needed));
+                let is_all_lost = |id: &SessionId| self.sessions.get(id).is_some_and(Checked::is_all_lost);
+                findings.extend(about_slots(unsealing, slots, &needed, is_all_lost));
                 self.report.destroyed = slots.destroyed.iter().map(|(slot, session)| (*session, *slot)).collect();
             }
         }
@@ -245,7 +246,12 @@ fn is_told(findings: &[Finding], session: SessionId) -> bool {
 }
 
 /// What the slots tell about sessions and themselves.
-fn about_slots(unsealing: &Unsealing, slots: &Slots, needed: &BTreeSet<SessionId>) -> Vec<Finding> {
+fn about_slots(
+    unsealing: &Unsealing,
+    slots: &Slots,
+    needed: &BTreeSet<SessionId>,
+    is_all_lost: impl Fn(&SessionId) -> bool,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let about = |severity, what: String| {
         let finding = Finding::about_file("keys", 0, what);
@@ -273,6 +279,10 @@ fn about_slots(unsealing: &Unsealing, slots: &Slots, needed: &BTreeSet<SessionId
     }
     for session in needed {
         let (severity, what) = match unsealing.slot_of(*session) {
+            None if is_all_lost(session) => {
+                let what = "nothing tells where its keys lie, and no record is left that they open; it can be deleted";
+                (Severity::Warning, what.to_owned())
+            }
             None => (Severity::Error, "nothing tells where its keys lie".to_owned()),
             Some(slot) if slots.live.contains(&slot) => continue,
             Some(slot) => match slots.destroyed.get(&slot) {

@@ -1,0 +1,170 @@
+//! Damage in the log of a sealed store whose keys changed, and of which sessions are gone that others inherit from: one repair with the key leaves nothing that a
+//! check with the key calls wrong, and what is left goes on.
+
+use std::{fs, path::Path, sync::Arc};
+
+use sessions_app::{Append, At, Deletion, Forks, SessionError};
+use sessions_domain::{Message, SessionId};
+use sessions_infra::{
+    sealing::{SealedStore, StoreOpener},
+    sled::{Finding, Severity, VerifyReport, repair_with, verify_sealed},
+};
+use sessions_ports::{Durability, KeyError, SessionLog, StoreError};
+
+use crate::{
+    folder::{copy, segments},
+    ground::{Dice, Host, folder, key_file, open_sealed, run, seed},
+};
+
+const WAYS: usize = 400;
+
+/// Sessions with forks, of which some are gone, under data keys that changed in the middle of it all.
+async fn populate(store: &SealedStore, host: &Host, dice: &mut Dice) {
+    let log: Arc<dyn SessionLog> = Arc::new(store.clone());
+    let manager = host.manager(log, Durability::Disk);
+    for number in 0..10 {
+        let session = manager.open_or_create(&format!("key {number}")).await.unwrap();
+        for _ in 0..3 {
+            let messages: Vec<Message> =
+                (0..8).map(|at| Message::user(format!("{at} {}", "words ".repeat(dice.below(60))))).collect();
+            session.append(Append::all(messages)).await.unwrap();
+        }
+        if number % 3 == 0 {
+            let fork = session.fork(At::Now).await.unwrap();
+            fork.append(Message::user("of the fork")).await.unwrap();
+        }
+        match number {
+            3 => drop(manager.delete(session.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap()),
+            4 => {
+                let first = manager.open_or_create("key 1").await.unwrap();
+                store.rotate_data(first.id(), |_| ()).await.unwrap();
+            }
+            5 => drop(manager.delete(session.id(), Deletion::shredding()).await.unwrap()),
+            6 => drop(store.rotate(&key_file(7), |_| ()).await.unwrap()),
+            _ => drop(session.undo(1).await.unwrap()),
+        }
+    }
+}
+
+/// Spoils one to three places of the log, and says how.
+fn spoil(dice: &mut Dice, store: &Path) -> String {
+    let mut told = Vec::new();
+    for _ in 0..=[0, 0, 1, 2][dice.below(4)] {
+        let paths = segments(store);
+        let path = &paths[dice.below(paths.len())];
+        let mut bytes = fs::read(path).unwrap();
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+        let from = dice.below(written);
+        let to = (from + 1 + dice.below(3_000)).min(bytes.len());
+        told.push(match dice.below(5) {
+            0 => {
+                bytes[from] ^= 1 << dice.below(8);
+                format!("a flipped bit at {from}")
+            }
+            1 => {
+                bytes[from..to].fill(0);
+                format!("zeros from {from} to {to}")
+            }
+            2 => {
+                let noise = dice.bytes(to - from);
+                bytes[from..to].copy_from_slice(&noise);
+                format!("noise from {from} to {to}")
+            }
+            3 => {
+                let noise = dice.bytes(8.min(to - from));
+                bytes[from..from + noise.len()].copy_from_slice(&noise);
+                format!("eight bytes of noise at {from}")
+            }
+            _ => {
+                bytes.truncate(from);
+                format!("cut from {written} to {from}")
+            }
+        });
+        fs::write(path, bytes).unwrap();
+    }
+    told.join(", ")
+}
+
+async fn checked(path: &Path) -> VerifyReport {
+    let opener = Arc::new(StoreOpener::unlock(path, &key_file(7)).await.unwrap());
+    let witness = opener.witness().unwrap();
+    verify_sealed(path, Some(&witness), opener).unwrap()
+}
+
+/// What a check calls wrong, without sessions of which no word is left that tells where their keys lie, and these sessions.
+fn wrongs(report: VerifyReport) -> (Vec<Finding>, Vec<SessionId>) {
+    let wrong = report.findings.into_iter().filter(|finding| finding.severity == Severity::Error);
+    let (shut, wrong): (Vec<_>, _) = wrong.partition(|finding| finding.what == "nothing tells where its keys lie");
+    (wrong, shut.into_iter().filter_map(|finding| finding.session).collect())
+}
+
+/// Every session that is there reads and takes an append. One that nothing opens any more, or whose keys were destroyed and what said so is lost, can be deleted.
+async fn check_goes_on(path: &Path, host: &Host, shut: &[SessionId], what: &str) -> usize {
+    let store = open_sealed(path, 7).await;
+    let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+    for session in shut {
+        manager
+            .delete(*session, Deletion::default())
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {session}: {error}"));
+    }
+    let mut went_on = 0;
+    for row in store.rows(0, 100).await.unwrap().rows {
+        let about = format!("{what}: {}", row.session);
+        let session = match manager.load(row.session).await {
+            Ok(session) => session,
+            Err(SessionError::Store(StoreError::Key(KeyError::Damaged { .. } | KeyError::SessionDestroyed { .. }))) => {
+                manager
+                    .delete(row.session, Deletion::default())
+                    .await
+                    .unwrap_or_else(|error| panic!("{about}: {error}"));
+                continue;
+            }
+            Err(error) => panic!("{about}: {error}"),
+        };
+        session.last(100).await.unwrap_or_else(|error| panic!("{about}: {error}"));
+        session.append(Message::user("and on")).await.unwrap_or_else(|error| panic!("{about}: {error}"));
+        went_on += 1;
+    }
+    manager.close().await.unwrap();
+    went_on
+}
+
+#[test]
+fn one_repair_with_the_key_leaves_nothing_that_a_check_calls_wrong() {
+    let seed = seed("sealed_damage");
+    let host = Host::drawing(seed);
+    run(2, async {
+        let ground = folder();
+        let base = ground.path().join("base");
+        let mut dice = Dice::new(seed);
+        let store = open_sealed(&base, 7).await;
+        populate(&store, &host, &mut dice).await;
+        store.close().await.unwrap();
+        drop(store);
+        assert!(checked(&base).await.is_sound());
+        let (mut told, mut went_on) = (0, 0);
+        for way in 0..WAYS {
+            let at = ground.path().join("way");
+            copy(&base, &at);
+            let mut what = format!("way {way} of SESSIONS_SEED={seed}: {}", spoil(&mut dice, &at));
+            if dice.chance(70) {
+                fs::remove_dir_all(at.join("index")).unwrap();
+                what.push_str(", without the index");
+            }
+            told += usize::from(!checked(&at).await.is_sound());
+            let witness = StoreOpener::unlock(&at, &key_file(7)).await.unwrap().witness().unwrap();
+            repair_with(&at, false, Arc::new(witness)).unwrap();
+            let (wrong, shut) = wrongs(checked(&at).await);
+            assert_eq!(wrong, [], "{what}");
+            went_on += check_goes_on(&at, &host, &shut, &what).await;
+            let (wrong, still_shut) = wrongs(checked(&at).await);
+            assert_eq!(wrong, [], "{what}, and went on");
+            // Who inherits of one that was deleted still needs its keys.
+            assert!(still_shut.iter().all(|session| shut.contains(session)), "{what}, and went on: {still_shut:?}");
+            fs::remove_dir_all(&at).unwrap();
+        }
+        println!("{WAYS} ways, {told} told of, {went_on} sessions went on");
+        assert!(told > WAYS / 3 && went_on > WAYS * 3);
+    });
+}
