@@ -114,17 +114,14 @@ pub(super) struct Unsealing {
     pub(super) keys: Result<Slots, StoreError>,
     /// Sessions of which a record was met.
     met: HashSet<SessionId>,
-    /// The links over the records that sessions had before they took over what they inherited, as far as they are of the data key in use.
-    own: HashMap<SessionId, [u8; 32]>,
-    /// The links at the records up to which sessions were sealed anew: over all that stand there now, and without what was taken over.
-    resealed: HashMap<SessionId, Vec<[u8; 32]>>,
+    /// The links at the records up to which sessions were sealed anew, over all that stand there now.
+    resealed: HashMap<SessionId, [u8; 32]>,
 }
 
 impl Unsealing {
     pub(super) fn new(opener: Option<Arc<dyn RecordOpener>>, keys: Result<Slots, StoreError>) -> Self {
-        let (slots, chains, met) = (HashMap::new(), BTreeMap::new(), HashSet::new());
-        let (own, resealed) = (HashMap::new(), HashMap::new());
-        Self { opener, slots, chains, shut: BTreeMap::new(), keys, met, own, resealed }
+        let (slots, chains, met, resealed) = (HashMap::new(), BTreeMap::new(), HashSet::new(), HashMap::new());
+        Self { opener, slots, chains, shut: BTreeMap::new(), keys, met, resealed }
     }
 
     /// Takes notice of a session, and where its keys lie if the record says so; true for its first one.
@@ -148,16 +145,9 @@ impl Unsealing {
         closed.is_some_and(|closed| head.epoch <= closed.epoch)
     }
 
-    /// What a session took over was met; behind it are the records that it had before.
-    pub(super) fn begins_own(&mut self, session: SessionId) {
-        self.own.insert(session, [0; 32]);
-    }
-
-    /// Whether the records that were sealed anew are others than those that the slot attests. It may attest them from before the session took over
-    /// what it inherited, or with that.
-    pub(super) fn differs_from_closed(&self, session: SessionId) -> bool {
-        let closed = self.closed(session);
-        self.resealed.get(&session).is_some_and(|links| closed.is_some_and(|closed| !links.contains(&closed.new)))
+    /// What the slot attests of a session whose records, all that stand there now, are others.
+    pub(super) fn differs_from_closed(&self, session: SessionId) -> Option<ClosedEpoch> {
+        self.closed(session).filter(|closed| self.resealed.get(&session).is_some_and(|link| *link != closed.new))
     }
 
     /// Takes notice of where a session's keys lie, as what is sealed beside its records says.
@@ -192,14 +182,8 @@ impl Unsealing {
             self.slots.insert(session, slot);
         }
         let closed = self.closed(session).filter(|closed| closed.epoch.checked_add(1) == Some(head.epoch));
-        if let Some(closed) = closed.filter(|closed| record.seq <= closed.version) {
-            let own = self.own.get_mut(&session).map(|own| {
-                *own = cipher_link(own, session, record);
-                *own
-            });
-            if record.seq == closed.version {
-                self.resealed.insert(session, [link].into_iter().chain(own).collect());
-            }
+        if closed.is_some_and(|closed| record.seq == closed.version) {
+            self.resealed.insert(session, link);
         }
         let Some(opener) = &self.opener else { return Err(NotRead::Shut) };
         if self.shut.contains_key(&session) {

@@ -17,6 +17,7 @@
 #[path = "../shared/copy.rs"]
 mod copy;
 mod crashes;
+mod detaching;
 mod disk_image;
 mod ground;
 mod lists;

@@ -14,12 +14,16 @@ use super::{
         frame::{self, Frame, FrameHeader, LINK, WORDS},
         inspection::{Finding, Severity},
         key_look::{Slots, said_of_keys},
+        newest::Newest,
         remembered::Remembered,
         unsealing::{EpochChain, NotRead, RecordOpener, SealingLook, Unopened, Unsealing},
     },
     Check, ranges,
 };
-use crate::{keys::KeyFinding, sealing::ClosedEpoch};
+use crate::{
+    keys::KeyFinding,
+    sealing::{ClosedEpoch, RecordHead, cipher_link},
+};
 
 impl Check {
     /// The store is sealed. What the index remembers tells where keys lie and who inherits when a session's beginning is lost.
@@ -97,9 +101,6 @@ impl Check {
                     what,
                 ));
             }
-        }
-        if is_first_met && first > 1 {
-            unsealing.begins_own(session);
         }
         let newest = self.newest.record(session, seq).map(|(_, payload)| Bytes::from(payload));
         let payload = newest.unwrap_or_else(|| Bytes::copy_from_slice(payload));
@@ -224,10 +225,15 @@ impl Check {
                 findings.push(Finding::about_records(Severity::Error, *session, None, what));
             }
         }
-        for (session, _) in self.sessions.iter().filter(|(_, checked)| checked.is_complete()) {
-            if unsealing.differs_from_closed(*session) {
+        let complete = self.sessions.iter().filter(|(_, checked)| checked.is_complete());
+        let differ = complete.filter_map(|(session, checked)| {
+            let first = self.adopted_from.get(session).map_or(checked.first, |from| checked.first.min(*from));
+            unsealing.differs_from_closed(*session).map(|closed| (*session, first, closed))
+        });
+        for (session, first, closed) in differ {
+            if !is_attested(&mut self.newest, session, first, closed) {
                 let what = "its ciphertext is not what the last change of its data key left, as its slot says";
-                findings.push(Finding::about_records(Severity::Error, *session, None, what.to_owned()));
+                findings.push(Finding::about_records(Severity::Error, session, None, what.to_owned()));
             }
         }
         let removed = self.removed.iter().map(|session| (*session, unsealing.epochs(*session)));
@@ -239,6 +245,22 @@ impl Check {
 fn record(header: FrameHeader, payload: Bytes) -> Record {
     let FrameHeader { kind, seq, label, commit, .. } = header;
     Record { seq, kind, commit, label, payload }
+}
+
+/// Whether the records of a session, from one on that was once its first, are those that its slot attests. Each part that it took over of what it inherits
+/// gave it another first one, and its data key may have been changed before and after any of them.
+fn is_attested(newest: &mut Newest, session: SessionId, first: u64, closed: ClosedEpoch) -> bool {
+    let mut links: Vec<[u8; 32]> = Vec::new();
+    for seq in first..=closed.version {
+        let Some((header, payload)) = newest.record(session, seq) else { return false };
+        // The first record of a log says where its keys lie, and goes on saying it.
+        if RecordHead::read(&payload).is_some_and(|(head, _)| head.slot.is_some()) {
+            links.push([0; 32]);
+        }
+        let record = record(header, payload.into());
+        links.iter_mut().for_each(|link| *link = cipher_link(link, session, &record));
+    }
+    links.contains(&closed.new)
 }
 
 fn is_told(findings: &[Finding], session: SessionId) -> bool {
