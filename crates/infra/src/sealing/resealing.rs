@@ -74,10 +74,11 @@ impl Walked {
 
 impl SealedStore {
     /// Gives a session another data key, and seals its records anew. Appends and reads go on meanwhile; receipts, places and versions stay what they
-    /// were. Afterwards the old key is no more, and whoever kept a copy of the old bytes and gets at the keys of later opens nothing.
+    /// were. Afterwards the old key is no more, and whoever kept a copy of the old bytes and gets at the keys of later opens nothing. Of a session that was
+    /// removed this is done to what others still inherit.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Gone`]; [`StoreError::Corrupt`] when a record is damaged, so repair first; the stores'. What was
+    /// [`StoreError::NotFound`]; [`StoreError::Gone`] when it was removed and nobody inherits from it; [`StoreError::Corrupt`] when a record is damaged, so repair first; the stores'. What was
     /// done until then stays, and the next call goes on.
     pub async fn rotate_data(
         &self,
@@ -116,7 +117,7 @@ impl SealedStore {
     /// Finishes the changes of data keys that were broken off, each as far as it goes: what keeps one from its end is given with it, and keeps no other.
     ///
     /// # Errors
-    /// What keeps all of them, as of [`Self::rotate_data`]. A session that was removed meanwhile is forgotten.
+    /// What keeps all of them, as of [`Self::rotate_data`]. A session of which nothing is left is forgotten.
     pub async fn resume(
         &self,
         mut told: impl FnMut(SessionId, DataStep) + Send,
@@ -125,11 +126,7 @@ impl SealedStore {
         for noted in self.inner.keyring.ring().resealing.clone() {
             match self.rotate_data(noted.session, |step| told(noted.session, step)).await {
                 Ok(resealed) => all.push((noted.session, Ok(resealed))),
-                Err(
-                    StoreError::Gone { .. }
-                    | StoreError::NotFound { .. }
-                    | StoreError::Key(KeyError::SessionDestroyed { .. }),
-                ) => self.inner.keyring.forget_resealing(noted.session).await?,
+                Err(error) if is_no_more(&error) => self.inner.keyring.forget_resealing(noted.session).await?,
                 Err(error @ (StoreError::Corrupt { .. } | StoreError::Key(_))) => all.push((noted.session, Err(error))),
                 Err(error) => return Err(error),
             }
@@ -140,6 +137,22 @@ impl SealedStore {
     /// Sessions whose data key is being changed, and of which that was broken off.
     pub fn unfinished(&self) -> Vec<SessionId> {
         self.inner.keyring.ring().resealing.iter().map(|noted| noted.session).collect()
+    }
+
+    /// Sessions that were removed, and have a data key as long as others inherit from them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn removed_with_heirs(&self) -> Result<Vec<SessionId>, StoreError> {
+        let mut sessions = Vec::new();
+        for condemned in &self.inner.keyring.ring().condemned {
+            let session = condemned.session;
+            let is_removed = matches!(self.inner.log.head(session).await, Err(StoreError::Gone { .. }));
+            if is_removed && !self.inner.log.heirs(session).await?.is_empty() {
+                sessions.push(session);
+            }
+        }
+        Ok(sessions)
     }
 
     /// Puts the new key beside the old one, while nobody appends.
@@ -196,6 +209,8 @@ impl SealedStore {
         let newest = self.inner.keyring.load(session, noted.slot).await?.newest();
         let walked = self.inner.walk(session, Walked::BEGINNING, version, is_of(newest)).await?;
         let epoch = newest.map_or(0, |newest| newest.saturating_sub(1));
+        // It may have been removed meanwhile, and what nobody inherits is gone.
+        let version = version.min(walked.next.saturating_sub(1));
         let closed = ClosedEpoch { epoch, version, old, new: walked.link };
         self.alone(session, false, move |inner, known| -> Running<_> {
             Box::pin(async move {
@@ -230,9 +245,15 @@ fn epoch_of(keys: &SlotKeys) -> u16 {
     keys.data.last().map_or(0, |key| key.epoch)
 }
 
-/// Whether a slot says that the change that the ring notes is done.
+/// Whether a slot says that the change that the ring notes is done. It may say so of fewer records, when the session was removed meanwhile.
 fn is_closed_at(keys: &SlotKeys, noted: Resealing) -> bool {
-    keys.closed.is_some_and(|closed| closed.version == noted.version && closed.old == noted.old)
+    keys.closed.is_some_and(|closed| closed.old == noted.old)
+}
+
+/// Whether nothing is left of a session that a data key would be for.
+fn is_no_more(error: &StoreError) -> bool {
+    use StoreError as E;
+    matches!(error, E::Gone { .. } | E::NotFound { .. } | E::Key(KeyError::SessionDestroyed { .. }))
 }
 
 impl Inner {
@@ -322,13 +343,24 @@ impl Inner {
         Ok((keys, epoch))
     }
 
-    /// The version of a session when nobody seals with keys that were known, and all that was sealed is through.
+    /// The last record of a session when nobody seals with keys that were known, and all that was sealed is through.
     async fn settled_without(&self, known: Option<&Arc<SessionKeys>>, session: SessionId) -> Result<u64, StoreError> {
         if let Some(keys) = known {
             keys.unused().await;
         }
-        let head = self.log.settled(session).await?.ok_or(StoreError::NotFound { session })?;
-        Ok(head.version)
+        match self.log.settled(session).await {
+            Ok(head) => Ok(head.ok_or(StoreError::NotFound { session })?.version),
+            // What others inherit of it is there.
+            Err(gone @ StoreError::Gone { .. }) => self.last_record(session).await?.ok_or(gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The number of the last record that can be read of a session.
+    async fn last_record(&self, session: SessionId) -> Result<Option<u64>, StoreError> {
+        let range = ReadRange { order: Order::NewestFirst, max_records: 1, max_bytes: 1, ..all() };
+        let page = self.log.read(session, range).await?;
+        Ok(page.records.first().map(|record| record.seq))
     }
 
     async fn change_slot(

@@ -16,7 +16,7 @@ use sessions_domain::SessionId;
 use sessions_infra::{
     environment::SystemClock,
     keys::FileKeyStore,
-    sealing::{SealedStore, StoreOpener},
+    sealing::{DataStep, SealedStore, StoreOpener},
     sled::{SledStore, verify, verify_sealed},
 };
 use sessions_ports::{
@@ -71,10 +71,11 @@ async fn take(store: &SealedStore, session: SessionId, records: &[Record], unlin
     store.rewrite(Rewrite { session, expected: None, records, words: None, unlink, durability }).await.unwrap();
 }
 
-/// Keys whose next change is made, and the answer lost.
+/// Keys whose next change is made and the answer lost, or else refused.
 struct Forgetful {
     keys: FileKeyStore,
     forgets: AtomicBool,
+    refuses: AtomicBool,
 }
 
 #[async_trait]
@@ -104,6 +105,9 @@ impl KeyStore for Forgetful {
     }
 
     async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
+        if self.refuses.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::NoSpace { operation: "a test" });
+        }
         self.keys.overwrite(changes).await?;
         if self.forgets.swap(false, Ordering::SeqCst) { Err(StoreError::Poisoned) } else { Ok(()) }
     }
@@ -116,7 +120,7 @@ impl KeyStore for Forgetful {
 async fn open_with_forgetful_keys(path: &Path) -> (SealedStore, Arc<Forgetful>) {
     let log = open_log(path).await.unwrap();
     let keys = FileKeyStore::open(&log.keys_folder(), log.id()).await.unwrap();
-    let keys = Arc::new(Forgetful { keys, forgets: AtomicBool::new(false) });
+    let keys = Arc::new(Forgetful { keys, forgets: AtomicBool::new(false), refuses: AtomicBool::new(false) });
     let (log, clock) = (Arc::new(log), Arc::new(SystemClock));
     (SealedStore::open_or_create(log, keys.clone(), &provider(KEY), clock).await.unwrap(), keys)
 }
@@ -165,8 +169,7 @@ async fn try_order(order: &[Step]) {
     assert_sound(&path, &why).await;
 
     let store = open(&path, KEY).await.unwrap();
-    let removal = Removal { session: owner, expected: None, keep_key: false, durability: Durability::Disk };
-    store.remove(removal).await.unwrap();
+    removed(&store, owner).await;
     assert!(store.erased(owner).await.unwrap().is_some(), "{why}");
     store.close().await.unwrap();
     let upkeep = SledStore::open_for_upkeep(&path).await.unwrap();
@@ -188,4 +191,104 @@ async fn data_keys_that_change_while_a_fork_takes_over_what_it_inherits_leave_a_
     for order in orders {
         try_order(&order).await;
     }
+}
+
+async fn removed(store: &SealedStore, session: SessionId) {
+    let removal = Removal { session, expected: None, keep_key: false, durability: Durability::Disk };
+    store.remove(removal).await.unwrap();
+}
+
+/// A session of eight records, and a fork that inherits five of them and says one.
+async fn parent_and_fork(store: &SealedStore) -> (Talk, Talk) {
+    let mut parent = Talk::new(1);
+    say(store, &mut parent, &["", "b", "c", "d", "e"]).await;
+    let (mut fork, commit) = Talk::forked(2, &parent);
+    store.commit(commit).await.unwrap();
+    say(store, &mut fork, &["it goes on"]).await;
+    say(store, &mut parent, &["f", "g", "h"]).await;
+    (parent, fork)
+}
+
+async fn assert_kept(store: &SealedStore, parent: &Talk, fork: &Talk) {
+    let kept = read_all(store, parent.session(), everything()).await.unwrap();
+    assert_eq!(kept, parent.script.written()[..5]);
+    assert_eq!(read_all(store, fork.session(), everything()).await.unwrap(), fork.script.written());
+}
+
+#[tokio::test]
+async fn the_data_key_of_a_removed_session_is_changed_as_long_as_others_inherit_from_it() {
+    let ground = folder();
+    let path = ground.path().join("store");
+    let store = open(&path, KEY).await.unwrap();
+    let (parent, fork) = parent_and_fork(&store).await;
+    let owner = parent.session();
+    assert_eq!(store.removed_with_heirs().await.unwrap(), []);
+    removed(&store, owner).await;
+    assert_eq!(store.removed_with_heirs().await.unwrap(), [owner]);
+    let resealed = store.rotate_data(owner, |_| ()).await.unwrap();
+    assert_eq!((resealed.records, resealed.epoch, resealed.resumed), (5, 2, false));
+    assert_eq!(resealed.closed.map(|closed| closed.version), Some(5));
+    assert_kept(&store, &parent, &fork).await;
+    store.close().await.unwrap();
+    assert_sound(&path, "changed").await;
+    let upkeep = SledStore::open_for_upkeep(&path).await.unwrap();
+    upkeep.reclaim_all().await.unwrap();
+    upkeep.close().await.unwrap();
+    assert_sound(&path, "its old bytes are gone").await;
+    let store = open(&path, KEY).await.unwrap();
+    assert_kept(&store, &parent, &fork).await;
+    removed(&store, fork.session()).await;
+    assert!(store.erased(owner).await.unwrap().is_some());
+    let gone = store.rotate_data(owner, |_| ()).await;
+    assert!(matches!(gone, Err(StoreError::Gone { .. })), "{gone:?}");
+    assert_eq!(store.removed_with_heirs().await.unwrap(), []);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_a_data_key_that_was_broken_off_goes_on_when_its_session_was_removed() {
+    // The answer is lost when the new key is put beside the old one, or when the old one is taken away; or that is refused.
+    for (place, records) in [("put", 5), ("taken", 0), ("refused", 0)] {
+        let (ground, why) = (folder(), place);
+        let path = ground.path().join("store");
+        let (store, keys) = open_with_forgetful_keys(&path).await;
+        let (parent, fork) = parent_and_fork(&store).await;
+        let owner = parent.session();
+        keys.forgets.store(place == "put", Ordering::SeqCst);
+        let changed = store.rotate_data(owner, |step| {
+            keys.forgets.fetch_or(place == "taken" && step == DataStep::Begun, Ordering::SeqCst);
+            keys.refuses.fetch_or(place == "refused" && step == DataStep::Begun, Ordering::SeqCst);
+        });
+        assert!(changed.await.is_err(), "{why}");
+        removed(&store, owner).await;
+        let resumed = store.resume(|_, _| ()).await.unwrap();
+        let [(session, Ok(resealed))] = resumed.as_slice() else { panic!("{why}: {resumed:?}") };
+        assert_eq!((*session, resealed.records, resealed.epoch, resealed.resumed), (owner, records, 2, true), "{why}");
+        assert_eq!(store.unfinished(), [], "{why}");
+        assert_kept(&store, &parent, &fork).await;
+        store.close().await.unwrap();
+        assert_sound(&path, why).await;
+        let store = open(&path, KEY).await.unwrap();
+        let again = store.rotate_data(owner, |_| ()).await.unwrap();
+        assert_eq!((again.records, again.epoch, again.resumed), (5, 3, false), "{why}");
+        store.close().await.unwrap();
+        assert_sound(&path, why).await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_a_data_key_that_was_broken_off_is_forgotten_when_nobody_inherits_any_more() {
+    let ground = folder();
+    let path = ground.path().join("store");
+    let (store, keys) = open_with_forgetful_keys(&path).await;
+    let (parent, fork) = parent_and_fork(&store).await;
+    keys.forgets.store(true, Ordering::SeqCst);
+    assert!(store.rotate_data(parent.session(), |_| ()).await.is_err());
+    removed(&store, parent.session()).await;
+    removed(&store, fork.session()).await;
+    assert_eq!(store.unfinished(), [parent.session()]);
+    assert!(store.resume(|_, _| ()).await.unwrap().is_empty());
+    assert_eq!(store.unfinished(), []);
+    store.close().await.unwrap();
+    assert_sound(&path, "removed").await;
 }
