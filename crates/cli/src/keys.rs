@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
-    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionId, SessionManager, StoreError,
-    SystemClock, maintenance,
+    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionError, SessionId, SessionManager,
+    StoreError, SystemClock, maintenance,
 };
 
 use crate::{
@@ -291,13 +291,16 @@ async fn rotate_data(program: &Program, wish: RotateData) -> Result<(), Failure>
             tell_resealed(program, resealed)?;
         }
         if let Some(name) = &wish.session {
-            let id = sessions.find_any(name).await?.id();
+            let id = match sessions.find_any(name).await {
+                Ok(session) => session.id(),
+                // Forks may read with its key.
+                Err(SessionError::Gone { session }) => session,
+                Err(error) => return Err(error.into()),
+            };
             return tell_resealed(program, &reseal(program, store, id).await.map_err(told)?);
         }
-        // The list has neither what is in the trash nor the logs of state.
-        let logs = sessions.sled_store().map(|store| store.logs().map_err(told)).transpose()?;
         let mut failed = Vec::new();
-        for log in logs.into_iter().flatten() {
+        for log in all_logs(sessions, store).await? {
             stop.check()?;
             match reseal(program, store, log).await {
                 Ok(resealed) => tell_resealed(program, &resealed)?,
@@ -308,6 +311,14 @@ async fn rotate_data(program: &Program, wish: RotateData) -> Result<(), Failure>
         all_or_failed(failed)
     });
     told_of_interrupt(&stop, work).await
+}
+
+/// All that has a data key. The list of sessions has neither what is in the trash, nor the logs of state, nor what was deleted and forks inherit.
+async fn all_logs(sessions: &SessionManager, store: &SealedStore) -> Result<Vec<SessionId>, Failure> {
+    let mut logs = sessions.sled_store().map(|store| store.logs().map_err(told)).transpose()?.unwrap_or_default();
+    logs.extend(store.removed_with_heirs().await.map_err(told)?);
+    logs.sort_unstable();
+    Ok(logs)
 }
 
 /// What failed is told at the end, when the others have theirs.

@@ -155,6 +155,27 @@ fn another_data_key_is_given_to_what_is_in_the_trash_too() {
 }
 
 #[test]
+fn another_data_key_is_given_to_what_was_deleted_and_forks_inherit_too() {
+    let desk = Desk::new();
+    desk.talk(&["one", "two"]);
+    let parent = desk.one(&["info", "k"])["id"].clone();
+    let parent = parent.as_str().unwrap();
+    let fork = desk.one(&["fork", "k"])["id"].clone();
+    let fork = fork.as_str().unwrap();
+    desk.one(&["delete", "k", "--forever"]);
+    let resealed = desk.json(&["keys", "rotate-data"]);
+    let ids: Vec<_> = resealed.iter().map(|one| (one["id"].clone(), one["epoch"].clone())).collect();
+    assert_eq!(ids, [(json!(parent), json!(2)), (json!(fork), json!(2))]);
+    assert_eq!(desk.one(&["keys", "rotate-data", parent])["epoch"], json!(3));
+    assert_eq!(desk.texts(&["show", fork]), ["one", "two"]);
+    assert_eq!(desk.run(&["verify"]).code, 0);
+    // When nobody inherits any more there is nothing left to seal.
+    desk.one(&["delete", fork, "--shred"]);
+    desk.run(&["keys", "rotate-data", parent, "--json"]).refused(3, "gone");
+    assert_eq!(desk.json(&["keys", "rotate-data"]).len(), 0);
+}
+
+#[test]
 fn another_data_key_is_given_to_the_state_of_users_and_of_the_application_too() {
     let desk = Desk::new();
     desk.talk(&["one"]);
