@@ -355,7 +355,8 @@ pub use sessions_infra::{
     keys::{KeyFileProvider, MemoryKeyStore},
     observed::{ObservedStore, StoreCounters},
     sealing::{
-        ClosedEpoch, DataStep, KeyStatus, KeyStep, KeyedWitness, Resealed, RingFacts, Rotated, SealedStore, ring_facts,
+        ClosedEpoch, DataPass, DataStep, InPass, KeyStatus, KeyStep, KeyedWitness, Resealed, RingFacts, Rotated,
+        SealedStore, ring_facts,
     },
 };
 pub use sessions_ports::{

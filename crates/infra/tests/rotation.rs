@@ -1,6 +1,10 @@
 //! Other keys for a sealed store: the records stay what they were, the old keys are dead, and whatever breaks it off it goes on.
 
 #[cfg(test)]
+#[path = "shared/copy.rs"]
+mod copy;
+
+#[cfg(test)]
 mod rotation {
     use std::{
         path::Path,
@@ -12,19 +16,22 @@ mod rotation {
 
     use async_trait::async_trait;
     use bytes::Bytes;
+    use sessions_domain::{Moment, SessionId};
     use sessions_infra::{
         MemoryStore,
         environment::SystemClock,
         keys::{FileKeyStore, MemoryKeyStore},
-        sealing::{DataStep, KeyStep, SealedStore},
+        sealing::{DataPass, DataStep, InPass, KeyStep, SealedStore},
         sled::{Sealing, SledOptions, SledStore},
     };
     use sessions_ports::{
         Durability, Erasure, KeyError, KeyStore, KindFilter, Order, ReadRange, Record, Removal, SessionLog, Slot,
         SlotChange, StoreError, StoredRing,
     };
-    use sessions_testkit::{FixedKey, Script, read_all};
+    use sessions_testkit::{FixedClock, FixedKey, Script, read_all};
     use tempfile::TempDir;
+
+    use super::copy::copy;
 
     struct Ground(TempDir);
 
@@ -317,6 +324,120 @@ mod rotation {
         assert_eq!((resealed.epoch, resealed.resumed), (2, true));
         assert_eq!(store.unfinished(), []);
         assert_eq!(read_all(&store, session, everything()).await.unwrap(), script.written());
+    }
+
+    /// What a pass did to a session: its epoch, or why it did nothing.
+    fn told(outcome: &InPass) -> String {
+        match outcome {
+            InPass::Resealed(resealed) => resealed.epoch.to_string(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    async fn passed(store: &SealedStore, pass: DataPass, sessions: &[SessionId]) -> Vec<String> {
+        let mut outcomes = Vec::new();
+        for session in sessions {
+            outcomes.push(told(&store.rotate_data_in(pass, *session, |_| ()).await.unwrap()));
+        }
+        outcomes
+    }
+
+    #[tokio::test]
+    async fn a_pass_over_all_sessions_that_a_crash_broke_off_goes_on_with_those_that_are_left() {
+        let (ground, image) = (Ground::new(), Ground::new());
+        let store = ground.open(1).await.unwrap();
+        let (mut all, mut said) = (Vec::new(), Vec::new());
+        for number in 1..=5 {
+            let (script, records) = filled(&store, number, 3).await;
+            all.push(script.session());
+            said.push(records);
+        }
+        let pass = store.begin_pass(false).await.unwrap();
+        assert!(!pass.resumed);
+        assert_eq!(passed(&store, pass, &all[..2]).await, ["2", "2"]);
+        // The third is begun when the power goes.
+        let mut crashed = false;
+        let third = store.rotate_data_in(pass, all[2], |step| {
+            if step == DataStep::Begun {
+                copy(&ground.path(), &image.path());
+                crashed = true;
+            }
+        });
+        assert_eq!(told(&third.await.unwrap()), "2");
+        assert!(crashed);
+        store.close().await.unwrap();
+
+        let store = image.open(1).await.unwrap();
+        assert_eq!(store.unfinished(), [all[2]]);
+        assert_eq!(store.key_status().await.unwrap().pass, Some(pass.since));
+        let (new, _) = filled(&store, 6, 1).await;
+        all.push(new.session());
+        let again = store.begin_pass(false).await.unwrap();
+        assert_eq!((again.since, again.resumed), (pass.since, true));
+        assert_eq!(passed(&store, again, &all).await, ["Had", "Had", "2", "2", "2", "Had"]);
+        for (session, records) in all.iter().zip(&said) {
+            assert_eq!(&read_all(&store, *session, everything()).await.unwrap(), records);
+        }
+        store.end_pass(again).await.unwrap();
+        store.close().await.unwrap();
+
+        let store = image.open(1).await.unwrap();
+        let next = store.begin_pass(false).await.unwrap();
+        assert!(!next.resumed);
+        assert_eq!(passed(&store, next, &all).await, ["3", "3", "3", "3", "3", "2"]);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_pass_is_begun_anew_after_a_week_behind_another_key_and_when_asked() {
+        const DAY: i64 = 24 * 60 * 60 * 1000;
+        let clock = FixedClock::at(Moment::from_millis(1000 * DAY));
+        let (log, keys): (Arc<dyn SessionLog>, _) = (Arc::new(MemoryStore::new()), Arc::new(MemoryKeyStore::new()));
+        let store = SealedStore::create(log, keys, &FixedKey(1), Arc::new(clock.clone())).await.unwrap();
+        let mut all = Vec::new();
+        for number in 1..=2 {
+            all.push(filled(&store, number, 2).await.0.session());
+        }
+        // The clock stands or goes back: what was there before has an old key all the same, and what was changed has a new one.
+        clock.jump(-10 * DAY);
+        let pass = store.begin_pass(false).await.unwrap();
+        assert_eq!(passed(&store, pass, &all).await, ["2", "2"]);
+        assert_eq!(passed(&store, pass, &all).await, ["Had", "Had"]);
+        clock.jump(17 * DAY);
+        assert!(store.begin_pass(false).await.unwrap().resumed);
+        clock.jump(1);
+        let pass = store.begin_pass(false).await.unwrap();
+        assert!(!pass.resumed, "after a week");
+        assert_eq!(passed(&store, pass, &all).await, ["3", "3"]);
+        let pass = store.begin_pass(true).await.unwrap();
+        assert!(!pass.resumed, "when asked");
+        assert_eq!(passed(&store, pass, &all).await, ["4", "4"]);
+        store.rotate(&FixedKey(2), |_| ()).await.unwrap();
+        let next = store.begin_pass(false).await.unwrap();
+        assert!(!next.resumed, "behind another key");
+        assert_eq!(passed(&store, next, &all).await, ["5", "5"]);
+        // One that is over ends no other.
+        store.end_pass(pass).await.unwrap();
+        assert!(store.begin_pass(false).await.unwrap().resumed);
+        store.end_pass(next).await.unwrap();
+        assert!(!store.begin_pass(false).await.unwrap().resumed);
+    }
+
+    #[tokio::test]
+    async fn a_pass_changes_a_key_that_was_begun_before_it_and_leaves_out_what_is_gone() {
+        let keys = Arc::new(Forgetful(MemoryKeyStore::new(), AtomicBool::new(false)));
+        let log: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
+        let store = SealedStore::create(log, keys.clone(), &FixedKey(1), Arc::new(SystemClock)).await.unwrap();
+        let (begun, gone) = (filled(&store, 1, 3).await.0.session(), filled(&store, 2, 3).await.0.session());
+        for session in [begun, gone] {
+            keys.1.store(true, Ordering::SeqCst);
+            assert!(store.rotate_data(session, |_| ()).await.is_err());
+        }
+        let removal = Removal { session: gone, expected: None, keep_key: false, durability: Durability::Volatile };
+        store.remove(removal).await.unwrap();
+        let pass = store.begin_pass(false).await.unwrap();
+        assert_eq!(passed(&store, pass, &[begun, gone]).await, ["3", "Gone"]);
+        assert_eq!(store.unfinished(), []);
     }
 
     #[tokio::test]

@@ -108,6 +108,12 @@ impl Keyring {
         self.clock.now()
     }
 
+    /// When a data key is made that is made now: later than all that were there when a change of all of them began, whatever the clock says.
+    pub(crate) fn made_now(&self) -> Moment {
+        let since = self.ring().pass.map(|since| Moment::from_millis(since.as_millis().saturating_add(1)));
+        since.map_or(self.now(), |since| since.max(self.now()))
+    }
+
     /// What attests the heads of the store's sessions.
     pub(crate) fn witness(&self) -> Result<KeyedWitness, KeyError> {
         let key = self.ring().store_key("sessions heads 1")?;
@@ -220,7 +226,7 @@ impl Keyring {
 
     async fn make_lot(&self, lot: usize) -> Result<Vec<Fresh>, StoreError> {
         let _wrapping = self.wrapping.read().await;
-        let keys = (0..lot).map(|_| SlotKeys::new(self.now())).collect::<Result<Vec<_>, _>>()?;
+        let keys = (0..lot).map(|_| SlotKeys::new(self.made_now())).collect::<Result<Vec<_>, _>>()?;
         let first = self.keys.slots().await?;
         let number = |at: usize| {
             let number = u32::try_from(first).ok().and_then(|first| first.checked_add(u32::try_from(at).ok()?));

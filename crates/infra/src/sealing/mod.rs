@@ -10,6 +10,7 @@ mod inheritance;
 mod keyring;
 #[cfg(feature = "sled")]
 mod opener;
+mod pass;
 mod resealing;
 mod ring;
 mod rotation;
@@ -35,6 +36,7 @@ pub use self::{
     opener::StoreOpener,
 };
 pub use self::{
+    pass::{DataPass, InPass},
     resealing::{DataStep, Resealed},
     ring::{RingFacts, ring_facts},
     rotation::{KeyStep, Rotated},

@@ -251,14 +251,14 @@ fn is_closed_at(keys: &SlotKeys, noted: Resealing) -> bool {
 }
 
 /// Whether nothing is left of a session that a data key would be for.
-fn is_no_more(error: &StoreError) -> bool {
+pub(super) fn is_no_more(error: &StoreError) -> bool {
     use StoreError as E;
     matches!(error, E::Gone { .. } | E::NotFound { .. } | E::Key(KeyError::SessionDestroyed { .. }))
 }
 
 impl Inner {
     /// The keys that a noted slot holds.
-    async fn slot_keys(&self, noted: Resealing) -> Result<SlotKeys, StoreError> {
+    pub(super) async fn slot_keys(&self, noted: Resealing) -> Result<SlotKeys, StoreError> {
         let slots = self.keyring.store().read(u64::from(noted.slot), 1).await?;
         let slot = slots.first().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
         Ok(self.keyring.open(noted.session, noted.slot, slot)?)
@@ -307,7 +307,7 @@ impl Inner {
         let walked = self.walk(session, walked, version, |_| true).await?;
         let noted = Resealing { version, old: walked.link, ..noted };
         self.keyring.note_resealing(noted).await?;
-        let made = self.keyring.now();
+        let made = self.keyring.made_now();
         let keys = self
             .change_slot(noted, |keys| {
                 let epoch = epoch_of(keys).checked_add(1);

@@ -36,6 +36,9 @@ struct Stored {
     /// Sessions whose data key is being changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     resealing: Vec<Resealing>,
+    /// Since when all sessions are given another data key, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass: Option<i64>,
     mac: String,
 }
 
@@ -145,6 +148,8 @@ pub(crate) struct Ring {
     mac: hmac::Key,
     pub(crate) condemned: Vec<Condemned>,
     pub(crate) resealing: Vec<Resealing>,
+    /// Since when all sessions are given another data key. Those that are younger were.
+    pub(crate) pass: Option<Moment>,
     /// The version that is stored; 0: none.
     pub(crate) version: u64,
 }
@@ -236,6 +241,7 @@ impl Ring {
             mac,
             condemned: Vec::new(),
             resealing: Vec::new(),
+            pass: None,
             version: 0,
         })
     }
@@ -275,7 +281,8 @@ impl Ring {
             return Err(damaged("the ring was changed by somebody without its key"));
         }
         let (wrapped, condemned, resealing) = (stored.key.wrapped, stored.condemned, stored.resealing);
-        Ok(Self { store, kek, wrapped, retiring, root, mac, condemned, resealing, version })
+        let pass = stored.pass.map(Moment::from_millis);
+        Ok(Self { store, kek, wrapped, retiring, root, mac, condemned, resealing, pass, version })
     }
 
     /// The ring as it is stored.
@@ -301,6 +308,7 @@ impl Ring {
             root: chain::to_hex(&root),
             condemned: self.condemned.clone(),
             resealing: self.resealing.clone(),
+            pass: self.pass.map(Moment::as_millis),
             mac: String::new(),
         };
         stored.mac = chain::to_hex(&mac_of(&self.mac, &stored)?);
@@ -310,14 +318,19 @@ impl Ring {
     /// The same store with another key-encryption key; the one in use until now retires.
     ///
     /// The old one stands in the ring wrapped under the new one, never the other way round: who has the old key and an old ring opens nothing
-    /// that was wrapped since.
+    /// that was wrapped since. A change of all data keys that was broken off is not gone on with: what was done under the old key may be known to whoever had that.
     pub(crate) fn succeeded_by(&self, Successor { kek, wrapped }: Successor) -> Self {
-        Self { kek, wrapped, retiring: Some(Arc::clone(&self.kek)), ..self.clone() }
+        Self { kek, wrapped, retiring: Some(Arc::clone(&self.kek)), pass: None, ..self.clone() }
     }
 
     /// The same when nothing is wrapped under the key that retired any more.
     pub(crate) fn settled(&self) -> Self {
         Self { retiring: None, ..self.clone() }
+    }
+
+    /// The same in the course of another change of all data keys, or of none.
+    pub(crate) fn in_pass(&self, pass: Option<Moment>) -> Self {
+        Self { pass, ..self.clone() }
     }
 
     /// The key-encryption key of this name, while it is of use.

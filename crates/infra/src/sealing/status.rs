@@ -28,10 +28,14 @@ pub struct KeyStatus {
     pub damaged: u64,
     /// When the oldest data key in use was made.
     pub oldest: Option<Moment>,
+    /// When the newest one was.
+    pub newest: Option<Moment>,
     /// The most records that one data key may seal.
     pub most_records: u64,
     /// Sessions whose data key is being changed.
     pub unfinished: Vec<SessionId>,
+    /// Since when all sessions are given another data key, when that was broken off or is under way.
+    pub pass: Option<Moment>,
 }
 
 impl SealedStore {
@@ -47,8 +51,10 @@ impl SealedStore {
             destroyed: 0,
             damaged: 0,
             oldest: None,
+            newest: None,
             most_records: slot::MOST_RECORDS,
             unfinished: self.unfinished(),
+            pass: keyring.ring().pass,
         };
         let of = keyring.store().slots().await?;
         let mut from = 0;
@@ -66,6 +72,7 @@ impl SealedStore {
                         Ok(made) => {
                             status.live += 1;
                             status.oldest = Some(status.oldest.map_or(made, |oldest| oldest.min(made)));
+                            status.newest = status.newest.max(Some(made));
                         }
                         Err(_) => status.damaged += 1,
                     },
