@@ -96,6 +96,21 @@ pub struct DeletionReport {
     pub erased: Option<Erased>,
 }
 
+/// How far a deletion is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeletionStep {
+    /// A fork gets what it inherits as records of its own ([`Forks::Detach`]), from the last one to the first.
+    Detaching {
+        /// The fork.
+        fork: SessionId,
+        /// So many records it has already.
+        done: u64,
+        /// Of so many.
+        of: u64,
+    },
+}
+
 impl SessionManager {
     /// Deletes a session for good: its messages, its words, its state, its host's key and its idempotency keys. Its id is never used again.
     ///
@@ -105,6 +120,19 @@ impl SessionManager {
     /// [`SessionError::NotFound`] also for that of another tenant, [`SessionError::Conflict`] when it has another version than [`Deletion::at_version`],
     /// [`SessionError::HasForks`], [`KeyError::Plain`] when it is to be shredded in a store that seals nothing, and the store's.
     pub async fn delete(&self, id: SessionId, deletion: Deletion) -> Result<DeletionReport, SessionError> {
+        self.delete_told(id, deletion, |_| ()).await
+    }
+
+    /// As [`Self::delete`], and tells how far it is. When it is dropped, what was not begun is not done; asked again it goes on.
+    ///
+    /// # Errors
+    /// Those of [`Self::delete`].
+    pub async fn delete_told(
+        &self,
+        id: SessionId,
+        deletion: Deletion,
+        mut told: impl FnMut(DeletionStep) + Send,
+    ) -> Result<DeletionReport, SessionError> {
         if deletion.shreds && self.ports().store.erasure().is_none() {
             return Err(StoreError::Key(KeyError::Plain).into());
         }
@@ -121,7 +149,7 @@ impl SessionManager {
             }
             Forks::Detach => {
                 for heir in self.own_heirs(id, id).await? {
-                    self.detach(heir).await?;
+                    self.detach(heir, &mut told).await?;
                     detached.push(heir);
                 }
             }
@@ -206,7 +234,7 @@ impl SessionManager {
     }
 
     /// Makes all that a session inherits its own, from its end to its beginning, so that a call that was broken off is gone on with.
-    async fn detach(&self, heir: SessionId) -> Result<(), SessionError> {
+    async fn detach(&self, heir: SessionId, told: &mut (impl FnMut(DeletionStep) + Send)) -> Result<(), SessionError> {
         const LOT: usize = 256;
         let store = &self.ports().store;
         let view = self.fresh_view(&self.lane(heir)).await?;
@@ -214,7 +242,9 @@ impl SessionManager {
         let durability = store.strongest();
         let unlink: Vec<SessionId> = owners.iter().map(|(owner, _)| *owner).collect();
         let mut first = store.head(heir).await?.map_or(0, |head| head.first);
+        let of = view.fork().map_or(0, |fork| fork.at);
         while first > 1 {
+            told(DeletionStep::Detaching { fork: heir, done: (of + 1).saturating_sub(first), of });
             let to = first - 1;
             let at = owners.iter().position(|(_, last)| to <= *last);
             let Some((owner, _)) = at.and_then(|at| owners.get(at)) else { break };
@@ -230,6 +260,7 @@ impl SessionManager {
                 Rewrite { session: heir, expected: None, records, words: None, unlink: Vec::new(), durability };
             first = store.rewrite(adopted).await?.first;
         }
+        told(DeletionStep::Detaching { fork: heir, done: (of + 1).saturating_sub(first), of });
         let (records, words) = (Vec::new(), None);
         store.rewrite(Rewrite { session: heir, expected: None, records, words, unlink, durability }).await?;
         Ok(())

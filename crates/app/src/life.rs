@@ -283,7 +283,8 @@ impl Session {
     /// there already.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's. It is an append, so a session whose keys are damaged or gone is refused with that, and can only be deleted for good
+    /// ([`SessionManager::delete`]).
     pub async fn trash(&self) -> Result<bool, SessionError> {
         let wish = self.wish("trash", &()).await?;
         if self.done_before(wish).await?.is_some() {

@@ -144,8 +144,9 @@ pub(crate) enum Command {
     Checkpoint(Checkpoint),
     /// Put a session into the trash, or with --forever delete it for good
     #[command(
-        after_help = "With --json: {\"id\",\"trashed\",\"changed\",\"was_gone\"}; with --forever {\"id\",\"was_gone\",\"records\",\"bytes\",\
-                            \"kept\",\"heirs\",\"cascaded\"}"
+        after_help = "With --json: {\"id\",\"trashed\",\"changed\",\"was_gone\"}; with --forever or --shred {\"id\",\"was_gone\",\"records\",\
+                            \"bytes\",\"kept\",\"heirs\",\"cascaded\",\"erased\"}, to which --detach adds \"detached\"; \"erased\" is null or \
+                            {\"how\",\"slot\",\"at\"}"
     )]
     Delete(Delete),
     /// Take a session out of the trash

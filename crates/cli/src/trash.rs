@@ -3,9 +3,18 @@
 //! Must not know: what stays for forks; the library does.
 
 use serde::Serialize;
-use sessions_api::{Deletion, DeletionReport, Forks, KeyError, SessionError, SessionId, SessionManager, StoreError};
+use sessions_api::{
+    Deletion, DeletionReport, DeletionStep, Forks, KeyError, SessionError, SessionId, SessionManager, StoreError,
+};
 
-use crate::{arguments::Delete, failure::Failure, life::told, program::Program, table::counted};
+use crate::{
+    arguments::Delete,
+    failure::Failure,
+    life::told,
+    program::Program,
+    progress::{Progress, unless_interrupted},
+    table::counted,
+};
 
 #[derive(Serialize)]
 struct Trashed {
@@ -62,6 +71,14 @@ async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> R
     let (changed, was_gone) = match sessions.trash(id).await {
         Ok(changed) => (changed, false),
         Err(SessionError::Gone { .. }) => (false, true),
+        // What is put into the trash is written to once more.
+        Err(
+            error @ SessionError::Store(StoreError::Key(KeyError::Damaged { .. } | KeyError::SessionDestroyed { .. })),
+        ) => {
+            let hint =
+                "put the folder `keys` back from a backup, or delete the session for good with --forever or --shred";
+            return Err(Failure::from(error).with_hint(hint));
+        }
         Err(error) => return Err(error.into()),
     };
     if program.out.is_json() {
@@ -83,7 +100,15 @@ async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wi
     };
     let deletion = if wish.forget_source { deletion.forgetting_source() } else { deletion };
     let deletion = program.durability.into_iter().fold(deletion, Deletion::durability);
-    let report = sessions.delete(id, deletion).await?;
+    let progress = Progress::of(&program.out, "giving forks what they inherit", 0);
+    let step = |step| {
+        if let DeletionStep::Detaching { done, of, .. } = step {
+            progress.stand_at(done, of);
+        }
+    };
+    // Broken off it is gone on with when it is asked for again.
+    let report = unless_interrupted(async { Ok(sessions.delete_told(id, deletion, step).await?) }).await?;
+    drop(progress);
     if program.out.is_json() {
         return program.out.object(&Deleted { id, report });
     }
@@ -99,7 +124,12 @@ async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wi
             "its keys are destroyed ({}): slot {} was read back at {}; backups and what the disk itself keeps aside are outside of that",
             erased.how, erased.slot, erased.at
         ))?,
-        None if wish.shred => out.line("its keys are not destroyed: a fork was made meanwhile and needs them")?,
+        None if wish.shred && report.kept > 0 => {
+            out.line("its keys are not destroyed: a fork was made meanwhile and needs them")?;
+        }
+        None if wish.shred => out.line(
+            "nothing says that its keys are destroyed: sessions that are not yours inherit from it, or nothing told where they lay; see `verify`",
+        )?,
         None => {}
     }
     if report.kept > 0 {

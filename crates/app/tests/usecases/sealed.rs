@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use sessions_app::{At, Deletion, ErrorKind, Forks, ImportOptions, NewSession, Query, SessionError, SessionManager};
+use sessions_app::{
+    At, Deletion, DeletionStep, ErrorKind, Forks, ImportOptions, NewSession, Query, Session, SessionError,
+    SessionManager,
+};
 use sessions_domain::{Message, SessionId};
 use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
 use sessions_ports::{KeyError, KeyStore as _, SlotChange, StoreError};
@@ -252,8 +255,13 @@ async fn keys_that_only_forks_needed_go_when_the_last_of_them_is_detached() {
     let forks = [parent.fork(At::Now).await.unwrap(), parent.fork(At::Now).await.unwrap()];
     let report = sessions.delete(parent.id(), Deletion::default()).await.unwrap();
     assert_eq!((report.heirs.len(), report.erased), (2, None), "the forks need them");
-    let report = sessions.delete(parent.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+    let mut steps = Vec::new();
+    let deletion = Deletion::shredding().forks(Forks::Detach);
+    let report = sessions.delete_told(parent.id(), deletion, |step| steps.push(step)).await.unwrap();
     assert!(report.was_gone && report.detached.len() == 2, "{report:?}");
+    let step = |fork: &Session, done| DeletionStep::Detaching { fork: fork.id(), done, of: 2 };
+    assert_eq!(steps.len(), 4, "{steps:?}");
+    assert!(forks.iter().all(|fork| steps.contains(&step(fork, 0)) && steps.contains(&step(fork, 2))), "{steps:?}");
     assert!(report.erased.is_some(), "nobody needs them any more");
     for fork in forks {
         assert_eq!(texts(&fork).await, ["inherited"]);
