@@ -2,6 +2,8 @@
 //!
 //! Must not know: use cases; those are the manager's own.
 
+#[cfg(feature = "sled")]
+use std::path::Path;
 use std::{ops::Deref, sync::Arc};
 
 use serde::Serialize;
@@ -17,7 +19,7 @@ use sessions_infra::{
 #[cfg(feature = "sled")]
 use sessions_infra::{
     keys::FileKeyStore,
-    sled::{Sealing, SledOptions, SledStore, WitnessReport},
+    sled::{KeysAt, Sealing, SledOptions, SledStore, WitnessReport, keys_at},
 };
 #[cfg(feature = "sled")]
 use sessions_ports::{BackendError, BackendErrorKind, StoreError};
@@ -264,6 +266,10 @@ impl Builder {
     /// store cannot give the durability; [`sessions_ports::StoreError::NoStore`] after [`Self::open_existing`]; and the store's.
     pub async fn build(self) -> Result<SessionManager, SessionError> {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        #[cfg(feature = "sled")]
+        if let (Some(key), Source::Url(Ok(StoreUrl::Sled(path))), false) = (&self.key, &self.source, self.must_exist) {
+            is_of_use(key.as_ref(), path).await?;
+        }
         let opened = Opened::of(self.source, self.must_exist, self.key.is_some(), self.key_store).await?;
         let Opened { store, kind, .. } = &opened;
         let (kind, plain) = (*kind, Arc::clone(store));
@@ -400,6 +406,18 @@ impl Opened {
         let ended = |error| BackendError::new(BackendErrorKind::Internal, "attesting the sessions' heads", error);
         Ok(Some(attested.map_err(|error| StoreError::from(ended(error)))??))
     }
+}
+
+/// Asks for the key of a store that is to be made whether it is of use, so that nothing is left of one that cannot be made.
+#[cfg(feature = "sled")]
+async fn is_of_use(key: &dyn KeyProvider, path: &Path) -> Result<(), SessionError> {
+    let path = path.to_owned();
+    let at = tokio::task::spawn_blocking(move || keys_at(&path)).await;
+    // What else is there is told when it is opened.
+    if matches!(at, Ok(Ok(KeysAt::Nothing))) {
+        key.health().await.map_err(StoreError::from)?;
+    }
+    Ok(())
 }
 
 /// Where the keys of the default store lie.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
-    KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionError, SessionId, SessionManager,
-    StoreError, SystemClock, maintenance,
+    DataStep, InPass, KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionError, SessionId,
+    SessionManager, StoreError, SystemClock, maintenance,
 };
 
 use crate::{
@@ -145,17 +145,18 @@ struct All {
     damaged: u64,
     oldest: Option<Moment>,
     unfinished: Vec<SessionId>,
+    pass: Option<Moment>,
 }
 
 async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
     let url = program.url()?;
     let store = url.to_string();
-    let facts = match maintenance::keys_at(&url).await? {
+    let (is_sealed, facts) = match maintenance::keys_at(&url).await? {
         KeysAt::Nothing => {
             return Err(Failure::not_found(&format!("there is no store at {store}"), "`keys init` makes a sealed one"));
         }
-        KeysAt::Plain => None,
-        KeysAt::Sealed(facts) => facts,
+        KeysAt::Plain => (false, None),
+        KeysAt::Sealed(facts) => (true, facts),
     };
     let all = match (&facts, wish.all) {
         (Some(_), true) => Some(look_at_all(program).await?),
@@ -165,7 +166,7 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
     let age = facts.as_ref().map(|facts| facts.days_old(now));
     let shape = StatusShape {
         store: store.clone(),
-        sealed: facts.is_some(),
+        sealed: is_sealed,
         kind: facts.as_ref().map(|facts| facts.wrapped.provider.to_string()),
         key: facts.as_ref().map(|facts| facts.key.to_string()),
         wrapped_by: facts.as_ref().map(|facts| facts.wrapped.key.as_str()),
@@ -174,6 +175,9 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
         changing: facts.as_ref().map(|facts| facts.is_changing),
         advice: match &facts {
             Some(facts) => facts.advice(now),
+            None if is_sealed => Some(
+                "the folder `keys` is missing or empty: put it back from a backup, or when the store was never used, run `keys init`",
+            ),
             None => Some("the store is plain: whoever reads the disk reads the sessions"),
         },
         all,
@@ -195,6 +199,9 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
             let ids = all.unfinished.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             rows.push(("unfinished", format!("{ids}; run `keys rotate-data`")));
         }
+        rows.extend(all.pass.map(|since| {
+            ("broken off", format!("another data key for all sessions, begun {since}; run `keys rotate-data`"))
+        }));
     }
     rows.extend(shape.advice.map(|advice| ("advice", advice.to_owned())));
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -213,6 +220,7 @@ async fn look_at_all(program: &Program) -> Result<All, Failure> {
                 damaged: status.damaged,
                 oldest: status.oldest,
                 unfinished: status.unfinished,
+                pass: status.pass,
             })
         })
         .await
@@ -299,18 +307,49 @@ async fn rotate_data(program: &Program, wish: RotateData) -> Result<(), Failure>
             };
             return tell_resealed(program, &reseal(program, store, id).await.map_err(told)?);
         }
-        let mut failed = Vec::new();
-        for log in all_logs(sessions, store).await? {
-            stop.check()?;
-            match reseal(program, store, log).await {
-                Ok(resealed) => tell_resealed(program, &resealed)?,
-                Err(error @ (StoreError::Corrupt { .. } | StoreError::Key(_))) => failed.push((log, told(error))),
-                Err(error) => return Err(told(error)),
-            }
-        }
-        all_or_failed(failed)
+        reseal_all(program, sessions, store, wish.anew, &stop).await
     });
     told_of_interrupt(&stop, work).await
+}
+
+/// Begins with all sessions, or goes on with those that are left.
+async fn reseal_all(
+    program: &Program,
+    sessions: &SessionManager,
+    store: &SealedStore,
+    anew: bool,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let logs = all_logs(sessions, store).await?;
+    let pass = store.begin_pass(anew).await.map_err(told)?;
+    if pass.resumed {
+        let since = pass.since;
+        program.out.notice(&format!(
+            "going on with what was broken off: sessions that got another data key since {since} keep it; --anew begins with all"
+        ));
+    }
+    let (mut done, mut had, mut failed) = (0, 0, Vec::new());
+    for log in logs {
+        stop.check()?;
+        let progress = Progress::of(&program.out, "sealing records anew", 0);
+        match store.rotate_data_in(pass, log, drawn_on(&progress)).await {
+            Ok(InPass::Resealed(resealed)) => {
+                done += 1;
+                tell_resealed(program, &resealed)?;
+            }
+            Ok(InPass::Had) => had += 1,
+            Ok(_) => {}
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::Key(_))) => failed.push((log, told(error))),
+            Err(error) => return Err(told(error)),
+        }
+    }
+    // Those that failed are named, and keep no later call from the others.
+    store.end_pass(pass).await.map_err(told)?;
+    if pass.resumed && !program.out.is_json() {
+        let (done, had) = (counted(done, "session"), counted(had, "session"));
+        program.out.line(&format!("another data key now: {done}; since {}: {had}", pass.since))?;
+    }
+    all_or_failed(failed)
 }
 
 /// All that has a data key. The list of sessions has neither what is in the trash, nor the logs of state, nor what was deleted and forks inherit.
@@ -334,28 +373,28 @@ fn all_or_failed(failed: Vec<(SessionId, Failure)>) -> Result<(), Failure> {
 
 async fn reseal(program: &Program, store: &SealedStore, id: SessionId) -> Result<Resealed, StoreError> {
     let progress = Progress::of(&program.out, "sealing records anew", 0);
-    let step = |step| {
-        if let sessions_api::DataStep::Records { done, of } = step {
+    store.rotate_data(id, drawn_on(&progress)).await
+}
+
+fn drawn_on(progress: &Progress) -> impl Fn(DataStep) + Send {
+    |step| {
+        if let DataStep::Records { done, of } = step {
             progress.stand_at(done, of);
         }
-    };
-    store.rotate_data(id, step).await
+    }
 }
 
 fn tell_resealed(program: &Program, resealed: &Resealed) -> Result<(), Failure> {
     let Resealed { session, records, epoch, closed, resumed, .. } = resealed;
     if program.out.is_json() {
         let closed = closed.as_ref().map(ClosedShape::of);
-        return program.out.object(&ResealedShape {
-            id: *session,
-            records: *records,
-            epoch: *epoch,
-            resumed: *resumed,
-            closed,
-        });
+        let (id, records, epoch, resumed) = (*session, *records, *epoch, *resumed);
+        program.out.object(&ResealedShape { id, records, epoch, resumed, closed })?;
+        return program.out.flush();
     }
     let gone_on = if *resumed { " (it had been broken off)" } else { "" };
-    program
-        .out
-        .line(&format!("{session} has data key {epoch} now; sealed anew: {}{gone_on}", counted(*records, "record")))
+    let records = counted(*records, "record");
+    program.out.line(&format!("{session} has data key {epoch} now; sealed anew: {records}{gone_on}"))?;
+    // What is done is told, whatever breaks off what follows.
+    program.out.flush()
 }

@@ -41,7 +41,7 @@ pub(crate) enum Keys {
     /// Say how the store's keys are; needs no key, unless --all asks to look at every session's
     #[command(
         after_help = "With --json: {\"store\",\"sealed\",\"kind\",\"key\",\"wrapped_by\",\"since\",\"age_days\",\"changing\",\"advice\"} and with \
-                            --all \"live\",\"destroyed\",\"damaged\",\"oldest\",\"unfinished\""
+                            --all \"live\",\"destroyed\",\"damaged\",\"oldest\",\"unfinished\",\"pass\" (since when all sessions are given another data key, or null)"
     )]
     Status(KeyStatus),
     /// Make another key-encryption key and wrap all sessions' keys under it; the records stay as they are
@@ -94,6 +94,10 @@ pub(crate) struct KeyStatus {
 pub(crate) struct RotateData {
     /// The session (default: all)
     pub(crate) session: Option<String>,
+    /// Begin with all sessions. Without this, a call for all that was broken off is gone on with: sessions that got another data key keep it, for a week and
+    /// as long as the store's key stays
+    #[arg(long, conflicts_with = "session")]
+    pub(crate) anew: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,13 @@
 //! Keys through the program: made, changed, given wrong, and missing.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Stdio},
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Desk, has_fields};
 
@@ -207,12 +212,80 @@ fn a_session_whose_keys_are_damaged_keeps_no_other_from_another_data_key() {
     let resealed = ran.lines();
     assert_eq!((resealed.len(), &resealed[0]["id"]), (1, &whole), "{resealed:?}");
     assert_eq!(desk.one(&["keys", "rotate-data", "other"])["epoch"], json!(3));
+    // To be put into the trash it would be written to.
+    let refused = desk.run(&["delete", lost.as_str().unwrap(), "--json"]).refused(5, "damaged");
+    assert!(refused["hint"].as_str().unwrap().contains("--forever"), "{refused}");
     // It can be deleted by its id, which is all that there is to know of it.
     let refused = desk.run(&["delete", "k", "--shred", "--json"]).refused(5, "damaged");
     assert!(refused["hint"].as_str().unwrap().contains("id"), "{refused}");
     desk.one(&["delete", lost.as_str().unwrap(), "--shred"]);
     assert_eq!(desk.json(&["keys", "rotate-data"]).len(), 1);
     assert_eq!(desk.run(&["verify"]).code, 0);
+}
+
+/// What a change of all data keys tells when it is killed behind its first line.
+fn told_until_killed(desk: &Desk) -> Vec<Value> {
+    let mut command = desk.command(&["keys", "rotate-data", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let rest = stdout.lines().map(Result::unwrap);
+    // The last line may have been cut short.
+    std::iter::once(first).chain(rest).filter_map(|line| serde_json::from_str(&line).ok()).collect()
+}
+
+#[test]
+fn another_data_key_for_all_goes_on_where_it_was_killed() {
+    const SESSIONS: usize = 12;
+    let desk = Desk::new();
+    for number in 0..SESSIONS {
+        desk.one(&["new", "--key", &format!("k-{number}")]);
+    }
+    // One that is through before it is killed proves nothing.
+    let killed =
+        (2..9).find_map(|epoch| Some((epoch, told_until_killed(&desk))).filter(|(_, told)| told.len() < SESSIONS));
+    let (epoch, before) = killed.unwrap();
+    let all = desk.one(&["keys", "status", "--all"]);
+    assert!(all["pass"].is_string(), "{all}");
+
+    let ran = desk.run(&["keys", "rotate-data", "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("--anew"), "{ran:?}");
+    let after = ran.lines();
+    let is_known = |one: &Value| before.iter().any(|before| before["id"] == one["id"]);
+    assert!(after.iter().all(|one| one["epoch"] == json!(epoch) && !is_known(one)), "{after:?}");
+    // One may have been through and not told.
+    assert!((SESSIONS - 1..=SESSIONS).contains(&(before.len() + after.len())), "{before:?} {after:?}");
+    assert_eq!(desk.one(&["keys", "status", "--all"])["pass"], json!(null));
+
+    let again = desk.json(&["keys", "rotate-data"]);
+    assert!(again.len() == SESSIONS && again.iter().all(|one| one["epoch"] == json!(epoch + 1)), "{again:?}");
+    desk.run(&["keys", "rotate-data", "k-1", "--anew", "--json"]).refused(2, "usage");
+    assert_eq!(desk.json(&["keys", "rotate-data", "--anew"]).len(), SESSIONS);
+    assert_eq!(desk.run(&["verify"]).code, 0);
+}
+
+#[test]
+fn nothing_is_left_of_a_store_whose_key_is_of_no_use() {
+    let desk = Desk::new();
+    let token = [("VAULT_TOKEN", "a-token")];
+    for command in ["new", "keys init"] {
+        let arguments: Vec<&str> =
+            command.split(' ').chain(["--vault", "http://127.0.0.1:1/transit/k", "--json"]).collect();
+        let ran = desk.run_in(&token, &arguments);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(!desk.store().exists(), "{command}");
+    }
+    desk.run(&["keys", "status", "--json"]).refused(3, "not_found");
+    // One whose folder of keys is gone is sealed all the same.
+    desk.talk(&["one"]);
+    fs::remove_dir_all(desk.store().join("keys")).unwrap();
+    let status = desk.one(&["keys", "status"]);
+    assert_eq!(status["sealed"], json!(true));
+    assert!(status["advice"].as_str().unwrap().contains("backup"), "{status}");
 }
 
 #[test]
