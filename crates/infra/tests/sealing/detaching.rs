@@ -193,6 +193,22 @@ async fn data_keys_that_change_while_a_fork_takes_over_what_it_inherits_leave_a_
     }
 }
 
+#[tokio::test]
+async fn a_part_that_is_taken_over_twice_changes_nothing_of_what_a_slot_attests() {
+    let ground = folder();
+    let path = ground.path().join("store");
+    let store = open(&path, KEY).await.unwrap();
+    let (parent, fork) = parent_and_fork(&store).await;
+    let (inherited, session) = (&parent.script.written()[..5], fork.session());
+    take(&store, session, &inherited[2..], Vec::new()).await;
+    store.rotate_data(session, |_| ()).await.unwrap();
+    // It stands behind all that was sealed anew, as if it had been taken over since.
+    take(&store, session, &inherited[2..3], Vec::new()).await;
+    take(&store, session, &inherited[..2], vec![parent.session()]).await;
+    store.close().await.unwrap();
+    assert_sound(&path, "taken twice").await;
+}
+
 async fn removed(store: &SealedStore, session: SessionId) {
     let removal = Removal { session, expected: None, keep_key: false, durability: Durability::Disk };
     store.remove(removal).await.unwrap();

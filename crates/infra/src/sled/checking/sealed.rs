@@ -250,11 +250,26 @@ fn record(header: FrameHeader, payload: Bytes) -> Record {
 /// Whether the records of a session, from one on that was once its first, are those that its slot attests. Each part that it took over of what it inherits
 /// gave it another first one, and its data key may have been changed before and after any of them.
 fn is_attested(newest: &mut Newest, session: SessionId, first: u64, closed: ClosedEpoch) -> bool {
+    // What was taken over since stands behind what was sealed anew, unless both came at the same time.
+    let end = newest.place(session, closed.version);
+    let begun = (first..=closed.version).find(|seq| newest.place(session, *seq) <= end);
+    begun.is_some_and(|begun| holds_from(newest, session, begun, closed, |seq, _| seq == begun))
+        || holds_from(newest, session, first, closed, |_, head| head.is_some_and(|head| head.slot.is_some()))
+}
+
+/// Whether the ciphertext chain from one of those records on that may have been the first is the one that the slot says. The first record of a log says where
+/// its keys lie, and goes on saying it.
+fn holds_from(
+    newest: &mut Newest,
+    session: SessionId,
+    from: u64,
+    closed: ClosedEpoch,
+    may_begin: impl Fn(u64, Option<RecordHead>) -> bool,
+) -> bool {
     let mut links: Vec<[u8; 32]> = Vec::new();
-    for seq in first..=closed.version {
+    for seq in from..=closed.version {
         let Some((header, payload)) = newest.record(session, seq) else { return false };
-        // The first record of a log says where its keys lie, and goes on saying it.
-        if RecordHead::read(&payload).is_some_and(|(head, _)| head.slot.is_some()) {
+        if may_begin(seq, RecordHead::read(&payload).map(|(head, _)| head)) {
             links.push([0; 32]);
         }
         let record = record(header, payload.into());
