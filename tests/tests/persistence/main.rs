@@ -21,6 +21,8 @@ mod found;
 #[cfg(test)]
 mod full_log;
 #[cfg(test)]
+mod inheritance;
+#[cfg(test)]
 mod inside;
 #[cfg(test)]
 mod keys;
