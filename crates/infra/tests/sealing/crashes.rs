@@ -365,6 +365,13 @@ impl Scene {
         places
     }
 
+    /// The places of a deed from one on and before another.
+    fn between(&self, deed: Deed, from: &str, to: &str) -> Vec<u64> {
+        let lines = run(deed, OLD, 0, &self.fresh("before", "counting"));
+        let at = |place: &str| lines.iter().position(|line| line.ends_with(place)).unwrap() as u64 + 1;
+        (at(from)..at(to)).collect()
+    }
+
     /// Now and then the process that finishes is killed too.
     fn break_again(&mut self, key: u8, path: &Path) {
         while self.dice.below(3) == 0 {
@@ -579,9 +586,23 @@ async fn shredding_a_hundred_sessions_survives_a_kill_at_every_step_of_each_othe
     let old = keys_in(&scene.at("before"), OLD);
     assert_eq!(old.len() as u64, SESSIONS);
     let steps = scene.places(Deed::Shred, "before");
+    let behind_removal = scene.between(Deed::Shred, "after log.remove", "after keys.overwrite");
     for round in 0..rounds(10, &steps) {
-        let (path, turns) = scene.each_in_turn(Deed::Shred, &steps, round);
+        let (path, mut turns) = scene.each_in_turn(Deed::Shred, &steps, round);
+        // Nobody comes behind the last one who would sweep up its keys with those of another.
+        let last = turns.iter().position(|(_, lines)| !passed(lines, "after log.remove")).unwrap();
+        let (number, _) = turns.remove(last);
+        let at = behind_removal[round % behind_removal.len()];
+        turns.push((number, run_on(number, Deed::Shred, OLD, at, &path)));
+        assert!(passed(&turns[turns.len() - 1].1, "after log.remove"));
         let store = open(&path, OLD).await.unwrap();
+        // Opening is enough to end what was begun: no other removal comes to its help.
+        let removed = turns.iter().filter(|(_, lines)| passed(lines, "after log.remove"));
+        for (number, lines) in removed {
+            let receipt = store.erased(session(*number)).await.unwrap();
+            let how = receipt.map(|receipt| receipt.how);
+            assert_eq!(how, Some(Erasure::Overwritten), "round {round}, session {number}: {:?}", lines.last());
+        }
         let mut whole = 0;
         for (number, lines) in &turns {
             let why = format!("round {round}, session {number}: {:?}", lines.last());
