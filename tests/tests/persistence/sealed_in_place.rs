@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -264,6 +264,72 @@ fn what_is_stopped_or_refused_changes_nothing() {
         assert!(stopped >= 4, "{stopped}");
         assert_eq!(said_at(&path).await, (Sealing::Sealed, before.1));
         assert!(matches!(seal(&path).await, Err(StoreError::Key(KeyError::Sealed))));
+    });
+}
+
+/// The frames of a segment of the log, with their checksums made anew.
+fn forge(path: &Path, change: impl FnOnce(&mut Vec<u8>, &[Range<usize>])) {
+    let file = path.join("sealing/log/00000001.seg");
+    let mut bytes = fs::read(&file).unwrap();
+    let number = |at: usize, bytes: &[u8]| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let (mut frames, mut at) = (Vec::new(), 64);
+    while bytes[at..].starts_with(b"SSN\x01") {
+        // Behind the body stand messages and position, and where it is said the time and fields.
+        let flags = bytes[at + 6];
+        let mut end = at + 80 + number(at + 40, &bytes);
+        end += if flags & 1 != 0 { 12 } else { 0 } + if flags & 32 != 0 { 8 } else { 0 };
+        end += if flags & 4 != 0 { 4 + number(end, &bytes) } else { 0 };
+        frames.push(at..end);
+        at = end;
+    }
+    change(&mut bytes, &frames);
+    let length = bytes.len();
+    for frame in frames.into_iter().filter(|frame| frame.end <= length) {
+        let (head, rest) = bytes[frame.clone()].split_at(44);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(head), &rest[4..]);
+        bytes[frame.start + 44..frame.start + 48].copy_from_slice(&crc.to_le_bytes());
+    }
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn what_was_written_otherwise_does_not_take_the_place_of_the_plain_store() {
+    type Change = fn(&mut Vec<u8>, &[Range<usize>]);
+    // Nobody can make another record that opens. The others are whole frames, and what is not sealed in them.
+    let missing: Change = |log, frames| log.truncate(frames.iter().rfind(|at| log[at.start + 5] < 0xf0).unwrap().start);
+    let counted: Change = |log, frames| {
+        let first = frames[0].start;
+        let length = u32::from_le_bytes(log[first + 40..first + 44].try_into().unwrap()) as usize;
+        log[first + 80 + length] ^= 1;
+    };
+    let inherited: Change = |log, frames| {
+        let is_link = |at: &usize| log[*at..].starts_with(&[4, 24, 0, 0, 0]);
+        let of_frame = |frame: &Range<usize>| (frame.start + 80..frame.end).find(is_link);
+        let link = frames.iter().filter(|frame| log[frame.start + 6] & 4 != 0).find_map(of_frame).unwrap();
+        log[link + 5 + 16] -= 1;
+    };
+    runtime().block_on(async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        filled(&path, 4).await;
+        let before = said_at(&path).await;
+        for (change, what) in [(missing, "an append"), (counted, "a count"), (inherited, "an inheritance")] {
+            let at = path.clone();
+            let step = move |step| {
+                if step == SealStep::Written {
+                    forge(&at, change);
+                }
+                ControlFlow::Continue(())
+            };
+            let refused = seal_in_place(&path, &key(1), true, step).await;
+            let is_found =
+                matches!(&refused, Err(StoreError::Backend(error)) if error.kind == BackendErrorKind::Internal);
+            assert!(is_found, "{what}: {refused:?}");
+            assert!(!path.join("sealing").exists() && !path.join("keys").exists(), "{what}");
+            assert_eq!(said_at(&path).await, before, "{what}");
+        }
+        seal(&path).await.unwrap();
+        assert_eq!(said_at(&path).await, (Sealing::Sealed, before.1));
     });
 }
 
