@@ -144,9 +144,23 @@ impl Keyring {
 
     /// The keys in a slot.
     pub(crate) async fn load(&self, session: SessionId, number: u32) -> Result<Arc<SessionKeys>, StoreError> {
-        let slots = self.keys.read(u64::from(number), 1).await?;
-        let slot = slots.first().ok_or(KeyError::Damaged { what: "a session names a slot that is not there" })?;
-        Ok(Arc::new(self.open(session, number, slot)?.ready(number)?))
+        let (_, keys) = self.look(session, number).await?;
+        Ok(Arc::new(keys.ready(number)?))
+    }
+
+    /// A slot as it is stored now, and the keys that it holds, in the clear.
+    pub(crate) async fn look(&self, session: SessionId, number: u32) -> Result<(Slot, SlotKeys), StoreError> {
+        loop {
+            let version = self.ring().version;
+            let slots = self.keys.read(u64::from(number), 1).await?;
+            let slot = slots.into_iter().next();
+            let slot = slot.ok_or(KeyError::Damaged { what: "a session names a slot that is not there" })?;
+            match self.open(session, number, &slot) {
+                // Another key-encryption key took over between, and it is wrapped under that one by now.
+                Err(KeyError::Retired { .. }) if self.ring().version != version => {}
+                opened => return Ok((slot, opened?)),
+            }
+        }
     }
 
     /// The keys that a slot holds, in the clear.
@@ -163,12 +177,17 @@ impl Keyring {
     }
 
     /// When the data key in use in a slot was made.
-    pub(crate) fn made(&self, number: u64, slot: &Slot) -> Result<Moment, KeyError> {
+    pub(crate) async fn made(&self, number: u64, slot: &Slot) -> Result<Moment, StoreError> {
         let nobody = SessionId::from_bytes([0; 16]);
         let number = u32::try_from(number)
             .map_err(|_| KeyError::Damaged { what: "there are more slots than can be numbered" })?;
-        let keys = self.open(nobody, number, slot)?;
-        keys.data.last().map(|key| key.made).ok_or(KeyError::Damaged { what: "a session has no data key" })
+        let keys = match self.open(nobody, number, slot) {
+            // Another key-encryption key may have taken over since it was read.
+            Err(KeyError::Retired { .. }) => self.look(nobody, number).await?.1,
+            opened => opened?,
+        };
+        let made = keys.data.last().map(|key| key.made);
+        Ok(made.ok_or(KeyError::Damaged { what: "a session has no data key" })?)
     }
 
     /// Wraps keys for a slot under the key in use.

@@ -259,9 +259,7 @@ pub(super) fn is_no_more(error: &StoreError) -> bool {
 impl Inner {
     /// The keys that a noted slot holds.
     pub(super) async fn slot_keys(&self, noted: Resealing) -> Result<SlotKeys, StoreError> {
-        let slots = self.keyring.store().read(u64::from(noted.slot), 1).await?;
-        let slot = slots.first().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
-        Ok(self.keyring.open(noted.session, noted.slot, slot)?)
+        Ok(self.keyring.look(noted.session, noted.slot).await?.1)
     }
 
     /// Goes on along the ciphertext up to a record. Each must be as `is_right` says.
@@ -372,9 +370,7 @@ impl Inner {
         for _ in 0..TRIES {
             // Another key-encryption key must not take over between.
             let _wrapping = self.keyring.wrapping.read().await;
-            let slots = self.keyring.store().read(number, 1).await?;
-            let expected = slots.into_iter().next().ok_or(KeyError::Damaged { what: "a slot is not there" })?;
-            let mut keys = self.keyring.open(noted.session, noted.slot, &expected)?;
+            let (expected, mut keys) = self.keyring.look(noted.session, noted.slot).await?;
             change(&mut keys)?;
             let first = self.first_record(noted.session).await?.map_or(0, |record| record.seq);
             let new = self.keyring.wrap(noted.slot, &keys)?;

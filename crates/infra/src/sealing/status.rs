@@ -68,13 +68,16 @@ impl SealedStore {
                 match slot::state(&slot) {
                     Ok(SlotState::Destroyed(_)) => status.destroyed += 1,
                     Ok(SlotState::Unused) => {}
-                    Ok(SlotState::Live(_)) => match keyring.made(number, &slot) {
+                    Ok(SlotState::Live(_)) => match keyring.made(number, &slot).await {
                         Ok(made) => {
                             status.live += 1;
                             status.oldest = Some(status.oldest.map_or(made, |oldest| oldest.min(made)));
                             status.newest = status.newest.max(Some(made));
                         }
-                        Err(_) => status.damaged += 1,
+                        // Its session went meanwhile.
+                        Err(StoreError::Key(KeyError::SessionDestroyed { .. })) => status.destroyed += 1,
+                        Err(StoreError::Key(_)) => status.damaged += 1,
+                        Err(error) => return Err(error),
                     },
                     Err(KeyError::Newer { found }) => return Err(KeyError::Newer { found }.into()),
                     Err(_) => status.damaged += 1,

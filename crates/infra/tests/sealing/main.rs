@@ -21,6 +21,7 @@ mod detaching;
 mod disk_image;
 mod ground;
 mod lists;
+mod meanwhile;
 mod reader;
 mod shredding;
 mod talk;
