@@ -14,7 +14,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
-use sessions_ports::{Erasure, KeyStore, Record, SessionLog, Slot, SlotChange, StoreError, StoredRing};
+use sessions_ports::{
+    Erasure, KeyError, KeyStore, Record, Rewrite, SessionLog, Slot, SlotChange, StoreError, StoredRing,
+};
 use sessions_testkit::{Call, FaultyStore, FixedKey, Script, read_all};
 use tokio::sync::oneshot;
 
@@ -97,6 +99,7 @@ impl KeyStore for Interrupted {
 
 /// A store that is sealed over one in memory, both of which can be interrupted.
 struct Ground {
+    raw: MemoryStore,
     log: FaultyStore,
     keys: Interrupted,
 }
@@ -104,7 +107,8 @@ struct Ground {
 impl Ground {
     fn new() -> Self {
         let keys = Interrupted { keys: MemoryKeyStore::new(), what: Arc::default() };
-        Self { log: FaultyStore::over(Arc::new(MemoryStore::new())), keys }
+        let raw = MemoryStore::new();
+        Self { log: FaultyStore::over(Arc::new(raw.clone())), raw, keys }
     }
 
     async fn open(&self, key: u8) -> SealedStore {
@@ -280,4 +284,43 @@ async fn what_is_asked_while_another_data_key_takes_over_is_sealed_with_that_one
         assert!(placed.iter().all(|(seq, epoch)| (*seq > version) == (*epoch == 2)), "{version}: {placed:?}");
         says(&store, &script).await;
     }
+}
+
+#[tokio::test]
+async fn a_data_key_with_which_another_seals_meanwhile_stays_until_that_is_sealed_anew() {
+    let ground = Ground::new();
+    let store = ground.open(1).await;
+    let mut script = filled(&store, 1).await;
+    let session = script.session();
+    // Another handle, as another process has it, knows nothing of the change.
+    let other = ground.open(1).await;
+    says(&other, &script).await;
+    let commit = script.say("sealed with the old one");
+    ground.log.meanwhile(Call::Rewrite, 1, async move {
+        other.commit(commit).await.unwrap();
+    });
+    let changed = store.rotate_data(session, |_| ()).await;
+    assert!(matches!(changed, Err(StoreError::Key(KeyError::Unfinished))), "{changed:?}");
+    says(&store, &script).await;
+    says(&ground.open(1).await, &script).await;
+    assert!(store.rotate_data(session, |_| ()).await.unwrap().resumed);
+    says(&store, &script).await;
+    says(&ground.open(1).await, &script).await;
+}
+
+#[tokio::test]
+async fn who_changed_a_data_key_opens_nothing_with_the_old_one_any_more() {
+    let ground = Ground::new();
+    let store = ground.open(1).await;
+    let script = filled(&store, 1).await;
+    let session = script.session();
+    let old = ground.raw.read(session, everything()).await.unwrap().records;
+    store.rotate_data(session, |_| ()).await.unwrap();
+    says(&store, &script).await;
+    let durability = ground.raw.strongest();
+    let (records, unlink) = (old, Vec::new());
+    let put_back = Rewrite { session, expected: None, records, words: None, unlink, durability };
+    ground.raw.rewrite(put_back).await.unwrap();
+    let read = store.read(session, everything()).await;
+    assert!(matches!(read, Err(StoreError::Key(KeyError::EpochRetired { epoch: 1, .. }))), "{read:?}");
 }
