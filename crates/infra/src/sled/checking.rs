@@ -493,14 +493,8 @@ impl Check {
             let hint = |seq| self.hints.get(&(id, seq)).copied().or_else(|| kind(id, seq));
             all.extend(checked.missing.iter().map(|(seq, gap)| {
                 let told = checked.tell(id, *seq, gap, hint(*seq));
-                let fork = told.beginning.as_ref().and_then(|_| self.origin(id, checked));
-                let is_linked =
-                    |owner: &SessionId| self.unlinked.get(&id).is_none_or(|unlinked| !unlinked.contains(owner));
-                // What it made its own it inherits of nobody any more.
-                let fork = fork.map(|fork| {
-                    let owners = fork.owners.into_iter().filter(|(owner, _)| is_linked(owner)).collect();
-                    ForkPoint { owners, ..fork }
-                });
+                let fork =
+                    told.beginning.as_ref().and_then(|_| self.origin(id, checked)).map(|fork| self.linked(id, fork));
                 Missing { fork, ..told }
             }));
             let untold = checked.missing.iter().filter(|(_, gap)| !gap.is_told).map(|(seq, _)| *seq);

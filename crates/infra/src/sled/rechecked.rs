@@ -90,6 +90,13 @@ impl Check {
         [Some(fork.parent), holder].into_iter().flatten().filter_map(|session| self.sessions.get(&session))
     }
 
+    /// Where a session was forked, without those of whom it made its own what it had inherited.
+    pub(super) fn linked(&self, session: SessionId, fork: ForkPoint) -> ForkPoint {
+        let unlinked = self.unlinked.get(&session);
+        let is_linked = |owner: &SessionId| unlinked.is_none_or(|unlinked| !unlinked.contains(owner));
+        ForkPoint { owners: fork.owners.into_iter().filter(|(owner, _)| is_linked(owner)).collect(), ..fork }
+    }
+
     /// What a session inherited, of the copies that it has of it.
     pub(super) fn adopted_tree(&mut self, session: SessionId, at: u64) -> Option<Tree> {
         let mut view: Option<View> = None;

@@ -33,7 +33,10 @@ impl fmt::Display for Unopened {
         match self {
             Self::KeysDestroyed => f.write_str("its keys were destroyed"),
             Self::EpochRetired(epoch) => {
-                write!(f, "it is sealed with data key {epoch}, which was retired: what it was sealed anew as is gone, or somebody put an old record back")
+                write!(
+                    f,
+                    "it is sealed with data key {epoch}, which was retired: what it was sealed anew as is gone, or somebody put an old record back"
+                )
             }
             Self::SealBroken => f.write_str("its seal is broken: it is not what was sealed here"),
             Self::NoKeys(why) => write!(f, "its keys cannot be had: {why}"),
