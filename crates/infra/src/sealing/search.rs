@@ -72,6 +72,29 @@ impl Inner {
         Ok(found)
     }
 
+    /// Whether the keys in a slot may be a session's: not those that open nothing of what is left of it. Where slots were cut off, newer sessions have their numbers.
+    pub(super) async fn may_be_of(&self, session: SessionId, number: u32) -> Result<bool, StoreError> {
+        let is_live = |slot: &Slot| matches!(slot::state(slot), Ok(SlotState::Live(_)));
+        loop {
+            let slots = self.keyring.slots_of(u64::from(number), 1).await?;
+            if !slots.iter().any(|(_, slot)| slot.as_ref().is_some_and(is_live)) {
+                return Ok(true);
+            }
+            let samples = match self.samples(session).await {
+                Ok(samples) if samples.is_empty() => return Ok(true),
+                Ok(samples) => samples,
+                // The store says what becomes of a session that is not there.
+                Err(StoreError::NotFound { .. } | StoreError::Gone { .. }) => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            match try_all(&self.keyring.ring(), &slots, session, &samples) {
+                Tried::Found(_) => return Ok(true),
+                Tried::Nothing { all: true } => return Ok(false),
+                Tried::Nothing { all: false } => {}
+            }
+        }
+    }
+
     /// Small ones of a session's newest records that can be read.
     async fn samples(&self, session: SessionId) -> Result<Vec<Record>, StoreError> {
         let (order, kinds) = (Order::NewestFirst, KindFilter::All);

@@ -368,7 +368,13 @@ impl Inner {
                 Err(error) => return (None, Err(error)),
             },
         };
-        let condemned = slot.map(|slot| Condemned { session, slot });
+        let condemned = match slot {
+            Some(slot) => match self.may_be_of(session, slot).await {
+                Ok(may_be) => may_be.then_some(Condemned { session, slot }),
+                Err(error) => return (known, Err(error)),
+            },
+            None => None,
+        };
         if let Some(condemned) = condemned
             && let Err(error) = self.keyring.condemn(condemned).await
         {

@@ -171,6 +171,39 @@ async fn a_session_whose_slot_is_damaged_answers_so_and_lists_beside_the_others(
     }
 }
 
+#[tokio::test]
+async fn a_session_whose_slot_was_cut_off_takes_nobody_elses_keys_along_when_it_goes() {
+    let ground = folder();
+    let path = ground.path().join("store");
+    let store = open(&path, 5).await.unwrap();
+    let mut said = fill(&store, 4, 3).await;
+    store.close().await.unwrap();
+    drop(store);
+    let slots = fs::read(path.join("keys/slots")).unwrap();
+    let slot_of = |session| frames_of(&path, session)[0].record.head().unwrap().1.unwrap();
+    let by_slot: BTreeMap<u32, SessionId> = said.keys().map(|session| (slot_of(*session), *session)).collect();
+    let lost: Vec<SessionId> = by_slot.values().skip(2).copied().collect();
+    fs::write(path.join("keys/slots"), &slots[..512 + 2 * 512]).unwrap();
+    let store = open(&path, 5).await.unwrap();
+    // Its keys are not there any more, and nobody has the number yet.
+    store.remove(removal(lost[1])).await.unwrap();
+    let mut newer = Script::new(9);
+    store.commit(Commit { durability: store.strongest(), ..newer.say("of a newer session") }).await.unwrap();
+    lost.iter().for_each(|session| drop(said.remove(session)));
+    said.insert(newer.session(), newer.written().to_vec());
+    store.close().await.unwrap();
+    drop(store);
+    assert_eq!(frames_of(&path, newer.session())[0].record.head().unwrap().1, by_slot.keys().nth(2).copied());
+    let store = open(&path, 5).await.unwrap();
+    assert!(store.read(lost[0], everything()).await.is_err(), "another's keys open nothing of it");
+    store.remove(removal(lost[0])).await.unwrap();
+    assert!(store.erased(lost[0]).await.unwrap().is_none(), "nobody destroyed keys of it");
+    assert_says(&store, &said, "beside one that had its number").await;
+    store.close().await.unwrap();
+    drop(store);
+    assert_says(&open(&path, 5).await.unwrap(), &said, "and opened anew").await;
+}
+
 /// Forty words that no other bytes hold, each 32 bytes long.
 fn marks() -> Vec<[u8; 32]> {
     let mark = |number: u8| {
