@@ -150,22 +150,26 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
         let note = format!("{}, {}, {:.1} a sync", Unit::PerSecond.show(rate), ratio(rate), median(&rates.a_sync));
         Figure::new("P2", what, rate / few, Unit::Times).at_least(0.8).note(note)
     };
+    let syncs = |what, rates: &Rates| Figure::new("P2", what, median(&rates.a_sync), Unit::Count).at_least(16.0);
     let errors: u64 = arenas.iter().map(|arena| arena.all.errors + arena.one.errors).sum();
     let figures = vec![
         Figure::new("P2", "64 writers on 64 sessions at `disk`", rate, Unit::PerSecond)
             .at_least(100_000.0)
             .note(format!("{}: one write and sync of 64 messages gives {}", ratio(rate), Unit::PerSecond.show(raw))),
-        Figure::new("P2", "messages a sync", median(&few.all.a_sync), Unit::Count).at_least(16.0),
+        syncs("messages a sync", &few.all),
         to_few("64 writers on 64 of 10 000 sessions, to a store of 64", &many.one, rate),
+        syncs("messages a sync, 64 of 10 000", &many.one),
         to_few("64 writers on all of 10 000 sessions in turns, to a store of 64", &many.all, rate),
-        Figure::new("P2", "messages a sync, all of 10 000", median(&many.all.a_sync), Unit::Count).at_least(16.0),
+        syncs("messages a sync, all of 10 000", &many.all),
         Figure::new("P2", "sealed: 64 writers on 64 sessions at `disk`", sealed, Unit::PerSecond)
             .at_least(100_000.0)
             .note(ratio(sealed)),
         Figure::new("P8", "sealed to plain, 64 sessions", sealed / rate, Unit::Times).at_least(0.85),
-        Figure::new("P2", "sealed: messages a sync", median(&sealed_few.all.a_sync), Unit::Count).at_least(16.0),
+        syncs("sealed: messages a sync", &sealed_few.all),
         to_few("sealed: 64 writers on 64 of 10 000 sessions, to a store of 64", &sealed_many.one, sealed),
+        syncs("sealed: messages a sync, 64 of 10 000", &sealed_many.one),
         to_few("sealed: 64 writers on all of 10 000 sessions in turns, to a store of 64", &sealed_many.all, sealed),
+        syncs("sealed: messages a sync, all of 10 000", &sealed_many.all),
         Figure::new(
             "P8",
             "sealed to plain, all of 10 000 sessions",
