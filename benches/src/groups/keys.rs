@@ -62,7 +62,7 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
     let beside = format!("{} with sealing, {} without", Unit::Micros.show(sealed), Unit::Micros.show(plain));
     Ok(Section {
         title: "Keys",
-        method: "Another key-encryption key for a store of 20 000 sessions without messages, and for one of 2 000 with 200 each. Processor time is                  that\nof the whole process, background included, for 100 000 appends of one writer.",
+        method: "Another key-encryption key for a store of 20 000 sessions without messages, and for one of 2 000 with 200 each. Processor time is that\nof the whole process, background included, for 100 000 appends of one writer.",
         figures: vec![
             Figure::new("P14", "sessions that get another key-encryption key", many, Unit::PerSecond).at_least(5_000.0),
             Figure::new("P14", "the same with 200 messages each", long, Unit::PerSecond).at_least(5_000.0),

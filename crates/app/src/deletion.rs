@@ -247,14 +247,17 @@ impl SessionManager {
             told(DeletionStep::Detaching { fork: heir, done: (of + 1).saturating_sub(first), of });
             let to = first - 1;
             let at = owners.iter().position(|(_, last)| to <= *last);
-            let Some((owner, _)) = at.and_then(|at| owners.get(at)) else { break };
+            let lacking =
+                StoreError::Corrupt { session: heir, seq: to, what: "nothing tells whose record it inherits there" };
+            let Some((owner, _)) = at.and_then(|at| owners.get(at)) else { return Err(lacking.into()) };
             let from = at.and_then(|at| owners.get(at.checked_sub(1)?)).map_or(1, |(_, before)| before + 1);
             let (order, kinds) = (Order::NewestFirst, KindFilter::All);
             let range = ReadRange { from, to, order, kinds, max_records: LOT, max_bytes: 1 << 20 };
             let mut records = store.read(*owner, range).await?.records;
             records.reverse();
             if records.is_empty() {
-                break;
+                let what = "a record that it inherits is not there";
+                return Err(StoreError::Corrupt { session: *owner, seq: to, what }.into());
             }
             let adopted =
                 Rewrite { session: heir, expected: None, records, words: None, unlink: Vec::new(), durability };

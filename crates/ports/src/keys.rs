@@ -187,7 +187,7 @@ pub enum KeyError {
     },
     /// The provider's key is retired: it exists and unwraps no more.
     #[error(
-        "key {key} is retired and unwraps no more; enable that version again, or restore from where a newer one was used"
+        "key {key} is retired and unwraps no more; enable that version again, or put back the folder `keys` as it was last"
     )]
     Retired {
         /// Its name.

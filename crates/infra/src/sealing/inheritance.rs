@@ -40,11 +40,21 @@ impl Inner {
             return Ok(true);
         }
         let first = match self.first_record(parent).await {
-            Ok(Some(first)) if !envelope::is_stand_in(&first) => first,
-            Ok(_) | Err(StoreError::Gone { .. } | StoreError::NotFound { .. }) => return Ok(false),
+            Ok(Some(first)) => first,
+            Ok(None) | Err(StoreError::Gone { .. } | StoreError::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let first = self.keys_to_read(parent).await?.open(parent, first)?;
+        let keys = self.keys_to_read(parent).await?;
+        // What stands for the parent's own beginning is believed as far as this one is.
+        let named = match envelope::is_stand_in(&first) {
+            true => Box::pin(self.named_beginning(parent, &keys, first)).await,
+            false => keys.open(parent, first),
+        };
+        let first = match named {
+            Ok(first) => first,
+            Err(StoreError::Corrupt { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
         let body = first.payload.get(32..).unwrap_or_default();
         let Ok((Event::Created(created), _)) = codec::decode(first.kind, body) else { return Ok(false) };
         let mut owners = created.fork.map(|fork| fork.owners).unwrap_or_default();

@@ -104,7 +104,16 @@ impl SealedStore {
             let closed = keys.closed;
             return Ok(Resealed { session, records: 0, epoch: epoch_of(&keys), closed, resumed });
         }
-        let noted = if keys.data.len() == 1 { self.begin_resealing(noted).await? } else { noted };
+        let noted = if keys.data.len() == 1 {
+            // Else another key would take the place of one that is not in the slot now and may come back, with its number.
+            let keys = inner.keyring.load(session, noted.slot).await?;
+            for record in inner.samples(session).await? {
+                keys.open(session, record)?;
+            }
+            self.begin_resealing(noted).await?
+        } else {
+            noted
+        };
         told(DataStep::Begun);
         let records = self.reseal(noted, &mut told).await?;
         let (epoch, closed) = self.finish_resealing(noted).await?;
@@ -406,7 +415,7 @@ impl Inner {
         let rewritten = self.log.rewrite(Rewrite { records, words, ..rewrite }).await?;
         if lets_go {
             // It may have been the last one that needed the keys of who was removed before.
-            self.sweep().await?;
+            self.sweep(None).await?;
         }
         Ok(rewritten)
     }

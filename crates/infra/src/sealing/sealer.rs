@@ -44,7 +44,9 @@ impl SessionKeys {
             return Err(if self.is_over(head.epoch) {
                 KeyError::EpochRetired { session, seq, epoch: head.epoch }.into()
             } else {
-                corrupt("it is sealed with a data key that the session never had")
+                corrupt(
+                    "it is sealed with a data key that the session's slot does not have, as where `keys` was put back to an earlier state",
+                )
             });
         };
         let context = RecordContext::of(session, head, seq, kind, label, commit);
@@ -148,7 +150,7 @@ impl Inner {
 
     /// What stands for a session's lost beginning says nothing in a sealed store. It is named as the session's row is, and without that it belongs
     /// to the tenant of the records behind it.
-    async fn named_beginning(
+    pub(super) async fn named_beginning(
         &self,
         session: SessionId,
         keys: &SessionKeys,

@@ -96,7 +96,7 @@ impl Inner {
     }
 
     /// Small ones of a session's newest records that can be read.
-    async fn samples(&self, session: SessionId) -> Result<Vec<Record>, StoreError> {
+    pub(super) async fn samples(&self, session: SessionId) -> Result<Vec<Record>, StoreError> {
         let (order, kinds) = (Order::NewestFirst, KindFilter::All);
         let mut range = ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: LOOKED_AT, max_bytes: 1 << 16 };
         loop {

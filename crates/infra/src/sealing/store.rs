@@ -113,7 +113,7 @@ impl SealedStore {
         let store = Self::with(log, keyring);
         // What a crash left of a change of the key.
         store.inner.keyring.finish(&mut |_| ()).await?;
-        store.inner.sweep().await?;
+        store.inner.sweep(None).await?;
         Ok(store)
     }
 
@@ -384,7 +384,7 @@ impl Inner {
         let durability = removal.durability.max(self.log.strongest());
         let removed = self.log.remove(Removal { durability, ..removal }).await;
         match removed {
-            Ok(removed) => match self.sweep().await {
+            Ok(removed) => match self.sweep(Some(session)).await {
                 Ok(()) => {
                     let bytes = removed.bytes.saturating_sub(added_bytes(&removed));
                     (None, Ok(Removed { bytes, ..removed }))
@@ -401,18 +401,26 @@ impl Inner {
         }
     }
 
-    /// Destroys the keys of condemned sessions of which nothing is left, and lets those live that are there.
-    pub(super) async fn sweep(&self) -> Result<(), StoreError> {
+    /// Destroys the keys of condemned sessions of which nothing is left, and lets those live that are there. A slot that is not as it should be keeps no other from
+    /// its end: it stays condemned, and only whoever asks for that session hears of it.
+    pub(super) async fn sweep(&self, asked: Option<SessionId>) -> Result<(), StoreError> {
+        let mut heard = Ok(());
         for condemned in self.keyring.ring().condemned.clone() {
             let session = condemned.session;
             // Else others inherit from it; or it is not gone, and whoever removes it comes back.
             if let Err(StoreError::Gone { .. }) = self.first_record(session).await {
                 self.sessions.forget(session);
-                self.keyring.destroy(condemned).await?;
-                self.keyring.absolve(condemned).await?;
+                match self.keyring.destroy(condemned).await {
+                    Ok(()) => self.keyring.absolve(condemned).await?,
+                    Err(error @ (StoreError::Key(_) | StoreError::Malformed { .. })) if asked == Some(session) => {
+                        heard = Err(error);
+                    }
+                    Err(StoreError::Key(_) | StoreError::Malformed { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
-        Ok(())
+        heard
     }
 }
 

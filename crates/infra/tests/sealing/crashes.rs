@@ -37,10 +37,10 @@ use crate::{
     reader::{Ring, SlotKeys, frames, halves, ring_text},
 };
 
-/// All changes that were broken off are finished.
 /// What became of each change of a data key that had been broken off.
 type Resumed = Vec<(SessionId, Result<Resealed, StoreError>)>;
 
+/// All changes that were broken off are finished.
 fn all_finished(resumed: Result<Resumed, StoreError>) {
     assert!(resumed.unwrap().iter().all(|(_, resumed)| resumed.is_ok()));
 }

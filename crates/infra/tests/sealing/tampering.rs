@@ -440,6 +440,15 @@ async fn slots_and_rings_of_an_older_image_open_nothing_that_is_newer() {
     let harmed = refused.iter().filter(|((of, _), _)| *of == session).count();
     assert_eq!(harmed, count);
     assert!(refused.keys().all(|(of, _)| *of == session || *of == newer.0));
+    // Nor does such a session get another data key in the place of the one that may come back.
+    let tried = open(&scene.ground.path().join("tried"), 5).await.unwrap();
+    assert!(matches!(tried.rotate_data(session, |_| ()).await, Err(StoreError::Corrupt { .. })));
+    tried.close().await.unwrap();
+    fs::copy(data_rotated.join("keys/slots"), scene.ground.path().join("tried/keys/slots")).unwrap();
+    let tried = open(&scene.ground.path().join("tried"), 5).await.unwrap();
+    assert_says(&tried, &scene.said, "with the slots that belong there").await;
+    tried.close().await.unwrap();
+    drop(tried);
     // The slots of before another key of the store: nothing at all.
     let refused = with(&scene.path(), &data_rotated, &["slots"], 6).await.unwrap();
     assert_eq!(refused.len(), RECORDS + newer.1.len());
