@@ -106,7 +106,7 @@ impl SealedStore {
         }
         let noted = if keys.data.len() == 1 {
             // Else another key would take the place of one that is not in the slot now and may come back, with its number.
-            let keys = inner.keyring.load(session, noted.slot).await?;
+            let keys = keys.ready(noted.slot)?;
             for record in inner.samples(session).await? {
                 keys.open(session, record)?;
             }

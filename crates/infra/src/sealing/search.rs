@@ -76,6 +76,7 @@ impl Inner {
     pub(super) async fn may_be_of(&self, session: SessionId, number: u32) -> Result<bool, StoreError> {
         let is_live = |slot: &Slot| matches!(slot::state(slot), Ok(SlotState::Live(_)));
         loop {
+            let ring = self.keyring.ring();
             let slots = self.keyring.slots_of(u64::from(number), 1).await?;
             if !slots.iter().any(|(_, slot)| slot.as_ref().is_some_and(is_live)) {
                 return Ok(true);
@@ -87,10 +88,13 @@ impl Inner {
                 Err(StoreError::NotFound { .. } | StoreError::Gone { .. }) => return Ok(true),
                 Err(error) => return Err(error),
             };
-            match try_all(&self.keyring.ring(), &slots, session, &samples) {
+            match try_all(&ring, &slots, session, &samples) {
                 Tried::Found(_) => return Ok(true),
                 Tried::Nothing { all: true } => return Ok(false),
-                Tried::Nothing { all: false } => {}
+                // Another key took over between.
+                Tried::Nothing { all: false } if self.keyring.ring().version != ring.version => {}
+                // No key that is there opens it, as where it was put back to before one took over: nobody else needs it.
+                Tried::Nothing { all: false } => return Ok(true),
             }
         }
     }

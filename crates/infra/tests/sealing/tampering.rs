@@ -9,7 +9,7 @@ use sessions_domain::{
     Actor, Created, Described, Event, ForkPoint, Kind, LineageId, Moment, Origin, SessionId, Stamp, codec,
 };
 use sessions_infra::sealing::SealedStore;
-use sessions_ports::{Commit, Durability, KeyError, Record, SessionLog, StoreError};
+use sessions_ports::{Commit, Durability, KeyError, Record, Removal, SessionLog, StoreError};
 use sessions_testkit::Script;
 use tempfile::TempDir;
 
@@ -452,6 +452,13 @@ async fn slots_and_rings_of_an_older_image_open_nothing_that_is_newer() {
     // The slots of before another key of the store: nothing at all.
     let refused = with(&scene.path(), &data_rotated, &["slots"], 6).await.unwrap();
     assert_eq!(refused.len(), RECORDS + newer.1.len());
+    // A session goes all the same, and what is in its slot with it.
+    let tried = open(&scene.ground.path().join("tried"), 6).await.unwrap();
+    let removal = Removal { session, expected: None, keep_key: false, durability: tried.strongest() };
+    assert!(tried.remove(removal).await.unwrap().was_there);
+    assert!(tried.erased(session).await.unwrap().is_some());
+    tried.close().await.unwrap();
+    drop(tried);
     // The ring of before: the new key does not open it, and the old one finds no slot.
     let wrong = with(&scene.path(), &data_rotated, &rings, 6).await.err();
     assert!(matches!(wrong, Some(StoreError::Key(KeyError::WrongKey { .. }))), "{wrong:?}");
