@@ -1,15 +1,17 @@
 //! Looks into a store on disk and changes nothing: its sessions and branches, the records of one session, and what a check finds.
 //!
-//! `cargo run -p sessions-api --example inspect -- sled:./chats` lists the sessions; with a session's id, key or the beginning of its id behind it,
-//! that session's records are listed, each with its kind and size. What was said is not shown.
+//! `cargo run -p sessions-api --example inspect -- sled:./chats --key-file chats.key` lists the sessions, of a plain store without a key file; with a session's id, key or
+//! the beginning of its id behind it, that session's records are listed, each with its kind and size. What was said is not shown.
 
 use std::{
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
 use sessions_api::{
-    Kind, KindFilter, Order, Query, ReadRange, Session, SessionManager, StoreError, StoreUrl, maintenance,
+    KeyFileProvider, Kind, KindFilter, Order, Query, ReadRange, Session, SessionManager, StoreError, StoreUrl,
+    maintenance,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -21,25 +23,37 @@ async fn main() -> io::Result<ExitCode> {
 }
 
 async fn inspect() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let Some(url) = arguments.next() else {
-        writeln!(io::stderr(), "usage: inspect sled:PATH [SESSION]")?;
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let key_file = arguments.iter().position(|argument| argument == "--key-file");
+    let key_file: Vec<String> =
+        key_file.map(|at| arguments.drain(at..arguments.len().min(at + 2)).collect()).unwrap_or_default();
+    let (Some(url), true) = (arguments.first(), key_file.len() != 1) else {
+        writeln!(io::stderr(), "usage: inspect sled:PATH [SESSION] [--key-file FILE]")?;
         return Ok(ExitCode::from(2));
     };
+    let key = key_file.get(1).map(|file| KeyFileProvider::open(file.as_ref()).map(Arc::new)).transpose()?;
     let mut out = io::stdout().lock();
 
     // Only a store that is there: a mistyped path makes none.
-    let sessions = SessionManager::builder().url(&url).open_existing().build().await?;
+    let mut builder = SessionManager::builder().url(url).open_existing();
+    if let Some(key) = &key {
+        builder = builder.sealed_by(key.clone());
+    }
+    let sessions = builder.build().await?;
     let store = &sessions.ports().store;
     writeln!(out, "{url}: {:?}, gives {}", store.id(), store.strongest())?;
-    match arguments.next() {
-        Some(name) => records(&sessions, &sessions.find(&name).await?, &mut out).await?,
+    match arguments.get(1) {
+        Some(name) => records(&sessions, &sessions.find(name).await?, &mut out).await?,
         None => list(&sessions, &mut out).await?,
     }
     sessions.close().await?;
 
     // The check reads the files themselves, so nobody may have the store open meanwhile.
-    let found = maintenance::verify(&url.parse::<StoreUrl>()?).await?;
+    let at = url.parse::<StoreUrl>()?;
+    let found = match &key {
+        Some(key) => maintenance::verify_sealed(&at, key.as_ref()).await?,
+        None => maintenance::verify(&at).await?,
+    };
     writeln!(
         out,
         "checked: {} records of {} sessions in {} segments, {} bytes; {} lost and marked",
