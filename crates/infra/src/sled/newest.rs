@@ -94,7 +94,9 @@ impl Newest {
                     Found::Newer(_) => {}
                 }
             }
-            if Some(*number) != last {
+            // So do those of one that was cut off where a frame ends, behind which the log went on once.
+            let is_unfinished = |(_, (_, at)): &(_, Place)| Some(*number) == last && base + *at as u64 >= synced;
+            if !append.first().is_some_and(is_unfinished) {
                 places.extend(append);
             }
         }
