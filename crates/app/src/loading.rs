@@ -32,6 +32,19 @@ impl Beginning {
         Ok(Self { seq: record.seq, commit: record.commit, created: *created, stamp })
     }
 
+    /// A view that ends before the first record that is left of what this session had inherited and made its own, when the beginning of that is lost.
+    fn behind_loss(&self, first: u64) -> Result<View, SessionError> {
+        let nobody = self.created.fork.as_ref().map_or(self.created.session, |fork| fork.parent);
+        let created = Created::of(nobody, self.created.lineage);
+        let begun = View::begin(1, &created, &self.stamp, CommitHash::ZERO.after_lost(1), None);
+        let invalid = |source| SessionError::InvalidHistory { session: self.created.session, source };
+        let mut view = begun.map_err(invalid)?;
+        for seq in 2..first {
+            view.apply(seq, &Event::Lost, &self.stamp, view.commit().after_lost(seq)).map_err(invalid)?;
+        }
+        Ok(view)
+    }
+
     /// The view of this record. What it inherits comes from a view of the last owner of that.
     fn view(self, owner: Option<&View>) -> Result<View, SessionError> {
         let Self { seq, commit, created, stamp } = self;
@@ -62,13 +75,18 @@ impl SessionManager {
             let beginning = self.beginning_of(id, head.first, last).await?;
             let is_adopted = beginning.created.session != id;
             let Some(fork) = beginning.created.fork.as_ref().filter(|_| !is_adopted) else {
-                let view = self.replay_log(id, beginning.view(None)?, last).await?;
+                let is_behind_loss = !is_adopted && beginning.seq > 1;
+                let begun = if is_behind_loss { beginning.behind_loss(head.first)? } else { beginning.view(None)? };
+                let view = self.replay_log(id, begun, last).await?;
                 // Its own beginning may be lost in what it made its own.
                 break if view.session() == id { view } else { view.inherited_by(id) };
             };
             let (owner, at) = (owner_of(fork), fork.at);
             let of_owner = match self.head_of_owner(owner, at).await {
-                // What it had made its own was lost, and nobody else has it any more: it goes on with what is its own alone.
+                // What it had made its own was lost, in whole or from its beginning on, and nobody else has it any more.
+                Err(SessionError::Gone { .. }) if head.first < beginning.seq => {
+                    break self.replay_log(id, beginning.behind_loss(head.first)?, last).await?;
+                }
                 Err(SessionError::Gone { .. }) => break self.replay(beginning.view(None)?, last).await?,
                 of_owner => of_owner?,
             };
@@ -147,7 +165,9 @@ impl SessionManager {
     /// log may have some of what it inherits before that, when taking it over was broken off.
     async fn beginning_of(&self, id: SessionId, first: u64, last: u64) -> Result<Beginning, SessionError> {
         let at_first = self.beginning_at(id, first).await;
-        if first <= 1 || at_first.as_ref().is_ok_and(|beginning| beginning.created.session == id) {
+        let is_begun = |beginning: &Beginning| first <= 1 || beginning.created.session == id;
+        let is_there = !matches!(&at_first, Err(SessionError::InvalidHistory { .. }));
+        if at_first.as_ref().is_ok_and(is_begun) || (first <= 1 && is_there) {
             return at_first;
         }
         let mut from = first.saturating_add(1);
@@ -208,6 +228,12 @@ impl SessionManager {
             }
             let (event, stamp) = outlined(session, record)?;
             if let Event::Created(created) = event {
+                if created.fork.is_none() && record.seq > 1 {
+                    // A repair wrote it in the place of a fork's lost beginning, and did not know whom that had left: what stands before it is the session's.
+                    view.apply(record.seq, &Event::Lost, &stamp, record.commit).map_err(invalid)?;
+                    *view = view.clone().inherited_by(created.session);
+                    continue;
+                }
                 // What it inherited stands in its own log: behind it the session itself begins.
                 let beginning = Beginning { seq: record.seq, commit: record.commit, created: *created, stamp };
                 *view = beginning.view(Some(view))?;

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use sessions_domain::{CommitHash, Event, Kind, LineageId, Moment, SessionId, Stamp, View, branches::Tree};
-use sessions_ports::Digest;
+use sessions_ports::{Digest, Link};
 
 use super::{
     checking::{Missing, Repaired},
     index::CoreRow,
+    stood_for::BesideFirst,
 };
 
 /// A number without a whole record.
@@ -20,6 +21,14 @@ pub(super) struct Gap {
     pub(super) kind: Option<Kind>,
     /// True when a finding has told of it already.
     pub(super) is_told: bool,
+}
+
+/// What the index remembers of a session.
+pub(super) struct Recalled {
+    pub(super) row: CoreRow,
+    pub(super) words: Option<Bytes>,
+    pub(super) key: Option<Digest>,
+    pub(super) links: Vec<Link>,
 }
 
 /// One session as far as it has been checked.
@@ -43,7 +52,7 @@ pub(super) struct Checked {
     pub(super) stood: Option<(Option<u64>, u64)>,
     /// What it inherits, where a repair wrote its beginning anew.
     pub(super) inherited: Option<Tree>,
-    pub(super) remembered: Option<(CoreRow, Option<Bytes>, Option<Digest>)>,
+    pub(super) remembered: Option<Recalled>,
 }
 
 fn nobody() -> Stamp {
@@ -54,6 +63,13 @@ impl Gap {
     /// A record whose own commit is known.
     pub(super) fn of(commit: CommitHash) -> Self {
         Self { before: CommitHash::ZERO, commit: Some(commit), kind: None, is_told: true }
+    }
+}
+
+impl Recalled {
+    /// What stood with the session's first record, and stands nowhere else where that was sealed anew and its frames are lost.
+    fn beside_first(&self) -> BesideFirst {
+        BesideFirst { created: self.row.created, key: self.key, links: self.links.clone(), words: None }
     }
 }
 
@@ -93,7 +109,8 @@ impl Checked {
                 }
                 None => {
                     let before = CommitHash::ZERO;
-                    self.missing.insert(seq, Gap { before, commit: None, kind: None, is_told: false });
+                    let gap = Gap { before, commit: None, kind: None, is_told: false };
+                    self.missing.entry(seq).or_insert(gap);
                 }
             }
         }
@@ -157,10 +174,8 @@ impl Checked {
     pub(super) fn tell(&self, session: SessionId, seq: u64, gap: &Gap, kind: Option<Kind>) -> Missing {
         let begins = seq == self.first && self.view.is_none();
         let is_end = seq + 1 == self.next();
-        let (row, words, key) = match &self.remembered {
-            Some((row, words, key)) => (Some(row), words.clone(), *key),
-            None => (None, None, None),
-        };
+        let recalled = self.remembered.as_ref();
+        let row = recalled.map(|recalled| &recalled.row);
         let nothing_is_left = self.missing.len() == self.commits.len() + self.adopted.len();
         let made = row.map(|row| Stamp { at: Moment::from_millis(row.created), ..nobody() });
         let beginning = begins.then(|| self.stamp.clone().or(made).unwrap_or_else(nobody));
@@ -172,10 +187,13 @@ impl Checked {
             kind: gap.kind.or(kind),
             beginning,
             // Words that were changed in a record that is lost would be forgotten with the index.
-            words: words.filter(|_| begins || (is_end && row.is_some_and(|row| row.version == seq))),
-            key: key.filter(|_| begins),
+            words: recalled
+                .and_then(|recalled| recalled.words.clone())
+                .filter(|_| begins || (is_end && row.is_some_and(|row| row.version == seq))),
+            key: recalled.and_then(|recalled| recalled.key).filter(|_| begins),
             fork: None,
             updated: row.filter(|_| begins && nothing_is_left).map_or(0, |row| row.updated),
+            beside: recalled.filter(|_| begins || is_end).map(Recalled::beside_first),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Must not know: segments, the index, or what is done about what is found.
 
+mod forks;
 mod sealed;
 
 use std::{
@@ -11,17 +12,16 @@ use std::{
 
 use bytes::Bytes;
 use sessions_domain::{
-    Blind, CommitHash, Created, Event, ForkPoint, Kind, LineageId, Moment, SessionId, Stamp, View, branches::Tree,
-    codec,
+    Blind, CommitHash, Created, Event, ForkPoint, Kind, LineageId, Moment, SessionId, Stamp, View, codec,
 };
 use sessions_ports::{Digest, StoreError, StoreId};
 
 use super::{
-    checked::{Checked, Gap},
+    checked::{Checked, Gap, Recalled},
     frame::{self, FILLER, Frame, FrameHeader, MARK, REMOVED, REPAIR, REWRITTEN, STRIPPED},
-    index::CoreRow,
     inspection::{self, Finding, Named, Severity, VerifyReport},
     newest::{Body, Newest, payload},
+    stood_for::BesideFirst,
     unsealing::Unsealing,
 };
 use crate::counted::counted;
@@ -45,6 +45,8 @@ pub(super) struct Missing {
     pub(super) fork: Option<ForkPoint>,
     /// For a session of which nothing is left: when it was changed last.
     pub(super) updated: i64,
+    /// For a session's beginning and its end: what the index remembers of its beginning.
+    pub(super) beside: Option<BesideFirst>,
 }
 
 /// What stands for a lost record.
@@ -54,6 +56,8 @@ pub(super) struct Repaired {
     /// When the repair was, if it says so.
     pub(super) at: i64,
 }
+
+pub(super) const RETIRED: &str = "it is sealed with a data key that was retired: what it was sealed anew as is gone, or somebody put an old record back";
 
 /// All sessions, and what was found about them.
 pub(super) struct Check {
@@ -131,12 +135,6 @@ impl Check {
             unsealing: None,
             links: HashMap::new(),
         }
-    }
-
-    /// A session that the index remembers as a fork.
-    pub(super) fn is_fork(&mut self, session: SessionId, first: u64, parent: SessionId) {
-        self.forks.insert(session, (first, parent));
-        self.places.insert((parent, first - 1), None);
     }
 
     /// A session is heard of; `first`: the number of its first record, where that is said.
@@ -261,8 +259,7 @@ impl Check {
             }
         };
         if self.is_retired(header, &payload) {
-            let what = "it is sealed with a data key that was retired: what it was sealed anew as is gone, or somebody put an old record back";
-            self.give_up(file, at, header, what);
+            self.give_up(file, at, header, RETIRED);
             return;
         }
         if let Err(what) = self.record(header, &payload) {
@@ -271,7 +268,7 @@ impl Check {
     }
 
     /// Something about a record that stands here.
-    fn tell(&mut self, file: &str, at: usize, header: FrameHeader, what: impl Into<String>) {
+    pub(super) fn tell(&mut self, file: &str, at: usize, header: FrameHeader, what: impl Into<String>) {
         let mut finding = Finding::about_file(file, at, what);
         (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
         self.of_records.insert(self.report.findings.len());
@@ -359,52 +356,14 @@ impl Check {
         }
     }
 
-    /// Who holds the records up to one of a session whose own beginning is lost.
-    fn owners(&self, session: SessionId, at: u64) -> Vec<(SessionId, u64)> {
-        let (mut owners, mut owner, mut last) = (Vec::new(), session, at);
-        // None is its own parent's parent; were an index to say so, this ends all the same.
-        for _ in 0..=self.forks.len() {
-            if let Some(view) = self.sessions.get(&owner).and_then(|known| known.view.as_ref()) {
-                owners.extend(view.owners_up_to(last).into_iter().rev());
-                break;
-            }
-            let fork = self.forks.get(&owner);
-            if fork.is_none_or(|(first, _)| *first <= last) {
-                owners.push((owner, last));
-            }
-            let Some((first, parent)) = fork else { break };
-            (owner, last) = (*parent, last.min(first - 1));
-        }
-        owners.reverse();
-        owners
-    }
-
-    /// Where a fork left its parent, whose own record of that is lost.
-    fn origin(&self, session: SessionId, checked: &Checked) -> Option<ForkPoint> {
-        let (first, parent) = self.forks.get(&session).copied().filter(|(first, _)| *first == checked.first)?;
-        let at = first - 1;
-        let known = self.sessions.get(&parent);
-        let view = known.and_then(|known| known.view.as_ref());
-        let said = || self.links.get(&session).cloned().unwrap_or_else(|| self.owners(parent, at));
-        let owners = view.map_or_else(said, |view| view.owners_up_to(at));
-        let commit =
-            known.and_then(|known| known.commit_at(at, &self.sessions)).unwrap_or(CommitHash::ZERO.after_lost(at));
-        let tree = view.map(|view| view.tree().clipped(at));
-        let last = tree.as_ref().map_or(at, Tree::last);
-        let shown = || tree.as_ref().map_or(0, |tree| tree.span(last));
-        let stood = checked.stood.map(|(head, depth)| (head.unwrap_or(last), depth));
-        let stood = stood.or_else(|| self.places.get(&(parent, at)).copied().flatten());
-        let (head, depth) = stood.unwrap_or_else(|| (last, self.shown_at_first(checked).unwrap_or_else(shown)));
-        Some(ForkPoint { parent, at, commit, head, depth, owners, last: Some(last).filter(|last| *last != at) })
-    }
-
     /// What the index remembers of a session is held against what the log has of it.
-    pub(super) fn remember(&mut self, id: SessionId, row: CoreRow, words: Option<Bytes>, key: Option<Digest>) {
+    pub(super) fn remember(&mut self, id: SessionId, recalled: Recalled) {
+        let row = recalled.row;
         self.meet(id, None);
         self.miss(id, row.version + 1, Some(Gap { is_told: false, ..Gap::of(row.commit) }));
         let Some(checked) = self.sessions.get_mut(&id) else { return };
         checked.miss_adopted(row.first, &self.repairs, id);
-        checked.remembered = Some((row, words, key));
+        checked.remembered = Some(recalled);
     }
 
     /// The index remembers that a session was removed; false: the log does not say so.
@@ -471,8 +430,9 @@ impl Check {
                 checked.skip(*session, *seq, None, &self.repairs);
             }
         }
-        for (session, checked) in self.sessions.iter_mut().filter(|(_, checked)| !checked.adopted.is_empty()) {
-            checked.miss_adopted(checked.first, &self.repairs, *session);
+        for (session, checked) in &mut self.sessions {
+            let lowest = self.adopted_from.get(session).copied().unwrap_or(checked.first);
+            checked.miss_adopted(lowest, &self.repairs, *session);
         }
         self.settle_removed();
         self.settle_sealed();
@@ -495,7 +455,9 @@ impl Check {
                 let told = checked.tell(id, *seq, gap, hint(*seq));
                 let fork =
                     told.beginning.as_ref().and_then(|_| self.origin(id, checked)).map(|fork| self.linked(id, fork));
-                Missing { fork, ..told }
+                let beside = told.beside.filter(|_| !self.removed.contains(&id));
+                let beside = beside.map(|beside| self.linked_beside(id, beside));
+                Missing { fork, beside, ..told }
             }));
             let untold = checked.missing.iter().filter(|(_, gap)| !gap.is_told).map(|(seq, _)| *seq);
             for (first, last) in ranges(untold) {

@@ -41,6 +41,7 @@ fn persistence_the_documented_constants_are_those_of_the_code() {
         (frame::CLAIM, "an idempotency claim"),
         (frame::LINK, "a link"),
         (frame::REWRITE, "what a rewrite changes"),
+        (frame::BEGINNING, "what the first frame"),
     ];
     for (tag, name) in fields {
         assert!(DOCUMENT.contains(&format!("| {tag} | {name}")), "{name} is {tag}");

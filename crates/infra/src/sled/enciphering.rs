@@ -26,8 +26,8 @@ use super::{
     enciphered::{Payload, Said, Telling, Written, payload, read, record_of},
     folder::{self, Folder, Sealing},
     frame::{
-        self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, KEY, LINK, MARK, REMOVED, REPAIR, REWRITTEN, ROOT, STRIPPED,
-        Scan, Trailer, WORDS,
+        self, BEGINNING, BLOB, CLAIM, FILLER, FIRST, Found, Frame, KEY, LINK, MARK, REMOVED, REPAIR, REWRITTEN, ROOT,
+        STRIPPED, Scan, Trailer, WORDS,
     },
     index::CoreRow,
     reclaim::{self, Dead},
@@ -266,7 +266,8 @@ impl PlainStore {
         let session = frame.header.session;
         for (tag, field) in frame.fields() {
             match tag {
-                ROOT => {}
+                // Every first frame is whole here, and is written anew.
+                ROOT | BEGINNING => {}
                 WORDS => {
                     out.told.field(tag, field);
                     frame::write_field(fields, tag, &[&with.words(session, field)?]);

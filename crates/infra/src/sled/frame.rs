@@ -82,6 +82,9 @@ pub(crate) const ROOT: u8 = 5;
 /// What a rewrite changes of its session: the version that it had, and whom it inherits from no more.
 pub(crate) const REWRITE: u8 = 6;
 
+/// What the first frame of the log says beside its record, and goes along with what that is rewritten as.
+pub(crate) const BEGINNING: u8 = 7;
+
 /// What stands before the body, without the parts that are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {

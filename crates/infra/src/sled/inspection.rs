@@ -12,6 +12,7 @@ use sessions_ports::{Digest, HeadWitness, KeyError, StoreError};
 
 use super::{
     attested::{Attested, RootsLook},
+    checked::Recalled,
     checking::{Check, Missing, Repaired},
     folder::{Folder, Sealing, failed, sealing_of},
     frame::{FILLER, Found, Frame, HEADER, MARK, REPAIR, Scan},
@@ -300,6 +301,7 @@ pub(super) fn inspect(folder: &Folder, Keyed { witness, opener }: Keyed<'_>) -> 
             walk.check.is_fork(*session, row.first, parent);
         }
     }
+    walk.check.hear_of_forks();
     let not_copied = silent.and_then(|silent| match silent {
         Silent::NotCopied(error) => Some(error),
         Silent::Unreadable(_) => None,
@@ -464,6 +466,11 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Found::Frame(at, frame) if frame.header.kind == MARK || frame.header.kind == FILLER => {
+                    if frame.header.kind == MARK {
+                        // Behind the filler of a repair, which lies over the end of an append, that ends here.
+                        self.attested.append((name, self.base), &append);
+                        append.drain(..).for_each(|(at, frame)| self.check.frame(name, at, &frame));
+                    }
                     if frame.header.kind == FILLER {
                         self.attested.filler(self.base + (at + frame.length) as u64);
                     } else {
@@ -522,7 +529,8 @@ impl<'a> Walk<'a> {
             }
             for (session, (row, words)) in &remembered.sessions {
                 let key = remembered.keys.get(session).copied();
-                self.check.remember(*session, *row, words.clone(), key);
+                let links = remembered.links.get(session).cloned().unwrap_or_default();
+                self.check.remember(*session, Recalled { row: *row, words: words.clone(), key, links });
             }
             for (session, (version, key)) in &remembered.graves {
                 if !self.check.remember_removal(*session) {

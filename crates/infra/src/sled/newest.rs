@@ -11,14 +11,16 @@ use std::{
 };
 
 use sessions_domain::SessionId;
-use sessions_ports::{StoreError, StoreId};
+use sessions_ports::{Link, StoreError, StoreId};
 
 use super::{
     bodies,
     folder::Folder,
-    frame::{self, BLOB, Found, Frame, FrameHeader, REWRITTEN, STRIPPED, Scan},
+    frame::{self, BLOB, Found, Frame, FrameHeader, REWRITTEN, STRIPPED, Scan, WORDS},
     segment::{self, SEGMENT_HEADER},
+    stood_for::BesideFirst,
 };
+use crate::sealing::read_beside;
 
 /// A segment and an offset in it.
 type Place = (u32, usize);
@@ -32,6 +34,10 @@ pub(super) struct Newest {
     /// Up to where the log is known to have been synced.
     synced: u64,
     places: Option<HashMap<(SessionId, u64), Place>>,
+    /// What logs inherit, as the last of their rewrites say.
+    links: HashMap<SessionId, Vec<Link>>,
+    /// In which slots the keys of sessions lie, as words say wherever they stand.
+    slots: HashMap<SessionId, u32>,
     /// The segment that was read last.
     read: Option<(u32, Vec<u8>)>,
 }
@@ -40,7 +46,17 @@ impl Newest {
     /// Of these segments, up to `synced` of which nothing can be an unfinished write.
     pub(super) fn new(folder: &Folder, numbers: Vec<u32>, synced: u64) -> Self {
         let (log, blobs, store) = (folder.log(), folder.blobs(), folder.id);
-        Self { log, blobs, store, numbers, synced, places: None, read: None }
+        Self {
+            log,
+            blobs,
+            store,
+            numbers,
+            synced,
+            places: None,
+            links: HashMap::new(),
+            slots: HashMap::new(),
+            read: None,
+        }
     }
 
     /// Where the newest payload of a record stands, if it was rewritten.
@@ -49,6 +65,18 @@ impl Newest {
             self.places = Some(self.find());
         }
         self.places.as_ref()?.get(&(session, seq)).copied()
+    }
+
+    /// What logs inherit, as the last of their rewrites say that reach down to where they begin.
+    pub(super) fn links(&mut self) -> &HashMap<SessionId, Vec<Link>> {
+        self.place(SessionId::from_bytes([0; 16]), 0);
+        &self.links
+    }
+
+    /// In which slots the keys of sessions of a sealed store lie, as far as the log says anywhere.
+    pub(super) fn slots(&mut self) -> &HashMap<SessionId, u32> {
+        self.place(SessionId::from_bytes([0; 16]), 0);
+        &self.slots
     }
 
     /// The newest payload of a record that was rewritten, when it is whole.
@@ -65,7 +93,7 @@ impl Newest {
         }
     }
 
-    fn find(&self) -> HashMap<(SessionId, u64), Place> {
+    fn find(&mut self) -> HashMap<(SessionId, u64), Place> {
         let mut places = HashMap::new();
         let last = self.numbers.last().copied();
         let (mut end, mut synced) = (0, self.synced);
@@ -80,6 +108,16 @@ impl Newest {
             for found in frames {
                 match found {
                     Found::Frame(at, frame) => {
+                        let slot_of = |words: &[u8]| read_beside(words).map(|(slot, _)| slot);
+                        let told = frame.fields().find(|(tag, _)| *tag == WORDS).and_then(|(_, words)| slot_of(words));
+                        let beside = BesideFirst::of(&frame);
+                        let carried = beside.as_ref().and_then(|beside| slot_of(beside.words.as_deref()?));
+                        if let Some(slot) = told.or(carried) {
+                            self.slots.entry(frame.header.session).or_insert(slot);
+                        }
+                        if let Some(beside) = beside.filter(|_| frame.header.flags & REWRITTEN != 0) {
+                            self.links.insert(frame.header.session, beside.links);
+                        }
                         if frame.header.flags & (REWRITTEN | STRIPPED) == REWRITTEN {
                             append.push(((frame.header.session, frame.header.seq), (*number, at)));
                         }

@@ -8,10 +8,11 @@ use sessions_domain::{Event, ForkPoint, SessionId, View, branches::Tree, codec};
 
 use super::{
     checked::{Checked, Gap},
-    checking::Check,
+    checking::{Check, RETIRED},
     frame::{self, BLOB, Frame, FrameHeader, STRIPPED},
-    inspection::{Finding, Severity},
+    inspection::{self, Finding, Severity},
     newest::{Body, payload},
+    stood_for::BesideFirst,
 };
 
 impl Check {
@@ -20,7 +21,8 @@ impl Check {
     pub(super) fn miss(&mut self, session: SessionId, to: u64, mut last: Option<Gap>) {
         while let Some(seq) = self.sessions.get(&session).map(Checked::next).filter(|next| *next < to) {
             let is_repaired = self.repairs.contains_key(&(session, seq));
-            if let Some((header, payload)) = self.newest.record(session, seq).filter(|_| !is_repaired) {
+            let newest = self.newest.record(session, seq).filter(|_| !is_repaired);
+            if let Some((header, payload)) = newest.filter(|(header, payload)| !self.is_retired(*header, payload)) {
                 self.report.records += 1;
                 if let Err(what) = self.record(header, &payload) {
                     self.report.findings.push(Finding::about_records(Severity::Error, session, Some((seq, seq)), what));
@@ -57,9 +59,15 @@ impl Check {
             let what = "the record has a number that so short a log cannot have come to";
             return self.report.findings.push(told(what));
         }
-        let newest = self.newest.place(session, seq).filter(|(_, offset)| *offset == at);
+        let is_newest = |(number, offset): &(u32, usize)| *offset == at && inspection::name_of(*number) == file;
+        let newest = self.newest.place(session, seq).filter(is_newest);
         let body = newest.map(|_| payload(frame, &self.blobs, self.store));
         self.miss(session, seq + 1, None);
+        let adopted = if let (Some(Body::Whole(payload)), true) = (&body, seq < first) { Some(payload) } else { None };
+        if adopted.is_some_and(|payload| self.is_retired(frame.header, payload)) {
+            let gap = Gap { kind: Some(frame.header.kind), ..Gap::of(frame.header.commit) };
+            return self.retired(file, at, frame.header, gap);
+        }
         let Some(checked) = self.sessions.get_mut(&session) else { return };
         if seq < first {
             self.report.records += u64::from(checked.adopted.insert(seq));
@@ -84,6 +92,21 @@ impl Check {
         }
     }
 
+    /// An adopted record that nobody will open again.
+    fn retired(&mut self, file: &str, at: usize, header: FrameHeader, gap: Gap) {
+        let Some(checked) = self.sessions.get_mut(&header.session) else { return };
+        match self.repairs.get(&(header.session, header.seq)) {
+            Some(repaired) => {
+                checked.marked.insert(header.seq);
+                checked.marked_at = checked.marked_at.max(repaired.at);
+            }
+            None => {
+                checked.missing.insert(header.seq, gap);
+                self.tell(file, at, header, RETIRED);
+            }
+        }
+    }
+
     /// Who tells what a fork inherits: its parent, or else whoever holds the last of it. A parent of which nobody inherits a record of its own may be gone.
     pub(super) fn origins<'a>(&'a self, fork: &ForkPoint) -> impl Iterator<Item = &'a Checked> + use<'a> {
         let holder = fork.owners.last().map(|(owner, _)| *owner);
@@ -95,6 +118,13 @@ impl Check {
         let unlinked = self.unlinked.get(&session);
         let is_linked = |owner: &SessionId| unlinked.is_none_or(|unlinked| !unlinked.contains(owner));
         ForkPoint { owners: fork.owners.into_iter().filter(|(owner, _)| is_linked(owner)).collect(), ..fork }
+    }
+
+    /// What stood with a session's first record, likewise.
+    pub(super) fn linked_beside(&self, session: SessionId, mut beside: BesideFirst) -> BesideFirst {
+        let unlinked = self.unlinked.get(&session);
+        beside.links.retain(|link| unlinked.is_none_or(|unlinked| !unlinked.contains(&link.owner)));
+        beside
     }
 
     /// What a session inherited, of the copies that it has of it.

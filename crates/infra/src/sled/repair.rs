@@ -328,6 +328,9 @@ fn write_lost(folder: &Folder, found: &Inspection) -> Result<(), StoreError> {
         if let Some(key) = &missing.key {
             frame::write_field(&mut extra, frame::KEY, &[key]);
         }
+        if let Some(beside) = &missing.beside {
+            frame::write_field(&mut extra, frame::BEGINNING, &[&beside.encoded()]);
+        }
         for (owner, last) in missing.fork.iter().flat_map(|fork| &fork.owners) {
             frame::write_field(&mut extra, frame::LINK, &[&owner.to_bytes(), &last.to_le_bytes()]);
         }

@@ -27,6 +27,7 @@ use super::{
     recovery::TornTail,
     roots::Trail,
     segment::{self, Head, SEGMENT_HEADER, Segment},
+    stood_for::{self, BesideFirst},
 };
 
 struct File {
@@ -294,6 +295,8 @@ impl<'a> Replay<'a> {
                 }
                 Found::Frame(_, frame) if frame.header.kind == FILLER => {}
                 Found::Frame(at, frame) if frame.header.kind == MARK => {
+                    // Behind the filler of a repair, which lies over the end of an append, that ends here.
+                    self.append(ledger, (number, base), &mut append);
                     self.trail.mark(&frame, base + at as u64);
                     self.marked = base + (at + frame.length) as u64;
                     self.reached = self.marked;
@@ -366,38 +369,6 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// A record takes the place of one before it in the log that was lost.
-    fn stand_in(ledger: &mut Ledger, frame: &Frame<'_>, locator: Locator) {
-        let header = frame.header;
-        ledger.mark(header.session);
-        let begins = header.flags & FIRST != 0;
-        let Some(log) = ledger.sessions.get_mut(&header.session) else { return };
-        if let Some(place) = log.recent_mut(header.seq) {
-            *place = Place::Disk(locator);
-        }
-        ledger.rewrites.stand_in(header.session, header.seq, locator);
-        if header.seq == log.row.version {
-            log.row.commit = header.commit;
-        }
-        for (tag, field) in frame.fields() {
-            match tag {
-                // What stands for an older record does not know of newer words.
-                WORDS if log.words.is_none() || header.seq == log.row.version => {
-                    log.words = Some(Bytes::copy_from_slice(field));
-                    log.synced_words.clone_from(&log.words);
-                }
-                KEY => {
-                    let digest: Option<Digest> = field.try_into().ok();
-                    log.new_key = digest.or(log.new_key);
-                    log.key = log.new_key.map(Box::new);
-                    ledger.keys.extend(digest.map(|digest| (digest, header.session)));
-                }
-                LINK if begins && log.links.is_empty() => log.links = inherited(frame),
-                _ => {}
-            }
-        }
-    }
-
     /// A session was removed. What that means for its records shows when the whole log is read.
     fn removal(&mut self, ledger: &mut Ledger, frame: &Frame<'_>) {
         let field = frame.fields().find(|(tag, _)| *tag == KEY).and_then(|(_, field)| field.try_into().ok());
@@ -428,6 +399,9 @@ impl<'a> Replay<'a> {
             let body = frame.body.first_chunk::<32>().filter(|_| frame.header.flags & BLOB != 0);
             ledger.replayed(session, seq, Locator::of(segment, at, frame), body);
             ledger.sessions.get_mut(&session).into_iter().for_each(|log| log.row.bytes += adopted);
+        }
+        if self.assumed.contains(&session) {
+            BesideFirst::of(frame).into_iter().for_each(|beside| beside.stand_in(ledger, session));
         }
         let Some(log) = ledger.sessions.get_mut(&session) else { return true };
         let said = frame.fields().find(|(tag, _)| *tag == REWRITE).and_then(|(_, field)| frame::rewrite(field));
@@ -472,7 +446,7 @@ impl<'a> Replay<'a> {
         if header.seq <= log.row.version {
             // The index holds it already, or it stands for one that was lost.
             if header.flags & REPAIR != 0 {
-                Self::stand_in(ledger, frame, locator);
+                stood_for::stand_in(ledger, frame, locator);
             }
             return;
         }
@@ -534,6 +508,13 @@ impl<'a> Replay<'a> {
                 }
                 _ => {}
             }
+        }
+        if header.flags & REPAIR != 0 {
+            stood_for::recalled(ledger, frame);
+        }
+        // It is all that is left of the record.
+        if let Some(beside) = BesideFirst::of(frame).filter(|_| header.flags & REWRITTEN != 0) {
+            beside.stand_in(ledger, header.session);
         }
     }
 }

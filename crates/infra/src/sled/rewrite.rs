@@ -24,6 +24,7 @@ use super::{
     log_state::{Job, Place},
     reader::{self, Unread},
     rewriting::Rewriting,
+    stood_for::BesideFirst,
 };
 
 impl SledStore {
@@ -79,7 +80,8 @@ impl SledStore {
             let mut ledger = self.core().lock();
             // Others may have come between, when it was not polled to here at once.
             let (first, version) = ledger.admit_rewrite(&rewrite)?;
-            let job = self.encode_rewrite(rewrite, (first, version), Rewriting::waited_for(old, done));
+            let beside = ledger.beside_first(&rewrite, first);
+            let job = self.encode_rewrite(rewrite, (first, version), Rewriting::waited_for(old, done), beside);
             if !ledger.has_room(&job) {
                 return Err(StoreError::NoSpace { operation: "what waits to be written" });
             }
@@ -93,7 +95,13 @@ impl SledStore {
         outcome.await.unwrap_or(Err(StoreError::Poisoned))
     }
 
-    fn encode_rewrite(&self, rewrite: Rewrite, (first, version): (u64, u64), rewriting: Rewriting) -> Job {
+    fn encode_rewrite(
+        &self,
+        rewrite: Rewrite,
+        (first, version): (u64, u64),
+        rewriting: Rewriting,
+        beside: Option<BesideFirst>,
+    ) -> Job {
         let session = rewrite.session;
         let synced = self.core().synced_position.load(Ordering::Acquire);
         let mut extra = Vec::new();
@@ -103,6 +111,9 @@ impl SledStore {
         if rewrite.words.is_some() || !rewrite.unlink.is_empty() {
             let owners = rewrite.unlink.iter().flat_map(|owner| owner.to_bytes()).collect::<Vec<u8>>();
             frame::write_field(&mut extra, frame::REWRITE, &[&version.to_le_bytes(), &owners]);
+        }
+        if let Some(beside) = beside {
+            frame::write_field(&mut extra, frame::BEGINNING, &[&beside.encoded()]);
         }
         let adopted = rewrite.records.iter().filter(|record| record.seq < first);
         let bytes = adopted.map(|record| record.payload.len() as u64).sum();

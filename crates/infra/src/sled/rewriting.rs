@@ -21,6 +21,7 @@ use super::{
     ledger::Ledger,
     locator::Locator,
     log_state::{Job, LogState, Spot},
+    stood_for::BesideFirst,
 };
 
 /// Where a rewritten record is.
@@ -162,6 +163,19 @@ impl Ledger {
             return Err(StoreError::Malformed { what: "it gives words to a session without any" });
         }
         Ok((log.row.first, log.queued))
+    }
+
+    /// What goes along when the first record of a log gets another payload, or one below it becomes the first.
+    pub(crate) fn beside_first(&self, rewrite: &Rewrite, first: u64) -> Option<BesideFirst> {
+        let session = rewrite.session;
+        let reaches_down = rewrite.records.first().is_some_and(|record| record.seq <= first);
+        let log = self.sessions.get(&session).filter(|_| reaches_down && !self.is_leaving(session))?;
+        Some(BesideFirst {
+            created: log.row.created,
+            key: log.key.as_deref().copied(),
+            links: log.links.iter().filter(|link| !rewrite.unlink.contains(&link.owner)).copied().collect(),
+            words: log.words.clone().filter(|_| log.unsettled == 0 && rewrite.words.is_none()),
+        })
     }
 
     /// Takes an admitted rewrite into the queue.

@@ -156,8 +156,13 @@ impl Unsealing {
     /// Takes notice of where a session's keys lie, as what is sealed beside its records says.
     pub(super) fn note_slot(&mut self, session: SessionId, words: &[u8]) {
         if let Some((slot, _)) = read_beside(words) {
-            self.slots.entry(session).or_insert(slot);
+            self.note(session, slot);
         }
+    }
+
+    /// Takes notice of where a session's keys lie.
+    pub(super) fn note(&mut self, session: SessionId, slot: u32) {
+        self.slots.entry(session).or_insert(slot);
     }
 
     pub(super) fn slot_of(&self, session: SessionId) -> Option<u32> {

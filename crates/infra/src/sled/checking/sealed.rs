@@ -16,6 +16,7 @@ use super::{
         key_look::{Slots, said_of_keys},
         newest::Newest,
         remembered::Remembered,
+        stood_for::BesideFirst,
         unsealing::{EpochChain, NotRead, RecordOpener, SealingLook, Unopened, Unsealing},
     },
     Check, ranges,
@@ -46,6 +47,7 @@ impl Check {
                 self.is_fork(*session, row.first, *owner);
             }
         }
+        self.newest.slots().iter().for_each(|(session, slot)| unsealing.note(*session, *slot));
         self.unsealing = Some(unsealing);
     }
 
@@ -60,7 +62,8 @@ impl Check {
 
     /// The host's key of a session, and its tenant, as far as they can be read.
     pub(super) fn name_of(&self, session: SessionId, checked: &Checked) -> (Option<SessionKey>, String) {
-        let words = self.unsealing.as_ref().and(checked.remembered.as_ref()).and_then(|(_, words, _)| words.as_deref());
+        let words =
+            self.unsealing.as_ref().and(checked.remembered.as_ref()).and_then(|recalled| recalled.words.as_deref());
         let words = self.readable_words(session, words).and_then(|words| SummaryWords::from_json(&words));
         match (&checked.view, words) {
             (_, Some(words)) => (words.key, words.tenant),
@@ -93,6 +96,10 @@ impl Check {
         // What it took over from others comes first.
         for adopted in (1..first).filter(|_| is_first_met) {
             let Some((header, payload)) = self.newest.record(session, adopted) else { continue };
+            // Nobody will open it again, which is told where it stands.
+            if unsealing.is_retired(session, &payload) {
+                continue;
+            }
             if let Err(NotRead::Broken(what)) = unsealing.record(session, &record(header, payload.into())) {
                 self.report.findings.push(Finding::about_records(
                     Severity::Error,
@@ -108,7 +115,7 @@ impl Check {
     }
 
     /// Whether what counts of a record is sealed with a data key that is no more, as its session's slot says to whoever asks. Nobody will open it again.
-    pub(super) fn is_retired(&mut self, header: FrameHeader, payload: &[u8]) -> bool {
+    pub(in super::super) fn is_retired(&mut self, header: FrameHeader, payload: &[u8]) -> bool {
         if self.unsealing.is_none() {
             return false;
         }
@@ -152,6 +159,8 @@ impl Check {
         if !links.is_empty() {
             self.go_to(&links);
             self.links.insert(session, links);
+        } else if let Some(beside) = BesideFirst::of(frame) {
+            self.go_to(&beside.links.iter().map(|link| (link.owner, link.last)).collect::<Vec<_>>());
         }
         let Some(unsealing) = &mut self.unsealing else { return };
         for (_, words) in frame.fields().filter(|(tag, _)| *tag == WORDS) {
@@ -167,7 +176,7 @@ impl Check {
 
     /// How many messages a fork showed at its beginning, when it has no other record.
     pub(super) fn shown_at_first(&self, checked: &Checked) -> Option<u64> {
-        let (row, ..) = self.unsealing.as_ref().and(checked.remembered.as_ref())?;
+        let row = &self.unsealing.as_ref().and(checked.remembered.as_ref())?.row;
         (row.version == checked.first).then_some(row.messages)
     }
 
