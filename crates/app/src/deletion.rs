@@ -8,10 +8,7 @@ use serde::Serialize;
 use sessions_domain::SessionId;
 use sessions_ports::{Durability, Erased, Heir, KeyError, KindFilter, Order, ReadRange, Removal, Rewrite, StoreError};
 
-use crate::{
-    error::{ErrorKind, SessionError},
-    manager::SessionManager,
-};
+use crate::{error::SessionError, manager::SessionManager};
 
 /// What becomes of the sessions that were forked from one that is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,8 +156,7 @@ impl SessionManager {
         Ok(DeletionReport { cascaded, detached, ..own })
     }
 
-    /// Refuses a session of another tenant, and one that has another version than it is to have. One that is gone may be deleted again, and so may
-    /// one that nobody can read: nobody knows whose it was.
+    /// Refuses a session of another tenant, and one that has another version than it is to have. One that is gone may be deleted again.
     async fn check_deletable(&self, id: SessionId, deletion: &Deletion) -> Result<(), SessionError> {
         let view = match self.load_any(id).await {
             Ok(session) => session.quiet_view().await,
@@ -170,9 +166,15 @@ impl SessionManager {
             (Ok(view), Some(expected)) if view.version() != expected => {
                 Err(SessionError::Conflict { expected, actual: view.version() })
             }
-            (Err(error), _) if !is_unreadable_or_gone(&error) => Err(error),
+            (Err(error), _) if !self.may_end_unread(id, &error).await? => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the actor may delete a session that answers so. Of one that is gone nothing says whose it was.
+    async fn may_end_unread(&self, id: SessionId, error: &SessionError) -> Result<bool, SessionError> {
+        let is_gone = matches!(error, SessionError::Gone { .. });
+        Ok(is_gone || (is_unreadable(error) && self.is_ours_unread(id).await?))
     }
 
     /// Those that inherit from `session`, when all of them may be deleted or changed by who deletes `asked`. Forks of other tenants are refused, and
@@ -197,7 +199,8 @@ impl SessionManager {
             match self.is_ours(session).await {
                 Ok(true) => seen.push(session),
                 Ok(false) => {}
-                Err(error) if is_unreadable_or_gone(&error) => seen.push(session),
+                Err(error) if self.may_end_unread(session, &error).await? => seen.push(session),
+                Err(error) if is_unreadable(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -313,13 +316,8 @@ impl SessionManager {
     }
 }
 
-/// Whether nobody can tell any more whose a session was.
-fn is_unreadable_or_gone(error: &SessionError) -> bool {
-    matches!(error, SessionError::Gone { .. }) || is_unreadable(error)
-}
-
-/// Whether a session's keys are no more, or are not as they were written.
-fn is_unreadable(error: &SessionError) -> bool {
-    let is_damaged = matches!(error, SessionError::Store(StoreError::Key(KeyError::Damaged { .. })));
-    is_damaged || error.kind() == ErrorKind::KeyDestroyed
+/// Whether a session's keys are no more, or are not those that it was sealed with. Then nobody can tell whose it is.
+pub(crate) fn is_unreadable(error: &SessionError) -> bool {
+    let SessionError::Store(StoreError::Key(error)) = error else { return false };
+    matches!(error, KeyError::Damaged { .. } | KeyError::SessionRetired { .. } | KeyError::SessionDestroyed { .. })
 }

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sessions_domain::{
     Moment, SessionId, SessionKey, SessionStatus, SessionSummary, SummaryWords,
@@ -16,7 +17,7 @@ use sessions_domain::{
 };
 use sessions_ports::Row;
 
-use crate::{error::SessionError, manager::SessionManager, room::Rooms};
+use crate::{error::SessionError, manager::SessionManager, room::Rooms, transact::words_of};
 
 /// What a list is sorted by. Times and counts go down, titles go up; equal ones go by id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +84,8 @@ pub struct ListPage {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank(i64, String, SessionId);
 
+/// So many sessions of a page whose rows lost their words are read instead: with all keys of a store lost, none of very many can be.
+const MOST_UNREAD: usize = 1024;
 /// Characters of a title that count in an order, so that a cursor stays short.
 const SORTED_CHARACTERS: usize = 100;
 
@@ -322,12 +325,37 @@ impl SessionManager {
         self.look_up(|directory| directory.sessions.contains_key(&id)).await
     }
 
+    /// Whether a session that nobody can read is of the actor's tenant, as its row says. Where nothing says whose it is, it is for who acts for no tenant.
+    pub(crate) async fn is_ours_unread(&self, id: SessionId) -> Result<bool, SessionError> {
+        let (mut since, tenant) = (0, &self.actor().tenant);
+        loop {
+            let page = self.ports().store.rows(since, 8192).await?;
+            if let Some(row) = page.rows.into_iter().find(|row| row.session == id) {
+                return Ok(Known { row, words: OnceCell::new() }.belongs_to(tenant));
+            }
+            if !page.more {
+                return Ok(tenant.is_empty());
+            }
+            since = page.next;
+        }
+    }
+
+    /// The words of a row that lost them: its session's records say the same. Where nobody can read these either, nobody knows whose it is, and it is
+    /// shown to who acts for no tenant alone.
+    async fn words_instead(&self, id: SessionId) -> Bytes {
+        let view = self.fresh_view(&self.lane(id)).await;
+        view.map(|view| words_of(&view)).unwrap_or_default()
+    }
+
     /// Brings the directory up to date and looks into it.
     async fn look_up<T>(&self, look: impl FnOnce(&Directory) -> T) -> Result<T, SessionError> {
         let lock = || self.directory().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         loop {
             let since = lock().seen;
-            let page = self.ports().store.rows(since, 8192).await?;
+            let mut page = self.ports().store.rows(since, 8192).await?;
+            for row in page.rows.iter_mut().filter(|row| row.words.is_empty()).take(MOST_UNREAD) {
+                row.words = self.words_instead(row.session).await;
+            }
             let mut directory = lock();
             if directory.seen != since {
                 // Somebody else took these rows in meanwhile; they may have seen newer ones.

@@ -255,7 +255,7 @@ fn kind_of_key(error: &KeyError) -> ErrorKind {
         | KeyError::InTheClear { .. }
         | KeyError::Weak { .. }
         | KeyError::KeyFile { .. } => ErrorKind::Invalid,
-        KeyError::Retired { .. } => ErrorKind::KeyRetired,
+        KeyError::SessionRetired { .. } | KeyError::Retired { .. } => ErrorKind::KeyRetired,
         KeyError::Denied { .. } => ErrorKind::NotAllowed,
         KeyError::EpochRetired { .. } | KeyError::Parameters { .. } | KeyError::Damaged { .. } => ErrorKind::Damaged,
         KeyError::Newer { .. } => ErrorKind::NewerFormat,

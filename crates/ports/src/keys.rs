@@ -185,9 +185,18 @@ pub enum KeyError {
         /// The session.
         session: SessionId,
     },
-    /// The provider's key is retired: it exists and unwraps no more.
+    /// What lies there for a session's keys does not open it, and nobody is changing them: they are of before another key took over, or another session's.
     #[error(
-        "key {key} is retired and unwraps no more; enable that version again, or put back the folder `keys` as it was last"
+        "the keys that lie there for session {session} are not those that it is sealed with, as where an older copy of the folder `keys`, or of a part \
+         of it, was put back; put the newest copy of the folder `keys` back, or delete the session for good"
+    )]
+    SessionRetired {
+        /// The session.
+        session: SessionId,
+    },
+    /// The provider's key is retired: it exists and unwraps no more. Of a session's keys it says that another handle of the store changes its key now.
+    #[error(
+        "key {key} is retired and unwraps no more; enable that version again or put back the folder `keys` as it was last, and open the store anew"
     )]
     Retired {
         /// Its name.

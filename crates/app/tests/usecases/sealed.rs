@@ -6,9 +6,9 @@ use sessions_app::{
     At, Deletion, DeletionStep, ErrorKind, Forks, ImportOptions, NewSession, Query, Session, SessionError,
     SessionManager,
 };
-use sessions_domain::{Message, SessionId};
+use sessions_domain::{Actor, Message, SessionId};
 use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
-use sessions_ports::{KeyError, KeyStore as _, SlotChange, StoreError};
+use sessions_ports::{KeyError, KeyStore as _, Rewrite, SessionLog as _, SlotChange, StoreError};
 use sessions_testkit::{Fault, FaultyStore, FixedKey, Injected, When};
 
 use crate::ground::{self, texts};
@@ -97,8 +97,10 @@ async fn a_session_without_keys_answers_so_and_harms_no_other() {
     let other = sessions.create(NewSession::default()).await.unwrap();
     sessions.delete(other.id(), Deletion::default()).await.unwrap();
     let slots = keys.read(0, 100).await.unwrap();
-    let tombstone = slots.iter().min_by_key(|slot| slot.len()).unwrap().clone();
-    keys.overwrite(vec![SlotChange { number: 0, expected: slots[0].clone(), new: tombstone }]).await.unwrap();
+    let mut tombstone = slots.iter().min_by_key(|slot| slot.len()).unwrap().to_vec();
+    tombstone[2..18].copy_from_slice(&lost.id().to_bytes());
+    let new = tombstone.into();
+    keys.overwrite(vec![SlotChange { number: 0, expected: slots[0].clone(), new }]).await.unwrap();
     let later = ground::manager(open(log, keys).await);
     let destroyed = later.load(lost.id()).await.err().unwrap();
     assert!(
@@ -142,6 +144,205 @@ async fn a_session_whose_slot_is_damaged_is_shredded_and_keeps_no_parent_from_it
     assert_eq!((report.cascaded.as_slice(), report.erased.is_some()), ([fork.id()].as_slice(), true));
     assert!(matches!(later.load(parent.id()).await.err().unwrap(), SessionError::Gone { .. }));
     assert_eq!(texts(&later.load(kept.id()).await.unwrap()).await, ["b"]);
+}
+
+/// How the slot of a session may be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    /// As it was before the store got another key.
+    BeforeRotation,
+    /// As it was before the session got another data key.
+    BeforeDataKey,
+    Empty,
+    Zeros,
+    Noise,
+    OfAnother,
+    OfAShredded,
+    /// It was cut off.
+    Missing,
+    /// It was cut off, and a newer session has its number.
+    TakenByAnother,
+}
+
+/// Each way, what the session answers then, and whether what lies there is destroyed with it.
+const WRONG: [(Wrong, ErrorKind, bool); 9] = [
+    (Wrong::BeforeRotation, ErrorKind::KeyRetired, true),
+    (Wrong::BeforeDataKey, ErrorKind::KeyRetired, true),
+    (Wrong::Empty, ErrorKind::Damaged, true),
+    (Wrong::Zeros, ErrorKind::Damaged, true),
+    (Wrong::Noise, ErrorKind::Damaged, true),
+    (Wrong::OfAnother, ErrorKind::Damaged, false),
+    (Wrong::OfAShredded, ErrorKind::KeyRetired, false),
+    (Wrong::Missing, ErrorKind::Damaged, false),
+    (Wrong::TakenByAnother, ErrorKind::KeyRetired, false),
+];
+
+/// A store with two sessions of a tenant, and one that was shredded.
+struct Harmed {
+    log: MemoryStore,
+    keys: MemoryKeyStore,
+    key: u8,
+    lost: SessionId,
+    kept: SessionId,
+}
+
+fn ours() -> Actor {
+    Actor { tenant: "ours".into(), id: "x".into() }
+}
+
+impl Harmed {
+    /// The first session's slot is wrong.
+    async fn by(wrong: Wrong) -> Self {
+        let (log, keys) = (MemoryStore::new(), MemoryKeyStore::new());
+        let store = open(log.clone(), keys.clone()).await;
+        let sessions = ground::manager(store.clone()).acting_for(ours());
+        let lost = sessions.create(NewSession::titled("lost")).await.unwrap();
+        lost.append(Message::user("a")).await.unwrap();
+        let kept = sessions.create(NewSession::titled("kept")).await.unwrap();
+        kept.append(Message::user("b")).await.unwrap();
+        let shredded = sessions.create(NewSession::default()).await.unwrap();
+        sessions.delete(shredded.id(), Deletion::shredding()).await.unwrap();
+        let (lost, kept) = (lost.id(), kept.id());
+        let mut harmed = Self { log, keys, key: 1, lost, kept };
+        let before = harmed.keys.read(0, 9).await.unwrap();
+        let new = match wrong {
+            Wrong::BeforeRotation => {
+                store.rotate(&FixedKey(2), |_| ()).await.unwrap();
+                harmed.key = 2;
+                before[0].clone()
+            }
+            Wrong::BeforeDataKey => {
+                store.rotate_data(lost, |_| ()).await.unwrap();
+                before[0].clone()
+            }
+            Wrong::Empty => b"".to_vec().into(),
+            Wrong::Zeros => vec![0; before[0].len()].into(),
+            Wrong::Noise => b"\x01damaged".to_vec().into(),
+            Wrong::OfAnother => before[1].clone(),
+            Wrong::OfAShredded => before.iter().find(|slot| slot.get(1) == Some(&2)).unwrap().clone(),
+            Wrong::Missing | Wrong::TakenByAnother => {
+                harmed.keys.truncate(0).await.unwrap();
+                if wrong == Wrong::TakenByAnother {
+                    let newer = harmed.open().await.create(NewSession::default()).await.unwrap();
+                    newer.append(Message::user("c")).await.unwrap();
+                }
+                return harmed;
+            }
+        };
+        let expected = harmed.keys.read(0, 1).await.unwrap().remove(0);
+        harmed.keys.overwrite(vec![SlotChange { number: 0, expected, new }]).await.unwrap();
+        harmed
+    }
+
+    /// Whoever opens it anew, for no tenant.
+    async fn open(&self) -> SessionManager {
+        let (log, keys) = (Arc::new(self.log.clone()), Arc::new(self.keys.clone()));
+        ground::manager(SealedStore::open(log, keys, &FixedKey(self.key), Arc::new(SystemClock)).await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_slot_its_session_says_what_to_do_and_can_be_deleted() {
+    for ((wrong, kind, is_destroyed), shreds) in WRONG.into_iter().flat_map(|wrong| [(wrong, false), (wrong, true)]) {
+        let harmed = Harmed::by(wrong).await;
+        let mut sessions = harmed.open().await;
+        if wrong == Wrong::BeforeDataKey {
+            sessions = sessions.acting_for(ours());
+        }
+        let refused = sessions.load(harmed.lost).await.err().unwrap();
+        assert_eq!(refused.kind(), kind, "{wrong:?}: {refused}");
+        assert!(refused.to_string().contains("put the "), "{wrong:?}: {refused}");
+        let refused = sessions.trash(harmed.lost).await.err().unwrap();
+        assert_eq!(refused.kind(), kind, "{wrong:?}: {refused}");
+        let deletion = if shreds { Deletion::shredding() } else { Deletion::default() };
+        let report = sessions.delete(harmed.lost, deletion).await.unwrap();
+        assert_eq!((report.was_gone, report.erased.is_some()), (false, is_destroyed), "{wrong:?}: {report:?}");
+        let again = sessions.delete(harmed.lost, deletion).await.unwrap();
+        assert_eq!((again.was_gone, again.erased), (true, report.erased), "{wrong:?}");
+        let later = harmed.open().await;
+        assert!(matches!(later.load(harmed.lost).await.err().unwrap(), SessionError::Gone { .. }), "{wrong:?}");
+        // Whoever has its number now keeps it, and so do all others.
+        let is_cut = matches!(wrong, Wrong::Missing | Wrong::TakenByAnother);
+        let others: Vec<_> = later.list(&Query::default()).await.unwrap().sessions.iter().map(|row| row.id).collect();
+        assert_eq!(
+            others.len(),
+            match wrong {
+                Wrong::Missing => 1,
+                Wrong::TakenByAnother => 2,
+                _ => 0,
+            }
+        );
+        if wrong == Wrong::TakenByAnother {
+            let newer = others.into_iter().find(|id| *id != harmed.kept).unwrap();
+            assert_eq!(texts(&later.load(newer).await.unwrap()).await, ["c"]);
+        }
+        let kept = later.acting_for(ours()).load(harmed.kept).await;
+        assert_eq!(kept.is_err(), is_cut, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_can_read_is_nobodys_and_no_tenant_lists_or_deletes_it() {
+    for (wrong, kind, _) in WRONG {
+        let harmed = Harmed::by(wrong).await;
+        let sessions = harmed.open().await;
+        // Its root lies there still, and opens what its row says.
+        let is_known = wrong == Wrong::BeforeDataKey;
+        let is_listed = async |sessions: &SessionManager| {
+            sessions.list(&Query::default()).await.unwrap().sessions.iter().any(|row| row.id == harmed.lost)
+        };
+        assert_eq!(is_listed(&sessions).await, !is_known, "{wrong:?}");
+        for tenant in ["theirs", if is_known { "" } else { "ours" }] {
+            let sessions = sessions.acting_for(Actor { tenant: tenant.into(), id: "x".into() });
+            assert!(!is_listed(&sessions).await, "{wrong:?} {tenant}");
+            for deletion in [Deletion::default(), Deletion::shredding(), Deletion::default().forks(Forks::Cascade)] {
+                let refused = sessions.delete(harmed.lost, deletion).await.unwrap_err();
+                assert_eq!(refused.kind(), kind, "{wrong:?} {tenant}: {refused}");
+            }
+            assert!(sessions.trash(harmed.lost).await.is_err(), "{wrong:?} {tenant}");
+        }
+        let whose = if is_known { sessions.acting_for(ours()) } else { sessions };
+        assert!(is_listed(&whose).await, "{wrong:?}");
+        whose.delete(harmed.lost, Deletion::shredding()).await.unwrap();
+        assert!(!is_listed(&whose).await, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fork_that_nobody_can_read_is_not_deleted_with_what_it_was_forked_from_by_a_tenant() {
+    let (log, keys) = (MemoryStore::new(), MemoryKeyStore::new());
+    let sessions = ground::manager(open(log.clone(), keys.clone()).await).acting_for(ours());
+    let parent = sessions.create(NewSession::default()).await.unwrap();
+    parent.append(Message::user("a")).await.unwrap();
+    let fork = parent.fork(At::Now).await.unwrap();
+    let expected = keys.read(1, 1).await.unwrap().remove(0);
+    keys.overwrite(vec![SlotChange { number: 1, expected, new: b"\x01damaged".to_vec().into() }]).await.unwrap();
+    let later = ground::manager(open(log, keys).await);
+    let cascade = Deletion::shredding().forks(Forks::Cascade);
+    let refused = later.acting_for(ours()).delete(parent.id(), cascade).await.unwrap_err();
+    assert!(matches!(&refused, SessionError::HasForks { forks, .. } if forks.is_empty()), "{refused}");
+    assert_eq!(texts(&later.acting_for(ours()).load(parent.id()).await.unwrap()).await, ["a"]);
+    assert!(later.delete(fork.id(), Deletion::shredding()).await.unwrap().erased.is_some());
+    assert!(later.acting_for(ours()).delete(parent.id(), cascade).await.unwrap().erased.is_some());
+}
+
+#[tokio::test]
+async fn a_session_whose_row_lost_its_words_is_still_listed_to_its_tenant_alone() {
+    let (log, keys) = (MemoryStore::new(), MemoryKeyStore::new());
+    let sessions = ground::manager(open(log.clone(), keys.clone()).await).acting_for(ours());
+    let session = sessions.create(NewSession::titled("ours")).await.unwrap();
+    let durability = log.strongest();
+    let (records, words) = (Vec::new(), Some(b"noise".to_vec().into()));
+    let lost = Rewrite { session: session.id(), expected: None, records, words, unlink: Vec::new(), durability };
+    log.rewrite(lost).await.unwrap();
+    let later = ground::manager(open(log, keys).await);
+    let titles = async |sessions: &SessionManager| {
+        let listed = sessions.list(&Query::default()).await.unwrap().sessions;
+        listed.into_iter().map(|row| row.title).collect::<Vec<_>>()
+    };
+    assert_eq!(titles(&later).await, []);
+    assert_eq!(titles(&later.acting_for(ours())).await, [Some("ours".to_owned())]);
+    assert!(matches!(later.delete(session.id(), Deletion::default()).await, Err(SessionError::NotFound { .. })));
 }
 
 #[tokio::test]

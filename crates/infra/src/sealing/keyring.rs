@@ -22,6 +22,9 @@ use super::{
 /// Slots are made ahead of need in growing lots, up to so many.
 const MOST_AHEAD: usize = 64;
 
+/// Whoever's keys lie in a slot.
+const NOBODY: SessionId = SessionId::from_bytes([0; 16]);
+
 /// Keys of a session that is not there yet.
 pub(crate) type Fresh = Arc<SessionKeys>;
 
@@ -156,16 +159,34 @@ impl Keyring {
             let slot = slots.into_iter().next();
             let slot = slot.ok_or(KeyError::Damaged { what: "a session names a slot that is not there" })?;
             match self.open(session, number, &slot) {
-                // Another key-encryption key took over between, and it is wrapped under that one by now.
-                Err(KeyError::Retired { .. }) if self.ring().version != version => {}
+                Err(KeyError::Retired { key }) => {
+                    let is_of_now = self.is_of_now().await;
+                    // Else another key-encryption key took over between, and it is wrapped under that one by now.
+                    if self.ring().version == version {
+                        let retired = KeyError::Retired { key };
+                        return Err(if is_of_now { KeyError::SessionRetired { session } } else { retired }.into());
+                    }
+                }
                 opened => return Ok((slot, opened?)),
             }
         }
     }
 
+    /// Whether the ring in use here is the one that is stored. Else another handle changed it, and knows keys that are not known here.
+    pub(super) async fn is_of_now(&self) -> bool {
+        // A change of our own is stored before it is in use.
+        let _one = self.changing.lock().await;
+        let (stored, now) = (self.keys.ring().await, self.ring().version);
+        stored.is_ok_and(|stored| stored.is_some_and(|stored| stored.version == now))
+    }
+
     /// The keys that a slot holds, in the clear.
     pub(crate) fn open(&self, session: SessionId, number: u32, slot: &Slot) -> Result<SlotKeys, KeyError> {
         match slot::state(slot)? {
+            // Another's tombstone says nothing of this session's keys.
+            SlotState::Destroyed(tombstone) if session != NOBODY && tombstone.session != session => {
+                Err(KeyError::SessionRetired { session })
+            }
             SlotState::Destroyed(_) => Err(KeyError::SessionDestroyed { session }),
             SlotState::Unused => Err(KeyError::Damaged { what: "a session names a slot without keys" }),
             SlotState::Live(id) => {
@@ -178,12 +199,11 @@ impl Keyring {
 
     /// When the data key in use in a slot was made.
     pub(crate) async fn made(&self, number: u64, slot: &Slot) -> Result<Moment, StoreError> {
-        let nobody = SessionId::from_bytes([0; 16]);
         let number = u32::try_from(number)
             .map_err(|_| KeyError::Damaged { what: "there are more slots than can be numbered" })?;
-        let keys = match self.open(nobody, number, slot) {
+        let keys = match self.open(NOBODY, number, slot) {
             // Another key-encryption key may have taken over since it was read.
-            Err(KeyError::Retired { .. }) => self.look(nobody, number).await?.1,
+            Err(KeyError::Retired { .. }) => self.look(NOBODY, number).await?.1,
             opened => opened?,
         };
         let made = keys.data.last().map(|key| key.made);

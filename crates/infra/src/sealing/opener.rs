@@ -92,7 +92,12 @@ impl StoreOpener {
     fn load(&self, session: SessionId, slot: u32) -> Result<Arc<SessionKeys>, StoreError> {
         let slots = self.keys.read_blocking(u64::from(slot), 1)?;
         let bytes = slots.first().ok_or(KeyError::Damaged { what: "a session names a slot that is not there" })?;
-        Ok(Arc::new(self.keyring.open(session, slot, bytes)?.ready(slot)?))
+        let opened = self.keyring.open(session, slot, bytes).map_err(|error| match error {
+            // Nobody has the store open, so nobody changes its key.
+            KeyError::Retired { .. } => KeyError::SessionRetired { session },
+            error => error,
+        });
+        Ok(Arc::new(opened?.ready(slot)?))
     }
 
     fn beside(&self, what: Beside, session: SessionId, sealed: &[u8]) -> Result<Bytes, Unopened> {

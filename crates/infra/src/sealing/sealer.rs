@@ -134,7 +134,7 @@ impl Inner {
     }
 
     /// The sealed words of a session's row.
-    async fn row_words(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
+    pub(super) async fn row_words(&self, session: SessionId) -> Result<Option<Bytes>, StoreError> {
         let mut since = 0;
         loop {
             let page = self.log.rows(since, 4096).await?;

@@ -6,13 +6,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use sessions_domain::SessionId;
-use sessions_ports::{KindFilter, Order, ReadRange, Record, Slot, StoreError};
+use sessions_ports::{KeyError, KindFilter, Order, ReadRange, Record, Slot, StoreError};
 use tokio::{runtime::Handle, sync::Mutex, task};
 
 use super::{
-    envelope::{self, RecordHead},
+    envelope::{self, Beside, RecordHead},
     ring::Ring,
-    slot::{self, SlotKeys, SlotState},
+    slot::{self, SessionKeys, SlotKeys, SlotState},
     store::{Inner, ended},
 };
 
@@ -31,6 +31,19 @@ const MOST: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Searches {
     done: Mutex<HashMap<SessionId, Option<u32>>>,
+}
+
+/// How the keys in a slot are to a session that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// They are its own.
+    Opens,
+    /// They are its own, of before another data key took over: they open what lies beside its records alone.
+    Older,
+    /// They open nothing of it.
+    Foreign,
+    /// Nobody can tell: they cannot be had, or nothing of it is left.
+    Unknown,
 }
 
 /// What trying a lot of slots gave.
@@ -72,30 +85,66 @@ impl Inner {
         Ok(found)
     }
 
-    /// Whether the keys in a slot may be a session's: not those that open nothing of what is left of it. Where slots were cut off, newer sessions have their numbers.
-    pub(super) async fn may_be_of(&self, session: SessionId, number: u32) -> Result<bool, StoreError> {
-        let is_live = |slot: &Slot| matches!(slot::state(slot), Ok(SlotState::Live(_)));
+    /// How the keys in a slot are to a session that names it. Where slots were cut off, newer sessions have their numbers.
+    pub(super) async fn fit(&self, session: SessionId, number: u32) -> Result<Fit, StoreError> {
         loop {
             let ring = self.keyring.ring();
-            let slots = self.keyring.slots_of(u64::from(number), 1).await?;
-            if !slots.iter().any(|(_, slot)| slot.as_ref().is_some_and(is_live)) {
-                return Ok(true);
-            }
+            let Some(slot) = self.live_slot(number).await? else { return Ok(Fit::Unknown) };
             let samples = match self.samples(session).await {
-                Ok(samples) if samples.is_empty() => return Ok(true),
+                Ok(samples) if samples.is_empty() => return Ok(Fit::Unknown),
                 Ok(samples) => samples,
                 // The store says what becomes of a session that is not there.
-                Err(StoreError::NotFound { .. } | StoreError::Gone { .. }) => return Ok(true),
+                Err(StoreError::NotFound { .. } | StoreError::Gone { .. }) => return Ok(Fit::Unknown),
                 Err(error) => return Err(error),
             };
-            match try_all(&ring, &slots, session, &samples) {
-                Tried::Found(_) => return Ok(true),
-                Tried::Nothing { all: true } => return Ok(false),
+            let fit = match self.keyring.open(session, number, &slot) {
+                Ok(keys) if opens(&keys, number, session, &samples) => return Ok(Fit::Opens),
+                Ok(keys) => self.fit_beside(session, &keys.ready(number)?, &samples).await?,
                 // Another key took over between.
-                Tried::Nothing { all: false } if self.keyring.ring().version != ring.version => {}
+                Err(KeyError::Retired { .. }) if self.keyring.ring().version != ring.version => continue,
                 // No key that is there opens it, as where it was put back to before one took over: nobody else needs it.
-                Tried::Nothing { all: false } => return Ok(true),
+                Err(KeyError::Retired { .. }) => return Ok(Fit::Unknown),
+                Err(_) => Fit::Foreign,
+            };
+            // Another data key may have taken over between: its slot has it before any record is sealed with it.
+            if self.live_slot(number).await?.is_some_and(|now| now == slot) {
+                return Ok(fit);
             }
+        }
+    }
+
+    /// The same of keys that open none of these records: what is sealed beside them still tells whose they are.
+    async fn fit_beside(&self, session: SessionId, keys: &SessionKeys, samples: &[Record]) -> Result<Fit, StoreError> {
+        let words = self.row_words(session).await?;
+        let is_own = words.is_some_and(|words| keys.open_beside(Beside::Words, session, &words).is_some());
+        let is_own = is_own || {
+            let snapshot = self.log.snapshot(session).await?;
+            snapshot.is_some_and(|view| keys.open_beside(Beside::Snapshot, session, &view).is_some())
+        };
+        let mut epochs = samples.iter().filter_map(|record| RecordHead::read(&record.payload));
+        Ok(match is_own {
+            // Its records are damaged, and its keys are not.
+            true if epochs.any(|(head, _)| keys.of(head.epoch).is_some() || keys.is_over(head.epoch)) => Fit::Opens,
+            true => Fit::Older,
+            false => Fit::Foreign,
+        })
+    }
+
+    async fn live_slot(&self, number: u32) -> Result<Option<Slot>, StoreError> {
+        let slots = self.keyring.slots_of(u64::from(number), 1).await?;
+        let slot = slots.into_iter().find_map(|(_, slot)| slot);
+        Ok(slot.filter(|slot| matches!(slot::state(slot), Ok(SlotState::Live(_)))))
+    }
+
+    /// What is wrong with a session of which a record does not open: the record, or the keys that lie there for all of it.
+    pub(super) async fn blamed(&self, session: SessionId, error: StoreError) -> StoreError {
+        let fit = match self.slot_of(session).await {
+            Ok(Some((slot, _))) => self.fit(session, slot).await,
+            _ => return error,
+        };
+        match fit {
+            Ok(Fit::Older | Fit::Foreign) => KeyError::SessionRetired { session }.into(),
+            _ => error,
         }
     }
 

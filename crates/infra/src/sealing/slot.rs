@@ -245,10 +245,12 @@ pub(crate) fn state(slot: &[u8]) -> Result<SlotState, KeyError> {
     }
     let damaged = KeyError::Damaged { what: "a slot is none" };
     let Some((&[format, state], rest)) = slot.split_first_chunk() else { return Err(damaged) };
-    if format != FORMAT {
+    // There was none before the first, so zeros are no newer one.
+    if format > FORMAT {
         return Err(KeyError::Newer { found: format!("slot format {format}") });
     }
     match state {
+        _ if format < FORMAT => Err(damaged),
         LIVE => rest.first_chunk().map(|id| SlotState::Live(KeyId(*id))).ok_or(damaged),
         DESTROYED => {
             let tombstone = rest.split_first_chunk().and_then(|(session, rest)| {
@@ -444,6 +446,7 @@ mod tests {
         assert!(state(&[1, 3]).is_err() && state(&[1, 2, 0]).is_err());
         assert_eq!(state(&[]).unwrap(), SlotState::Unused);
         assert!(matches!(state(&[2, 1]), Err(KeyError::Newer { .. })));
+        assert!(matches!(state(&[0; 224]), Err(KeyError::Damaged { .. })));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     keyring::{Fresh, Keyring},
     ring::{Condemned, RingFacts},
     sealer::added_bytes,
-    search::Searches,
+    search::{Fit, Searches},
     sessions::{Errand, Found, Running, Sessions, Turn},
     slot::{InUse, SessionKeys},
     witness::KeyedWitness,
@@ -67,6 +67,7 @@ fn to_seal(found: &Result<Arc<SessionKeys>, StoreError>) -> Found {
         Err(E::Key(KeyError::SessionDestroyed { session })) => {
             Err(KeyError::SessionDestroyed { session: *session }.into())
         }
+        Err(E::Key(KeyError::SessionRetired { session })) => Err(KeyError::SessionRetired { session: *session }.into()),
         Err(E::Key(KeyError::Retired { key })) => Err(KeyError::Retired { key: key.clone() }.into()),
         Err(E::Key(KeyError::Damaged { what })) => Err(KeyError::Damaged { what }.into()),
         Err(E::Key(KeyError::NoEntropy)) => Err(KeyError::NoEntropy.into()),
@@ -369,8 +370,8 @@ impl Inner {
             },
         };
         let condemned = match slot {
-            Some(slot) => match self.may_be_of(session, slot).await {
-                Ok(may_be) => may_be.then_some(Condemned { session, slot }),
+            Some(slot) => match self.fit(session, slot).await {
+                Ok(fit) => (fit != Fit::Foreign).then_some(Condemned { session, slot }),
                 Err(error) => return (known, Err(error)),
             },
             None => None,
@@ -485,11 +486,14 @@ impl SessionLog for SealedStore {
     async fn read(&self, session: SessionId, range: ReadRange) -> Result<Page, StoreError> {
         let page = self.inner.log.read(session, range).await?;
         match self.inner.open_page(session, page).await {
-            // It may have been sealed anew while it was read.
-            Err(StoreError::Key(KeyError::EpochRetired { .. })) => {
+            // It may have been sealed anew while it was read, or by another handle.
+            Err(StoreError::Key(KeyError::EpochRetired { .. }) | StoreError::Corrupt { .. }) => {
                 let page = self.inner.log.read(session, range).await?;
                 let keys = self.inner.find_keys(session).await?;
-                self.inner.open_page_with(session, &keys, page).await
+                match self.inner.open_page_with(session, &keys, page).await {
+                    Err(error @ StoreError::Corrupt { .. }) => Err(self.inner.blamed(session, error).await),
+                    page => page,
+                }
             }
             page => page,
         }

@@ -168,6 +168,33 @@ async fn keys_that_are_read_while_another_key_takes_over_open() {
 }
 
 #[tokio::test]
+async fn keys_that_another_handle_changes_are_not_taken_for_lost_ones() {
+    let ground = Ground::new();
+    let store = ground.open(1).await;
+    let scripts = [filled(&store, 1).await, filled(&store, 2).await];
+    let other = ground.open(1).await;
+    says(&other, &scripts[0]).await;
+    store.rotate_data(scripts[0].session(), |_| ()).await.unwrap();
+    // It has the data key of before at hand.
+    says(&other, &scripts[0]).await;
+    // And of the other one none, which is under a key that it does not know.
+    store.rotate(&FixedKey(2), |_| ()).await.unwrap();
+    let read = other.read(scripts[1].session(), everything()).await;
+    assert!(matches!(read, Err(StoreError::Key(KeyError::Retired { .. }))), "{read:?}");
+    let later = ground.open(2).await;
+    for script in &scripts {
+        says(&later, script).await;
+    }
+    // Nobody changes them any more, and they are of before all the same.
+    let old = ground.keys.keys.read(1, 1).await.unwrap().remove(0);
+    store.rotate(&FixedKey(3), |_| ()).await.unwrap();
+    let expected = ground.keys.keys.read(1, 1).await.unwrap().remove(0);
+    ground.keys.keys.overwrite(vec![SlotChange { number: 1, expected, new: old }]).await.unwrap();
+    let read = ground.open(3).await.read(scripts[1].session(), everything()).await;
+    assert!(matches!(read, Err(StoreError::Key(KeyError::SessionRetired { .. }))), "{read:?}");
+}
+
+#[tokio::test]
 async fn a_page_that_was_read_before_its_data_key_went_is_read_again() {
     let ground = Ground::new();
     let store = ground.open(1).await;

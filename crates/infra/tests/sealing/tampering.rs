@@ -464,7 +464,8 @@ async fn slots_and_rings_of_an_older_image_open_nothing_that_is_newer() {
     assert!(matches!(wrong, Some(StoreError::Key(KeyError::WrongKey { .. }))), "{wrong:?}");
     let refused = with(&scene.path(), &data_rotated, &rings, 5).await.unwrap();
     assert_eq!(refused.len(), RECORDS + newer.1.len());
-    let is_retired = |error: &Option<StoreError>| matches!(error, Some(StoreError::Key(KeyError::Retired { .. })));
+    let is_retired =
+        |error: &Option<StoreError>| matches!(error, Some(StoreError::Key(KeyError::SessionRetired { .. })));
     assert!(refused.values().all(is_retired), "{refused:?}");
     // Both of before, with the old key: what came afterwards stays shut.
     let refused = with(&scene.path(), &data_rotated, &["ring", "ring.copy", "slots"], 5).await.unwrap();
