@@ -146,8 +146,12 @@ impl SessionManager {
             }
             Forks::Detach => {
                 for heir in self.own_heirs(id, id).await? {
-                    self.detach(heir, &mut told).await?;
-                    detached.push(heir);
+                    match self.detach(heir, &mut told).await {
+                        Ok(()) => detached.push(heir),
+                        // It was deleted meanwhile, so it needs nothing any more.
+                        Err(SessionError::Gone { session }) if session == heir => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             Forks::Cascade => cascaded = self.cascade(id, &deletion).await?,

@@ -9,7 +9,7 @@ use sessions_app::{
 use sessions_domain::{Actor, Message, SessionId};
 use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
 use sessions_ports::{KeyError, KeyStore as _, Rewrite, SessionLog as _, SlotChange, StoreError};
-use sessions_testkit::{Fault, FaultyStore, FixedKey, Injected, When};
+use sessions_testkit::{Call, Fault, FaultyStore, FixedKey, Injected, When};
 
 use crate::ground::{self, texts};
 
@@ -445,6 +445,31 @@ async fn detaching_that_fails_at_any_call_leaves_forks_whole_and_is_gone_on_with
                 later.load(id).await.unwrap().append(Message::user("and on")).await.unwrap();
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_fork_that_is_deleted_while_it_is_detached_keeps_its_parent_from_nothing() {
+    for (call, nth) in [(Call::Heirs, 1), (Call::Head, 5), (Call::Read, 4), (Call::Rewrite, 1), (Call::Rewrite, 2)] {
+        let Ground { store, sessions, .. } = sealed().await;
+        let family = Family::grow(&sessions).await;
+        let faulty = FaultyStore::over(Arc::new(store.clone()));
+        let (other, fork) = (ground::manager(store.clone()), family.fork);
+        faulty.meanwhile(call, nth, async move {
+            other.delete(fork, Deletion::default()).await.unwrap();
+        });
+        let deletion = Deletion::shredding().forks(Forks::Detach);
+        let report = ground::manager(faulty.clone()).delete(family.parent, deletion).await;
+        let report = report.unwrap_or_else(|error| panic!("{call:?} {nth}: {error}"));
+        assert!(!report.was_gone, "{call:?} {nth}");
+        let later = ground::manager(store);
+        for id in [family.parent, fork] {
+            let gone = later.load(id).await.err().unwrap();
+            assert!(matches!(gone, SessionError::Gone { session } if session == id), "{call:?} {nth}: {gone}");
+        }
+        later.load(family.inner).await.unwrap().append(Message::user("and on")).await.unwrap();
+        let again = later.delete(family.parent, deletion).await.unwrap();
+        assert!(again.was_gone && again.erased.is_some(), "{call:?} {nth}: {again:?}");
     }
 }
 
