@@ -13,7 +13,7 @@ use sessions_domain::SessionId;
 use sessions_ports::{KeyError, KeyProvider, Record, StoreError};
 
 use super::{
-    envelope::{self, Beside},
+    envelope::{self, Beside, RecordHead},
     keyring::Keyring,
     ring::RingFacts,
     search::{self, Tried},
@@ -108,10 +108,15 @@ impl StoreOpener {
 
 impl RecordOpener for StoreOpener {
     fn record(&self, session: SessionId, slot: u32, record: &Record) -> Result<Bytes, Unopened> {
-        let opened = self.keys_of(session, slot)?.open(session, record.clone());
+        let keys = self.keys_of(session, slot)?;
+        let opened = keys.open(session, record.clone());
+        let epoch = RecordHead::read(&record.payload).map(|(head, _)| head.epoch);
         opened.map(|record| record.payload).map_err(|error| match error {
             StoreError::Key(KeyError::EpochRetired { epoch, .. }) => Unopened::EpochRetired(epoch),
-            _ => Unopened::SealBroken,
+            _ => match epoch.filter(|epoch| keys.of(*epoch).is_none()) {
+                Some(epoch) => Unopened::NoDataKey(epoch),
+                None => Unopened::SealBroken,
+            },
         })
     }
 

@@ -22,6 +22,8 @@ pub enum Unopened {
     KeysDestroyed,
     /// It is sealed with a data key of this number, which the session has no more.
     EpochRetired(u16),
+    /// It is sealed with a data key of this number, which the session does not have.
+    NoDataKey(u16),
     /// It is not what was sealed.
     SealBroken,
     /// The session's keys cannot be had: why.
@@ -36,6 +38,13 @@ impl fmt::Display for Unopened {
                 write!(
                     f,
                     "it is sealed with data key {epoch}, which was retired: what it was sealed anew as is gone, or somebody put an old record back"
+                )
+            }
+            Self::NoDataKey(epoch) => {
+                write!(
+                    f,
+                    "it is sealed with data key {epoch}, which its session's slot does not have, as where an older copy of `keys` was put back; put \
+                     the newest copy of the folder `keys` back, or delete the session for good"
                 )
             }
             Self::SealBroken => f.write_str("its seal is broken: it is not what was sealed here"),
@@ -210,7 +219,9 @@ impl Unsealing {
                 self.shut.insert(session, why);
                 NotRead::Shut
             }
-            Unopened::EpochRetired(_) | Unopened::SealBroken => NotRead::Broken(why.to_string()),
+            Unopened::EpochRetired(_) | Unopened::NoDataKey(_) | Unopened::SealBroken => {
+                NotRead::Broken(why.to_string())
+            }
         })
     }
 

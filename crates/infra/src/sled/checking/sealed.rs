@@ -362,7 +362,7 @@ fn about_slots(
         let numbers = unused.iter().take(8).map(one).collect::<Vec<_>>().join(", ");
         let what = format!(
             "no session says that its keys lie in {count} of the slots ({numbers}): they were made ahead of need by a store that was \
-             not closed, or what said so is lost"
+             not closed, or what said so is lost; they stay, since that may be put back, and do no harm"
         );
         findings.push(about(Severity::Warning, what));
     }
