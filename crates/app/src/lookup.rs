@@ -58,14 +58,42 @@ impl SessionManager {
         if name.len() < SHORTEST_PREFIX { Err(SessionError::NoSuchName) } else { self.by_prefix(name).await }
     }
 
+    /// Which session a name means that [`Self::find_any`] found and could not read: it is not looked into, so that it can be deleted.
+    ///
+    /// # Errors
+    /// As [`Self::find_any`], without what keeps a session from being read.
+    pub async fn find_unread(&self, name: &str) -> Result<SessionId, SessionError> {
+        if let Some(id) = name.strip_prefix("id:") {
+            return match id.parse::<SessionId>() {
+                Ok(id) => Ok(id),
+                Err(_) => self.id_with_prefix(id).await,
+            };
+        }
+        let by_key = name.strip_prefix("key:");
+        if let (None, Ok(id)) = (by_key, name.parse::<SessionId>()) {
+            return Ok(id);
+        }
+        let key = SessionKey::new(by_key.unwrap_or(name))?;
+        match (self.ports().store.by_key(self.key_digest(&key)).await?, by_key) {
+            (Some(id), _) => Ok(id),
+            (None, Some(_)) => Err(SessionError::NoSuchName),
+            (None, None) => self.id_with_prefix(name).await,
+        }
+    }
+
     async fn by_prefix(&self, prefix: &str) -> Result<Session, SessionError> {
+        let id = self.id_with_prefix(prefix).await?;
+        self.load_any(id).await
+    }
+
+    async fn id_with_prefix(&self, prefix: &str) -> Result<SessionId, SessionError> {
         if prefix.len() < SHORTEST_PREFIX {
             return Err(SessionError::NameTooShort);
         }
         let ids = self.ids_with_prefix(&prefix.to_ascii_uppercase()).await?;
         match ids.as_slice() {
             [] => Err(SessionError::NoSuchName),
-            [id] => self.load_any(*id).await,
+            [id] => Ok(*id),
             several => Err(SessionError::AmbiguousName { matches: several.len() }),
         }
     }

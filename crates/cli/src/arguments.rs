@@ -170,7 +170,10 @@ pub(crate) enum Command {
     )]
     Verify(Verify),
     /// Set aside what cannot be read, so that the rest works; deletes nothing
-    #[command(after_help = "With --json a line for each thing done: {\"what\",\"session\",\"seq\",…}")]
+    #[command(
+        after_help = "With --json a line for each thing done: {\"what\",\"session\",\"seq\",…}, and for each damage that is left, as of keys, one as `verify` \
+                            has it. Then the exit code is 5."
+    )]
     Repair(Repair),
     /// Take off the disk what only deleted sessions had
     #[command(after_help = "With --json: {\"segments\",\"bodies\",\"bytes\"}")]

@@ -7,6 +7,8 @@ use std::io;
 use serde::Serialize;
 use sessions_api::{BackendErrorKind, ErrorKind, RuleViolation, SessionError, SessionStatus, StoreError};
 
+use crate::key_advice;
+
 /// A failed command.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -261,6 +263,7 @@ fn kind_and_code(error: &SessionError) -> (&'static str, u8) {
 /// What to do at a shell about an error whose message does not say it, or says it for a host.
 fn shell_hint(error: &SessionError) -> Option<&'static str> {
     match error {
+        SessionError::Store(StoreError::Key(error)) => key_advice::advice(error),
         SessionError::Store(StoreError::Backend(error)) if error.kind == BackendErrorKind::Path => Some(PATH_HINT),
         SessionError::InTrash { .. } => Some("`restore` takes it out of the trash"),
         SessionError::UnknownMessage { .. } => Some("`show --all` tells the ids of all its messages"),
@@ -348,6 +351,51 @@ mod tests {
         assert_eq!(failure.message(), "nothing is left to redo");
         assert_eq!(failure.hint(), Some("a new message ends redo, see the branches"));
         assert_eq!(failure.code(), Failure::FAILED);
+    }
+
+    #[test]
+    fn each_error_about_keys_says_what_to_do_at_a_shell() {
+        use sessions_api::{KeyError as E, ProviderKind, SessionId};
+        let (session, key, kind) = (SessionId::from_bytes([7; 16]), || "k".to_owned(), ProviderKind::KeyFile);
+        let (given, what, source) = (ProviderKind::Passphrase, "x", || io::Error::other("y"));
+        let (parameters, after) = (|| E::Parameters { what: "64 GiB".to_owned() }, std::time::Duration::from_secs(1));
+        let cases: [(E, &str, u8, &str); 24] = [
+            (E::WrongKey { kind }, "wrong_key", 6, "--key-file, --passphrase-file or --vault"),
+            (E::OtherKind { needed: kind, given }, "wrong_key", 6, "give the key file"),
+            (E::Sealed, "wrong_key", 6, "give its key"),
+            (E::NotSealed, "usage", 2, "`keys init`"),
+            (E::Plain, "usage", 2, "--forever"),
+            (E::InTheClear { files: 2 }, "usage", 2, "move it elsewhere"),
+            (E::SessionDestroyed { session }, "key_destroyed", 6, "delete it with --forever"),
+            (E::SessionRetired { session }, "key_retired", 6, "the newest copy of the folder `keys` back, or delete"),
+            (E::EpochRetired { session, seq: 3, epoch: 1 }, "damaged", 5, "run `repair`"),
+            (E::WornOut { session }, "limit", 1, "`keys rotate-data SESSION`"),
+            (E::Retired { key: key() }, "key_retired", 6, "the newest copy of the folder `keys` back"),
+            (E::Destroyed { key: key() }, "key_destroyed", 6, "`restore-backup`"),
+            (E::Denied { key: key() }, "not_allowed", 6, "the token's policy"),
+            (E::Unavailable { what: key(), retry_after: None }, "failed", 1, "try again later"),
+            (E::TimedOut { after }, "failed", 1, "try again later"),
+            (E::Nonsense { what }, "failed", 1, "check its address"),
+            (E::Weak { what }, "usage", 2, "take a longer one"),
+            (parameters(), "damaged", 5, "restore the store's keys from a backup"),
+            (E::KeyFile { what: "it is open to others; run chmod 600".to_owned() }, "usage", 2, "chmod 600"),
+            (E::Damaged { what }, "damaged", 5, "put the folder `keys` back from a backup"),
+            (E::Newer { found: key() }, "newer_format", 1, "use that version"),
+            (E::Unfinished, "conflict", 4, "give the command again"),
+            (E::NoEntropy, "failed", 1, "try again later"),
+            (E::Io { operation: "reading", source: source() }, "failed", 1, "what the system says"),
+        ];
+        for (error, kind, code, hint) in cases {
+            let failure = Failure::from(StoreError::from(error));
+            assert_eq!((failure.kind, failure.code()), (kind, code), "{}", failure.message());
+            assert!(
+                failure.hint().is_some_and(|said| said.contains(hint)),
+                "{}: {:?}",
+                failure.message(),
+                failure.hint()
+            );
+            assert!(!failure.message().ends_with(';') && failure.message() != hint, "{}", failure.message());
+        }
     }
 
     #[test]

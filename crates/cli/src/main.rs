@@ -16,6 +16,7 @@ mod demo;
 mod failure;
 mod found;
 mod input;
+mod key_advice;
 mod keyhole;
 mod keys;
 mod life;

@@ -57,14 +57,16 @@ async fn named(sessions: &SessionManager, name: &str) -> Result<SessionId, Failu
     match sessions.find_any(name).await {
         Ok(session) => Ok(session.id()),
         Err(SessionError::Gone { session }) => Ok(session),
-        // Nobody can read what it is, and its id is all that deleting it takes.
-        Err(SessionError::Store(StoreError::Key(KeyError::SessionDestroyed { session }))) => Ok(session),
-        Err(error @ SessionError::Store(StoreError::Key(KeyError::Damaged { .. }))) => {
-            let id = name.strip_prefix("id:").unwrap_or(name).parse();
-            id.map_err(|_| Failure::from(error).with_hint("name it by its id, of which `list --json` has all letters"))
-        }
+        // Nobody can read what it is. The error may name another session, of which it inherits.
+        Err(error) if is_unread(&error) => Ok(sessions.find_unread(name).await?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a session's keys, or those of one that it inherits from, are no more or are not as they were.
+fn is_unread(error: &SessionError) -> bool {
+    let SessionError::Store(StoreError::Key(error)) = error else { return false };
+    matches!(error, KeyError::Damaged { .. } | KeyError::SessionDestroyed { .. } | KeyError::SessionRetired { .. })
 }
 
 async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> Result<(), Failure> {
@@ -72,9 +74,7 @@ async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> R
         Ok(changed) => (changed, false),
         Err(SessionError::Gone { .. }) => (false, true),
         // What is put into the trash is written to once more.
-        Err(
-            error @ SessionError::Store(StoreError::Key(KeyError::Damaged { .. } | KeyError::SessionDestroyed { .. })),
-        ) => {
+        Err(error) if is_unread(&error) => {
             let hint =
                 "put the folder `keys` back from a backup, or delete the session for good with --forever or --shred";
             return Err(Failure::from(error).with_hint(hint));

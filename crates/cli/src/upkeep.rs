@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 use sessions_api::{
-    Finding, IndexLook, Named, RepairAction, SessionError, SessionId, SessionKey, Severity, VerifyReport, maintenance,
+    Finding, IndexLook, KeyProvider, Named, RepairAction, SessionError, SessionId, SessionKey, Severity, StoreUrl,
+    VerifyReport, maintenance,
 };
 
 use crate::{
@@ -91,14 +92,7 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
     let key = program.key_to_check(&url, wish.without_key).await?;
     let report = {
         let _progress = Progress::without_end(&program.out, "reading every record");
-        let work = async {
-            let report = match &key {
-                Some(key) => maintenance::verify_sealed(&url, key.as_ref()).await,
-                None => maintenance::verify(&url).await,
-            };
-            report.map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
-        };
-        unless_interrupted(work).await?
+        unless_interrupted(checked(&url, key.as_deref())).await?
     };
     let only = wish.session.as_deref().map(|name| named(&report, name)).transpose()?;
     let concerns =
@@ -136,6 +130,15 @@ pub(crate) async fn verify(program: &Program, wish: Verify) -> Result<(), Failur
         (false, false) => Err(Failure::told(Failure::FAILED)),
         (false, true) => Ok(()),
     }
+}
+
+/// Checks a store, with its key where there is one.
+async fn checked(url: &StoreUrl, key: Option<&dyn KeyProvider>) -> Result<VerifyReport, Failure> {
+    let report = match key {
+        Some(key) => maintenance::verify_sealed(url, key).await,
+        None => maintenance::verify(url).await,
+    };
+    report.map_err(|error| Failure::from(error).where_no_store(&url.to_string()))
 }
 
 fn print_checked(program: &Program, checked: &Checked, damaged: bool) -> Result<(), Failure> {
@@ -284,34 +287,51 @@ pub(crate) async fn repair(program: &Program, dry_run: bool) -> Result<(), Failu
         };
         if dry_run { unless_interrupted(work).await? } else { work.await? }
     };
-    for action in &report.actions {
-        let RepairAction { what, session, seq, last, kept_at } = action;
-        let kept_at = kept_at.as_ref().map(|path| path.display().to_string());
-        let shape = ActionShape { what, session: *session, seq: *seq, last: *last, kept_at, dry_run };
-        if program.out.is_json() {
-            program.out.object(&shape)?;
-            continue;
-        }
-        let place = match (shape.session, shape.seq) {
-            (Some(session), Some(seq)) => format!(": {} of session {session}", numbered(seq, shape.last)),
-            (Some(session), None) => format!(": session {session}"),
-            (None, _) => String::new(),
-        };
-        let kept = shape.kept_at.map(|path| format!(", kept at {path}")).unwrap_or_default();
-        program.out.line(&format!("{what}{place}{kept}"))?;
-    }
+    // Where something would be done nobody knows yet what is left then.
+    let left =
+        if dry_run && !report.actions.is_empty() { Vec::new() } else { left(program, &url, key.as_deref()).await? };
+    report.actions.iter().try_for_each(|action| print_action(program, action, dry_run))?;
+    left.iter().try_for_each(|finding| print_finding(program, finding))?;
     if !program.out.is_json() {
         let done = if dry_run { "would be done" } else { "done" };
-        let said = match report.actions.len() as u64 {
-            0 => "nothing has to be repaired".to_owned(),
-            count => format!("{} {done}", counted(count, "step")),
+        let said = match (report.actions.len() as u64, left.len() as u64) {
+            (0, 0) => "nothing has to be repaired".to_owned(),
+            (0, found) => format!("no repair mends what is left: {}", counted(found, "finding")),
+            (count, 0) => format!("{} {done}", counted(count, "step")),
+            (count, found) => {
+                let (steps, found) = (counted(count, "step"), counted(found, "finding"));
+                format!("{steps} {done}; no repair mends what is left: {found}")
+            }
         };
         program.out.line(&said)?;
         for (path, bytes) in &report.quarantine {
             program.out.line(&format!("in the quarantine: {}, {}", path.display(), counted(*bytes, "byte")))?;
         }
     }
-    Ok(())
+    if left.is_empty() { Ok(()) } else { Err(Failure::told(Failure::DAMAGED)) }
+}
+
+/// What is damaged behind a repair, as a session whose keys are gone.
+async fn left(program: &Program, url: &StoreUrl, key: Option<&dyn KeyProvider>) -> Result<Vec<Finding>, Failure> {
+    let _progress = Progress::without_end(&program.out, "reading what is left");
+    let report = unless_interrupted(checked(url, key)).await?;
+    Ok(report.findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect())
+}
+
+fn print_action(program: &Program, action: &RepairAction, dry_run: bool) -> Result<(), Failure> {
+    let RepairAction { what, session, seq, last, kept_at } = action;
+    let kept_at = kept_at.as_ref().map(|path| path.display().to_string());
+    let shape = ActionShape { what, session: *session, seq: *seq, last: *last, kept_at, dry_run };
+    if program.out.is_json() {
+        return program.out.object(&shape);
+    }
+    let place = match (shape.session, shape.seq) {
+        (Some(session), Some(seq)) => format!(": {} of session {session}", numbered(seq, shape.last)),
+        (Some(session), None) => format!(": session {session}"),
+        (None, _) => String::new(),
+    };
+    let kept = shape.kept_at.map(|path| format!(", kept at {path}")).unwrap_or_default();
+    program.out.line(&format!("{what}{place}{kept}"))
 }
 
 /// `reclaim`

@@ -134,16 +134,112 @@ fn another_key_opens_and_the_one_before_does_not() {
     assert!(refused.to_string().contains("chmod"), "{refused}");
 }
 
-#[test]
-fn a_session_whose_keys_were_put_back_from_before_a_rotation_is_under_a_retired_key_and_not_a_destroyed_one() {
-    let desk = Desk::new();
-    desk.talk(&["one"]);
+/// What is wrong with the slot of the first session, and what the program says of it: the kind, the exit code, and what `verify` tells.
+type Wrong = (&'static str, &'static str, i32, &'static str);
+
+const WRONG: [Wrong; 7] = [
+    ("before a rotation", "key_retired", 6, "newest copy"),
+    ("before another data key", "key_retired", 6, "newest copy"),
+    ("zeros", "damaged", 5, "from a backup"),
+    ("noise", "damaged", 5, "from a backup"),
+    ("of another session", "damaged", 5, "from a backup"),
+    ("cut off", "damaged", 5, "from a backup"),
+    ("cut within", "damaged", 5, "from a backup"),
+];
+
+fn harm(desk: &Desk, what: &str) {
+    const SLOT: usize = 512;
     let slots = desk.store().join("keys/slots");
     let before = fs::read(&slots).unwrap();
-    desk.one(&["keys", "rotate"]);
-    desk.one(&["new", "--key", "other"]);
-    fs::write(&slots, before).unwrap();
-    desk.run(&["show", "k", "--json"]).refused(6, "key_retired");
+    match what {
+        "before a rotation" => drop(desk.one(&["keys", "rotate"])),
+        "before another data key" => drop(desk.json(&["keys", "rotate-data", "k"])),
+        _ => {}
+    }
+    let mut now = fs::read(&slots).unwrap();
+    // The first slot lies behind as many bytes that say what the file is.
+    match what {
+        "zeros" => now[SLOT..2 * SLOT].fill(0),
+        "noise" => now[SLOT..2 * SLOT].fill(0x55),
+        "of another session" => now.copy_within(2 * SLOT..3 * SLOT, SLOT),
+        "cut off" => now.truncate(SLOT),
+        "cut within" => now.truncate(SLOT + 100),
+        _ => now[SLOT..2 * SLOT].copy_from_slice(&before[SLOT..2 * SLOT]),
+    }
+    fs::write(&slots, now).unwrap();
+}
+
+#[test]
+fn whatever_is_wrong_with_a_slot_the_program_says_what_to_do_and_deletes_its_session() {
+    for ((what, kind, code, told), by_key) in WRONG.into_iter().zip([true, false].into_iter().cycle()) {
+        let desk = Desk::new();
+        desk.talk(&["one"]);
+        let lost = desk.one(&["info", "k"])["id"].as_str().unwrap().to_owned();
+        desk.one(&["new", "--key", "other"]);
+        desk.one(&["append", "other", "--role", "user", "two"]);
+        harm(&desk, what);
+        let is_cut = what.starts_with("cut");
+        for command in [
+            &["show", "k", "--json"][..],
+            &["append", "k", "--role", "user", "x", "--json"],
+            &["delete", "k", "--json"],
+        ] {
+            let refused = desk.run(command).refused(code, kind);
+            let hint = refused["hint"].as_str().unwrap();
+            assert!(
+                hint.contains("the folder `keys` back") && hint.contains("--forever"),
+                "{what} {command:?}: {refused}"
+            );
+        }
+        let found = desk.run(&["verify", "--json"]);
+        assert_eq!(found.code, 5, "{what}: {found:?}");
+        let of_it = found.lines().into_iter().filter(|line| line["session"] == json!(lost)).collect::<Vec<_>>();
+        assert!(of_it.iter().any(|line| line["what"].as_str().unwrap().contains(told)), "{what}: {found:?}");
+        // A repair does nothing about keys, and says so.
+        for dry in [&["repair", "--dry-run"][..], &["repair"]] {
+            let repaired = desk.run(dry);
+            assert_eq!(repaired.code, 5, "{what}: {repaired:?}");
+            let says = |word: &str| repaired.stdout.contains(word);
+            assert!(
+                says(&lost) && says(told) && says("no repair mends") && !says("nothing has to be"),
+                "{what}: {repaired:?}"
+            );
+        }
+        if !is_cut {
+            assert_eq!(desk.texts(&["show", "other"]), ["two"], "{what}");
+        }
+        let gone = desk.one(&["delete", if by_key { "k" } else { &lost }, "--shred"]);
+        assert_eq!((&gone["id"], &gone["was_gone"]), (&json!(lost), &json!(false)), "{what}");
+        desk.run(&["show", &lost, "--json"]).refused(3, "gone");
+        if is_cut {
+            desk.one(&["delete", "other", "--forever"]);
+        } else {
+            assert_eq!(desk.texts(&["show", "other"]), ["two"], "{what}");
+        }
+        let verified = desk.run(&["verify"]);
+        assert_eq!(verified.code, 0, "{what}: {verified:?}");
+        assert!(desk.run(&["repair"]).stdout.contains("nothing has to be repaired"), "{what}");
+    }
+}
+
+#[test]
+fn a_fork_whose_parent_cannot_be_read_is_deleted_and_its_parent_is_not() {
+    for what in ["before a rotation", "noise"] {
+        let desk = Desk::new();
+        desk.talk(&["one"]);
+        let parent = desk.one(&["info", "k"])["id"].as_str().unwrap().to_owned();
+        let fork = desk.one(&["fork", "k"])["id"].as_str().unwrap().to_owned();
+        let slots = fs::read(desk.store().join("keys/slots")).unwrap();
+        harm(&desk, what);
+        assert_eq!(desk.one(&["delete", &fork, "--forever"])["id"], json!(fork), "{what}");
+        desk.run(&["show", &fork, "--json"]).refused(3, "gone");
+        let ran = desk.run(&["show", &parent, "--json"]);
+        assert_ne!(ran.error()["kind"], json!("gone"), "{what}: {ran:?}");
+        if what == "noise" {
+            fs::write(desk.store().join("keys/slots"), slots).unwrap();
+            assert_eq!(desk.texts(&["show", "k"]), ["one"]);
+        }
+    }
 }
 
 #[test]
@@ -215,10 +311,7 @@ fn a_session_whose_keys_are_damaged_keeps_no_other_from_another_data_key() {
     // To be put into the trash it would be written to.
     let refused = desk.run(&["delete", lost.as_str().unwrap(), "--json"]).refused(5, "damaged");
     assert!(refused["hint"].as_str().unwrap().contains("--forever"), "{refused}");
-    // It can be deleted by its id, which is all that there is to know of it.
-    let refused = desk.run(&["delete", "k", "--shred", "--json"]).refused(5, "damaged");
-    assert!(refused["hint"].as_str().unwrap().contains("id"), "{refused}");
-    desk.one(&["delete", lost.as_str().unwrap(), "--shred"]);
+    desk.one(&["delete", "k", "--shred"]);
     assert_eq!(desk.json(&["keys", "rotate-data"]).len(), 1);
     assert_eq!(desk.run(&["verify"]).code, 0);
 }
