@@ -83,46 +83,6 @@ fn follow_ends_well_with_ctrl_c() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// A shell that allows core dumps, as far as it may, before it becomes something else.
-fn with_core_dumps(then: &str) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("ulimit -Sc $(ulimit -Hc); {then}")]);
-    shell
-}
-
-#[test]
-fn no_core_is_dumped_of_a_program_that_has_a_key() {
-    let allowed = with_core_dumps("ulimit -Sc").output().unwrap().stdout;
-    if allowed == b"0\n" {
-        // Not by a macro: a test that passes would keep it for itself.
-        let why = "core dumps are off for all that is started here";
-        let _ = writeln!(std::io::stderr(), "no_core_is_dumped_of_a_program_that_has_a_key cannot run here: {why}");
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "with CI=true nothing may be left out: {why}");
-        return;
-    }
-    let desk = Desk::new();
-    desk.talk(&["one"]);
-    let command = desk.command(&["follow", "k", "--json"]);
-    let mut shell = with_core_dumps("exec \"$0\" \"$@\"");
-    shell.arg(command.get_program()).args(command.get_args()).current_dir(desk.folder.path());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    let mut child = shell.stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("one"), "it has opened what is sealed: {line}");
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-    let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    let cores: Vec<&str> = cores.split_whitespace().skip(4).take(2).collect();
-    assert_eq!(cores, ["0", "0"], "soft and hard: {limits}");
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
     let desk = Desk::new();
