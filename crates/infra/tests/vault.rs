@@ -11,16 +11,28 @@ mod stub;
 #[cfg(test)]
 #[cfg(feature = "vault")]
 mod vault {
-    use std::{fs, future::Future, io::Write as _, net::TcpListener, path::Path, time::Duration};
+    use std::{fs, future::Future, io::Write as _, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
-    use sessions_infra::keys::{Bounds, Token, VaultTransit, VaultTransitProvider};
-    use sessions_ports::{
-        KeyContext, KeyError, KeyId, KeyProvider, Passphrase, ProviderKind, SecretKey, StoreId, Wrapped,
+    use sessions_infra::{
+        MemoryStore,
+        environment::SystemClock,
+        keys::{Bounds, MemoryKeyStore, Token, VaultTransit, VaultTransitProvider},
+        sealing::SealedStore,
     };
+    use sessions_ports::{
+        KeyContext, KeyError, KeyId, KeyProvider, KeyStore as _, KindFilter, Order, Passphrase, ProviderKind,
+        ReadRange, Record, SecretKey, SessionLog as _, StoreError, StoreId, Wrapped,
+    };
+    use sessions_testkit::{Script, read_all};
 
     use crate::stub::{Act, LOCALHOST, OTHER, Stub, TOKEN};
 
     const CONTEXT: KeyContext = KeyContext { store: StoreId([1; 16]), key: KeyId([2; 8]) };
+
+    fn everything() -> ReadRange {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: 100, max_bytes: usize::MAX }
+    }
 
     fn secret() -> SecretKey {
         SecretKey::take(&mut [0xAB; 32])
@@ -141,6 +153,7 @@ mod vault {
         assert!(matches!(failure(provider.current()).await, KeyError::Denied { .. }));
         assert!(matches!(failure(provider.health()).await, KeyError::Denied { .. }));
         assert_eq!(stub.asked() - before, 4, "asking again is in vain");
+        println!("figure: 4 calls denied, each asked once");
     }
 
     #[tokio::test]
@@ -182,6 +195,7 @@ mod vault {
         }
         stub.always(None);
         assert!(unwraps(&provider, &good).await, "nothing is remembered of it");
+        println!("figure: 3 ways to fail on and on, each given up after 4 tries");
     }
 
     #[tokio::test]
@@ -216,6 +230,7 @@ mod vault {
             let error = failure(provider.wrap(&secret(), &CONTEXT)).await;
             assert!(matches!(error, KeyError::TimedOut { .. }), "{act:?}: {error}");
         }
+        println!("figure: 3 ways never to end, each given up within its bound");
     }
 
     #[tokio::test]
@@ -239,6 +254,64 @@ mod vault {
         stub.with(|service| service.versions.clear());
         let gone = failure(provider.unwrap(&new, &CONTEXT)).await;
         assert!(matches!(gone, KeyError::Destroyed { key } if key == "transit/sessions:v2"));
+        println!("figure: 3 ends of a key, each told from the others");
+    }
+
+    /// What a store in memory and its keys hold, of all that was written.
+    async fn held(log: &MemoryStore, keys: &MemoryKeyStore) -> (usize, u64, bool) {
+        let rows = log.rows(0, 100).await.unwrap().rows.len();
+        (rows, keys.slots().await.unwrap(), keys.ring().await.unwrap().is_some())
+    }
+
+    #[tokio::test]
+    async fn without_its_service_a_store_is_neither_made_nor_opened_nor_given_another_key_and_never_plain() {
+        let stub = Stub::start();
+        let status = |code| Act::Status(code, r#"{"errors":["permission denied"]}"#.to_owned(), Vec::new());
+        let acts = [Act::Hang, Act::Drip, Act::Close, Act::Midway, status(403), status(503), status(204)];
+        let (good, poor) = (provider(&stub), impatient(&stub));
+        let mut told = Vec::new();
+        for act in acts {
+            let (log, keys) = (MemoryStore::new(), MemoryKeyStore::new());
+            let ports = || (Arc::new(log.clone()), Arc::new(keys.clone()), Arc::new(SystemClock));
+            let is_told = |outcome: Result<(), StoreError>| match outcome {
+                Err(StoreError::Key(error)) => {
+                    use KeyError as E;
+                    let is_typed = matches!(
+                        error,
+                        E::TimedOut { .. } | E::Unavailable { .. } | E::Denied { .. } | E::Nonsense { .. }
+                    );
+                    assert!(is_typed && !error.to_string().contains(TOKEN), "{act:?}: {error:?}");
+                }
+                other => panic!("{act:?}: {other:?}"),
+            };
+            stub.always(Some(act.clone()));
+            let (a, b, c) = ports();
+            is_told(in_time(SealedStore::open_or_create(a, b, &poor, c)).await.map(drop));
+            assert_eq!(held(&log, &keys).await, (0, 0, false), "{act:?}: nothing was made");
+
+            stub.always(None);
+            let (a, b, c) = ports();
+            let store = in_time(SealedStore::open_or_create(a, b, &good, c)).await.unwrap();
+            let mut script = Script::new(1);
+            store.commit(script.say("a marked word")).await.unwrap();
+            let before = (held(&log, &keys).await, keys.ring().await.unwrap().unwrap().bytes);
+            stub.always(Some(act.clone()));
+            is_told(in_time(store.rotate(&poor, |_| ())).await.map(drop));
+            let (a, b, c) = ports();
+            is_told(in_time(SealedStore::open_or_create(a, b, &poor, c)).await.map(drop));
+            assert_eq!((held(&log, &keys).await, keys.ring().await.unwrap().unwrap().bytes), before, "{act:?}");
+            // Who has it open goes on, sealed as before.
+            store.commit(script.say("another marked word")).await.unwrap();
+            let raw = read_all(&log, script.session(), everything()).await.unwrap();
+            let is_plain = |record: &Record| record.payload.windows(6).any(|bytes| bytes == b"marked");
+            assert!(raw.len() == 2 && !raw.iter().any(is_plain), "{act:?}");
+            stub.always(None);
+            let (a, b, c) = ports();
+            let again = in_time(SealedStore::open(a, b, &good, c)).await.unwrap();
+            assert_eq!(read_all(&again, script.session(), everything()).await.unwrap(), script.written(), "{act:?}");
+            told.push(act);
+        }
+        println!("figure: {} ways to fail, each typed: nothing made, nothing changed, nothing plain", told.len());
     }
 
     #[tokio::test]
@@ -310,6 +383,7 @@ mod vault {
             Act::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()),
             Act::Raw(b"HTTP/1.1 999999 \xFF\r\n\r\n".to_vec()),
         ];
+        println!("figure: {} answers that are nonsense, each typed and asked for once", acts.len());
         for act in acts {
             stub.always(Some(act.clone()));
             let before = stub.asked();
