@@ -1,4 +1,4 @@
-//! The chores of this workspace, as one program: `cargo xtask test`, `ci`, `bench`, `conformance`, `docs`, `fuzz`, `tidy`.
+//! The chores of this workspace, as one program: `cargo xtask test`, `proofs`, `ci`, `bench`, `conformance`, `docs`, `fuzz`, `tidy`.
 //!
 //! What it has to say itself goes to stderr; stdout belongs to the programs it runs.
 //!
@@ -12,6 +12,7 @@ mod documents;
 mod equipment;
 mod fuzz;
 mod gate;
+mod proofs;
 mod step;
 mod suite;
 mod tidy;
@@ -24,6 +25,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [AREA] [--real-model]   every test of the workspace, or those of one area (a module's name, such as persistence)
+  proofs [ROW]...              the tests that docs/security.md names, with kills at every step, and what they found
   ci                           all that must be green: format, lints, docs, licences, directions, tests
   bench [GROUP] [ARGUMENT]...  the benchmarks, or one group of them
   conformance                  tries the laws on each store and writes docs/conformance.md
@@ -52,6 +54,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     };
     match command.as_str() {
         "test" => suite::run(&suite::Request::parse(rest)?),
+        "proofs" => proofs::run(rest),
         "ci" => no_arguments(rest).and_then(|()| gate::run()),
         "bench" => bench::run(rest),
         "conformance" => no_arguments(rest).and_then(|()| conformance()),

@@ -116,7 +116,9 @@ fn what_was_overwritten_before_100_power_cuts_is_gone_and_what_was_written_is_th
             }
         });
     }
-    println!("{test}: {acks} rounds of {SLOTS} slots and a ring acknowledged, none lost, no old key left");
+    println!(
+        "{test}: figure: 100 power cuts, {acks} rounds of {SLOTS} slots and a ring acknowledged, none lost, no old key left"
+    );
     assert!(acks > 100, "hardly anything was written: {acks}");
 }
 

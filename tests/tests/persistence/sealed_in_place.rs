@@ -349,9 +349,11 @@ fn on_the_disk_itself_no_word_is_left_of_what_was_plain() {
     };
     runtime().block_on(async {
         filled(&path, 30).await;
-        assert!(marks() > 9_000);
+        let before = marks();
+        assert!(before > 9_000);
         seal(&path).await.unwrap();
         assert_eq!(marks(), 0);
+        println!("{test}: figure: {before} marks on a device, none left of them");
     });
 }
 
@@ -593,7 +595,12 @@ fn a_kill_at_every_step_leaves_the_plain_store_or_the_sealed_one() {
             }
             ensure_whole(&path, &before, Some(is_decided), &format!("killed at {}", places[at])).await;
         }
-        println!("killed at {} places, {twice} times again", places.len());
+        println!(
+            "figure: sealing in place: {} steps, {} kills, {} sessions; the plain store or the sealed one, whole",
+            places.len(),
+            places.len() as u32 + twice,
+            before.len()
+        );
     });
 }
 
@@ -620,7 +627,7 @@ fn a_power_cut_at_any_moment_leaves_the_plain_store_or_the_sealed_one() {
         sealed += u32::from(runtime().block_on(cut_once(&disk, &path, &mut chance, &before, cut)));
         disk.remove(&path);
     }
-    println!("{test}: {CUTS} cuts, {sealed} times it was sealed by then");
+    println!("{test}: figure: {CUTS} power cuts, {sealed} times it was sealed by then; whole each time");
     assert!(sealed > 0 && sealed < CUTS, "the cuts all come at one end");
 }
 

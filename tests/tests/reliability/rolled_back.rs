@@ -7,18 +7,24 @@ use std::{fs, path::Path, sync::Arc};
 use sessions_app::{At, NewSession, SessionError};
 use sessions_domain::Message;
 use sessions_infra::{
-    sealing::KeyedWitness,
-    sled::{Anchor, AnchorCheck, SledStore, WitnessReport},
+    environment::SystemClock,
+    keys::FileKeyStore,
+    sealing::SealedStore,
+    sled::{Anchor, AnchorCheck, Sealing, SledOptions, SledStore, WitnessReport},
 };
-use sessions_ports::{Durability, SecretKey};
+use sessions_ports::{Durability, SessionLog};
 
-use crate::ground::{Host, folder, open};
+use crate::ground::{Host, folder, key_file};
 
-async fn attested(path: &Path) -> (SledStore, WitnessReport) {
-    let store = open(path).await;
-    let witness = KeyedWitness::new(&SecretKey::take(&mut [7; 32])).unwrap();
-    let found = store.witness(Arc::new(witness)).unwrap();
-    (store, found)
+/// A sealed store with the one beneath it, and what its roots say.
+async fn attested(path: &Path) -> (SledStore, Arc<dyn SessionLog>, WitnessReport) {
+    let options = SledOptions { cache_bytes: 1 << 20, sealing: Sealing::Sealed };
+    let store = SledStore::open(path, options).await.unwrap();
+    let keys = FileKeyStore::open(&store.keys_folder(), store.id()).await.unwrap();
+    let (log, clock) = (Arc::new(store.clone()), Arc::new(SystemClock));
+    let sealed = SealedStore::open_or_create(log, Arc::new(keys), &key_file(7), clock).await.unwrap();
+    let found = store.witness(Arc::new(sealed.witness().unwrap())).unwrap();
+    (store, Arc::new(sealed), found)
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -38,9 +44,9 @@ async fn a_store_that_is_put_back_is_found_by_a_receipt_and_an_anchor() {
     let ground = folder();
     let (path, image, noted) = (ground.path().join("store"), ground.path().join("image"), ground.path().join("anchor"));
     let host = Host::seeded(1);
-    let (store, found) = attested(&path).await;
+    let (store, sealed, found) = attested(&path).await;
     assert_eq!(found, WitnessReport::Empty);
-    let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+    let manager = host.manager(sealed, Durability::Disk);
     let session = manager.create(NewSession::titled("to be put back")).await.unwrap();
     let (id, early) = (session.id(), session.append(Message::user("before")).await.unwrap());
     let early = session.token(&early);
@@ -50,9 +56,9 @@ async fn a_store_that_is_put_back_is_found_by_a_receipt_and_an_anchor() {
     drop((session, manager, store));
     copy(&path, &image);
 
-    let (store, found) = attested(&path).await;
+    let (store, sealed, found) = attested(&path).await;
     assert_eq!(found, WitnessReport::Confirmed);
-    let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+    let manager = host.manager(sealed, Durability::Disk);
     let session = manager.load(id).await.unwrap();
     let late = session.append(Message::user("behind")).await.unwrap();
     let late = session.token(&late);
@@ -63,12 +69,12 @@ async fn a_store_that_is_put_back_is_found_by_a_receipt_and_an_anchor() {
 
     fs::remove_dir_all(&path).unwrap();
     copy(&image, &path);
-    let (store, found) = attested(&path).await;
+    let (store, sealed, found) = attested(&path).await;
     assert_eq!(found, WitnessReport::Confirmed, "it is consistent in itself");
     let anchor = Anchor::read(&noted).unwrap();
     assert!(matches!(store.check_anchor(&anchor).unwrap(), AnchorCheck::RolledBack { .. }));
     assert_eq!(store.check_anchor(&early_anchor).unwrap(), AnchorCheck::Fresh);
-    let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+    let manager = host.manager(sealed, Durability::Disk);
     let session = manager.load(id).await.unwrap();
     assert_eq!(session.last_at(At::Token(early), 9).await.unwrap().len(), 1);
     assert!(matches!(session.last_at(At::Token(late), 9).await.unwrap_err(), SessionError::RolledBack));
@@ -79,4 +85,5 @@ async fn a_store_that_is_put_back_is_found_by_a_receipt_and_an_anchor() {
     assert!(matches!(session.last_at(At::Token(late), 9).await.unwrap_err(), SessionError::RolledBack));
     assert!(matches!(store.check_anchor(&anchor).unwrap(), AnchorCheck::RolledBack { .. }));
     manager.close().await.unwrap();
+    println!("figure: found by the receipt and by the anchor, also when it went on; by nothing else");
 }

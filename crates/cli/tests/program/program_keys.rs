@@ -359,6 +359,7 @@ fn another_data_key_for_all_goes_on_where_it_was_killed() {
     desk.run(&["keys", "rotate-data", "k-1", "--anew", "--json"]).refused(2, "usage");
     assert_eq!(desk.json(&["keys", "rotate-data", "--anew"]).len(), SESSIONS);
     assert_eq!(desk.run(&["verify"]).code, 0);
+    println!("figure: killed after {} of {SESSIONS} sessions; {} went on, each once", before.len(), after.len());
 }
 
 #[test]
@@ -379,6 +380,7 @@ fn nothing_is_left_of_a_store_whose_key_is_of_no_use() {
     let status = desk.one(&["keys", "status"]);
     assert_eq!(status["sealed"], json!(true));
     assert!(status["advice"].as_str().unwrap().contains("backup"), "{status}");
+    println!("figure: nothing was made at a service that does not answer");
 }
 
 #[test]

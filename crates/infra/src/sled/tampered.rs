@@ -258,6 +258,7 @@ async fn tampered_every_pair_of_records_swapped_is_found() {
         halves.into_iter().map(|half| half.join().unwrap()).sum()
     });
     assert!(tried > 25_000, "{tried}");
+    println!("figure: {tried} logs, each found but for the order of two sessions within one batch");
 }
 
 /// Swaps every pair of which the first record has such a number, even or odd: how many logs were tried.
@@ -296,6 +297,7 @@ fn swap(scene: &Scene, half: usize) -> usize {
 #[tokio::test]
 async fn tampered_every_record_cut_out_is_found() {
     let scene = Scene::new().await;
+    let mut cut = 0;
     for record in scene.frames() {
         let bytes = &scene.log[record.clone()];
         // What a removed session had is nobody's any more.
@@ -309,13 +311,16 @@ async fn tampered_every_record_cut_out_is_found() {
             }
             let found = scene.found(&spliced(&scene.log, &[(record.clone(), over(bytes, keeps_root))]));
             assert!(found.is_some(), "{record:?}");
+            cut += 1;
         }
     }
+    println!("figure: {cut} logs without a record, each found");
 }
 
 #[tokio::test]
 async fn tampered_an_older_head_of_one_session_is_found_at_opening() {
     let scene = Scene::new().await;
+    let mut tails = 0;
     for session in (1..=5).map(|number| Script::new(number).session()) {
         let own: Vec<Range<usize>> =
             scene.records().into_iter().filter(|record| scene.session(record) == session).collect();
@@ -330,9 +335,11 @@ async fn tampered_an_older_head_of_one_session_is_found_at_opening() {
                 scene.lay(&log);
                 assert_eq!(scene.opened(), WitnessReport::Mismatch(Doubt::Heads), "{session} without {count}");
                 assert!(scene.found(&log).is_some());
+                tails += 1;
             }
         }
     }
+    println!("figure: {tails} ends of one session cut off, from its last record to its first, each found at opening");
 }
 
 #[tokio::test]
@@ -437,6 +444,7 @@ async fn tampered_a_log_that_ends_at_an_earlier_batch_is_found_by_an_anchor_alon
         let cut = AnchorCheck::RolledBack { end: last.start as u64 };
         assert_eq!(super::anchor::check(scene.folder(), anchor).unwrap(), cut);
     }
+    println!("figure: {} earlier states of the whole log, each found by the anchor, none without", anchors.len());
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ const SESSIONS: u64 = 100;
 const VICTIM: u64 = 37;
 const OLD: u8 = 5;
 const NEW: u8 = 6;
+/// Places between the slots of one change of many.
+const SLOT: &str = "before slot";
 
 /// Where the process is; at one of these places it stops.
 struct Course {
@@ -128,8 +130,19 @@ impl KeyStore for Watched<FileKeyStore> {
         self.around("keys.read", self.inner.read(from, limit)).await
     }
 
+    /// One slot after the other, as a store may do it: each is whole, and a kill can come between any two.
     async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
-        self.around("keys.overwrite", self.inner.overwrite(changes)).await
+        let each = async {
+            let many = changes.len() > 1;
+            for change in changes {
+                if many {
+                    self.course.pass(&format!("{SLOT} {}", change.number));
+                }
+                self.inner.overwrite(vec![change]).await?;
+            }
+            Ok(())
+        };
+        self.around("keys.overwrite", each).await
     }
 
     fn erasure(&self) -> Erasure {
@@ -288,12 +301,7 @@ async fn the_process_that_is_killed() {
     say("ended");
 }
 
-/// Where a process was before it was killed or ended.
-fn run(deed: Deed, key: u8, stops_at: u64, path: &Path) -> Vec<String> {
-    run_on(VICTIM, deed, key, stops_at, path)
-}
-
-/// The same, with this session's keys.
+/// Where a process was before it was killed or ended, with this session's keys.
 fn run_on(number: u64, deed: Deed, key: u8, stops_at: u64, path: &Path) -> Vec<String> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "crashes::the_process_that_is_killed", "--nocapture", "--test-threads=1"])
@@ -329,6 +337,9 @@ struct Scene {
     ground: tempfile::TempDir,
     said: Said,
     dice: Dice,
+    /// Places at which a process can be killed, and how many were.
+    steps: usize,
+    kills: u64,
 }
 
 impl Scene {
@@ -337,7 +348,7 @@ impl Scene {
         let store = open(&ground.path().join("before"), OLD).await.unwrap();
         let said = fill(&store, sessions, 3).await;
         store.close().await.unwrap();
-        Self { ground, said, dice }
+        Self { ground, said, dice, steps: 0, kills: 0 }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -354,20 +365,43 @@ impl Scene {
         path
     }
 
-    /// The places of a deed in an order of chance.
+    /// Where a process was before it was killed or ended, with the victim's keys.
+    fn run(&mut self, deed: Deed, key: u8, stops_at: u64, path: &Path) -> Vec<String> {
+        self.run_on(VICTIM, deed, key, stops_at, path)
+    }
+
+    /// The same, with this session's.
+    fn run_on(&mut self, number: u64, deed: Deed, key: u8, stops_at: u64, path: &Path) -> Vec<String> {
+        let lines = run_on(number, deed, key, stops_at, path);
+        self.kills += u64::from(lines.iter().any(|line| line.starts_with(&format!("at {stops_at} "))));
+        lines
+    }
+
+    /// The places of a deed in an order of chance. Of those between the slots of one change a usual run takes a part.
     fn places(&mut self, deed: Deed, from: &str) -> Vec<u64> {
         let path = self.fresh(from, "counting");
-        let count = run(deed, OLD, 0, &path).len() as u64;
-        let mut places: Vec<u64> = (1..=count).collect();
+        let lines = self.run(deed, OLD, 0, &path);
+        let count = lines.len();
+        let (mut slots, mut places): (Vec<u64>, Vec<u64>) =
+            (1..=count as u64).partition(|place| lines[*place as usize - 1].contains(SLOT));
+        self.dice.shuffle(&mut slots);
+        places.extend(&slots[..rounds(10, &slots)]);
         self.dice.shuffle(&mut places);
-        println!("{deed:?}: {count} places");
+        println!("{deed:?}: {count} places, {} of them between slots", slots.len());
+        self.steps += count;
         assert!(count > 3);
         places
     }
 
+    /// What was done, when all of it held.
+    fn figure(&self, what: &str, holds: &str) {
+        let Self { steps, kills, said, .. } = self;
+        println!("figure: {what}: {steps} steps, {kills} kills, {} sessions; {holds}", said.len());
+    }
+
     /// The places of a deed from one on and before another.
     fn between(&self, deed: Deed, from: &str, to: &str) -> Vec<u64> {
-        let lines = run(deed, OLD, 0, &self.fresh("before", "counting"));
+        let lines = run_on(VICTIM, deed, OLD, 0, &self.fresh("before", "counting"));
         let at = |place: &str| lines.iter().position(|line| line.ends_with(place)).unwrap() as u64 + 1;
         (at(from)..at(to)).collect()
     }
@@ -376,7 +410,7 @@ impl Scene {
     fn break_again(&mut self, key: u8, path: &Path) {
         while self.dice.below(3) == 0 {
             let at = 1 + self.dice.below(24) as u64;
-            run(Deed::Finish, key, at, path);
+            self.run(Deed::Finish, key, at, path);
         }
     }
 
@@ -411,7 +445,7 @@ async fn another_key_of_the_store_survives_a_kill_at_every_step() {
     let mut scene = Scene::new("another key", SESSIONS).await;
     for place in scene.places(Deed::Rotate, "before") {
         let path = scene.fresh("before", "store");
-        let lines = run(Deed::Rotate, OLD, place, &path);
+        let lines = scene.run(Deed::Rotate, OLD, place, &path);
         let why = lines.last().cloned().unwrap();
         let (right, wrong) = if passed(&lines, "after keys.put_ring") { (NEW, OLD) } else { (OLD, NEW) };
         scene.break_again(right, &path);
@@ -433,6 +467,7 @@ async fn another_key_of_the_store_survives_a_kill_at_every_step() {
         let ring = Ring::read(&ring_text(&fs::read(path.join("keys/ring")).unwrap()), &key_of(NEW)).unwrap();
         assert!(ring.retiring.is_none(), "{why}: the old key is in the ring");
     }
+    scene.figure("another key of the store", "every session whole, the old key opens nothing");
 }
 
 /// The keys of a session that anybody gets out of a folder.
@@ -463,7 +498,7 @@ async fn another_data_key_survives_a_kill_at_every_step() {
         scene.said.iter().filter(|(id, _)| **id == session(VICTIM)).map(|(a, b)| (*a, b.clone())).collect();
     for place in scene.places(Deed::RotateData, "before") {
         let path = scene.fresh("before", "store");
-        let lines = run(Deed::RotateData, OLD, place, &path);
+        let lines = scene.run(Deed::RotateData, OLD, place, &path);
         let why = lines.last().cloned().unwrap();
         scene.break_again(OLD, &path);
         let store = open(&path, OLD).await.unwrap();
@@ -492,6 +527,7 @@ async fn another_data_key_survives_a_kill_at_every_step() {
         assert_eq!(read_all(&store, session(VICTIM), everything()).await.unwrap(), expected, "{why}");
         store.close().await.unwrap();
     }
+    scene.figure("another data key", "every session whole, the old key gone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -502,7 +538,7 @@ async fn a_shredding_survives_a_kill_at_every_step() {
         scene.said.iter().filter(|(id, _)| **id != session(VICTIM)).map(|(a, b)| (*a, b.clone())).collect();
     for place in scene.places(Deed::Shred, "before") {
         let path = scene.fresh("before", "store");
-        let lines = run(Deed::Shred, OLD, place, &path);
+        let lines = scene.run(Deed::Shred, OLD, place, &path);
         let why = lines.last().cloned().unwrap();
         scene.break_again(OLD, &path);
         let store = open(&path, OLD).await.unwrap();
@@ -526,12 +562,14 @@ async fn a_shredding_survives_a_kill_at_every_step() {
         assert_says(&store, &others, &why).await;
         store.close().await.unwrap();
     }
+    scene.figure("shredding", "the others whole, no key of it left");
 }
 
 /// How often each of the hundred sessions is in hand when the process is killed, each time at another step. As many as there are steps are all pairs,
-/// which `SESSIONS_CRASH_ROUNDS` asks for where the time is.
+/// which `SESSIONS_CRASH_ROUNDS=all` asks for where the time is.
 fn rounds(usual: usize, steps: &[u64]) -> usize {
-    let asked = env::var("SESSIONS_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    let asked = env::var("SESSIONS_CRASH_ROUNDS").ok();
+    let asked = asked.map(|rounds| if rounds == "all" { usize::MAX } else { rounds.parse().unwrap() });
     asked.unwrap_or(usual).min(steps.len())
 }
 
@@ -544,7 +582,7 @@ impl Scene {
         self.dice.shuffle(&mut turns);
         let at = |number: u64| steps[(number as usize + round) % steps.len()];
         let turns: Vec<_> =
-            turns.into_iter().map(|number| (number, run_on(number, deed, OLD, at(number), &path))).collect();
+            turns.into_iter().map(|number| (number, self.run_on(number, deed, OLD, at(number), &path))).collect();
         let ended = turns.iter().filter(|(_, lines)| passed(lines, "acknowledged")).count();
         assert!(ended <= turns.len() / 4, "{deed:?}: {ended} were not killed on the way");
         (path, turns)
@@ -578,6 +616,7 @@ async fn other_data_keys_of_a_hundred_sessions_survive_a_kill_at_every_step_of_e
         }
         assert_mute(&scene.with_keys("store", &["slots"], "before"), OLD, &scene.said, &why).await;
     }
+    scene.figure("another data key for each", "every session whole, every old key gone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -593,7 +632,7 @@ async fn shredding_a_hundred_sessions_survives_a_kill_at_every_step_of_each_othe
         let last = turns.iter().position(|(_, lines)| !passed(lines, "after log.remove")).unwrap();
         let (number, _) = turns.remove(last);
         let at = behind_removal[round % behind_removal.len()];
-        turns.push((number, run_on(number, Deed::Shred, OLD, at, &path)));
+        turns.push((number, scene.run_on(number, Deed::Shred, OLD, at, &path)));
         assert!(passed(&turns[turns.len() - 1].1, "after log.remove"));
         let store = open(&path, OLD).await.unwrap();
         // Opening is enough to end what was begun: no other removal comes to its help.
@@ -624,6 +663,7 @@ async fn shredding_a_hundred_sessions_survives_a_kill_at_every_step_of_each_othe
         let left = keys_in(&path, OLD);
         assert!(left.iter().all(|keys| old.iter().all(|before| before.root != keys.root)), "keys are there still");
     }
+    scene.figure("shredding each", "whole or gone, no key left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -632,7 +672,7 @@ async fn making_a_store_and_its_first_session_survives_a_kill_at_every_step() {
     for (deed, from) in [(Deed::Create, "nothing"), (Deed::Begin, "before")] {
         for place in scene.places(deed, from) {
             let path = scene.fresh(from, "store");
-            let lines = run(deed, OLD, place, &path);
+            let lines = scene.run(deed, OLD, place, &path);
             let why = format!("{deed:?} {}", lines.last().cloned().unwrap());
             scene.break_again(OLD, &path);
             let wrong = open(&path, NEW).await;
@@ -667,4 +707,5 @@ async fn making_a_store_and_its_first_session_survives_a_kill_at_every_step() {
             store.close().await.unwrap();
         }
     }
+    scene.figure("a store and its first session", "whole or absent, and it goes on");
 }

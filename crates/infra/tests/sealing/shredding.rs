@@ -127,6 +127,11 @@ async fn of_a_shredded_session_nothing_opens_with_the_image_of_before_and_all_ke
     );
     assert_says(&store, &said, "the others beside a log of before").await;
     store.close().await.unwrap();
+    println!(
+        "figure: {} records of before and {} keys of after: none opens",
+        old_frames.len(),
+        all_keys(&path, &file_key).len()
+    );
 }
 
 #[tokio::test]
@@ -290,4 +295,5 @@ async fn forty_marked_words_in_every_field_stand_nowhere() {
     }
     let found = open_beside("sessions words 1", &session.to_bytes(), &[0; 32], b"nothing");
     assert_eq!(found, None);
+    println!("figure: {} marks in 2 folders, none found, nor a piece of one", marks.len());
 }

@@ -65,11 +65,13 @@ async fn a_thousand_wrong_keys_are_wrong_and_so_is_each_that_differs_by_a_bit() 
     });
     let mut wrong: Vec<[u8; 32]> = near.collect();
     wrong.extend((0..1_000).map(|_| dice.bytes::<32>()));
+    let count = wrong.len();
     for mut key in wrong {
         let opened = ground.open(&KeyFileProvider::of(SecretKey::take(&mut key))).await;
         assert!(is_wrong_key(opened, ProviderKind::KeyFile));
     }
     assert_says(&ground.open(&provider(5)).await.unwrap(), &ground.said, "the right key").await;
+    println!("figure: {count} keys are the wrong one, and the right one opens");
 }
 
 #[tokio::test]
@@ -103,7 +105,7 @@ async fn a_ring_that_somebody_changed_opens_nothing() {
             }
         }
     }
-    println!("changes of a ring: {refused} refused, {same} that say the same");
+    println!("figure: {refused} changes of a bit and {} cuts refused, {same} changes say the same", ring.len());
     assert!(refused > 5_000, "{refused}");
     for length in 0..ring.len() {
         assert!(ground.with_ring(&ring.as_bytes()[..length], &provider(5)).await.is_err(), "cut off at {length}");
@@ -146,6 +148,11 @@ async fn a_ring_on_disk_that_is_damaged_in_any_byte_is_mended_from_its_copy_or_n
         let named = FileKeyStore::open_blocking(&path, store).err();
         assert!(matches!(named, Some(StoreError::Key(KeyError::Damaged { .. }))), "cut off at {length}: {named:?}");
     }
+    println!(
+        "figure: {} bytes damaged and {} cuts: mended where there is a copy, else named",
+        whole.len(),
+        whole.len()
+    );
 }
 
 #[cfg(feature = "keys-passphrase")]
@@ -175,6 +182,7 @@ mod passphrases {
         let right = passphrase(GOOD);
         assert_says(&ground.open(&right).await.unwrap(), &ground.said, "the right one").await;
         assert_eq!(right.derivations(), 1);
+        println!("figure: 5 passphrases are the wrong one, after one derivation each");
     }
 
     #[tokio::test]
@@ -224,7 +232,10 @@ mod passphrases {
                 matches!(opened, Some(StoreError::Key(KeyError::Damaged { .. } | KeyError::Parameters { .. })));
             assert!(is_told || to.ends_with(r#""p":1"#), "{to}: {opened:?}");
         }
-        println!("{count} planted parameters");
+        println!(
+            "figure: {count} planted; {} derivation, with one that says the same value twice",
+            provider.derivations()
+        );
         // The one that says the same twice may be read, and only that.
         assert!(provider.derivations() <= 1);
     }
