@@ -3,6 +3,9 @@
 #[cfg(test)]
 #[path = "shared/copy.rs"]
 mod copy;
+#[cfg(test)]
+#[path = "shared/keys.rs"]
+mod keys;
 
 #[cfg(test)]
 mod rotation {
@@ -25,13 +28,16 @@ mod rotation {
         sled::{Sealing, SledOptions, SledStore},
     };
     use sessions_ports::{
-        Durability, Erasure, KeyError, KeyStore, KindFilter, Order, ReadRange, Record, Removal, SessionLog, Slot,
-        SlotChange, StoreError, StoredRing,
+        Durability, KeyError, KeyStore as _, KindFilter, Order, ReadRange, Record, Removal, SessionLog, SlotChange,
+        StoreError,
     };
     use sessions_testkit::{FixedClock, FixedKey, Script, read_all};
     use tempfile::TempDir;
 
-    use super::copy::copy;
+    use super::{
+        copy::copy,
+        keys::{Around, KeyCall, Keys},
+    };
 
     struct Ground(TempDir);
 
@@ -233,54 +239,29 @@ mod rotation {
         }
     }
 
-    /// Keys whose next change is made, and the answer lost.
-    struct Forgetful(MemoryKeyStore, AtomicBool);
+    /// The next change of keys is made, and the answer lost.
+    #[derive(Default)]
+    struct Forgets(AtomicBool);
 
     #[async_trait]
-    impl KeyStore for Forgetful {
-        async fn ring(&self) -> Result<Option<StoredRing>, StoreError> {
-            self.0.ring().await
-        }
-
-        async fn put_ring(&self, expected: u64, ring: Bytes) -> Result<(), StoreError> {
-            self.0.put_ring(expected, ring).await
-        }
-
-        async fn slots(&self) -> Result<u64, StoreError> {
-            self.0.slots().await
-        }
-
-        async fn add(&self, slots: Vec<Slot>) -> Result<u64, StoreError> {
-            self.0.add(slots).await
-        }
-
-        async fn truncate(&self, count: u64) -> Result<(), StoreError> {
-            self.0.truncate(count).await
-        }
-
-        async fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
-            self.0.read(from, limit).await
-        }
-
-        async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
-            self.0.overwrite(changes).await?;
-            if self.1.swap(false, Ordering::SeqCst) { Err(StoreError::Poisoned) } else { Ok(()) }
-        }
-
-        fn erasure(&self) -> Erasure {
-            self.0.erasure()
+    impl Around for Forgets {
+        async fn behind(&self, call: KeyCall) -> Result<(), StoreError> {
+            let forgets = call == KeyCall::Overwrite && self.0.swap(false, Ordering::SeqCst);
+            if forgets { Err(StoreError::Poisoned) } else { Ok(()) }
         }
     }
 
+    type Forgetful = Keys<MemoryKeyStore, Forgets>;
+
     #[tokio::test]
     async fn a_change_that_cannot_be_finished_keeps_no_other_from_its_end() {
-        let keys = Arc::new(Forgetful(MemoryKeyStore::new(), AtomicBool::new(false)));
+        let keys = Arc::new(Forgetful::default());
         let log: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
         let store = SealedStore::create(log, keys.clone(), &FixedKey(1), Arc::new(SystemClock)).await.unwrap();
         let (lost, _) = filled(&store, 1, 5).await;
         let (whole, records) = filled(&store, 2, 5).await;
         for script in [&lost, &whole] {
-            keys.1.store(true, Ordering::SeqCst);
+            keys.around.0.store(true, Ordering::SeqCst);
             assert!(store.rotate_data(script.session(), |_| ()).await.is_err());
         }
         let expected = keys.read(0, 1).await.unwrap().remove(0);
@@ -296,12 +277,12 @@ mod rotation {
 
     #[tokio::test]
     async fn a_data_key_whose_making_was_made_and_not_answered_seals_what_follows() {
-        let keys = Arc::new(Forgetful(MemoryKeyStore::new(), AtomicBool::new(false)));
+        let keys = Arc::new(Forgetful::default());
         let log: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
         let store = SealedStore::create(log, keys.clone(), &FixedKey(1), Arc::new(SystemClock)).await.unwrap();
         let (mut script, _) = filled(&store, 1, 5).await;
         let session = script.session();
-        keys.1.store(true, Ordering::SeqCst);
+        keys.around.0.store(true, Ordering::SeqCst);
         assert!(store.rotate_data(session, |_| ()).await.is_err());
         assert_eq!(store.unfinished(), [session]);
         for at in 0..3 {
@@ -314,7 +295,7 @@ mod rotation {
                 if let DataStep::Records { .. } = step
                     && !std::mem::replace(&mut lost, true)
                 {
-                    keys.1.store(true, Ordering::SeqCst);
+                    keys.around.0.store(true, Ordering::SeqCst);
                 }
             })
             .await;
@@ -425,12 +406,12 @@ mod rotation {
 
     #[tokio::test]
     async fn a_pass_changes_a_key_that_was_begun_before_it_and_leaves_out_what_is_gone() {
-        let keys = Arc::new(Forgetful(MemoryKeyStore::new(), AtomicBool::new(false)));
+        let keys = Arc::new(Forgetful::default());
         let log: Arc<dyn SessionLog> = Arc::new(MemoryStore::new());
         let store = SealedStore::create(log, keys.clone(), &FixedKey(1), Arc::new(SystemClock)).await.unwrap();
         let (begun, gone) = (filled(&store, 1, 3).await.0.session(), filled(&store, 2, 3).await.0.session());
         for session in [begun, gone] {
-            keys.1.store(true, Ordering::SeqCst);
+            keys.around.0.store(true, Ordering::SeqCst);
             assert!(store.rotate_data(session, |_| ()).await.is_err());
         }
         let removal = Removal { session: gone, expected: None, keep_key: false, durability: Durability::Volatile };

@@ -25,15 +25,15 @@ use sessions_infra::{
     sealing::{Resealed, SealedStore},
 };
 use sessions_ports::{
-    Commit, Committed, Digest, Durability, Erased, Erasure, Expected, Head, Heir, KeyError, KeyStore, Page, ReadRange,
-    Removal, Removed, Rewrite, Rewritten, RowPage, SessionLog, Slot, SlotChange, StoreError, StoreId, StoredClaim,
-    StoredRing,
+    Commit, Committed, Digest, Durability, Erased, Erasure, Expected, Head, Heir, KeyError, Page, ReadRange, Removal,
+    Removed, Rewrite, Rewritten, RowPage, SessionLog, StoreError, StoreId, StoredClaim,
 };
 use sessions_testkit::{Script, read_all};
 
 use crate::{
     copy::copy,
     ground::{Dice, Said, assert_says, everything, fill, folder, key_of, open, open_log, provider, segment},
+    keys::{Around, KeyCall, Keys},
     reader::{Ring, SlotKeys, frames, halves, ring_text},
 };
 
@@ -105,48 +105,33 @@ impl<T> Watched<T> {
 }
 
 #[async_trait]
-impl KeyStore for Watched<FileKeyStore> {
-    async fn ring(&self) -> Result<Option<StoredRing>, StoreError> {
-        self.around("keys.ring", self.inner.ring()).await
+impl Around for Arc<Course> {
+    async fn before(&self, call: KeyCall) -> Result<(), StoreError> {
+        self.pass(&format!("before {}", name_of(call)));
+        Ok(())
     }
 
-    async fn put_ring(&self, expected: u64, ring: Bytes) -> Result<(), StoreError> {
-        self.around("keys.put_ring", self.inner.put_ring(expected, ring)).await
+    async fn behind(&self, call: KeyCall) -> Result<(), StoreError> {
+        self.pass(&format!("after {}", name_of(call)));
+        Ok(())
     }
 
-    async fn slots(&self) -> Result<u64, StoreError> {
-        self.around("keys.slots", self.inner.slots()).await
+    /// Each slot is whole, and a kill can come between any two.
+    fn before_slot(&self, number: u64) -> bool {
+        self.pass(&format!("{SLOT} {number}"));
+        true
     }
+}
 
-    async fn add(&self, slots: Vec<Slot>) -> Result<u64, StoreError> {
-        self.around("keys.add", self.inner.add(slots)).await
-    }
-
-    async fn truncate(&self, count: u64) -> Result<(), StoreError> {
-        self.around("keys.truncate", self.inner.truncate(count)).await
-    }
-
-    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
-        self.around("keys.read", self.inner.read(from, limit)).await
-    }
-
-    /// One slot after the other, as a store may do it: each is whole, and a kill can come between any two.
-    async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
-        let each = async {
-            let many = changes.len() > 1;
-            for change in changes {
-                if many {
-                    self.course.pass(&format!("{SLOT} {}", change.number));
-                }
-                self.inner.overwrite(vec![change]).await?;
-            }
-            Ok(())
-        };
-        self.around("keys.overwrite", each).await
-    }
-
-    fn erasure(&self) -> Erasure {
-        self.inner.erasure()
+fn name_of(call: KeyCall) -> &'static str {
+    match call {
+        KeyCall::Ring => "keys.ring",
+        KeyCall::PutRing => "keys.put_ring",
+        KeyCall::Slots => "keys.slots",
+        KeyCall::Add => "keys.add",
+        KeyCall::Truncate => "keys.truncate",
+        KeyCall::Read => "keys.read",
+        KeyCall::Overwrite => "keys.overwrite",
     }
 }
 
@@ -276,7 +261,7 @@ async fn the_process_that_is_killed() {
     }
     let log = open_log(Path::new(path)).await.unwrap();
     let keys = FileKeyStore::open(&log.keys_folder(), log.id()).await.unwrap();
-    let keys = Watched { inner: keys, course: Arc::clone(&course) };
+    let keys = Keys { keys, around: Arc::clone(&course) };
     let log: Arc<dyn SessionLog> = Arc::new(log);
     let log = Watched { inner: log, course: Arc::clone(&course) };
     let provider = provider(key.parse().unwrap());

@@ -11,7 +11,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_infra::{
     environment::SystemClock,
@@ -19,13 +18,12 @@ use sessions_infra::{
     sealing::{DataStep, SealedStore, StoreOpener},
     sled::{SledStore, verify, verify_sealed},
 };
-use sessions_ports::{
-    Durability, Erasure, KeyStore, Record, Removal, Rewrite, SessionLog as _, Slot, SlotChange, StoreError, StoredRing,
-};
+use sessions_ports::{Durability, Record, Removal, Rewrite, SessionLog as _, StoreError};
 use sessions_testkit::read_all;
 
 use crate::{
     ground::{everything, folder, open, open_log, provider},
+    keys::{Around, KeyCall, Keys},
     talk::{Talk, say},
 };
 
@@ -71,56 +69,32 @@ async fn take(store: &SealedStore, session: SessionId, records: &[Record], unlin
     store.rewrite(Rewrite { session, expected: None, records, words: None, unlink, durability }).await.unwrap();
 }
 
-/// Keys whose next change is made and the answer lost, or else refused.
-struct Forgetful {
-    keys: FileKeyStore,
+/// The next change of keys is made and the answer lost, or else refused.
+#[derive(Default)]
+struct Forgets {
     forgets: AtomicBool,
     refuses: AtomicBool,
 }
 
 #[async_trait]
-impl KeyStore for Forgetful {
-    async fn ring(&self) -> Result<Option<StoredRing>, StoreError> {
-        self.keys.ring().await
+impl Around for Forgets {
+    async fn before(&self, call: KeyCall) -> Result<(), StoreError> {
+        let refuses = call == KeyCall::Overwrite && self.refuses.swap(false, Ordering::SeqCst);
+        if refuses { Err(StoreError::NoSpace { operation: "a test" }) } else { Ok(()) }
     }
 
-    async fn put_ring(&self, expected: u64, ring: Bytes) -> Result<(), StoreError> {
-        self.keys.put_ring(expected, ring).await
-    }
-
-    async fn slots(&self) -> Result<u64, StoreError> {
-        self.keys.slots().await
-    }
-
-    async fn add(&self, slots: Vec<Slot>) -> Result<u64, StoreError> {
-        self.keys.add(slots).await
-    }
-
-    async fn truncate(&self, count: u64) -> Result<(), StoreError> {
-        self.keys.truncate(count).await
-    }
-
-    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
-        self.keys.read(from, limit).await
-    }
-
-    async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
-        if self.refuses.swap(false, Ordering::SeqCst) {
-            return Err(StoreError::NoSpace { operation: "a test" });
-        }
-        self.keys.overwrite(changes).await?;
-        if self.forgets.swap(false, Ordering::SeqCst) { Err(StoreError::Poisoned) } else { Ok(()) }
-    }
-
-    fn erasure(&self) -> Erasure {
-        self.keys.erasure()
+    async fn behind(&self, call: KeyCall) -> Result<(), StoreError> {
+        let forgets = call == KeyCall::Overwrite && self.forgets.swap(false, Ordering::SeqCst);
+        if forgets { Err(StoreError::Poisoned) } else { Ok(()) }
     }
 }
+
+type Forgetful = Keys<FileKeyStore, Forgets>;
 
 async fn open_with_forgetful_keys(path: &Path) -> (SealedStore, Arc<Forgetful>) {
     let log = open_log(path).await.unwrap();
     let keys = FileKeyStore::open(&log.keys_folder(), log.id()).await.unwrap();
-    let keys = Arc::new(Forgetful { keys, forgets: AtomicBool::new(false), refuses: AtomicBool::new(false) });
+    let keys = Arc::new(Forgetful { keys, around: Forgets::default() });
     let (log, clock) = (Arc::new(log), Arc::new(SystemClock));
     (SealedStore::open_or_create(log, keys.clone(), &provider(KEY), clock).await.unwrap(), keys)
 }
@@ -151,7 +125,7 @@ async fn try_order(order: &[Step]) {
             }
             Step::TakesAll => take(&store, session, &inherited[..2], vec![owner]).await,
             Step::Begins => {
-                keys.forgets.store(true, Ordering::SeqCst);
+                keys.around.forgets.store(true, Ordering::SeqCst);
                 assert!(store.rotate_data(session, |_| ()).await.is_err(), "{why}");
             }
             Step::Ends => {
@@ -270,10 +244,10 @@ async fn a_change_of_a_data_key_that_was_broken_off_goes_on_when_its_session_was
         let (store, keys) = open_with_forgetful_keys(&path).await;
         let (parent, fork) = parent_and_fork(&store).await;
         let owner = parent.session();
-        keys.forgets.store(place == "put", Ordering::SeqCst);
+        keys.around.forgets.store(place == "put", Ordering::SeqCst);
         let changed = store.rotate_data(owner, |step| {
-            keys.forgets.fetch_or(place == "taken" && step == DataStep::Begun, Ordering::SeqCst);
-            keys.refuses.fetch_or(place == "refused" && step == DataStep::Begun, Ordering::SeqCst);
+            keys.around.forgets.fetch_or(place == "taken" && step == DataStep::Begun, Ordering::SeqCst);
+            keys.around.refuses.fetch_or(place == "refused" && step == DataStep::Begun, Ordering::SeqCst);
         });
         assert!(changed.await.is_err(), "{why}");
         removed(&store, owner).await;
@@ -298,7 +272,7 @@ async fn a_change_of_a_data_key_that_was_broken_off_is_forgotten_when_nobody_inh
     let path = ground.path().join("store");
     let (store, keys) = open_with_forgetful_keys(&path).await;
     let (parent, fork) = parent_and_fork(&store).await;
-    keys.forgets.store(true, Ordering::SeqCst);
+    keys.around.forgets.store(true, Ordering::SeqCst);
     assert!(store.rotate_data(parent.session(), |_| ()).await.is_err());
     removed(&store, parent.session()).await;
     removed(&store, fork.session()).await;

@@ -4,56 +4,32 @@
 
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use sessions_domain::SessionId;
 use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
-use sessions_ports::{Erasure, KeyStore, Slot, SlotChange, StoreError, StoredRing};
+use sessions_ports::{KeyStore as _, Slot, SlotChange};
 use sessions_testkit::FixedKey;
 
-use crate::ground::fill;
+use crate::{
+    ground::fill,
+    keys::{Around, Keys},
+};
 
 /// More than are opened where they are asked for.
 const MANY: u64 = 200;
 
-/// Keys of which a lot is read as it was before somebody wrapped it anew.
+/// What a lot of slots is read as: as it was before somebody wrapped it anew.
 #[derive(Clone, Default)]
-struct Late {
-    keys: MemoryKeyStore,
-    before: Arc<Mutex<Option<Vec<Slot>>>>,
+struct Before(Arc<Mutex<Option<Vec<Slot>>>>);
+
+impl Around for Before {
+    fn read_instead(&self, from: u64, limit: usize) -> Option<Vec<Slot>> {
+        let before = self.0.lock().unwrap().clone().filter(|_| limit > 1)?;
+        Some(before.into_iter().skip(usize::try_from(from).unwrap()).take(limit).collect())
+    }
 }
 
-#[async_trait]
-impl KeyStore for Late {
-    async fn ring(&self) -> Result<Option<StoredRing>, StoreError> {
-        self.keys.ring().await
-    }
-    async fn put_ring(&self, expected: u64, ring: Bytes) -> Result<(), StoreError> {
-        self.keys.put_ring(expected, ring).await
-    }
-    async fn slots(&self) -> Result<u64, StoreError> {
-        self.keys.slots().await
-    }
-    async fn add(&self, slots: Vec<Slot>) -> Result<u64, StoreError> {
-        self.keys.add(slots).await
-    }
-    async fn truncate(&self, count: u64) -> Result<(), StoreError> {
-        self.keys.truncate(count).await
-    }
-    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
-        let before = if limit > 1 { self.before.lock().unwrap().clone() } else { None };
-        match before {
-            Some(slots) => Ok(slots.into_iter().skip(usize::try_from(from).unwrap()).take(limit).collect()),
-            None => self.keys.read(from, limit).await,
-        }
-    }
-    async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
-        self.keys.overwrite(changes).await
-    }
-    fn erasure(&self) -> Erasure {
-        self.keys.erasure()
-    }
-}
+type Late = Keys<MemoryKeyStore, Before>;
 
 async fn open(log: &MemoryStore, keys: &Late) -> SealedStore {
     let (log, keys) = (Arc::new(log.clone()), Arc::new(keys.clone()));
@@ -129,7 +105,7 @@ async fn a_list_that_meets_the_end_of_a_rotation_has_all_words() {
     let before = keys.read(0, 1_000).await.unwrap();
     store.rotate(&FixedKey(1), |_| ()).await.unwrap();
     drop(store);
-    *keys.before.lock().unwrap() = Some(before);
+    *keys.around.0.lock().unwrap() = Some(before);
     for page in [16, 1_000] {
         let rows = listed(&log, &keys, page).await;
         assert_eq!(rows.len(), said.len());

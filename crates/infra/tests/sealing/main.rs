@@ -20,6 +20,8 @@ mod crashes;
 mod detaching;
 mod disk_image;
 mod ground;
+#[path = "../shared/keys.rs"]
+mod keys;
 mod lists;
 mod meanwhile;
 mod reader;

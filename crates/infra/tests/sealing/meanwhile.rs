@@ -12,47 +12,36 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use sessions_infra::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
-use sessions_ports::{
-    Erasure, KeyError, KeyStore, Record, Rewrite, SessionLog, Slot, SlotChange, StoreError, StoredRing,
-};
+use sessions_ports::{KeyError, KeyStore as _, Record, Rewrite, SessionLog, SlotChange, StoreError};
 use sessions_testkit::{Call, FaultyStore, FixedKey, Script, read_all};
 use tokio::sync::oneshot;
 
-use crate::ground::everything;
+use crate::{
+    ground::everything,
+    keys::{Around, KeyCall, Keys},
+};
 
 type Running<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum KeyCall {
-    /// Behind it, and before who reads hears of it.
-    Read,
-    /// Before it.
-    Add,
-}
-
-/// What happens within a call, and which.
+/// What happens within a call, and which: behind a read, and before who reads hears of it; before slots are added.
 type Interlude = Option<(KeyCall, Running<()>)>;
 
-/// Keys within the next call of which something happens.
-#[derive(Clone)]
-struct Interrupted {
-    keys: MemoryKeyStore,
-    what: Arc<Mutex<Interlude>>,
-}
+/// What happens within the next call of keys.
+#[derive(Clone, Default)]
+struct Meanwhile(Arc<Mutex<Interlude>>);
 
-impl Interrupted {
+impl Meanwhile {
     fn meanwhile(&self, call: KeyCall, what: impl Future<Output = ()> + Send + 'static) {
-        *self.what.lock().unwrap() = Some((call, Box::pin(what)));
+        *self.0.lock().unwrap() = Some((call, Box::pin(what)));
     }
 
     fn is_waiting(&self) -> bool {
-        self.what.lock().unwrap().is_some()
+        self.0.lock().unwrap().is_some()
     }
 
     async fn within(&self, now: KeyCall) {
-        let due = self.what.lock().unwrap().take_if(|(call, _)| *call == now);
+        let due = self.0.lock().unwrap().take_if(|(call, _)| *call == now);
         if let Some((_, what)) = due {
             what.await;
         }
@@ -60,42 +49,23 @@ impl Interrupted {
 }
 
 #[async_trait]
-impl KeyStore for Interrupted {
-    async fn ring(&self) -> Result<Option<StoredRing>, StoreError> {
-        self.keys.ring().await
+impl Around for Meanwhile {
+    async fn before(&self, call: KeyCall) -> Result<(), StoreError> {
+        if call == KeyCall::Add {
+            self.within(call).await;
+        }
+        Ok(())
     }
 
-    async fn put_ring(&self, expected: u64, ring: Bytes) -> Result<(), StoreError> {
-        self.keys.put_ring(expected, ring).await
-    }
-
-    async fn slots(&self) -> Result<u64, StoreError> {
-        self.keys.slots().await
-    }
-
-    async fn add(&self, slots: Vec<Slot>) -> Result<u64, StoreError> {
-        self.within(KeyCall::Add).await;
-        self.keys.add(slots).await
-    }
-
-    async fn truncate(&self, count: u64) -> Result<(), StoreError> {
-        self.keys.truncate(count).await
-    }
-
-    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Slot>, StoreError> {
-        let slots = self.keys.read(from, limit).await;
-        self.within(KeyCall::Read).await;
-        slots
-    }
-
-    async fn overwrite(&self, changes: Vec<SlotChange>) -> Result<(), StoreError> {
-        self.keys.overwrite(changes).await
-    }
-
-    fn erasure(&self) -> Erasure {
-        self.keys.erasure()
+    async fn behind(&self, call: KeyCall) -> Result<(), StoreError> {
+        if call == KeyCall::Read {
+            self.within(call).await;
+        }
+        Ok(())
     }
 }
+
+type Interrupted = Keys<MemoryKeyStore, Meanwhile>;
 
 /// A store that is sealed over one in memory, both of which can be interrupted.
 struct Ground {
@@ -106,7 +76,7 @@ struct Ground {
 
 impl Ground {
     fn new() -> Self {
-        let keys = Interrupted { keys: MemoryKeyStore::new(), what: Arc::default() };
+        let keys = Interrupted::default();
         let raw = MemoryStore::new();
         Self { log: FaultyStore::over(Arc::new(raw.clone())), raw, keys }
     }
@@ -151,7 +121,7 @@ async fn keys_that_are_read_while_another_key_takes_over_open() {
         // Whoever opens it anew has no session's keys at hand.
         let store = ground.open(1).await;
         let other = store.clone();
-        ground.keys.meanwhile(KeyCall::Read, async move {
+        ground.keys.around.meanwhile(KeyCall::Read, async move {
             other.rotate(&FixedKey(2), |_| ()).await.unwrap();
         });
         match what {
@@ -161,7 +131,7 @@ async fn keys_that_are_read_while_another_key_takes_over_open() {
             "another data key" => drop(store.rotate_data(script.session(), |_| ()).await.unwrap()),
             _ => assert_eq!(store.key_status().await.unwrap().damaged, 0),
         }
-        assert!(!ground.keys.is_waiting(), "{what} did not read any keys");
+        assert!(!ground.keys.around.is_waiting(), "{what} did not read any keys");
         assert_eq!(store.key_facts().wrapped.key, "fixed-2", "{what}");
         says(&store, &script).await;
     }
@@ -214,7 +184,7 @@ async fn a_session_that_begins_while_another_key_takes_over_has_its_keys() {
     filled(&store, 1).await;
     let (entered, is_entered) = oneshot::channel();
     let (release, released) = oneshot::channel();
-    ground.keys.meanwhile(KeyCall::Add, async move {
+    ground.keys.around.meanwhile(KeyCall::Add, async move {
         entered.send(()).unwrap();
         released.await.unwrap();
     });
