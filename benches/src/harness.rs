@@ -59,6 +59,11 @@ impl Samples {
         self.quantile(0.99)
     }
 
+    /// The longest, in microseconds.
+    pub(crate) fn longest(&self) -> f64 {
+        self.quantile(1.0)
+    }
+
     /// The mean, in microseconds.
     pub(crate) fn mean(&self) -> f64 {
         self.nanos.iter().sum::<u64>() as f64 / 1e3 / self.nanos.len() as f64

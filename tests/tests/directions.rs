@@ -145,7 +145,10 @@ const TABLE: &[Row] = &[
         name: "sessions-bench",
         internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra", "sessions-testkit"],
         internal_in_tests: &[],
-        external: &[("tokio", "the runtime, and writers side by side")],
+        external: &[
+            ("serde_json", "planted costs of a passphrase"),
+            ("tokio", "the runtime, and writers side by side"),
+        ],
     },
     // Compiles within seconds on a fresh machine, because it needs nothing.
     Row { name: "xtask", internal: &[], internal_in_tests: &[], external: &[] },
