@@ -292,7 +292,8 @@ impl Check {
     fn readable(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
         let beginning = beginning(header.kind, payload);
         if let Some(fork) = beginning.as_ref().and_then(|created| created.fork.as_ref()) {
-            self.go_to(&fork.owners);
+            let owners = self.still_inherited(header.session, fork.owners.clone());
+            self.go_to(&owners);
         }
         let mut continues = true;
         let inherited = match beginning.as_ref().and_then(|created| created.fork.as_ref()) {

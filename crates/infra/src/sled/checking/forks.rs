@@ -29,6 +29,18 @@ impl Check {
         }
     }
 
+    /// Of whom a session inherits, those of whom it still does: what its first record is rewritten as says so last.
+    pub(super) fn still_inherited(
+        &mut self,
+        session: SessionId,
+        mut owners: Vec<(SessionId, u64)>,
+    ) -> Vec<(SessionId, u64)> {
+        if let Some(links) = self.newest.links().get(&session) {
+            owners.retain(|(owner, _)| links.iter().any(|link| link.owner == *owner));
+        }
+        owners
+    }
+
     /// Who holds the records up to one of a session whose own beginning is lost.
     pub(super) fn owners(&self, session: SessionId, at: u64) -> Vec<(SessionId, u64)> {
         let (mut owners, mut owner, mut last) = (Vec::new(), session, at);

@@ -156,6 +156,7 @@ impl Check {
         let FrameHeader { session, seq, .. } = frame.header;
         let links = frame.fields().filter(|(tag, _)| *tag == LINK).filter_map(|(_, field)| frame::link(field));
         let links: Vec<(SessionId, u64)> = links.map(|link| (link.owner, link.last)).collect();
+        let links = self.still_inherited(session, links);
         if !links.is_empty() {
             self.go_to(&links);
             self.links.insert(session, links);
