@@ -386,7 +386,7 @@ impl Check {
                 None => self.links.get(session).cloned().unwrap_or_else(|| self.owners(*session, at)),
             };
             let unlinked = self.unlinked.get(session);
-            for (owner, last) in inherited {
+            for (owner, last) in self.still_inherited(*session, inherited) {
                 if unlinked.is_some_and(|unlinked| unlinked.contains(&owner)) {
                     continue;
                 }

@@ -59,23 +59,26 @@ impl Newest {
         }
     }
 
-    /// Where the newest payload of a record stands, if it was rewritten.
-    pub(super) fn place(&mut self, session: SessionId, seq: u64) -> Option<Place> {
+    /// Goes through the segments, if that was not done.
+    pub(super) fn look(&mut self) {
         if self.places.is_none() {
             self.places = Some(self.find());
         }
+    }
+
+    /// Where the newest payload of a record stands, if it was rewritten.
+    pub(super) fn place(&mut self, session: SessionId, seq: u64) -> Option<Place> {
+        self.look();
         self.places.as_ref()?.get(&(session, seq)).copied()
     }
 
     /// What logs inherit, as the last of their rewrites say that reach down to where they begin.
-    pub(super) fn links(&mut self) -> &HashMap<SessionId, Vec<Link>> {
-        self.place(SessionId::from_bytes([0; 16]), 0);
+    pub(super) const fn links(&self) -> &HashMap<SessionId, Vec<Link>> {
         &self.links
     }
 
     /// In which slots the keys of sessions of a sealed store lie, as far as the log says anywhere.
-    pub(super) fn slots(&mut self) -> &HashMap<SessionId, u32> {
-        self.place(SessionId::from_bytes([0; 16]), 0);
+    pub(super) const fn slots(&self) -> &HashMap<SessionId, u32> {
         &self.slots
     }
 

@@ -16,6 +16,7 @@ impl Check {
 
     /// What forks inherit whose beginnings may be damaged stands with what these were rewritten as.
     pub(in super::super) fn hear_of_forks(&mut self) {
+        self.newest.look();
         let links = self.newest.links().iter().map(|(session, links)| (*session, links.clone())).collect::<Vec<_>>();
         for (session, links) in links {
             let (Some(Link { owner, .. }), Some(last)) = (links.last(), links.iter().map(|link| link.last).max())
@@ -31,7 +32,7 @@ impl Check {
 
     /// Of whom a session inherits, those of whom it still does: what its first record is rewritten as says so last.
     pub(super) fn still_inherited(
-        &mut self,
+        &self,
         session: SessionId,
         mut owners: Vec<(SessionId, u64)>,
     ) -> Vec<(SessionId, u64)> {

@@ -47,6 +47,7 @@ impl Check {
                 self.is_fork(*session, row.first, *owner);
             }
         }
+        self.newest.look();
         self.newest.slots().iter().for_each(|(session, slot)| unsealing.note(*session, *slot));
         self.unsealing = Some(unsealing);
     }
