@@ -148,6 +148,10 @@ mod tests {
         for one in [all.clone(), BesideFirst { key: None, words: None, ..all.clone() }, BesideFirst::default()] {
             assert_eq!(read(&one.encoded()), Some(one));
         }
+        // To the byte, as docs/format.md has it.
+        let links = [[4; 16].as_slice(), &[7, 0, 0, 0, 0, 0, 0, 0], &[3; 16], &[0xff; 8]].concat();
+        let expected = [[0xfb].as_slice(), &[0xff; 7], &[1], &[9; 32], &[2, 0, 0, 0], &links, b"words"].concat();
+        assert_eq!(all.encoded(), expected);
         let whole = BesideFirst { words: None, ..all }.encoded();
         for length in 0..whole.len() {
             assert_eq!(read(&whole[..length]), None, "{length}");
