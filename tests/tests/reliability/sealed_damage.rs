@@ -160,6 +160,32 @@ async fn check_goes_on(path: &Path, host: &Host, shut: &[SessionId], what: &str)
     went_on
 }
 
+/// What is done with sessions as if nothing had been: each is forked, gets another data key, is deleted or shredded, whatever was lost of it.
+async fn check_lives_on(path: &Path, host: &Host, dice: &mut Dice, what: &str) {
+    let store = open_sealed(path, 7).await;
+    let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+    let rows = store.rows(0, 100).await.unwrap().rows;
+    for session in rows.iter().map(|row| row.session) {
+        let about = format!("{what}: {session}");
+        let gone = |error: &SessionError| matches!(error, SessionError::Gone { .. } | SessionError::NotFound { .. });
+        let deed = dice.below(6);
+        let done = match deed {
+            0 => match manager.load(session).await {
+                Ok(session) => session.fork(At::Now).await.map(drop),
+                Err(error) => Err(error),
+            },
+            1 => store.rotate_data(session, |_| ()).await.map(drop).map_err(SessionError::from),
+            2 => manager.delete(session, Deletion::shredding().forks(Forks::Detach)).await.map(drop),
+            3 => manager.delete(session, Deletion::shredding().forks(Forks::Cascade)).await.map(drop),
+            4 => manager.delete(session, Deletion::default()).await.map(drop),
+            _ => Ok(()),
+        };
+        done.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) })
+            .unwrap_or_else(|error| panic!("{about}, deed {deed}: {error}"));
+    }
+    manager.close().await.unwrap();
+}
+
 #[test]
 fn one_repair_with_the_key_leaves_nothing_that_a_check_calls_wrong() {
     let seed = seed("sealed_damage");
@@ -200,6 +226,9 @@ fn one_repair_with_the_key_leaves_nothing_that_a_check_calls_wrong() {
             assert_eq!(wrong, [], "{what}, and went on");
             // Who inherits of one that was deleted still needs its keys.
             assert!(still_shut.iter().all(|session| shut.contains(session)), "{what}, and went on: {still_shut:?}");
+            check_lives_on(&at, &host, &mut dice, &what).await;
+            let (wrong, _) = wrongs(checked(&at).await);
+            assert_eq!(wrong, [], "{what}, and lived on");
             fs::remove_dir_all(&at).unwrap();
         }
         println!("{WAYS} ways, {told} told of, {went_on} sessions went on");

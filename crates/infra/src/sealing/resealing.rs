@@ -399,10 +399,11 @@ impl Inner {
     /// Seals a rewrite of the records of a session.
     pub(super) async fn sealed_rewrite(&self, keys: &SessionKeys, rewrite: Rewrite) -> Result<Rewritten, StoreError> {
         let session = rewrite.session;
-        let first = self.first_record(session).await?.map_or(u64::MAX, |record| record.seq);
-        let first = rewrite.records.first().map_or(first, |record| record.seq.min(first));
+        let own = self.first_record(session).await?.map_or(u64::MAX, |record| record.seq);
+        let first = rewrite.records.first().map_or(own, |record| record.seq.min(own));
         let records = rewrite.records.into_iter().map(|record| {
-            if envelope::is_stand_in(&record) {
+            // What stands for a lost record of another log was believed when it was read there; here it is a record like others.
+            if envelope::is_stand_in(&record) && record.seq >= own {
                 Ok(record)
             } else {
                 let begins = record.seq == first;

@@ -43,6 +43,8 @@ pub(super) struct Checked {
     pub(super) missing: BTreeMap<u64, Gap>,
     /// Numbers whose commits are not known, repaired or not.
     pub(super) lost: BTreeSet<u64>,
+    /// Some of it was lost, needed or not.
+    pub(super) has_gaps: bool,
     /// Numbers that a record stands for which says that they are lost.
     pub(super) marked: BTreeSet<u64>,
     pub(super) marked_at: i64,
@@ -55,7 +57,8 @@ pub(super) struct Checked {
     pub(super) remembered: Option<Recalled>,
 }
 
-fn nobody() -> Stamp {
+/// The stamp of a record of which nothing is known.
+pub(super) fn nobody() -> Stamp {
     Stamp { at: Moment::default(), actor: sessions_domain::Actor::default() }
 }
 
@@ -84,6 +87,7 @@ impl Checked {
             adopted: BTreeSet::new(),
             missing: BTreeMap::new(),
             lost: BTreeSet::new(),
+            has_gaps: false,
             marked: BTreeSet::new(),
             marked_at: 0,
             stamp: None,
@@ -118,7 +122,7 @@ impl Checked {
 
     /// Whether no record of it is lost.
     pub(super) fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.marked.is_empty()
+        !self.has_gaps && self.missing.is_empty() && self.marked.is_empty()
     }
 
     /// Whether a repair has marked each of its records as lost.

@@ -399,6 +399,7 @@ impl Check {
         for (session, checked) in self.sessions.iter_mut().filter(|(session, _)| kept.contains_key(*session)) {
             // Where it began may be gone, and what it adopted is kept.
             let first = self.adopted_from.get(session).copied().unwrap_or(0);
+            checked.has_gaps = !checked.is_complete();
             checked.missing.retain(|seq, _| *seq >= first && is_alive(*session, Some(*seq)));
             checked.marked.retain(|seq| is_alive(*session, Some(*seq)));
         }
@@ -526,7 +527,6 @@ fn beginning(kind: Kind, payload: &[u8]) -> Option<Box<Created>> {
     }
 }
 
-/// The stamp of a record of which nothing is known.
 fn follows(
     before: CommitHash,
     lineage: LineageId,

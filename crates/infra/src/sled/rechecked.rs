@@ -4,10 +4,12 @@
 
 use std::collections::HashMap;
 
-use sessions_domain::{Event, ForkPoint, SessionId, View, branches::Tree, codec};
+use sessions_domain::{
+    CommitHash, Created, Event, ForkPoint, LineageId, SessionId, Stamp, View, branches::Tree, codec,
+};
 
 use super::{
-    checked::{Checked, Gap},
+    checked::{Checked, Gap, nobody},
     checking::{Check, RETIRED},
     frame::{self, BLOB, Frame, FrameHeader, STRIPPED},
     inspection::{self, Finding, Severity},
@@ -72,7 +74,8 @@ impl Check {
         if seq < first {
             self.report.records += u64::from(checked.adopted.insert(seq));
         } else if !checked.lost.contains(&seq) && checked.commit_at(seq, &HashMap::new()) != Some(frame.header.commit) {
-            self.report.findings.push(told("it was rewritten as another record than the one that it was"));
+            self.tell(file, at, frame.header, "it was rewritten as another record than the one that it was");
+            return;
         }
         if let Some(Body::Missing(path)) = body
             && !self.repairs.contains_key(&(session, seq))
@@ -127,23 +130,37 @@ impl Check {
         beside
     }
 
-    /// What a session inherited, of the copies that it has of it.
+    /// What a session inherited, of the copies that it has of it. A lost one can follow anything, and anything can follow it.
     pub(super) fn adopted_tree(&mut self, session: SessionId, at: u64) -> Option<Tree> {
         let mut view: Option<View> = None;
         for seq in 1..=at {
-            let (header, payload) = self.newest.record(session, seq)?;
-            let payload = self.opened(header, payload)?;
-            let (event, stamp) = codec::decode(header.kind, payload.get(32..)?).ok()?;
-            match (event, &mut view) {
-                (Event::Created(created), _) => {
-                    let before = view.map(|view| view.tree().clone());
-                    view = Some(View::begin(seq, &created, &stamp, header.commit, before.as_ref()).ok()?);
+            let commit = view.as_ref().map_or(CommitHash::ZERO, View::commit).after_lost(seq);
+            let lost = (commit, Event::Lost, nobody());
+            let (commit, event, stamp) = self.adopted(session, seq).unwrap_or(lost);
+            view = Some(match (event, view) {
+                (Event::Created(created), before) => {
+                    let before = before.map(|view| view.tree().clone());
+                    View::begin(seq, &created, &stamp, commit, before.as_ref()).ok()?
                 }
-                (event, Some(view)) => view.apply(seq, &event, &stamp, header.commit).ok()?,
-                (_, None) => return None,
-            }
+                (event, Some(mut view)) => {
+                    view.apply(seq, &event, &stamp, commit).ok()?;
+                    view
+                }
+                (_, None) => {
+                    let created = Created::of(session, LineageId::from_bytes(session.to_bytes()));
+                    View::begin(seq, &created, &stamp, commit, None).ok()?
+                }
+            });
         }
         view.map(|view| view.tree().clone())
+    }
+
+    /// What a copy of an inherited record says, where it is whole and opens.
+    fn adopted(&mut self, session: SessionId, seq: u64) -> Option<(CommitHash, Event, Stamp)> {
+        let (header, payload) = self.newest.record(session, seq)?;
+        let payload = self.opened(header, payload)?;
+        let (event, stamp) = codec::decode(header.kind, payload.get(32..)?).ok()?;
+        Some((header.commit, event, stamp))
     }
 
     /// The payload that counts for a record, where it cannot be its own: it was taken away, or its large body is gone.

@@ -5,12 +5,12 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use sessions_domain::{Event, Moment, SessionId, SessionKey, Stamp, SummaryWords};
+use sessions_domain::{Event, SessionId, SessionKey, SummaryWords};
 use sessions_ports::{Link, Record};
 
 use super::{
     super::{
-        checked::Checked,
+        checked::{Checked, nobody},
         frame::{self, Frame, FrameHeader, LINK, WORDS},
         inspection::{Finding, Severity},
         key_look::{Slots, said_of_keys},
@@ -139,8 +139,7 @@ impl Check {
         if let Some(checked) = self.sessions.get_mut(&header.session) {
             checked.commits.push(header.commit);
             if let Some(view) = &mut checked.view {
-                let stamp = Stamp { at: Moment::default(), actor: sessions_domain::Actor::default() };
-                let _ = view.apply(header.seq, &Event::Lost, &stamp, header.commit);
+                let _ = view.apply(header.seq, &Event::Lost, &nobody(), header.commit);
             }
         }
         match why {
@@ -160,6 +159,10 @@ impl Check {
         let links = self.still_inherited(session, links);
         if !links.is_empty() {
             self.go_to(&links);
+            // Where its own record of that is lost, this is what tells.
+            if let (Some((owner, last)), false) = (links.last().copied(), self.forks.contains_key(&session)) {
+                self.is_fork(session, last.saturating_add(1), owner);
+            }
             self.links.insert(session, links);
         } else if let Some(beside) = BesideFirst::of(frame) {
             self.go_to(&beside.links.iter().map(|link| (link.owner, link.last)).collect::<Vec<_>>());
