@@ -400,8 +400,10 @@ impl<'a> Replay<'a> {
             ledger.replayed(session, seq, Locator::of(segment, at, frame), body);
             ledger.sessions.get_mut(&session).into_iter().for_each(|log| log.row.bytes += adopted);
         }
-        if self.assumed.contains(&session) {
-            BesideFirst::of(frame).into_iter().for_each(|beside| beside.stand_in(ledger, session));
+        match BesideFirst::of(frame) {
+            Some(beside) if self.assumed.contains(&session) => beside.stand_in(ledger, session),
+            Some(beside) => beside.let_go(ledger, session),
+            None => {}
         }
         let Some(log) = ledger.sessions.get_mut(&session) else { return true };
         let said = frame.fields().find(|(tag, _)| *tag == REWRITE).and_then(|(_, field)| frame::rewrite(field));

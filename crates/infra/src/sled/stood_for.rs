@@ -71,6 +71,18 @@ impl BesideFirst {
     }
 }
 
+impl BesideFirst {
+    /// Whom the log inherited from no more when this was carried, it does not inherit from, also where what said so first is lost.
+    pub(super) fn let_go(&self, ledger: &mut Ledger, session: SessionId) {
+        let Some(log) = ledger.sessions.get_mut(&session) else { return };
+        let before = log.links.len();
+        log.links.retain(|link| self.links.iter().any(|carried| carried.owner == link.owner));
+        if log.links.len() < before {
+            ledger.rewrites.unlinked.insert(session);
+        }
+    }
+}
+
 fn called(log: &mut LogState, key: Option<Digest>) {
     log.new_key = key.or(log.new_key);
     log.key = log.new_key.map(Box::new);
