@@ -320,8 +320,17 @@ impl SessionManager {
     }
 }
 
-/// Whether a session's keys are no more, or are not those that it was sealed with. Then nobody can tell whose it is.
+/// Whether a session's keys are no more, or are not those that it was sealed with, or what stands for its beginning is not believed. Then nobody can tell
+/// whose it is.
 pub(crate) fn is_unreadable(error: &SessionError) -> bool {
-    let SessionError::Store(StoreError::Key(error)) = error else { return false };
-    matches!(error, KeyError::Damaged { .. } | KeyError::SessionRetired { .. } | KeyError::SessionDestroyed { .. })
+    match error {
+        SessionError::Store(StoreError::Key(error)) => {
+            matches!(
+                error,
+                KeyError::Damaged { .. } | KeyError::SessionRetired { .. } | KeyError::SessionDestroyed { .. }
+            )
+        }
+        SessionError::Store(error) => error.is_unconfirmed(),
+        _ => false,
+    }
 }

@@ -231,7 +231,7 @@ impl SessionManager {
                 if created.fork.is_none() && record.seq > 1 {
                     // A repair wrote it in the place of a fork's lost beginning, and did not know whom that had left: what stands before it is the session's.
                     view.apply(record.seq, &Event::Lost, &stamp, record.commit).map_err(invalid)?;
-                    *view = view.clone().inherited_by(created.session);
+                    *view = view.clone().inherited_by(session);
                     continue;
                 }
                 // What it inherited stands in its own log: behind it the session itself begins.

@@ -63,10 +63,19 @@ async fn named(sessions: &SessionManager, name: &str) -> Result<SessionId, Failu
     }
 }
 
-/// Whether a session's keys, or those of one that it inherits from, are no more or are not as they were.
+/// Whether a session's keys, or those of one that it inherits from, are no more or are not as they were, or what stands for its beginning is not believed.
 fn is_unread(error: &SessionError) -> bool {
-    let SessionError::Store(StoreError::Key(error)) = error else { return false };
-    matches!(error, KeyError::Damaged { .. } | KeyError::SessionDestroyed { .. } | KeyError::SessionRetired { .. })
+    is_unconfirmed(error)
+        || matches!(
+            error,
+            SessionError::Store(StoreError::Key(
+                KeyError::Damaged { .. } | KeyError::SessionDestroyed { .. } | KeyError::SessionRetired { .. }
+            ))
+        )
+}
+
+fn is_unconfirmed(error: &SessionError) -> bool {
+    matches!(error, SessionError::Store(error) if error.is_unconfirmed())
 }
 
 async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> Result<(), Failure> {
@@ -74,6 +83,10 @@ async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> R
         Ok(changed) => (changed, false),
         Err(SessionError::Gone { .. }) => (false, true),
         // What is put into the trash is written to once more.
+        Err(error) if is_unconfirmed(&error) => {
+            let hint = "restore a backup, or delete the session for good with --forever or --shred";
+            return Err(Failure::from(error).with_hint(hint));
+        }
         Err(error) if is_unread(&error) => {
             let hint =
                 "put the folder `keys` back from a backup, or delete the session for good with --forever or --shred";

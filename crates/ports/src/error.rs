@@ -141,7 +141,21 @@ pub enum StoreError {
     Backend(#[from] BackendError),
 }
 
+/// What stands for a beginning that was lost, where it is not believed.
+const UNCONFIRMED: &str = "what stands for its beginning is not confirmed by anything that was sealed; restore a backup, or delete it for good";
+
 impl StoreError {
+    /// What stands for a session's lost beginning is confirmed by nothing that was sealed. Whoever has no key could have written it.
+    #[must_use]
+    pub const fn unconfirmed(session: SessionId, seq: u64) -> Self {
+        Self::Corrupt { session, seq, what: UNCONFIRMED }
+    }
+
+    /// Whether it says so.
+    pub fn is_unconfirmed(&self) -> bool {
+        matches!(self, Self::Corrupt { what, .. } if *what == UNCONFIRMED)
+    }
+
     /// True when the same call may succeed later without anybody changing it.
     pub fn is_transient(&self) -> bool {
         match self {

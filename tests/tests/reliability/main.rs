@@ -28,6 +28,7 @@ mod persistence;
 mod races;
 mod rolled_back;
 mod sealed_damage;
+mod sealed_repair;
 mod truth;
 mod usecase;
 mod verbs;

@@ -2,7 +2,8 @@
 //!
 //! Must not know: where keys lie.
 
-use sessions_domain::{CommitHash, Created, Event, Kind, LineageId, SessionId, codec};
+use bytes::Bytes;
+use sessions_domain::{Actor, CommitHash, Created, Event, Kind, LineageId, SessionId, Stamp, codec};
 use sessions_ports::Record;
 
 use super::cipher::NONCE;
@@ -109,6 +110,16 @@ pub(crate) fn is_stand_in(record: &Record) -> bool {
         Kind::CREATED => is_blank && is_bare(body),
         _ => false,
     }
+}
+
+/// What stands for a lost record, without what it says of others: nothing is left that would confirm it.
+pub(crate) fn unsaid(record: Record) -> Record {
+    let said = record.payload.get(32..).and_then(|body| codec::decode(record.kind, body).ok());
+    let Some((Event::Created(created), stamp)) = said else { return record };
+    let stamp = Stamp { at: stamp.at, actor: Actor::default() };
+    let created = Event::Created(Box::new(Created { fork: None, ..*created }));
+    let body = codec::encode(&created, &stamp).unwrap_or_default();
+    Record { payload: Bytes::from([&[0; 32], body.as_slice()].concat()), ..record }
 }
 
 /// Whether a session's beginning says whose log it is and what it inherits, and no word.

@@ -4,69 +4,107 @@
 //! Must not know: how anything is sealed, or how a beginning was lost.
 
 use sessions_domain::{Created, Event, ForkPoint, Kinship, SessionId, SummaryWords, codec};
-use sessions_ports::{Record, StoreError};
+use sessions_ports::{KindFilter, Order, ReadRange, Record, StoreError};
 
 use super::{envelope, store::Inner};
 
-/// What cannot be believed.
-fn unbelieved(session: SessionId, seq: u64) -> StoreError {
-    let what = "what stands for its beginning is not confirmed by anything that was sealed; restore a backup";
-    StoreError::Corrupt { session, seq, what }
+/// Whether what a session inherits is what its parent's own beginning says.
+enum Asked {
+    Confirmed,
+    Denied,
+    /// The parent's beginning is not there any more.
+    NobodyThere,
 }
 
 impl Inner {
-    /// Refuses what stands for a beginning when it speaks of another session, or inherits what neither the session's own words nor its parent's beginning confirm.
-    pub(super) async fn check_beginning(
+    /// What stands for a beginning, as far as it is believed. Refuses it when it inherits what neither the session's own words nor its parent's beginning confirm.
+    pub(super) async fn checked_beginning(
         &self,
         session: SessionId,
         record: &Record,
-        created: &Created,
+        created: Created,
         words: &SummaryWords,
-    ) -> Result<(), StoreError> {
-        let refused = || unbelieved(session, record.seq);
-        if created.session != session {
-            return Err(refused());
+    ) -> Result<Created, StoreError> {
+        let refused = || StoreError::unconfirmed(session, record.seq);
+        let Some(fork) = &created.fork else { return Ok(created) };
+        let said = words.parent.filter(|parent| words.kinship == Some(Kinship::Fork) && *parent != session);
+        let is_next = fork.at.checked_add(1) == Some(record.seq);
+        let Some(parent) = said.filter(|_| is_next) else { return Err(refused()) };
+        // Who has no key takes whoever has the last record of what it inherits for the parent, whose own parent that may be.
+        let fork = ForkPoint { parent, ..fork.clone() };
+        match self.ask_parent(session, &fork).await? {
+            Asked::Confirmed => Ok(Created { fork: Some(fork), ..created }),
+            Asked::Denied => Err(refused()),
+            // What it took over stands in its own log. It is given nothing of anybody else's.
+            Asked::NobodyThere => Ok(Created { fork: None, ..created }),
         }
-        let Some(fork) = &created.fork else { return Ok(()) };
-        let is_said = words.parent == Some(fork.parent) && words.kinship == Some(Kinship::Fork);
-        let is_next = fork.at.checked_add(1) == Some(record.seq) && fork.parent != session;
-        if is_said && is_next && self.is_of_parent(fork).await? { Ok(()) } else { Err(refused()) }
     }
 
-    /// Whether the records up to the place of a fork are whose the parent's own beginning says.
-    async fn is_of_parent(&self, fork: &ForkPoint) -> Result<bool, StoreError> {
+    /// Asks the parent of a fork whose the records are up to its place: its own beginning says so. That stands in its log, behind what it took over since,
+    /// and in that of the fork when this one took over all.
+    async fn ask_parent(&self, session: SessionId, fork: &ForkPoint) -> Result<Asked, StoreError> {
         let parent = fork.parent;
         if fork.owners.iter().all(|(owner, _)| *owner == parent) {
-            return Ok(true);
+            return Ok(Asked::Confirmed);
         }
-        let first = match self.first_record(parent).await {
-            Ok(Some(first)) => first,
-            Ok(None) | Err(StoreError::Gone { .. } | StoreError::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error),
+        let begins = match fork.owners.as_slice() {
+            [.., (_, before), (owner, _)] if *owner == parent => before.checked_add(1),
+            _ => None,
         };
-        let keys = self.keys_to_read(parent).await?;
-        // What stands for the parent's own beginning is believed as far as this one is.
-        let named = match envelope::is_stand_in(&first) {
-            true => Box::pin(self.named_beginning(parent, &keys, first)).await,
-            false => keys.open(parent, first),
-        };
-        let first = match named {
-            Ok(first) => first,
-            Err(StoreError::Corrupt { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let body = first.payload.get(32..).unwrap_or_default();
-        let Ok((Event::Created(created), _)) = codec::decode(first.kind, body) else { return Ok(false) };
-        let mut owners = created.fork.map(|fork| fork.owners).unwrap_or_default();
-        owners.push((parent, u64::MAX));
-        let mut before = 0;
-        let mut expected = Vec::new();
-        for (owner, last) in owners {
-            if before < fork.at {
-                expected.push((owner, last.min(fork.at)));
+        // Below the place, so that asking has an end.
+        let begins = begins.filter(|begins| *begins <= fork.at);
+        let logs = [Some(parent), begins.map(|_| session)];
+        for log in logs.into_iter().flatten() {
+            let record = match self.beginning_in(log, begins, log == parent).await {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(StoreError::Corrupt { .. }) => return Ok(Asked::Denied),
+                Err(error) => return Err(error),
+            };
+            let body = record.payload.get(32..).unwrap_or_default();
+            match codec::decode(record.kind, body) {
+                Ok((Event::Created(created), _)) if created.session == parent => {
+                    let is_so = owners_up_to(fork.at, *created) == fork.owners;
+                    return Ok(if is_so { Asked::Confirmed } else { Asked::Denied });
+                }
+                // It took over what it inherited, and its own beginning stands behind the place.
+                Ok((Event::Created(_), _)) if begins.is_none() => {}
+                _ => return Ok(Asked::Denied),
             }
-            before = last;
         }
-        Ok(expected == fork.owners)
+        Ok(Asked::NobodyThere)
     }
+
+    /// The record of a log that has this number, or its first one, as it was before it was sealed. What stands for a lost one counts in its own log.
+    async fn beginning_in(&self, log: SessionId, seq: Option<u64>, is_own: bool) -> Result<Option<Record>, StoreError> {
+        let (from, to) = seq.map_or((0, u64::MAX), |seq| (seq, seq));
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let range = ReadRange { from, to, order, kinds, max_records: 1, max_bytes: 1 };
+        let record = match self.log.read(log, range).await {
+            Ok(page) => page.records.into_iter().next(),
+            Err(StoreError::Gone { .. } | StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let Some(record) = record.filter(|record| is_own || !envelope::is_stand_in(record)) else { return Ok(None) };
+        let keys = self.keys_to_read(log).await?;
+        // What stands for the parent's own beginning is believed as far as that one is.
+        match envelope::is_stand_in(&record) {
+            true => Box::pin(self.named_beginning(log, &keys, record)).await.map(Some),
+            false => keys.open(log, record).map(Some),
+        }
+    }
+}
+
+/// Who has the records of a session up to one.
+fn owners_up_to(at: u64, created: Created) -> Vec<(SessionId, u64)> {
+    let mut owners = created.fork.map(|fork| fork.owners).unwrap_or_default();
+    owners.push((created.session, u64::MAX));
+    let (mut before, mut expected) = (0, Vec::new());
+    for (owner, last) in owners {
+        if before < at {
+            expected.push((owner, last.min(at)));
+        }
+        before = last;
+    }
+    expected
 }

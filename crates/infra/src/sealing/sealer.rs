@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sessions_domain::{CommitHash, Event, Kind, SessionId, SummaryWords, codec};
+use sessions_domain::{CommitHash, Created, Event, Kind, SessionId, SummaryWords, codec};
 use sessions_ports::{
     Claim, Commit, Committed, KeyError, KindFilter, Order, Page, ReadRange, Record, Removed, StoreError,
 };
@@ -149,7 +149,8 @@ impl Inner {
     }
 
     /// What stands for a session's lost beginning says nothing in a sealed store. It is named as the session's row is, and without that it belongs
-    /// to the tenant of the records behind it.
+    /// to the tenant of the records behind it. That of another session came with what this one took over, and this one's own
+    /// beginning says whose that was.
     pub(super) async fn named_beginning(
         &self,
         session: SessionId,
@@ -169,8 +170,11 @@ impl Inner {
                 SummaryWords { tenant, ..SummaryWords::default() }
             }
         };
-        self.check_beginning(session, &record, &created, &words).await?;
-        let created = beginning::named(*created, &mut stamp, &words);
+        let created = match created.session == session {
+            true => self.checked_beginning(session, &record, *created, &words).await?,
+            false => Created { fork: None, ..*created },
+        };
+        let created = beginning::named(created, &mut stamp, &words);
         let Ok(body) = codec::encode(&Event::Created(Box::new(created)), &stamp) else { return Ok(record) };
         Ok(Record { payload: Bytes::from([&[0; 32], body.as_slice()].concat()), ..record })
     }
@@ -229,8 +233,15 @@ impl Inner {
         if page.records.iter().all(|record| record.kind == Kind::LOST && envelope::is_stand_in(record)) {
             return Ok(page);
         }
-        let keys = self.keys_to_read(session).await?;
-        self.open_page_with(session, &keys, page).await
+        match self.keys_to_read(session).await {
+            Ok(keys) => self.open_page_with(session, &keys, page).await,
+            // What is left of a session that was removed needs no keys where all of it is lost.
+            Err(StoreError::Gone { .. }) if page.records.iter().all(envelope::is_stand_in) => {
+                let records = page.records.into_iter().map(envelope::unsaid).collect();
+                Ok(Page { records, ..page })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The same with these keys.
