@@ -27,6 +27,7 @@ mod paging;
 mod persistence;
 mod races;
 mod rolled_back;
+mod rotated_places;
 mod sealed_damage;
 mod sealed_repair;
 mod truth;

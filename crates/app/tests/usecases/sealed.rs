@@ -14,16 +14,14 @@ use sessions_testkit::{Call, Fault, FaultyStore, FixedKey, Injected, When};
 use crate::ground::{self, texts};
 
 struct Ground {
-    keys: MemoryKeyStore,
     store: SealedStore,
     sessions: SessionManager,
 }
 
 async fn sealed() -> Ground {
-    let keys = MemoryKeyStore::new();
-    let store = open(MemoryStore::new(), keys.clone()).await;
+    let store = open(MemoryStore::new(), MemoryKeyStore::new()).await;
     let sessions = ground::manager(store.clone());
-    Ground { keys, store, sessions }
+    Ground { store, sessions }
 }
 
 async fn open(log: MemoryStore, keys: MemoryKeyStore) -> SealedStore {
@@ -32,7 +30,7 @@ async fn open(log: MemoryStore, keys: MemoryKeyStore) -> SealedStore {
 
 #[tokio::test]
 async fn a_session_with_forks_is_shredded_only_when_they_go_too_or_are_detached() {
-    let Ground { store, sessions, .. } = sealed().await;
+    let Ground { store, sessions } = sealed().await;
     let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
     let mut receipts = Vec::new();
     for at in 0..600 {
@@ -345,35 +343,6 @@ async fn a_session_whose_row_lost_its_words_is_still_listed_to_its_tenant_alone(
     assert!(matches!(later.delete(session.id(), Deletion::default()).await, Err(SessionError::NotFound { .. })));
 }
 
-#[tokio::test]
-async fn places_and_receipts_from_before_a_rotation_hold_after_it() {
-    let Ground { store, sessions, keys } = sealed().await;
-    let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
-    let receipt = parent.append(Message::user("one")).await.unwrap();
-    parent.append(Message::assistant("two")).await.unwrap();
-    let fork = parent.fork(At::Now).await.unwrap();
-    let of_fork = fork.append(Message::user("three")).await.unwrap();
-    let (place, of_parent) = (parent.place().await.unwrap(), parent.version().await.unwrap());
-    for session in [parent.id(), fork.id()] {
-        store.rotate_data(session, |_| ()).await.unwrap();
-    }
-    store.rotate(&FixedKey(2), |_| ()).await.unwrap();
-    assert!(keys.ring().await.unwrap().is_some());
-    assert_eq!(texts(&fork).await, ["one", "two", "three"]);
-    assert_eq!(parent.append(Message::user("four")).await.unwrap().version, of_parent + 1);
-    parent.undo(1).await.unwrap();
-    let later = ground::manager(store);
-    let (parent, fork) = (later.load(parent.id()).await.unwrap(), later.load(fork.id()).await.unwrap());
-    assert_eq!(texts(&parent).await, ["one", "two"]);
-    parent.wait_durable(receipt.version, receipt.durability).await.unwrap();
-    assert_eq!(parent.place().await.unwrap().session, place.session);
-    // A place that was noted before is the same one: it is found by its commit.
-    let token = parent.token(&receipt);
-    let at_token = parent.fork(At::Token(token)).await.unwrap();
-    assert_eq!(texts(&at_token).await, ["one"]);
-    assert_eq!(fork.version().await.unwrap(), of_fork.version);
-}
-
 /// A parent with more than one lot of what is taken over, and a fork of a fork.
 struct Family {
     parent: SessionId,
@@ -421,7 +390,7 @@ async fn detaching_that_fails_at_any_call_leaves_forks_whole_and_is_gone_on_with
     for when in [When::Before, When::After] {
         for nth in 1.. {
             let why = format!("call {nth} failed {when:?}");
-            let Ground { store, sessions, .. } = sealed().await;
+            let Ground { store, sessions } = sealed().await;
             let family = Family::grow(&sessions).await;
             let said = [
                 texts(&sessions.load(family.fork).await.unwrap()).await,
@@ -451,7 +420,7 @@ async fn detaching_that_fails_at_any_call_leaves_forks_whole_and_is_gone_on_with
 #[tokio::test]
 async fn a_fork_that_is_deleted_while_it_is_detached_keeps_its_parent_from_nothing() {
     for (call, nth) in [(Call::Heirs, 1), (Call::Head, 5), (Call::Read, 4), (Call::Rewrite, 1), (Call::Rewrite, 2)] {
-        let Ground { store, sessions, .. } = sealed().await;
+        let Ground { store, sessions } = sealed().await;
         let family = Family::grow(&sessions).await;
         let faulty = FaultyStore::over(Arc::new(store.clone()));
         let (other, fork) = (ground::manager(store.clone()), family.fork);
