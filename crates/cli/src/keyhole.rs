@@ -4,17 +4,18 @@
 
 use std::{
     env,
-    io::IsTerminal as _,
+    io::{ErrorKind, IsTerminal as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use serde::Serialize;
 use sessions_api::{
     Costs, KeyError, KeyFileProvider, KeyProvider, Passphrase, PassphraseProvider, ProviderKind, SessionError,
     StoreError, StoreUrl, Token, VaultTransit, VaultTransitProvider,
 };
 
-use crate::{arguments::KeySource, failure::Failure, program::is_within, secret};
+use crate::{arguments::KeySource, failure::Failure, output::Output, program::is_within, secret};
 
 /// A key's derivation from a passphrase shall take about this long on the machine that makes it.
 const DERIVATION: std::time::Duration = std::time::Duration::from_millis(500);
@@ -32,6 +33,12 @@ pub(crate) enum Source {
     Prompt,
     /// A key in a key service: its address, the mount, the key.
     Service(String),
+}
+
+/// What a program is told of a key file that was made.
+#[derive(Serialize)]
+struct MadeKeyFile {
+    key_file: String,
 }
 
 fn key_error(error: KeyError) -> Failure {
@@ -82,32 +89,33 @@ impl KeySource {
                 ));
             }
         };
-        self.provider(&source, false)
+        self.provider(&source, None)
     }
 
-    /// The key for a store that is made now: what is given, or else the key file that is this person's.
-    pub(crate) fn to_make(&self, url: &StoreUrl) -> Result<Arc<dyn KeyProvider>, Failure> {
+    /// The key for a store that is made now: what is given, or else the key file that is this person's. One that is made is told.
+    pub(crate) fn to_make(&self, url: &StoreUrl, out: &Output) -> Result<Arc<dyn KeyProvider>, Failure> {
         let source = match self.given()? {
             Some(source) => source,
             None => Source::KeyFile(default_key_file()?),
         };
         check_is_elsewhere(url, &source)?;
-        self.provider(&source, true)
+        self.provider(&source, Some(out))
     }
 
     /// The key that is given now, for a new key-encryption key under the same.
-    pub(crate) fn again(&self, kind: ProviderKind) -> Result<Arc<dyn KeyProvider>, Failure> {
+    pub(crate) fn again(&self, kind: ProviderKind, out: &Output) -> Result<Arc<dyn KeyProvider>, Failure> {
         match (self.given()?, kind) {
-            (Some(source), _) => self.provider(&source, true),
-            (None, ProviderKind::Passphrase) => self.provider(&Source::Prompt, true),
+            (Some(source), _) => self.provider(&source, Some(out)),
+            (None, ProviderKind::Passphrase) => self.provider(&Source::Prompt, Some(out)),
             (None, kind) => self.to_open(kind),
         }
     }
 
-    /// The provider of a source. `makes`: a key file that is not there is made, and a passphrase is typed twice.
-    pub(crate) fn provider(&self, source: &Source, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
+    /// The provider of a source. With somebody to tell it to, a key file that is not there is made, and a passphrase is typed twice.
+    pub(crate) fn provider(&self, source: &Source, out: Option<&Output>) -> Result<Arc<dyn KeyProvider>, Failure> {
+        let makes = out.is_some();
         match source {
-            Source::KeyFile(path) => key_file(path, makes),
+            Source::KeyFile(path) => key_file(path, out),
             Source::PassphraseFile(path) => passphrase(secret::in_file(path)?, makes),
             Source::PassphraseOf(name) => {
                 let unset = || Failure::key_needed(&format!("{name} is not set"), "set it, or give --passphrase-file");
@@ -169,11 +177,32 @@ pub(crate) fn one_of(sources: impl Iterator<Item = Source>) -> Result<Option<Sou
     }
 }
 
-fn key_file(path: &Path, makes: bool) -> Result<Arc<dyn KeyProvider>, Failure> {
-    let opened = if makes { KeyFileProvider::create_or_open(path) } else { KeyFileProvider::open(path) };
+fn is_missing(error: &KeyError) -> bool {
+    matches!(error, KeyError::Io { source, .. } if source.kind() == ErrorKind::NotFound)
+}
+
+/// Makes a key file and says so: whoever does not know of it has no copy of it.
+fn made_key_file(path: &Path, out: &Output) -> Result<KeyFileProvider, KeyError> {
+    let made = match KeyFileProvider::create(path) {
+        // Somebody was faster.
+        Err(KeyError::KeyFile { .. }) => return KeyFileProvider::open(path),
+        made => made?,
+    };
+    let key_file = path.display().to_string();
+    let text = format!("a key file was made: {key_file}; back it up, without it nobody can read what it seals");
+    out.notice_with(&text, &MadeKeyFile { key_file });
+    Ok(made)
+}
+
+/// The key in a file. With somebody to tell it to, one that is not there is made.
+fn key_file(path: &Path, makes: Option<&Output>) -> Result<Arc<dyn KeyProvider>, Failure> {
+    let opened = match (KeyFileProvider::open(path), makes) {
+        (Err(error), Some(out)) if is_missing(&error) => made_key_file(path, out),
+        (opened, _) => opened,
+    };
     match opened {
         Ok(provider) => Ok(Arc::new(provider)),
-        Err(KeyError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if is_missing(&error) => {
             let message = format!("the store is sealed, and its key file is not at {}", path.display());
             Err(Failure::key_needed(&message, "name the key file: --key-file FILE"))
         }

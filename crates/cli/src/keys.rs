@@ -68,7 +68,7 @@ fn new_key(program: &Program, wish: &NewKey) -> Result<Option<Arc<dyn KeyProvide
     if let Some(source) = &source {
         check_is_elsewhere(&program.url()?, source)?;
     }
-    source.map(|source| program.key.provider(&source, true)).transpose()
+    source.map(|source| program.key.provider(&source, Some(&program.out))).transpose()
 }
 
 fn new_passphrase() -> Source {
@@ -85,7 +85,7 @@ async fn init(program: &Program, wish: InitKeys) -> Result<(), Failure> {
         KeysAt::Plain => {
             let key = match to {
                 Some(key) => key,
-                None => program.key.to_make(&url)?,
+                None => program.key.to_make(&url, &program.out)?,
             };
             sealing::seal(program, &url, key.as_ref(), wish.erase_quarantine).await
         }
@@ -93,7 +93,7 @@ async fn init(program: &Program, wish: InitKeys) -> Result<(), Failure> {
         KeysAt::Nothing | KeysAt::Sealed(None) => {
             let key = match to {
                 Some(key) => key,
-                None => program.key.to_make(&url)?,
+                None => program.key.to_make(&url, &program.out)?,
             };
             let sessions = program.made_with(url.clone(), key).await?;
             let facts = sealed(&sessions).map(SealedStore::key_facts);
@@ -237,7 +237,7 @@ async fn rotate(program: &Program, to: Option<Arc<dyn KeyProvider>>) -> Result<(
             let sealed = sealed(sessions)?;
             let to = match to {
                 Some(to) => to,
-                None => program.key.again(sealed.key_facts().wrapped.provider)?,
+                None => program.key.again(sealed.key_facts().wrapped.provider, &program.out)?,
             };
             let progress = Progress::of(&program.out, "wrapping the keys of all sessions", 0);
             let told_step = |step| {
@@ -277,7 +277,7 @@ async fn change_passphrase(program: &Program, wish: NewPassphrase) -> Result<(),
         Some(path) => Source::PassphraseFile(path),
         None => new_passphrase(),
     };
-    rotate(program, Some(program.key.provider(&source, true)?)).await
+    rotate(program, Some(program.key.provider(&source, Some(&program.out))?)).await
 }
 
 #[derive(Serialize)]

@@ -147,7 +147,9 @@ impl Program {
                 "leave --plain out",
             )),
             KeysAt::Sealed(Some(facts)) => self.key.to_open(facts.wrapped.provider).map(Some),
-            KeysAt::Nothing | KeysAt::Sealed(None) if creates && !self.key.plain => self.key.to_make(url).map(Some),
+            KeysAt::Nothing | KeysAt::Sealed(None) if creates && !self.key.plain => {
+                self.key.to_make(url, &self.out).map(Some)
+            }
             KeysAt::Sealed(None) => {
                 let what = "the folder `keys` is missing or empty";
                 Err(SessionError::from(StoreError::from(KeyError::Damaged { what })).into())

@@ -67,6 +67,38 @@ fn a_store_is_sealed_unless_it_is_to_be_plain() {
     assert_eq!(desk.texts(&["show", "k"]), ["marzipan"]);
 }
 
+#[test]
+fn a_key_file_that_is_made_is_told_once_with_its_place() {
+    let desk = Desk::new();
+    let own = desk.path("configuration");
+    let of_own = |arguments: &[&str]| {
+        let mut command = desk.command(arguments);
+        command.env("XDG_CONFIG_HOME", &own);
+        crate::finish(command, b"")
+    };
+    let made = own.join("sessions/key");
+    let first = of_own(&["new", "--key", "k"]);
+    assert_eq!((first.code, first.stderr.lines().count()), (0, 1), "{first:?}");
+    assert!(first.stderr.contains(made.to_str().unwrap()) && first.stderr.contains("back it up"), "{first:?}");
+    assert!(made.is_file() && !first.stdout.contains("key file"), "{first:?}");
+    for arguments in [&["new", "--key", "l"][..], &["append", "k", "--role", "user", "x"], &["keys", "rotate"]] {
+        let again = of_own(arguments);
+        assert_eq!((again.code, again.stderr.as_str()), (0, ""), "{again:?}");
+    }
+    // A program is told the same as an object, also of one that a key changes to.
+    let next = desk.path("next.key");
+    let changed = of_own(&["keys", "rotate", "--to-key-file", next.to_str().unwrap(), "--json"]);
+    let notice: Value = serde_json::from_str(changed.stderr.trim()).unwrap();
+    assert_eq!((changed.code, notice["key_file"].as_str()), (0, next.to_str()), "{changed:?}");
+    assert!(notice["notice"].as_str().unwrap().contains("back it up"), "{notice}");
+    // A plain store needs none.
+    let plain = Desk::plain();
+    let mut command = plain.command(&["new"]);
+    command.env("XDG_CONFIG_HOME", plain.path("none"));
+    let ran = crate::finish(command, b"");
+    assert_eq!((ran.code, ran.stderr.as_str(), plain.path("none").exists()), (0, "", false));
+}
+
 fn command_with(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments);
     command
