@@ -10,8 +10,9 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 /// For this process alone it also says that it must not be dumped: a program that the system pipes cores into is told no limit it would have to keep.
 ///
 /// # Errors
-/// The system's, which lets everybody lower a limit of their own.
+/// The system's, which lets everybody lower a limit of their own. What one of the two is refused for does not keep the other from being tried.
 pub(crate) fn forbid() -> io::Result<()> {
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+    let limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let told = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    limited.and(told).map_err(io::Error::from)
 }
