@@ -4,6 +4,7 @@
 
 #[path = "../custom_backend/fixture.rs"]
 mod fixture;
+mod sealed;
 mod sled;
 #[path = "../custom_backend/store.rs"]
 mod store;
@@ -21,13 +22,14 @@ use sessions_domain::Moment;
 use sessions_infra::{
     MAX_COMMIT_BYTES, MemoryStore,
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+    sled::Sealing,
 };
 use sessions_testkit::{
     CLOCK_LAWS, ENTROPY_LAWS, FixedClock, FixedEntropy, ID_LAWS, InMemory, LAWS, Law, Report, SequentialIds, Suite,
     TOKEN_LAWS,
 };
 
-use crate::{fixture::RedbFixture, sled::SledFixture};
+use crate::{fixture::RedbFixture, sealed::SealedMemory, sled::SledFixture};
 
 const HEAD: &str = "\
 # Conformance
@@ -47,7 +49,12 @@ async fn main() -> io::Result<ExitCode> {
         (format!("`MemoryStore` {kit}"), Suite::new(async move || memory()).run().await),
         (
             format!("`SledStore` {kit} over sled {}", version(&lock, "sled")),
-            Suite::new(async || SledFixture::new()).run().await,
+            Suite::new(async || SledFixture::new(Sealing::Plain)).run().await,
+        ),
+        (format!("`SealedStore` {kit} over `MemoryStore`"), Suite::new(async || SealedMemory::default()).run().await),
+        (
+            format!("`SealedStore` {kit} over `SledStore`"),
+            Suite::new(async || SledFixture::new(Sealing::Sealed)).run().await,
         ),
         (
             format!("the example `custom_backend` over redb {}", version(&lock, "redb")),
@@ -75,7 +82,7 @@ async fn main() -> io::Result<ExitCode> {
     );
     text.push_str("| store | what it is | level | kept | do not apply | broken |\n|---|---|---|---|---|---|\n");
     for (what, report) in &stores {
-        let level = if report.store == "memory" { "volatile" } else { "disk" };
+        let level = if report.store.ends_with("memory") { "volatile" } else { "disk" };
         let Report { store, kept, skipped, violations } = report;
         let (kept, skipped, broken) = (kept.len(), skipped.len(), violations.len());
         let _ = writeln!(text, "| {store} | {what} | {level} | {kept} | {skipped} | {broken} |");

@@ -1,4 +1,4 @@
-//! How the suite makes, opens and kills the default store.
+//! How the suite makes, opens and kills the default store, plain and sealed.
 //!
 //! Must not know: the laws.
 
@@ -13,32 +13,47 @@ use std::{
 use async_trait::async_trait;
 use sessions_infra::{
     MAX_COMMIT_BYTES,
-    sled::{SledOptions, SledStore},
+    environment::SystemClock,
+    keys::FileKeyStore,
+    sealing::SealedStore,
+    sled::{Sealing, SledOptions, SledStore},
 };
 use sessions_ports::{SessionLog, StoreError};
-use sessions_testkit::{Capabilities, Fixture};
+use sessions_testkit::{Capabilities, FixedKey, Fixture};
 use tempfile::TempDir;
 
 /// A store in a folder that goes with the fixture.
 pub(crate) struct SledFixture {
     folder: TempDir,
-    open: Mutex<Option<SledStore>>,
+    sealing: Sealing,
+    open: Mutex<Option<Arc<dyn SessionLog>>>,
 }
 
 impl SledFixture {
     /// A new folder, and nothing in it.
-    pub(crate) fn new() -> Self {
-        Self { folder: TempDir::new().expect("a temporary folder"), open: Mutex::default() }
+    pub(crate) fn new(sealing: Sealing) -> Self {
+        Self { folder: TempDir::new().expect("a temporary folder"), sealing, open: Mutex::default() }
     }
 
     fn path(&self) -> PathBuf {
         self.folder.path().join("store")
     }
 
+    async fn store_at(&self, path: &Path) -> Result<Arc<dyn SessionLog>, StoreError> {
+        let options = SledOptions { sealing: self.sealing, ..SledOptions::default() };
+        let store = SledStore::open(path, options).await?;
+        if self.sealing == Sealing::Plain {
+            return Ok(Arc::new(store));
+        }
+        let keys = Arc::new(FileKeyStore::open(&store.keys_folder(), store.id()).await?);
+        let sealed = SealedStore::open_or_create(Arc::new(store), keys, &FixedKey(7), Arc::new(SystemClock)).await?;
+        Ok(Arc::new(sealed))
+    }
+
     async fn opened(&self) -> Arc<dyn SessionLog> {
-        let store = SledStore::open(self.path(), SledOptions::default()).await.expect("the store opens");
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(store.clone());
-        Arc::new(store)
+        let store = self.store_at(&self.path()).await.expect("the store opens");
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&store));
+        store
     }
 }
 
@@ -59,7 +74,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 #[async_trait]
 impl Fixture for SledFixture {
     fn name(&self) -> &'static str {
-        "sled"
+        if self.sealing == Sealing::Plain { "sled" } else { "sealed sled" }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -71,7 +86,7 @@ impl Fixture for SledFixture {
     }
 
     async fn second(&self) -> Arc<dyn SessionLog> {
-        Arc::new(self.open.lock().unwrap_or_else(PoisonError::into_inner).clone().expect("a store is open"))
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone().expect("a store is open")
     }
 
     async fn reopen(&self, store: Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
@@ -82,11 +97,10 @@ impl Fixture for SledFixture {
     async fn killed(&self, _store: &Arc<dyn SessionLog>) -> Option<Arc<dyn SessionLog>> {
         let after = self.folder.path().join("after");
         copy(&self.path(), &after).expect("a copy of the store");
-        Some(Arc::new(SledStore::open(after, SledOptions::default()).await.expect("the store opens after a kill")))
+        Some(self.store_at(&after).await.expect("the store opens after a kill"))
     }
 
     async fn again(&self) -> Option<Result<Arc<dyn SessionLog>, StoreError>> {
-        let again = SledStore::open(self.path(), SledOptions::default()).await;
-        Some(again.map(|store| Arc::new(store) as Arc<dyn SessionLog>))
+        Some(self.store_at(&self.path()).await)
     }
 }
