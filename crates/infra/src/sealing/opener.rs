@@ -38,7 +38,8 @@ type Loaded = Result<Arc<SessionKeys>, Unopened>;
 pub struct StoreOpener {
     keyring: Keyring,
     keys: FileKeyStore,
-    ready: Mutex<HashMap<u32, Loaded>>,
+    /// By session too: what a slot answers is not the same for each. A tombstone in it is of one session, and the others' keys are retired.
+    ready: Mutex<HashMap<(SessionId, u32), Loaded>>,
 }
 
 impl StoreOpener {
@@ -75,7 +76,7 @@ impl StoreOpener {
 
     fn keys_of(&self, session: SessionId, slot: u32) -> Loaded {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = ready.get(&slot) {
+        if let Some(keys) = ready.get(&(session, slot)) {
             return keys.clone();
         }
         let keys = self.load(session, slot).map_err(|error| match error {
@@ -85,7 +86,7 @@ impl StoreOpener {
         if ready.len() >= MOST_READY {
             ready.clear();
         }
-        ready.insert(slot, keys.clone());
+        ready.insert((session, slot), keys.clone());
         keys
     }
 

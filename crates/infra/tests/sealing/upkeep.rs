@@ -13,8 +13,9 @@ use sessions_infra::{
     keys::FileKeyStore,
     sealing::{SealedStore, StoreOpener, cipher_link},
     sled::{
-        BackupInfo, BackupProgress, EpochChain, Finding, Sealing, SealingLook, Severity, SledOptions, SledStore,
-        VerifyReport, check_backup, look_at_keys, repair, restore_backup, verify, verify_backup, verify_sealed,
+        BackupInfo, BackupProgress, EpochChain, Finding, RecordOpener as _, Sealing, SealingLook, Severity,
+        SledOptions, SledStore, Unopened, VerifyReport, check_backup, look_at_keys, repair, restore_backup, verify,
+        verify_backup, verify_sealed,
     },
 };
 use sessions_ports::{
@@ -130,6 +131,29 @@ async fn whoever_has_no_key_checks_bytes_and_keeps_the_chains() {
     assert_eq!(epochs(&opened), epochs(&report));
     let wrong = StoreOpener::unlock(&path, &provider(8)).await.err().unwrap();
     assert!(matches!(wrong, StoreError::Key(KeyError::WrongKey { .. })), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn what_a_destroyed_slot_answers_one_session_it_does_not_answer_another() {
+    let (_ground, path) = place();
+    let store = open(&path, KEY).await.unwrap();
+    let (mut one, mut two) = (Talk::new(1), Talk::new(2));
+    say(&store, &mut one, &["a"]).await;
+    say(&store, &mut two, &["b"]).await;
+    remove(&store, one.session()).await;
+    close(store).await;
+    let raw = open_log(&path).await.unwrap();
+    let record = read(&raw, two.session()).await.remove(0);
+    close(raw).await;
+    for order in [[&one, &two], [&two, &one]] {
+        let opener = StoreOpener::unlock(&path, &provider(KEY)).await.unwrap();
+        for script in order {
+            // The first session's slot is the first.
+            let refused = opener.record(script.session(), 0, &record).unwrap_err();
+            let is_destroyed = matches!(refused, Unopened::KeysDestroyed);
+            assert_eq!(is_destroyed, script.session() == one.session(), "{refused:?}");
+        }
+    }
 }
 
 #[tokio::test]
