@@ -327,14 +327,23 @@ impl SessionManager {
 
     /// Whether a session that nobody can read is of the actor's tenant, as its row says. Where nothing says whose it is, it is for who acts for no tenant.
     pub(crate) async fn is_ours_unread(&self, id: SessionId) -> Result<bool, SessionError> {
-        let (mut since, tenant) = (0, &self.actor().tenant);
+        // Of those that are listed the rows were read, once for all that is asked.
+        if self.is_listed(id).await? {
+            return Ok(true);
+        }
+        Ok(self.actor().tenant.is_empty() && !self.has_row(id).await?)
+    }
+
+    /// True when there is a row of the session, whoever it is of.
+    async fn has_row(&self, id: SessionId) -> Result<bool, SessionError> {
+        let mut since = 0;
         loop {
             let page = self.ports().store.rows(since, 8192).await?;
-            if let Some(row) = page.rows.into_iter().find(|row| row.session == id) {
-                return Ok(Known { row, words: OnceCell::new() }.belongs_to(tenant));
+            if page.rows.iter().any(|row| row.session == id) {
+                return Ok(true);
             }
             if !page.more {
-                return Ok(tenant.is_empty());
+                return Ok(false);
             }
             since = page.next;
         }
