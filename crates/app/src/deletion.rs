@@ -178,7 +178,7 @@ impl SessionManager {
     /// Whether the actor may delete a session that answers so. Of one that is gone nothing says whose it was.
     async fn may_end_unread(&self, id: SessionId, error: &SessionError) -> Result<bool, SessionError> {
         let is_gone = matches!(error, SessionError::Gone { .. });
-        Ok(is_gone || (is_unreadable(error) && self.is_ours_unread(id).await?))
+        Ok(is_gone || (error.is_unreadable() && self.is_ours_unread(id).await?))
     }
 
     /// Those that inherit from `session`, when all of them may be deleted or changed by who deletes `asked`. Forks of other tenants are refused, and
@@ -204,7 +204,7 @@ impl SessionManager {
                 Ok(true) => seen.push(session),
                 Ok(false) => {}
                 Err(error) if self.may_end_unread(session, &error).await? => seen.push(session),
-                Err(error) if is_unreadable(&error) => {}
+                Err(error) if error.is_unreadable() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -288,7 +288,7 @@ impl SessionManager {
                 return Ok(DeletionReport { was_gone: true, erased, ..DeletionReport::default() });
             }
             // What is left of it goes.
-            Err(error) if is_unreadable(&error) => None,
+            Err(error) if error.is_unreadable() => None,
             Err(error) => return Err(error),
         };
         let is_import = view.is_some_and(|view| view.key().is_none() && view.source().is_some());
@@ -317,20 +317,5 @@ impl SessionManager {
             detached: Vec::new(),
             erased: if self.ports().store.erasure().is_some() { self.ports().store.erased(id).await? } else { None },
         })
-    }
-}
-
-/// Whether a session's keys are no more, or are not those that it was sealed with, or what stands for its beginning is not believed. Then nobody can tell
-/// whose it is.
-pub(crate) fn is_unreadable(error: &SessionError) -> bool {
-    match error {
-        SessionError::Store(StoreError::Key(error)) => {
-            matches!(
-                error,
-                KeyError::Damaged { .. } | KeyError::SessionRetired { .. } | KeyError::SessionDestroyed { .. }
-            )
-        }
-        SessionError::Store(error) => error.is_unconfirmed(),
-        _ => false,
     }
 }

@@ -266,6 +266,16 @@ fn kind_of_key(error: &KeyError) -> ErrorKind {
 }
 
 impl SessionError {
+    /// Whether nobody can read the session any more: its keys, or those of one that it inherits from, are no more or are not those that it was sealed
+    /// with, or what stands for its lost beginning is not believed. It can be deleted for good.
+    pub fn is_unreadable(&self) -> bool {
+        use KeyError as K;
+        let Self::Store(error) = self else { return false };
+        let has_no_keys =
+            matches!(error, StoreError::Key(K::Damaged { .. } | K::SessionRetired { .. } | K::SessionDestroyed { .. }));
+        has_no_keys || error.is_unconfirmed()
+    }
+
     /// What the error asks of a caller.
     pub fn kind(&self) -> ErrorKind {
         match self {

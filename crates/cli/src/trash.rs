@@ -3,9 +3,7 @@
 //! Must not know: what stays for forks; the library does.
 
 use serde::Serialize;
-use sessions_api::{
-    Deletion, DeletionReport, DeletionStep, Forks, KeyError, SessionError, SessionId, SessionManager, StoreError,
-};
+use sessions_api::{Deletion, DeletionReport, DeletionStep, Forks, SessionError, SessionId, SessionManager};
 
 use crate::{
     arguments::Delete,
@@ -58,20 +56,9 @@ async fn named(sessions: &SessionManager, name: &str) -> Result<SessionId, Failu
         Ok(session) => Ok(session.id()),
         Err(SessionError::Gone { session }) => Ok(session),
         // Nobody can read what it is. The error may name another session, of which it inherits.
-        Err(error) if is_unread(&error) => Ok(sessions.find_unread(name).await?),
+        Err(error) if error.is_unreadable() => Ok(sessions.find_unread(name).await?),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Whether a session's keys, or those of one that it inherits from, are no more or are not as they were, or what stands for its beginning is not believed.
-fn is_unread(error: &SessionError) -> bool {
-    is_unconfirmed(error)
-        || matches!(
-            error,
-            SessionError::Store(StoreError::Key(
-                KeyError::Damaged { .. } | KeyError::SessionDestroyed { .. } | KeyError::SessionRetired { .. }
-            ))
-        )
 }
 
 fn is_unconfirmed(error: &SessionError) -> bool {
@@ -87,7 +74,7 @@ async fn trash(program: &Program, sessions: &SessionManager, id: SessionId) -> R
             let hint = "restore a backup, or delete the session for good with --forever or --shred";
             return Err(Failure::from(error).with_hint(hint));
         }
-        Err(error) if is_unread(&error) => {
+        Err(error) if error.is_unreadable() => {
             let hint =
                 "put the folder `keys` back from a backup, or delete the session for good with --forever or --shred";
             return Err(Failure::from(error).with_hint(hint));

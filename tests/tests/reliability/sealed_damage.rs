@@ -17,7 +17,7 @@ use sessions_infra::{
 use sessions_ports::{Durability, KeyError, SessionLog, StoreError};
 
 use crate::{
-    folder::{copy, frames, segments},
+    folder::{copy, segments},
     ground::{Dice, Host, folder, key_file, open_sealed, run, seed},
 };
 
@@ -233,104 +233,5 @@ fn one_repair_with_the_key_leaves_nothing_that_a_check_calls_wrong() {
         }
         println!("{WAYS} ways, {told} told of, {went_on} sessions went on");
         assert!(told > WAYS / 3 && went_on > WAYS * 3);
-    });
-}
-
-#[test]
-fn a_fork_of_a_fork_goes_on_when_both_their_beginnings_are_lost() {
-    let host = Host::drawing(1);
-    run(2, async {
-        let ground = folder();
-        let path = ground.path().join("store");
-        let store = open_sealed(&path, 7).await;
-        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
-        let first = manager.open_or_create("first").await.unwrap();
-        first.append(Message::user("one")).await.unwrap();
-        let fork = first.fork(At::Now).await.unwrap();
-        fork.append(Message::user("two")).await.unwrap();
-        let last = fork.fork(At::Now).await.unwrap();
-        last.append(Message::user("three")).await.unwrap();
-        let ids = [first.id(), fork.id(), last.id()];
-        manager.close().await.unwrap();
-        drop((store, manager, first, fork, last));
-        let segment = segments(&path).remove(0);
-        let mut log = fs::read(&segment).unwrap();
-        let whole = frames(&log);
-        for session in &ids[1..] {
-            let beginning = whole.iter().find(|frame| frame.session == *session).unwrap();
-            log[beginning.bytes.start + 60] ^= 1;
-        }
-        fs::write(&segment, log).unwrap();
-        let witness = StoreOpener::unlock(&path, &key_file(7)).await.unwrap().witness().unwrap();
-        repair_with(&path, false, Arc::new(witness)).unwrap();
-        assert_eq!(wrongs(checked(&path).await).0, []);
-        let manager = host.manager(Arc::new(open_sealed(&path, 7).await), Durability::Disk);
-        let last = manager.load(ids[2]).await.unwrap();
-        let texts: Vec<String> = last.last(9).await.unwrap().iter().map(|message| message.text()).collect();
-        assert_eq!(texts, ["one", "two", "three"]);
-        last.append(Message::user("four")).await.unwrap();
-        let detached = manager.delete(ids[0], Deletion::shredding().forks(Forks::Detach)).await.unwrap();
-        assert!(detached.erased.is_some(), "{detached:?}");
-        assert_eq!(last.last(9).await.unwrap().len(), 4);
-        manager.close().await.unwrap();
-    });
-}
-
-/// Sessions whose records are all sealed anew, and of which one byte of the frames that they began with is another.
-#[test]
-fn what_only_a_first_frame_said_is_not_lost_with_it_once_its_record_was_sealed_anew() {
-    let host = Host::drawing(1);
-    run(2, async {
-        let ground = folder();
-        let path = ground.path().join("store");
-        let store = open_sealed(&path, 7).await;
-        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
-        let parent = manager.open_or_create("parent").await.unwrap();
-        for text in ["one", "two", "three"] {
-            parent.append(Message::user(text)).await.unwrap();
-        }
-        let fork = parent.fork(At::Now).await.unwrap();
-        fork.append(Message::user("four")).await.unwrap();
-        let ids = [parent.id(), fork.id()];
-        for session in ids {
-            store.rotate_data(session, |_| ()).await.unwrap();
-        }
-        manager.close().await.unwrap();
-        drop((store, manager, parent, fork));
-        let base = ground.path().join("base");
-        copy(&path, &base);
-        for with_index in [true, false] {
-            for harmed in [&ids[..1], &ids[1..], &ids[..]] {
-                fs::remove_dir_all(&path).unwrap();
-                copy(&base, &path);
-                let segment = segments(&path).remove(0);
-                let mut log = fs::read(&segment).unwrap();
-                let whole = frames(&log);
-                for session in harmed {
-                    let beginning = whole.iter().find(|frame| frame.session == *session).unwrap();
-                    log[beginning.bytes.start + 60] ^= 1;
-                }
-                fs::write(&segment, log).unwrap();
-                if !with_index {
-                    fs::remove_dir_all(path.join("index")).unwrap();
-                }
-                let what = format!("with the index: {with_index}, {harmed:?} of {ids:?}");
-                let witness = StoreOpener::unlock(&path, &key_file(7)).await.unwrap().witness().unwrap();
-                repair_with(&path, false, Arc::new(witness)).unwrap();
-                assert_eq!(wrongs(checked(&path).await).0, [], "{what}");
-                let store = open_sealed(&path, 7).await;
-                let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
-                assert_eq!(manager.open_or_create("parent").await.unwrap().id(), ids[0], "{what}");
-                let rows = store.rows(0, 9).await.unwrap().rows;
-                assert!(rows.len() == 2 && rows.iter().all(|row| !row.words.is_empty()), "{what}: {rows:?}");
-                assert_eq!(store.heirs(ids[0]).await.unwrap().len(), 1, "{what}");
-                let refused = manager.delete(ids[0], Deletion::shredding()).await;
-                assert!(refused.is_err(), "{what}: a fork inherits from it");
-                let fork = manager.load(ids[1]).await.unwrap();
-                assert_eq!(fork.last(9).await.unwrap().len(), 4, "{what}");
-                fork.append(Message::user("five")).await.unwrap();
-                manager.close().await.unwrap();
-            }
-        }
     });
 }

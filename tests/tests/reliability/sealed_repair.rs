@@ -1,5 +1,5 @@
-//! Forks of a sealed store whose beginnings are lost: after a repair, with the key or without it, each is read, written, exported and deleted, whatever became
-//! of those that it inherits from.
+//! A sealed store in which something was lost: after a repair, with the key or without it, each session is read, written, exported and deleted, whatever became
+//! of those that it inherits from, and no check calls anything of it wrong.
 //!
 //! Must not know: what stands for a lost beginning.
 
@@ -11,10 +11,10 @@ use sessions_infra::{
     sealing::StoreOpener,
     sled::{Severity, repair, repair_with, verify_sealed},
 };
-use sessions_ports::Durability;
+use sessions_ports::{Durability, SessionLog as _};
 
 use crate::{
-    folder::{frames, segments},
+    folder::{Frame, copy, frames, segments},
     ground::{Host, folder, key_file, open_sealed, run},
 };
 
@@ -36,27 +36,62 @@ async fn forked(from: &Session, at: At, text: &str) -> Session {
     fork
 }
 
-/// A bit of the frame that a session began with is another.
-fn spoil_beginning(path: &Path, session: SessionId) {
+/// The first session of four, of which each is a fork of the one before, and whose store is closed: their ids.
+async fn line(path: &Path, host: &Host, messages: usize) -> [SessionId; 4] {
+    let manager = managed(path, host).await;
+    let first = begun(&manager, messages).await;
+    let second = forked(&first, At::Now, "second").await;
+    let third = forked(&second, At::Now, "third").await;
+    let fourth = forked(&third, At::Now, "fourth").await;
+    manager.close().await.unwrap();
+    [first.id(), second.id(), third.id(), fourth.id()]
+}
+
+/// Flag of a frame that is another payload for a record (`docs/format.md`).
+const REWRITTEN: u8 = 64;
+
+/// Changes the log, in which these are the frames of a session.
+fn spoil(path: &Path, session: SessionId, change: impl FnOnce(&mut Vec<u8>, Vec<Frame>)) {
     let segment = segments(path).remove(0);
     let mut log = fs::read(&segment).unwrap();
-    let beginning = frames(&log).into_iter().find(|frame| frame.session == session).unwrap();
-    log[beginning.bytes.start + 60] ^= 1;
+    let own = frames(&log).into_iter().filter(|frame| frame.session == session).collect();
+    change(&mut log, own);
     fs::write(&segment, log).unwrap();
 }
 
-/// Repairs, and what is left is sound to whoever has the key.
-async fn repaired(path: &Path, with_key: bool) {
+/// A bit of each frame of a record is another, of those that are rewritten or of the others.
+fn spoil_record(path: &Path, session: SessionId, seq: u64, rewritten: bool) {
+    spoil(path, session, |log, own| {
+        let is_one = |frame: &&Frame| frame.seq == seq && (log[frame.bytes.start + 6] & REWRITTEN != 0) == rewritten;
+        let places: Vec<usize> = own.iter().filter(is_one).map(|frame| frame.bytes.start + 90).collect();
+        assert!(!places.is_empty(), "{session} has no such frame of {seq}");
+        places.into_iter().for_each(|at| log[at] ^= 1);
+    });
+}
+
+/// A bit of the frame that a session began with is another.
+fn spoil_beginning(path: &Path, session: SessionId) {
+    spoil(path, session, |log, own| log[own[0].bytes.start + 60] ^= 1);
+}
+
+/// A check with the key calls nothing wrong.
+async fn sound(path: &Path) {
     let opener = Arc::new(StoreOpener::unlock(path, &key_file(7)).await.unwrap());
-    if !with_key {
-        assert!(!repair(path, false).unwrap().actions.is_empty());
-    }
-    // It attests the sessions as they stand now, where the one before had no key.
-    repair_with(path, false, Arc::new(opener.witness().unwrap())).unwrap();
     let witness = opener.witness().unwrap();
     let wrong = verify_sealed(path, Some(&witness), opener).unwrap().findings;
     let wrong: Vec<_> = wrong.iter().filter(|finding| finding.severity == Severity::Error).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// Repairs, and what is left is sound to whoever has the key.
+async fn repaired(path: &Path, with_key: bool) {
+    if !with_key {
+        assert!(!repair(path, false).unwrap().actions.is_empty());
+    }
+    // It attests the sessions as they stand now, where the one before had no key.
+    let witness = StoreOpener::unlock(path, &key_file(7)).await.unwrap().witness().unwrap();
+    repair_with(path, false, Arc::new(witness)).unwrap();
+    sound(path).await;
 }
 
 async fn texts(session: &Session) -> Vec<String> {
@@ -109,14 +144,7 @@ fn a_fork_without_its_parent_goes_on_when_its_beginning_is_lost() {
         for with_key in [true, false] {
             let ground = folder();
             let path = ground.path().join("store");
-            let manager = managed(&path, &host).await;
-            let first = begun(&manager, 1).await;
-            let second = forked(&first, At::Now, "second").await;
-            let third = forked(&second, At::Now, "third").await;
-            let fourth = forked(&third, At::Now, "fourth").await;
-            let ids = [second.id(), third.id(), fourth.id()];
-            manager.close().await.unwrap();
-            drop((manager, first, second, third, fourth));
+            let [_, ids @ ..] = line(&path, &host, 1).await;
             spoil_beginning(&path, ids[1]);
             repaired(&path, with_key).await;
             let manager = managed(&path, &host).await;
@@ -172,14 +200,7 @@ fn a_fork_whose_beginning_nothing_confirms_is_deleted_for_good() {
         for shreds in [true, false] {
             let ground = folder();
             let path = ground.path().join("store");
-            let manager = managed(&path, &host).await;
-            let first = begun(&manager, 3).await;
-            let second = forked(&first, At::Now, "second").await;
-            let third = forked(&second, At::Now, "third").await;
-            let fourth = forked(&third, At::Now, "fourth").await;
-            let ids = [second.id(), third.id(), fourth.id()];
-            manager.close().await.unwrap();
-            drop((manager, first, second, third, fourth));
+            let [_, ids @ ..] = line(&path, &host, 3).await;
             spoil_beginning(&path, ids[1]);
             repaired(&path, false).await;
             // Its parent cannot be asked any more whom that inherits from.
@@ -192,5 +213,203 @@ fn a_fork_whose_beginning_nothing_confirms_is_deleted_for_good() {
             assert_eq!(deleted.erased.is_some(), shreds, "{deleted:?}");
             manager.close().await.unwrap();
         }
+    });
+}
+
+#[test]
+fn a_fork_of_a_fork_goes_on_when_both_their_beginnings_are_lost() {
+    let host = Host::drawing(5);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let [first, second, third, _] = line(&path, &host, 1).await;
+        [second, third].into_iter().for_each(|session| spoil_beginning(&path, session));
+        repaired(&path, true).await;
+        let manager = managed(&path, &host).await;
+        goes_on(&manager, third, &["first 1", "second", "third"]).await;
+        let detached = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        assert!(detached.erased.is_some(), "{detached:?}");
+        manager.close().await.unwrap();
+        drop(manager);
+        let manager = managed(&path, &host).await;
+        goes_on(&manager, third, &["first 1", "second", "third", "and on"]).await;
+        manager.close().await.unwrap();
+        drop(manager);
+        sound(&path).await;
+    });
+}
+
+#[test]
+fn what_only_a_first_frame_said_is_not_lost_with_it_once_its_record_was_sealed_anew() {
+    let host = Host::drawing(6);
+    run(2, async {
+        let ground = folder();
+        let (path, base) = (ground.path().join("store"), ground.path().join("base"));
+        let store = open_sealed(&path, 7).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        let first = begun(&manager, 3).await;
+        let fork = forked(&first, At::Now, "second").await;
+        let ids = [first.id(), fork.id()];
+        for session in ids {
+            store.rotate_data(session, |_| ()).await.unwrap();
+        }
+        manager.close().await.unwrap();
+        drop((store, manager, first, fork));
+        copy(&path, &base);
+        for with_index in [true, false] {
+            for harmed in [&ids[..1], &ids[1..], &ids[..]] {
+                fs::remove_dir_all(&path).unwrap();
+                copy(&base, &path);
+                harmed.iter().for_each(|session| spoil_beginning(&path, *session));
+                if !with_index {
+                    fs::remove_dir_all(path.join("index")).unwrap();
+                }
+                let what = format!("with the index: {with_index}, {harmed:?} of {ids:?}");
+                repaired(&path, true).await;
+                let store = open_sealed(&path, 7).await;
+                let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+                assert_eq!(manager.open_or_create("first").await.unwrap().id(), ids[0], "{what}");
+                let rows = store.rows(0, 9).await.unwrap().rows;
+                assert!(rows.len() == 2 && rows.iter().all(|row| !row.words.is_empty()), "{what}: {rows:?}");
+                assert_eq!(store.heirs(ids[0]).await.unwrap().len(), 1, "{what}");
+                let refused = manager.delete(ids[0], Deletion::shredding()).await;
+                assert!(refused.is_err(), "{what}: a fork inherits from it");
+                goes_on(&manager, ids[1], &["first 1", "first 2", "first 3", "second"]).await;
+                manager.close().await.unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_fork_takes_over_what_stands_for_a_lost_record_and_no_check_calls_that_wrong() {
+    let host = Host::drawing(7);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let [first, second, ..] = line(&path, &host, 5).await;
+        spoil_record(&path, first, 4, false);
+        repaired(&path, true).await;
+        let store = open_sealed(&path, 7).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        store.rotate_data(second, |_| ()).await.unwrap();
+        let texts = texts(&manager.load(second).await.unwrap()).await;
+        assert!(texts.contains(&"first 5".to_owned()) && !texts.contains(&"first 3".to_owned()), "{texts:?}");
+        manager.close().await.unwrap();
+        drop((store, manager));
+        sound(&path).await;
+    });
+}
+
+#[test]
+fn a_fork_that_moved_in_what_it_took_over_is_sound_when_a_record_of_that_is_lost() {
+    let host = Host::drawing(8);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let manager = managed(&path, &host).await;
+        let first = begun(&manager, 4).await;
+        let fork = forked(&first, At::Now, "second").await;
+        fork.undo(2).await.unwrap();
+        fork.append(Message::user("instead")).await.unwrap();
+        let id = fork.id();
+        manager.delete(first.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        manager.close().await.unwrap();
+        drop((manager, first, fork));
+        spoil_record(&path, id, 3, true);
+        repaired(&path, true).await;
+        let manager = managed(&path, &host).await;
+        manager.load(id).await.unwrap().append(Message::user("and on")).await.unwrap();
+        manager.close().await.unwrap();
+        drop(manager);
+        sound(&path).await;
+    });
+}
+
+#[test]
+fn a_removed_session_that_had_lost_more_than_is_kept_of_it_is_not_held_against_its_slot() {
+    let host = Host::drawing(9);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let manager = managed(&path, &host).await;
+        let first = begun(&manager, 4).await;
+        forked(&first, At::Version(2), "second").await;
+        let id = first.id();
+        manager.close().await.unwrap();
+        drop((manager, first));
+        spoil_record(&path, id, 4, false);
+        repaired(&path, true).await;
+        let store = open_sealed(&path, 7).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        store.rotate_data(id, |_| ()).await.unwrap();
+        manager.delete(id, Deletion::default()).await.unwrap();
+        manager.close().await.unwrap();
+        drop((store, manager));
+        sound(&path).await;
+    });
+}
+
+#[test]
+fn a_session_that_a_repair_marked_as_lost_is_shredded_and_then_nobody_s() {
+    let host = Host::drawing(10);
+    run(2, async {
+        for with_index in [true, false] {
+            let ground = folder();
+            let path = ground.path().join("store");
+            let store = open_sealed(&path, 7).await;
+            let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+            let id = begun(&manager, 3).await.id();
+            for _ in 0..2 {
+                store.rotate_data(id, |_| ()).await.unwrap();
+            }
+            manager.close().await.unwrap();
+            drop((store, manager));
+            spoil(&path, id, |log, own| {
+                let of_first = own.iter().filter(|frame| frame.seq == 1).collect::<Vec<_>>();
+                let (again, second) = (of_first[2].bytes.start, own.iter().find(|frame| frame.seq == 2).unwrap());
+                log[second.bytes.start + 90] ^= 1;
+                log.truncate(again);
+            });
+            if !with_index {
+                fs::remove_dir_all(path.join("index")).unwrap();
+            }
+            repaired(&path, true).await;
+            let manager = managed(&path, &host).await;
+            assert!(manager.delete(id, Deletion::shredding()).await.unwrap().erased.is_some());
+            manager.close().await.unwrap();
+            drop(manager);
+            sound(&path).await;
+        }
+    });
+}
+
+#[test]
+fn a_fork_whose_sealed_beginning_is_lost_still_inherits_what_its_first_frame_says() {
+    let host = Host::drawing(11);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let store = open_sealed(&path, 7).await;
+        let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+        let first = begun(&manager, 2).await;
+        let fork = forked(&first, At::Now, "second").await;
+        let (first, id) = (first.id(), fork.id());
+        drop(fork);
+        store.rotate_data(id, |_| ()).await.unwrap();
+        manager.close().await.unwrap();
+        drop((store, manager));
+        [4, 5].into_iter().for_each(|seq| spoil_record(&path, id, seq, true));
+        fs::remove_dir_all(path.join("index")).unwrap();
+        repaired(&path, true).await;
+        let manager = managed(&path, &host).await;
+        let before = texts(&manager.load(id).await.unwrap()).await;
+        assert_eq!(before[..2], ["first 1", "first 2"]);
+        manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        assert_eq!(texts(&manager.load(id).await.unwrap()).await, before);
+        manager.close().await.unwrap();
+        drop(manager);
+        sound(&path).await;
     });
 }

@@ -97,6 +97,12 @@ impl Checked {
         }
     }
 
+    /// A repair stands for a record.
+    pub(super) fn mark(&mut self, seq: u64, repaired: &Repaired) {
+        self.marked.insert(seq);
+        self.marked_at = self.marked_at.max(repaired.at);
+    }
+
     /// Adopted ones that are gone, `lowest` being the first that there was.
     pub(super) fn miss_adopted(
         &mut self,
@@ -107,10 +113,7 @@ impl Checked {
         let lowest = self.adopted.first().map_or(lowest, |first| lowest.min(*first));
         for seq in (lowest..self.first).filter(|seq| !self.adopted.contains(seq)).collect::<Vec<_>>() {
             match repairs.get(&(session, seq)) {
-                Some(repaired) => {
-                    self.marked.insert(seq);
-                    self.marked_at = self.marked_at.max(repaired.at);
-                }
+                Some(repaired) => self.mark(seq, repaired),
                 None => {
                     let before = CommitHash::ZERO;
                     let gap = Gap { before, commit: None, kind: None, is_told: false };
@@ -147,8 +150,7 @@ impl Checked {
         let unknown = before.after_lost(seq);
         let commit = match repaired {
             Some(repaired) => {
-                self.marked.insert(seq);
-                self.marked_at = self.marked_at.max(repaired.at);
+                self.mark(seq, repaired);
                 repaired.commit
             }
             None => {

@@ -217,10 +217,7 @@ impl Check {
         self.meet(header.session, (header.flags & frame::FIRST != 0).then_some(header.seq));
         let Some(checked) = self.sessions.get_mut(&header.session) else { return };
         if !frame::can_be_missing(header.seq.saturating_sub(checked.next()), self.reached) {
-            let what = "the record has a number that so short a log cannot have come to";
-            let mut finding = Finding::about_file(file, at, what);
-            (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
-            return self.report.findings.push(finding);
+            return self.tell_too_far(file, at, header);
         }
         if header.flags & REPAIR != 0 {
             // It stood for its record when that was missed; behind a log's end it is the first to tell of it.
@@ -267,6 +264,14 @@ impl Check {
         }
     }
 
+    /// A number that is not believed, whoever needs the record.
+    pub(super) fn tell_too_far(&mut self, file: &str, at: usize, header: FrameHeader) {
+        let what = "the record has a number that so short a log cannot have come to";
+        let mut finding = Finding::about_file(file, at, what);
+        (finding.session, finding.seq) = (Some(header.session), Some(header.seq));
+        self.report.findings.push(finding);
+    }
+
     /// Something about a record that stands here.
     pub(super) fn tell(&mut self, file: &str, at: usize, header: FrameHeader, what: impl Into<String>) {
         let mut finding = Finding::about_file(file, at, what);
@@ -292,7 +297,7 @@ impl Check {
     fn readable(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
         let beginning = beginning(header.kind, payload);
         if let Some(fork) = beginning.as_ref().and_then(|created| created.fork.as_ref()) {
-            let owners = self.still_inherited(header.session, fork.owners.clone());
+            let owners = self.still_inherited(header.session, &fork.owners);
             self.go_to(&owners);
         }
         let mut continues = true;
@@ -385,11 +390,7 @@ impl Check {
                 Some(view) => view.owners_up_to(at),
                 None => self.links.get(session).cloned().unwrap_or_else(|| self.owners(*session, at)),
             };
-            let unlinked = self.unlinked.get(session);
-            for (owner, last) in self.still_inherited(*session, inherited) {
-                if unlinked.is_some_and(|unlinked| unlinked.contains(&owner)) {
-                    continue;
-                }
+            for (owner, last) in self.still_inherited(*session, &inherited) {
                 kept.entry(owner).and_modify(|kept| *kept = last.max(*kept));
             }
         }

@@ -52,14 +52,8 @@ impl Check {
             *begun = seq.min(*begun);
         }
         let first = self.meet(session, is_first.then_some(seq)).first;
-        let told = |what: &str| {
-            let mut finding = Finding::about_file(file, at, what);
-            (finding.session, finding.seq) = (Some(session), Some(seq));
-            finding
-        };
         if !frame::can_be_missing(seq.abs_diff(first), self.reached) {
-            let what = "the record has a number that so short a log cannot have come to";
-            return self.report.findings.push(told(what));
+            return self.tell_too_far(file, at, frame.header);
         }
         let is_newest = |(number, offset): &(u32, usize)| *offset == at && inspection::name_of(*number) == file;
         let newest = self.newest.place(session, seq).filter(is_newest);
@@ -81,12 +75,8 @@ impl Check {
             && !self.repairs.contains_key(&(session, seq))
         {
             let is_there = path.exists();
-            self.of_records.insert(self.report.findings.len());
-            self.report.findings.push(told(if is_there {
-                "the large body is damaged"
-            } else {
-                "the large body is missing"
-            }));
+            let what = if is_there { "the large body is damaged" } else { "the large body is missing" };
+            self.tell(file, at, frame.header, what);
             self.spoilt_bodies.extend(is_there.then_some(path));
             let gap = Gap { kind: Some(frame.header.kind), ..Gap::of(frame.header.commit) };
             if let Some(checked) = self.sessions.get_mut(&session) {
@@ -99,10 +89,7 @@ impl Check {
     fn retired(&mut self, file: &str, at: usize, header: FrameHeader, gap: Gap) {
         let Some(checked) = self.sessions.get_mut(&header.session) else { return };
         match self.repairs.get(&(header.session, header.seq)) {
-            Some(repaired) => {
-                checked.marked.insert(header.seq);
-                checked.marked_at = checked.marked_at.max(repaired.at);
-            }
+            Some(repaired) => checked.mark(header.seq, repaired),
             None => {
                 checked.missing.insert(header.seq, gap);
                 self.tell(file, at, header, RETIRED);
@@ -118,15 +105,13 @@ impl Check {
 
     /// Where a session was forked, without those of whom it made its own what it had inherited.
     pub(super) fn linked(&self, session: SessionId, fork: ForkPoint) -> ForkPoint {
-        let unlinked = self.unlinked.get(&session);
-        let is_linked = |owner: &SessionId| unlinked.is_none_or(|unlinked| !unlinked.contains(owner));
+        let is_linked = |owner: &SessionId| self.still_inherits(session, *owner);
         ForkPoint { owners: fork.owners.into_iter().filter(|(owner, _)| is_linked(owner)).collect(), ..fork }
     }
 
     /// What stood with a session's first record, likewise.
     pub(super) fn linked_beside(&self, session: SessionId, mut beside: BesideFirst) -> BesideFirst {
-        let unlinked = self.unlinked.get(&session);
-        beside.links.retain(|link| unlinked.is_none_or(|unlinked| !unlinked.contains(&link.owner)));
+        beside.links.retain(|link| self.still_inherits(session, link.owner));
         beside
     }
 

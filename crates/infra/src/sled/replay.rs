@@ -515,7 +515,9 @@ impl<'a> Replay<'a> {
             stood_for::recalled(ledger, frame);
         }
         // It is all that is left of the record.
-        if let Some(beside) = BesideFirst::of(frame).filter(|_| header.flags & REWRITTEN != 0) {
+        if header.flags & REWRITTEN != 0
+            && let Some(beside) = BesideFirst::of(frame)
+        {
             beside.stand_in(ledger, header.session);
         }
     }

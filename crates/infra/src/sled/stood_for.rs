@@ -69,9 +69,7 @@ impl BesideFirst {
         called(log, self.key);
         ledger.keys.extend(self.key.map(|digest| (digest, session)));
     }
-}
 
-impl BesideFirst {
     /// Whom the log inherited from no more when this was carried, it does not inherit from, also where what said so first is lost.
     pub(super) fn let_go(&self, ledger: &mut Ledger, session: SessionId) {
         let Some(log) = ledger.sessions.get_mut(&session) else { return };

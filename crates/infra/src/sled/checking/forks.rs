@@ -8,7 +8,7 @@ use sessions_ports::Link;
 use super::{super::checked::Checked, Check};
 
 impl Check {
-    /// A session that the index remembers as a fork.
+    /// A session is a fork, as the index or a frame of it says.
     pub(in super::super) fn is_fork(&mut self, session: SessionId, first: u64, parent: SessionId) {
         self.forks.insert(session, (first, parent));
         self.places.insert((parent, first - 1), None);
@@ -30,16 +30,17 @@ impl Check {
         }
     }
 
-    /// Of whom a session inherits, those of whom it still does: what its first record is rewritten as says so last.
-    pub(super) fn still_inherited(
-        &self,
-        session: SessionId,
-        mut owners: Vec<(SessionId, u64)>,
-    ) -> Vec<(SessionId, u64)> {
-        if let Some(links) = self.newest.links().get(&session) {
-            owners.retain(|(owner, _)| links.iter().any(|link| link.owner == *owner));
-        }
-        owners
+    /// Whether a session still inherits from another that it once inherited from. A rewrite says of whom it does not any more, and what its first record
+    /// is rewritten as says last of whom it does.
+    pub(in super::super) fn still_inherits(&self, session: SessionId, owner: SessionId) -> bool {
+        let is_unlinked = self.unlinked.get(&session).is_some_and(|unlinked| unlinked.contains(&owner));
+        let links = self.newest.links().get(&session);
+        !is_unlinked && links.is_none_or(|links| links.iter().any(|link| link.owner == owner))
+    }
+
+    /// Of these owners those that a session still inherits from.
+    pub(super) fn still_inherited(&self, session: SessionId, owners: &[(SessionId, u64)]) -> Vec<(SessionId, u64)> {
+        owners.iter().copied().filter(|(owner, _)| self.still_inherits(session, *owner)).collect()
     }
 
     /// Who holds the records up to one of a session whose own beginning is lost.

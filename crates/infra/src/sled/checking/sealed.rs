@@ -156,7 +156,7 @@ impl Check {
         let FrameHeader { session, seq, .. } = frame.header;
         let links = frame.fields().filter(|(tag, _)| *tag == LINK).filter_map(|(_, field)| frame::link(field));
         let links: Vec<(SessionId, u64)> = links.map(|link| (link.owner, link.last)).collect();
-        let links = self.still_inherited(session, links);
+        let links = self.still_inherited(session, &links);
         if !links.is_empty() {
             self.go_to(&links);
             // Where its own record of that is lost, this is what tells.
@@ -213,9 +213,8 @@ impl Check {
             .keys()
             .filter(|session| !self.removed.contains(*session))
             .flat_map(|session| {
-                let unlinked = self.unlinked.get(session);
                 let links = self.links.get(session).into_iter().flatten().map(|(owner, _)| *owner);
-                let links = links.filter(move |owner| unlinked.is_none_or(|unlinked| !unlinked.contains(owner)));
+                let links = links.filter(|owner| self.still_inherits(*session, *owner));
                 links.chain([*session])
             })
             .collect();
