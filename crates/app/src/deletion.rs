@@ -4,11 +4,14 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use serde::Serialize;
-use sessions_domain::SessionId;
-use sessions_ports::{Durability, Erased, Heir, KeyError, KindFilter, Order, ReadRange, Removal, Rewrite, StoreError};
+use sessions_domain::{CommitHash, Kind, SessionId, View};
+use sessions_ports::{
+    Durability, Erased, Heir, KeyError, KindFilter, Order, ReadRange, Record, Removal, Rewrite, StoreError,
+};
 
-use crate::{error::SessionError, manager::SessionManager};
+use crate::{error::SessionError, manager::SessionManager, reading::is_ended};
 
 /// What becomes of the sessions that were forked from one that is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +111,52 @@ pub enum DeletionStep {
     },
 }
 
+/// What a fork inherits, as it says itself. What else names owners is not sealed, and so not taken for whose words these are.
+struct Inherited {
+    /// Each with the last of its records that the fork has, ascending.
+    owners: Vec<(SessionId, u64)>,
+    /// The commit of the last record.
+    commit: CommitHash,
+}
+
+impl Inherited {
+    fn of(view: &View) -> Self {
+        let fork = view.fork();
+        Self {
+            owners: fork.map(|fork| fork.owners.clone()).unwrap_or_default(),
+            commit: fork.map_or(CommitHash::ZERO, |fork| fork.commit),
+        }
+    }
+
+    /// The last record that is inherited (0: none is known of).
+    fn last(&self) -> u64 {
+        self.owners.last().map_or(0, |(_, last)| *last)
+    }
+
+    /// Whose the records before this one are, with the newest lot of them that are one owner's. `None`: nothing tells it.
+    fn before(&self, first: u64) -> (Option<SessionId>, ReadRange) {
+        const LOT: u64 = 256;
+        let to = first.saturating_sub(1);
+        let owner = self.owners.iter().find(|(_, last)| to <= *last).map(|(owner, _)| *owner);
+        let others = self.owners.iter().map(|(_, last)| *last).filter(|last| *last < to);
+        let from = others.max().unwrap_or(0).saturating_add(1).max(first.saturating_sub(LOT));
+        let (order, kinds) = (Order::NewestFirst, KindFilter::All);
+        (owner, ReadRange { from, to, order, kinds, max_records: usize::MAX, max_bytes: 1 << 20 })
+    }
+
+    /// What stands for records that nobody has any more.
+    fn lost(&self, range: ReadRange) -> Vec<Record> {
+        let lost = |seq: u64| Record {
+            seq,
+            kind: Kind::LOST,
+            commit: if seq == self.last() { self.commit } else { CommitHash::ZERO.after_lost(seq) },
+            label: 0,
+            payload: Bytes::from_static(&[0; 32]),
+        };
+        (range.from..=range.to).map(lost).collect()
+    }
+}
+
 impl SessionManager {
     /// Deletes a session for good: its messages, its words, its state, its host's key and its idempotency keys. Its id is never used again.
     ///
@@ -146,7 +195,7 @@ impl SessionManager {
             }
             Forks::Detach => {
                 for heir in self.own_heirs(id, id).await? {
-                    match self.detach(heir, &mut told).await {
+                    match self.detach(id, heir, &mut told).await {
                         Ok(()) => detached.push(heir),
                         // It was deleted meanwhile, so it needs nothing any more.
                         Err(SessionError::Gone { session }) if session == heir => {}
@@ -240,37 +289,38 @@ impl SessionManager {
         Ok(order)
     }
 
-    /// Makes all that a session inherits its own, from its end to its beginning, so that a call that was broken off is gone on with.
-    async fn detach(&self, heir: SessionId, told: &mut (impl FnMut(DeletionStep) + Send)) -> Result<(), SessionError> {
-        const LOT: usize = 256;
+    /// Makes all that a session inherits its own, from its end to its beginning, so that a call that was broken off is gone on with. What nobody can
+    /// read any more it has as lost.
+    async fn detach(
+        &self,
+        from_whom: SessionId,
+        heir: SessionId,
+        told: &mut (impl FnMut(DeletionStep) + Send),
+    ) -> Result<(), SessionError> {
         let store = &self.ports().store;
         let view = self.fresh_view(&self.lane(heir)).await?;
-        let owners = view.fork().map(|fork| fork.owners.clone()).unwrap_or_default();
+        let inherited = Inherited::of(&view);
         let durability = store.strongest();
-        let unlink: Vec<SessionId> = owners.iter().map(|(owner, _)| *owner).collect();
         let mut first = store.head(heir).await?.map_or(0, |head| head.first);
-        let of = view.fork().map_or(0, |fork| fork.at);
+        let of = inherited.last();
         while first > 1 {
             told(DeletionStep::Detaching { fork: heir, done: (of + 1).saturating_sub(first), of });
-            let to = first - 1;
-            let at = owners.iter().position(|(_, last)| to <= *last);
-            let lacking =
-                StoreError::Corrupt { session: heir, seq: to, what: "nothing tells whose record it inherits there" };
-            let Some((owner, _)) = at.and_then(|at| owners.get(at)) else { return Err(lacking.into()) };
-            let from = at.and_then(|at| owners.get(at.checked_sub(1)?)).map_or(1, |(_, before)| before + 1);
-            let (order, kinds) = (Order::NewestFirst, KindFilter::All);
-            let range = ReadRange { from, to, order, kinds, max_records: LOT, max_bytes: 1 << 20 };
-            let mut records = store.read(*owner, range).await?.records;
-            records.reverse();
-            if records.is_empty() {
-                let what = "a record that it inherits is not there";
-                return Err(StoreError::Corrupt { session: *owner, seq: to, what }.into());
-            }
+            let (owner, range) = inherited.before(first);
+            let read = match owner {
+                Some(owner) => store.read(owner, range).await.map(|page| page.records),
+                None => Ok(Vec::new()),
+            };
+            let records = match read {
+                Ok(records) if !records.is_empty() => records.into_iter().rev().collect(),
+                Err(error) if !is_ended(&error) => return Err(error.into()),
+                _ => inherited.lost(range),
+            };
             let adopted =
                 Rewrite { session: heir, expected: None, records, words: None, unlink: Vec::new(), durability };
             first = store.rewrite(adopted).await?.first;
         }
         told(DeletionStep::Detaching { fork: heir, done: (of + 1).saturating_sub(first), of });
+        let unlink = inherited.owners.iter().map(|(owner, _)| *owner).chain([from_whom]).collect();
         let (records, words) = (Vec::new(), None);
         store.rewrite(Rewrite { session: heir, expected: None, records, words, unlink, durability }).await?;
         Ok(())

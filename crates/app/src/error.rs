@@ -276,6 +276,11 @@ impl SessionError {
         has_no_keys || error.is_unconfirmed()
     }
 
+    /// Whether a session is deleted, or its keys are destroyed where what said so is lost.
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self, Self::Gone { .. } | Self::Store(StoreError::Key(KeyError::SessionDestroyed { .. })))
+    }
+
     /// What the error asks of a caller.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -221,7 +221,12 @@ impl Session {
         while let Some(parent) = view.parent() {
             let at = view.fork().map(|fork| fork.at);
             lineage.ancestors.push(Ancestor { session: parent.session, kinship: parent.kinship, at });
-            match self.manager().get(parent.session).await? {
+            let found = match self.manager().get(parent.session).await {
+                // What it came from itself is not known any more.
+                Err(error) if error.is_unreadable() => None,
+                found => found?,
+            };
+            match found {
                 // Nobody comes from himself; a file could say so all the same.
                 Some(parent) if lineage.ancestors.len() < 10_000 => view = parent.fresh_view().await?,
                 _ => break,

@@ -56,14 +56,34 @@ impl Beginning {
     }
 }
 
+/// A fork on the way to a view of it.
+struct Begun {
+    beginning: Beginning,
+    /// The first record of its log.
+    first: u64,
+    /// The last one that its view is to have.
+    last: u64,
+}
+
 impl SessionManager {
     /// The view of a log up to a record, or further when that is at hand.
     ///
     /// A fork begins with the tree of the session that owns what it inherits, and that may be a fork itself. The line is followed to a view
     /// that is there, or to its first session, and the forks are begun one after the other; forks of forks may go as deep as they like.
-    pub(crate) async fn read_view(&self, id: SessionId, head: Head, last: u64) -> Result<View, SessionError> {
+    pub(crate) async fn read_view(&self, id: SessionId, mut head: Head, last: u64) -> Result<View, SessionError> {
+        loop {
+            if let Some(view) = self.view_of_line(id, head, last).await? {
+                return Ok(view);
+            }
+            let now = self.ports().store.head(id).await?.ok_or(SessionError::NotFound { session: id })?;
+            head.first = now.first;
+        }
+    }
+
+    /// The same; `None` when a fork of the line made its own meanwhile what it had inherited.
+    async fn view_of_line(&self, id: SessionId, head: Head, last: u64) -> Result<Option<View>, SessionError> {
         let (mut id, mut head, mut last) = (id, head, last);
-        let mut line: Vec<(Beginning, u64)> = Vec::new();
+        let mut line: Vec<Begun> = Vec::new();
         let mut view = loop {
             let live = if line.is_empty() { None } else { self.live_view(id) };
             if let Some(view) = live {
@@ -72,7 +92,16 @@ impl SessionManager {
             if let Some(view) = self.kept_view(id, head.version, last).await? {
                 break view;
             }
-            let beginning = self.beginning_of(id, head.first, last).await?;
+            let beginning = match (self.beginning_of(id, head.first, last).await, line.pop()) {
+                (Err(error), Some(heir)) if error.is_ended() => match self.view_alone(heir).await? {
+                    Some(view) => break view,
+                    None => return Ok(None),
+                },
+                (beginning, heir) => {
+                    line.extend(heir);
+                    beginning?
+                }
+            };
             let is_adopted = beginning.created.session != id;
             let Some(fork) = beginning.created.fork.as_ref().filter(|_| !is_adopted) else {
                 let is_behind_loss = !is_adopted && beginning.seq > 1;
@@ -82,22 +111,37 @@ impl SessionManager {
                 break if view.session() == id { view } else { view.inherited_by(id) };
             };
             let (owner, at) = (owner_of(fork), fork.at);
+            let heir = Begun { beginning, first: head.first, last };
             let of_owner = match self.head_of_owner(owner, at).await {
-                // What it had made its own was lost, in whole or from its beginning on, and nobody else has it any more.
-                Err(SessionError::Gone { .. }) if head.first < beginning.seq => {
-                    break self.replay_log(id, beginning.behind_loss(head.first)?, last).await?;
-                }
-                Err(SessionError::Gone { .. }) => break self.replay(beginning.view(None)?, last).await?,
+                Err(error) if error.is_ended() => match self.view_alone(heir).await? {
+                    Some(view) => break view,
+                    None => return Ok(None),
+                },
                 of_owner => of_owner?,
             };
-            line.push((beginning, last));
+            line.push(heir);
             (id, head) = (owner, of_owner);
             last = at.min(head.version);
         };
-        while let Some((beginning, last)) = line.pop() {
+        while let Some(Begun { beginning, last, .. }) = line.pop() {
             view = self.replay(beginning.view(Some(&view))?, last).await?;
         }
-        Ok(view)
+        Ok(Some(view))
+    }
+
+    /// The view of a fork when nobody has any more what it inherited; `None` when it has it itself by now.
+    async fn view_alone(&self, heir: Begun) -> Result<Option<View>, SessionError> {
+        let Begun { beginning, first, last } = heir;
+        match self.ports().store.head(beginning.created.session).await {
+            Ok(Some(now)) if now.first < first => return Ok(None),
+            Ok(_) | Err(StoreError::Gone { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // What it had made its own was lost, in whole or from its beginning on.
+        let is_behind_loss = first < beginning.seq;
+        let session = beginning.created.session;
+        let begun = if is_behind_loss { beginning.behind_loss(first)? } else { beginning.view(None)? };
+        self.replay_log(session, begun, last).await.map(Some)
     }
 
     /// The tree that a fork inherits. The last owner of its records has it; the parent itself need not be there.
@@ -184,6 +228,16 @@ impl SessionManager {
         }
         let source = InvalidHistory::NoBeginning;
         at_first.and(Err(SessionError::InvalidHistory { session: id, source }))
+    }
+
+    /// What a session itself says of its beginning, wherever in its log that stands; `None`: it is lost.
+    pub(crate) async fn named(&self, id: SessionId) -> Result<Option<Created>, SessionError> {
+        let Some(head) = self.ports().store.head(id).await? else { return Ok(None) };
+        match self.beginning_of(id, head.first, head.version).await {
+            Ok(beginning) => Ok(Some(beginning.created).filter(|created| created.session == id)),
+            Err(SessionError::InvalidHistory { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn beginning_at(&self, id: SessionId, seq: u64) -> Result<Beginning, SessionError> {

@@ -68,6 +68,30 @@ pub(crate) async fn read_around(
     Ok(Page { records: vec![unreadable(damaged)], next: behind })
 }
 
+/// Whether a session is deleted, or shredded where what said so is lost.
+pub(crate) fn is_ended(error: &StoreError) -> bool {
+    matches!(error, StoreError::Gone { .. } | StoreError::Key(KeyError::SessionDestroyed { .. }))
+}
+
+/// What stands in the place of records that nobody has any more.
+fn nobodys(range: ReadRange) -> Page {
+    let ReadRange { from, to, order, max_records, .. } = range;
+    let count = max_records.max(1);
+    let (seqs, next): (Vec<u64>, _) = match order {
+        Order::OldestFirst => {
+            let seqs: Vec<u64> = (from..=to).take(count).collect();
+            let next = seqs.last().and_then(|last| last.checked_add(1)).filter(|next| *next <= to);
+            (seqs, next)
+        }
+        Order::NewestFirst => {
+            let seqs: Vec<u64> = (from..=to).rev().take(count).collect();
+            let next = seqs.last().and_then(|last| last.checked_sub(1)).filter(|next| *next >= from && *next > 0);
+            (seqs, next)
+        }
+    };
+    Page { records: seqs.into_iter().map(unreadable).collect(), next }
+}
+
 /// The meaning of a record: its body stands behind the 32 bytes of blind.
 pub(crate) fn decoded(session: SessionId, record: &Record) -> Result<(Event, Stamp), SessionError> {
     let body = record.payload.get(32..).unwrap_or_default();
@@ -207,22 +231,50 @@ impl SessionManager {
         Ok(self.ports().store.head(session).await?.is_some_and(|own| own.first <= 1))
     }
 
-    /// Reads records around what cannot be read, from the log that has them.
+    /// Reads records around what cannot be read, from the log that has them: that of the owner, as far as the session has not made them its own.
     pub(crate) async fn read_owned(
         &self,
         session: SessionId,
         owner: SessionId,
         range: ReadRange,
     ) -> Result<Page, StoreError> {
-        let log = self.log_of(session, owner, range.from).await?;
-        read_around(self.ports().store.as_ref(), log, range).await
+        let store = self.ports().store.as_ref();
+        loop {
+            let own = if owner == session { None } else { store.head(session).await? };
+            let first = if owner == session { 0 } else { own.map_or(u64::MAX, |own| own.first) };
+            let is_own = first <= if range.order == Order::OldestFirst { range.from } else { range.to };
+            let is_split = range.from < first && first <= range.to;
+            let (log, part, rest) = match (is_own, is_split) {
+                (true, true) => (session, ReadRange { from: first, ..range }, first.checked_sub(1)),
+                (false, true) => (owner, ReadRange { to: first - 1, ..range }, Some(first)),
+                (true, false) => (session, range, None),
+                (false, false) => (owner, range, None),
+            };
+            let page = match read_around(store, log, part).await {
+                Err(error) if log != session && is_ended(&error) => {
+                    // It may have become the session's own meanwhile. If not, nobody has it any more.
+                    let now = store.head(session).await?.map_or(u64::MAX, |own| own.first);
+                    if now < first {
+                        continue;
+                    }
+                    nobodys(part)
+                }
+                page => page?,
+            };
+            return Ok(Page { next: page.next.or(rest), ..page });
+        }
     }
 
     /// One record, by its number.
     pub(crate) async fn read_one(&self, view: &View, seq: u64) -> Result<Option<Read>, SessionError> {
         let owner = view.owner_of(seq);
         let log = self.log_of(view.session(), owner, seq).await?;
-        let page = self.ports().store.read(log, single(seq)).await?;
+        let page = match self.ports().store.read(log, single(seq)).await {
+            Err(error) if log != view.session() && is_ended(&error) => {
+                self.read_owned(view.session(), owner, single(seq)).await?
+            }
+            page => page?,
+        };
         let mut read = page.records.into_iter().next().map(|record| read_of(owner, record)).transpose()?;
         if let Some(read) = read.as_mut().filter(|read| matches!(read.event, Event::Begun(_))) {
             self.put_together(view, read).await?;
@@ -236,7 +288,11 @@ impl SessionManager {
         let inherited = view.fork().map(|fork| fork.owners.clone()).unwrap_or_default();
         let owners = [(view.session(), view.version())].into_iter().chain(inherited.into_iter().rev());
         for (owner, last) in owners {
-            for seq in self.ports().store.find(owner, label).await? {
+            let found = match self.ports().store.find(owner, label).await {
+                Err(error) if owner != view.session() && is_ended(&error) => Vec::new(),
+                found => found?,
+            };
+            for seq in found {
                 if seq > last {
                     continue;
                 }

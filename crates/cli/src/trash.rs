@@ -135,7 +135,7 @@ async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wi
     if report.kept > 0 {
         let heirs: Vec<String> = report.heirs.iter().map(ToString::to_string).collect();
         out.line(&format!(
-            "up to record {} it stays for {} that inherit it: {}",
+            "up to record {} it stays for {}: {}",
             report.kept,
             counted(heirs.len() as u64, "fork"),
             heirs.join(", ")

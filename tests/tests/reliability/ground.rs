@@ -3,14 +3,15 @@
 //! Must not know: what is proved.
 
 use std::{
+    io::Cursor,
     panic,
     path::Path,
     sync::{Arc, Once},
     time::{Duration, SystemTime},
 };
 
-use sessions_app::{Ports, SessionManager, Settings};
-use sessions_domain::{LineageId, MessageId, Moment, SessionId};
+use sessions_app::{ImportOptions, Ports, Session, SessionManager, Settings};
+use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId};
 use sessions_infra::{
     MemoryStore,
     environment::{EstimateCounter, SystemClock},
@@ -239,4 +240,25 @@ pub(crate) async fn polled<T>(times: usize, future: impl Future<Output = T>) -> 
         }
     })
     .await
+}
+
+/// The texts of the last messages that are visible.
+pub(crate) async fn texts(session: &Session) -> Vec<String> {
+    session.last(99).await.unwrap().iter().map(|message| message.text()).collect()
+}
+
+/// The session goes out, and what goes in elsewhere says the same.
+pub(crate) async fn exported(session: &Session, host: &Host) {
+    for is_document in [true, false] {
+        let export = if is_document { session.export_json().await } else { session.export_jsonl().await };
+        let (mut export, mut file) = (export.unwrap(), Vec::new());
+        while let Some(chunk) = export.next_chunk().await.unwrap() {
+            file.extend(chunk);
+        }
+        let elsewhere = host.manager(Arc::new(MemoryStore::pretending(Durability::Disk)), Durability::Disk);
+        let report = elsewhere.import(Cursor::new(file), ImportOptions::default()).await.unwrap();
+        let imported = elsewhere.load(report.id).await.unwrap();
+        assert_eq!(texts(&imported).await, texts(session).await, "{}", session.id());
+        imported.append(Message::user("and on")).await.unwrap();
+    }
 }

@@ -18,7 +18,7 @@ use sessions_ports::{Durability, KeyError, SessionLog, StoreError};
 
 use crate::{
     folder::{copy, segments},
-    ground::{Dice, Host, folder, key_file, open_sealed, run, seed},
+    ground::{Dice, Host, exported, folder, key_file, open_sealed, run, seed},
 };
 
 const WAYS: usize = 400;
@@ -39,6 +39,10 @@ async fn populate(store: &SealedStore, host: &Host, dice: &mut Dice) {
             let fork = session.fork(At::Now).await.unwrap();
             fork.append(Message::user("of the fork")).await.unwrap();
             forks.push(fork.id());
+            if number > 0 {
+                let fork_of_fork = fork.fork(At::Now).await.unwrap();
+                fork_of_fork.append(Message::user("of the fork of a fork")).await.unwrap();
+            }
         }
         match number {
             3 => drop(manager.delete(session.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap()),
@@ -108,8 +112,13 @@ fn wrongs(report: VerifyReport) -> (Vec<Finding>, Vec<SessionId>) {
     (wrong, shut.into_iter().filter_map(|finding| finding.session).collect())
 }
 
-/// What a store says of a session without reading it: what it is called, since when it is there, and who inherits from it.
-type Said = (Vec<u8>, Option<SessionId>, Moment, BTreeSet<SessionId>);
+/// What a store says of a session without reading it.
+struct Said {
+    /// What its row says, whom its key finds, and since when it is there.
+    of_itself: (Vec<u8>, Option<SessionId>, Moment),
+    /// Who inherits from it.
+    heirs: BTreeSet<SessionId>,
+}
 
 async fn said(path: &Path, host: &Host) -> BTreeMap<SessionId, Said> {
     let store = open_sealed(path, 7).await;
@@ -122,14 +131,14 @@ async fn said(path: &Path, host: &Host) -> BTreeMap<SessionId, Said> {
             None => None,
         };
         let heirs = store.heirs(row.session).await.unwrap().into_iter().map(|heir| heir.session).collect();
-        said.insert(row.session, (row.words.to_vec(), found, row.created, heirs));
+        said.insert(row.session, Said { of_itself: (row.words.to_vec(), found, row.created), heirs });
     }
     manager.close().await.unwrap();
     said
 }
 
-/// Every session that is there reads and takes an append. One that nothing opens any more, or whose keys were destroyed and what said so is lost, can be deleted.
-async fn check_goes_on(path: &Path, host: &Host, shut: &[SessionId], what: &str) -> usize {
+/// Every session that is there reads and takes an append, and with `goes_out` an export of it says the same elsewhere. One that nothing opens any more, or whose keys were destroyed and what said so is lost, can be deleted.
+async fn check_goes_on(path: &Path, host: &Host, shut: &[SessionId], goes_out: bool, what: &str) -> usize {
     let store = open_sealed(path, 7).await;
     let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
     for session in shut {
@@ -154,6 +163,9 @@ async fn check_goes_on(path: &Path, host: &Host, shut: &[SessionId], what: &str)
         };
         session.last(100).await.unwrap_or_else(|error| panic!("{about}: {error}"));
         session.append(Message::user("and on")).await.unwrap_or_else(|error| panic!("{about}: {error}"));
+        if goes_out {
+            exported(&session, host).await;
+        }
         went_on += 1;
     }
     manager.close().await.unwrap();
@@ -218,10 +230,13 @@ fn one_repair_with_the_key_leaves_nothing_that_a_check_calls_wrong() {
             if keeps_index {
                 let said = said(&at, &host).await;
                 for (session, before) in &said_before {
-                    assert_eq!(said.get(session), Some(before), "{what}: {session}");
+                    let Some(after) = said.get(session) else { panic!("{what}: {session} is not listed") };
+                    assert_eq!(after.of_itself, before.of_itself, "{what}: {session}");
+                    // One that lost what it had made its own has left what it inherits of those that still have it.
+                    assert!(after.heirs.is_superset(&before.heirs), "{what}: {session}: {:?}", after.heirs);
                 }
             }
-            went_on += check_goes_on(&at, &host, &shut, &what).await;
+            went_on += check_goes_on(&at, &host, &shut, way % 8 == 0, &what).await;
             let (wrong, still_shut) = wrongs(checked(&at).await);
             assert_eq!(wrong, [], "{what}, and went on");
             // Who inherits of one that was deleted still needs its keys.

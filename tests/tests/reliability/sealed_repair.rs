@@ -15,7 +15,7 @@ use sessions_ports::{Durability, SessionLog as _};
 
 use crate::{
     folder::{Frame, copy, frames, segments},
-    ground::{Host, folder, key_file, open_sealed, run},
+    ground::{Host, exported, folder, key_file, open_sealed, run, texts},
 };
 
 async fn managed(path: &Path, host: &Host) -> SessionManager {
@@ -94,20 +94,11 @@ async fn repaired(path: &Path, with_key: bool) {
     sound(path).await;
 }
 
-async fn texts(session: &Session) -> Vec<String> {
-    session.last(99).await.unwrap().iter().map(|message| message.text()).collect()
-}
-
-async fn exported(session: &Session) {
-    let mut export = session.export_json().await.unwrap();
-    while export.next_chunk().await.unwrap().is_some() {}
-}
-
 /// The session is read and written, and goes when it is to go.
-async fn goes_on(manager: &SessionManager, id: SessionId, expected: &[&str]) {
+async fn goes_on(manager: &SessionManager, host: &Host, id: SessionId, expected: &[&str]) {
     let session = manager.load(id).await.unwrap();
     assert_eq!(texts(&session).await, expected, "{id}");
-    exported(&session).await;
+    exported(&session, host).await;
     session.append(Message::user("and on")).await.unwrap();
     assert_eq!(texts(&session).await.last().map(String::as_str), Some("and on"), "{id}");
     session.entries(0).await.unwrap();
@@ -130,7 +121,7 @@ fn a_fork_whose_place_is_in_its_grandparent_goes_on_when_its_beginning_is_lost()
             spoil_beginning(&path, id);
             repaired(&path, with_key).await;
             let manager = managed(&path, &host).await;
-            goes_on(&manager, id, &["first 1", "first 2", "third"]).await;
+            goes_on(&manager, &host, id, &["first 1", "first 2", "third"]).await;
             assert!(manager.delete(id, Deletion::shredding()).await.unwrap().erased.is_some());
             manager.close().await.unwrap();
         }
@@ -161,7 +152,7 @@ fn a_fork_without_its_parent_goes_on_when_its_beginning_is_lost() {
                 for id in &ids[1..] {
                     let session = manager.load(*id).await.unwrap();
                     session.append(Message::user("and on")).await.unwrap();
-                    exported(&session).await;
+                    exported(&session, &host).await;
                     session.entries(0).await.unwrap();
                 }
                 manager.close().await.unwrap();
@@ -188,8 +179,106 @@ fn a_fork_goes_on_when_all_that_a_removed_session_left_it_is_lost() {
         fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(64).unwrap();
         repaired(&path, false).await;
         let manager = managed(&path, &host).await;
-        goes_on(&manager, id, &[]).await;
+        goes_on(&manager, &host, id, &[]).await;
         manager.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_fork_of_a_fork_goes_on_when_its_parent_whose_beginning_was_lost_is_deleted() {
+    let host = Host::drawing(21);
+    run(2, async {
+        for with_key in [true, false] {
+            let ground = folder();
+            let path = ground.path().join("store");
+            let [first, second, third, fourth] = line(&path, &host, 1).await;
+            spoil_beginning(&path, second);
+            repaired(&path, with_key).await;
+            let manager = managed(&path, &host).await;
+            let deleted = manager.delete(second, Deletion::default()).await.unwrap();
+            assert_eq!(deleted.heirs.len(), 2, "{deleted:?}");
+            manager.close().await.unwrap();
+            drop(manager);
+            let manager = managed(&path, &host).await;
+            goes_on(&manager, &host, third, &["first 1", "second", "third"]).await;
+            goes_on(&manager, &host, fourth, &["first 1", "second", "third", "fourth"]).await;
+            // Both have of it what they inherit, and of its parent.
+            let detached = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            assert_eq!(detached.detached.len(), 2, "{detached:?}");
+            assert!(manager.delete(second, Deletion::shredding()).await.unwrap().erased.is_some());
+            manager.close().await.unwrap();
+            drop(manager);
+            sound(&path).await;
+            let manager = managed(&path, &host).await;
+            let said = texts(&manager.load(fourth).await.unwrap()).await;
+            assert_eq!(said[..4], ["first 1", "second", "third", "fourth"]);
+            manager.close().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn forks_go_on_when_what_they_made_their_own_is_lost_and_what_said_that_the_session_was_shredded() {
+    let host = Host::drawing(22);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let [first, second, third, _] = line(&path, &host, 2).await;
+        let end = fs::read(segments(&path).remove(0)).unwrap().len();
+        let manager = managed(&path, &host).await;
+        let shredded = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        assert_eq!(shredded.detached.len(), 3, "{shredded:?}");
+        manager.close().await.unwrap();
+        drop(manager);
+        // The log as it was before, and no index that remembers.
+        let segment = segments(&path).remove(0);
+        fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(end as u64).unwrap();
+        fs::remove_dir_all(path.join("index")).unwrap();
+        repaired(&path, true).await;
+        let manager = managed(&path, &host).await;
+        assert!(manager.load(first).await.is_err_and(|error| error.is_unreadable()));
+        for (id, expected) in [(second, &["second"][..]), (third, &["second", "third"])] {
+            let session = manager.load(id).await.unwrap();
+            assert_eq!(texts(&session).await, expected, "{id}");
+            let fork = forked(&session, At::Now, "behind").await;
+            assert_eq!(texts(&fork).await.last().map(String::as_str), Some("behind"), "{id}");
+            session.append(Message::user("and on")).await.unwrap();
+            assert_eq!(session.lineage().await.unwrap().ancestors.last().unwrap().session, first, "{id}");
+        }
+        let again = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        assert!(again.erased.is_some() && again.kept == 0 && again.detached.len() == 5, "{again:?}");
+        manager.close().await.unwrap();
+        drop(manager);
+        sound(&path).await;
+        let manager = managed(&path, &host).await;
+        goes_on(&manager, &host, third, &["second", "third", "and on"]).await;
+        manager.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_fork_goes_on_when_a_record_is_lost_of_what_it_made_its_own() {
+    let host = Host::drawing(23);
+    run(2, async {
+        for seq in 1..=5 {
+            let ground = folder();
+            let path = ground.path().join("store");
+            let [first, second, third, _] = line(&path, &host, 2).await;
+            let manager = managed(&path, &host).await;
+            manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            manager.delete(second, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            manager.close().await.unwrap();
+            drop(manager);
+            spoil_record(&path, third, seq, true);
+            repaired(&path, true).await;
+            let manager = managed(&path, &host).await;
+            let mut expected = vec!["first 1", "first 2", "second", "third"];
+            // The session began with the first record, and its fork with the fourth.
+            let lost = [None, Some("first 1"), Some("first 2"), None, Some("second")][seq as usize - 1];
+            expected.retain(|text| Some(*text) != lost);
+            goes_on(&manager, &host, third, &expected).await;
+            manager.close().await.unwrap();
+        }
     });
 }
 
@@ -226,13 +315,13 @@ fn a_fork_of_a_fork_goes_on_when_both_their_beginnings_are_lost() {
         [second, third].into_iter().for_each(|session| spoil_beginning(&path, session));
         repaired(&path, true).await;
         let manager = managed(&path, &host).await;
-        goes_on(&manager, third, &["first 1", "second", "third"]).await;
+        goes_on(&manager, &host, third, &["first 1", "second", "third"]).await;
         let detached = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
         assert!(detached.erased.is_some(), "{detached:?}");
         manager.close().await.unwrap();
         drop(manager);
         let manager = managed(&path, &host).await;
-        goes_on(&manager, third, &["first 1", "second", "third", "and on"]).await;
+        goes_on(&manager, &host, third, &["first 1", "second", "third", "and on"]).await;
         manager.close().await.unwrap();
         drop(manager);
         sound(&path).await;
@@ -274,7 +363,7 @@ fn what_only_a_first_frame_said_is_not_lost_with_it_once_its_record_was_sealed_a
                 assert_eq!(store.heirs(ids[0]).await.unwrap().len(), 1, "{what}");
                 let refused = manager.delete(ids[0], Deletion::shredding()).await;
                 assert!(refused.is_err(), "{what}: a fork inherits from it");
-                goes_on(&manager, ids[1], &["first 1", "first 2", "first 3", "second"]).await;
+                goes_on(&manager, &host, ids[1], &["first 1", "first 2", "first 3", "second"]).await;
                 manager.close().await.unwrap();
             }
         }

@@ -13,14 +13,15 @@ use sessions_ports::{KindFilter, Order, ReadRange, Record};
 
 use super::{
     Format, LostRecord,
-    archive::{Extent, Facts, HeaderLine, Spelled, VERSION},
+    archive::{Facts, HeaderLine, Spelled, VERSION},
+    extents::{Extents, lost},
     outgoing::Outgoing,
     page::Page,
 };
 use crate::{
     error::SessionError,
     history::{EntryKind, Messages},
-    reading::{decoded, is_unreadable, read_around, single},
+    reading::decoded,
     session::Session,
 };
 
@@ -71,7 +72,7 @@ pub struct Export {
     session: Session,
     view: Arc<View>,
     is_document: bool,
-    logs: Vec<Extent>,
+    extents: Extents,
     stage: Stage,
     lost: Vec<LostRecord>,
     /// The commit of the last record that was given.
@@ -117,9 +118,9 @@ impl Session {
         };
         let view = self.fresh_view().await?;
         let Outgoing { pieces, lost } = Outgoing::of(self, &view, foreign).await?;
-        let (session, logs, commit) = (self.clone(), Vec::new(), CommitHash::ZERO);
+        let (session, extents, commit) = (self.clone(), Extents::none(), CommitHash::ZERO);
         let stage = Stage::Pieces(pieces.into_iter());
-        Ok(Export { session, view, is_document: false, logs, stage, lost, commit })
+        Ok(Export { session, view, is_document: false, extents, stage, lost, commit })
     }
 
     /// The session as JSON lines, the canonical form.
@@ -142,28 +143,17 @@ impl Session {
 impl Export {
     async fn begin(session: &Session, is_document: bool) -> Result<Self, SessionError> {
         let view = session.fresh_view().await?;
-        let mut logs = Vec::new();
-        for (owner, last) in view.fork().map(|fork| fork.owners.as_slice()).unwrap_or_default() {
-            let before = logs.last().map(|before: &Extent| before.last);
-            logs.push(extent(session, before, *owner, *last).await?);
-        }
-        logs.push(Extent {
-            session: view.session(),
-            lineage: view.lineage(),
-            first: view.first_own(),
-            last: view.version(),
-            commit: view.commit(),
-        });
+        let extents = Extents::of(session, &view).await?;
         let (stage, lost, commit) = (Stage::Header, Vec::new(), CommitHash::ZERO);
-        Ok(Self { session: session.clone(), view, is_document, logs, stage, lost, commit })
+        Ok(Self { session: session.clone(), view, is_document, extents, stage, lost, commit })
     }
 
     async fn page(session: &Session, page: Page) -> Result<Self, SessionError> {
         let view = session.fresh_view().await?;
         let messages = Box::new(Messages::of(session, Arc::clone(&view), view.head()));
-        let (session, logs, lost, commit) = (session.clone(), Vec::new(), Vec::new(), CommitHash::ZERO);
+        let (session, extents, lost, commit) = (session.clone(), Extents::none(), Vec::new(), CommitHash::ZERO);
         let stage = Stage::Page { messages, page, is_begun: false };
-        Ok(Self { session, view, is_document: false, logs, stage, lost, commit })
+        Ok(Self { session, view, is_document: false, extents, stage, lost, commit })
     }
 
     async fn painted(
@@ -233,14 +223,15 @@ impl Export {
     }
 
     fn header(&self, chunk: &mut Vec<u8>) -> Result<Stage, SessionError> {
-        let first = self.logs.first().map_or(1, |log| log.first);
+        let first = self.extents.logs.first().map_or(1, |log| log.first);
+        let lineage = self.extents.logs.last().map_or(self.view.lineage(), |log| log.lineage);
         if !self.is_document {
             let header = HeaderLine {
                 format: Cow::Borrowed(Format::SessionsJsonl.name()),
                 version: VERSION,
                 session: self.view.session(),
-                lineage: self.view.lineage(),
-                logs: self.logs.clone(),
+                lineage,
+                logs: self.extents.logs.clone(),
             };
             put(chunk, &header)?;
             chunk.push(b'\n');
@@ -251,7 +242,7 @@ impl Export {
         chunk.extend_from_slice(br#","version":"#);
         put(chunk, &VERSION)?;
         chunk.extend_from_slice(b",\"session\":");
-        put(chunk, &Facts::of(&self.view))?;
+        put(chunk, &Facts::of(&self.view, lineage))?;
         chunk.extend_from_slice(b",\"messages\":[");
         let messages = Messages::of(&self.session, Arc::clone(&self.view), self.view.head());
         Ok(Stage::Messages { messages: Box::new(messages), is_first: true })
@@ -265,7 +256,7 @@ impl Export {
     ) -> Result<Stage, SessionError> {
         let Some(page) = messages.next_page().await? else {
             chunk.extend_from_slice(b"\n],\"logs\":[");
-            return Ok(Stage::Records { at: 0, next: self.logs.first().map_or(1, |log| log.first) });
+            return Ok(Stage::Records { at: 0, next: self.extents.logs.first().map_or(1, |log| log.first) });
         };
         for message in &page {
             chunk.extend_from_slice(if is_first { b"\n" } else { b",\n" });
@@ -276,7 +267,7 @@ impl Export {
     }
 
     async fn records(&mut self, chunk: &mut Vec<u8>, at: usize, next: u64) -> Result<Stage, SessionError> {
-        let Some(log) = self.logs.get(at).cloned() else {
+        let Some(log) = self.extents.logs.get(at).cloned() else {
             if self.is_document {
                 chunk.extend_from_slice(b"\n]}\n");
             }
@@ -300,22 +291,22 @@ impl Export {
             max_bytes: CHUNK_BYTES,
         };
         let page = self.session.manager().read_owned(self.view.session(), log.session, range).await?;
-        for mut record in page.records {
-            if is_unreadable(&record) {
-                let is_end = record.seq == log.last;
-                record.commit = if is_end { log.commit } else { self.commit.after_lost(record.seq) };
-            }
+        // Where nobody has a record any more, something stands for it all the same.
+        let behind = page.next.unwrap_or(log.last.saturating_add(1));
+        let mut records = page.records.into_iter().peekable();
+        for seq in next..behind {
+            let record = records.next_if(|record| record.seq == seq).unwrap_or_else(|| lost(seq));
+            let record = self.extents.record(&log, record, self.commit);
             self.commit = record.commit;
             if is_lost(log.session, &record) {
                 self.lost.push(LostRecord { session: log.session, seq: record.seq });
             }
-            let (record, log) = (&record, &log);
-            let spelled = Spelled::of(record);
+            let spelled = Spelled::of(&record);
             if self.is_document {
                 chunk.extend_from_slice(if record.seq == log.first { b"\n" } else { b",\n" });
-                put(chunk, &spelled.entry(record))?;
+                put(chunk, &spelled.entry(&record))?;
             } else {
-                put(chunk, &spelled.line(record, log))?;
+                put(chunk, &spelled.line(&record, &log))?;
                 chunk.push(b'\n');
             }
         }
@@ -325,7 +316,7 @@ impl Export {
         if self.is_document {
             chunk.extend_from_slice(b"\n]}");
         }
-        let next = self.logs.get(at + 1).map_or(0, |log| log.first);
+        let next = self.extents.logs.get(at + 1).map_or(0, |log| log.first);
         Ok(Stage::Records { at: at + 1, next })
     }
 }
@@ -339,38 +330,6 @@ fn is_lost(session: SessionId, record: &Record) -> bool {
         ),
         _ => false,
     }
-}
-
-/// How far a log goes that is inherited from; `before` is where the one before it ends. The session may have made it its own.
-async fn extent(session: &Session, before: Option<u64>, owner: SessionId, last: u64) -> Result<Extent, SessionError> {
-    let manager = session.manager();
-    let store = &manager.ports().store;
-    let missing = SessionError::NotFound { session: owner };
-    let own = store.head(session.id()).await?.map_or(u64::MAX, |own| own.first);
-    let first = match before {
-        Some(before) => before.saturating_add(1),
-        // What it has of it begins in the middle when taking it over was broken off.
-        None if own <= 1 => own,
-        None => manager.head_of_owner(owner, last).await?.first,
-    };
-    let log = manager.log_of(session.id(), owner, first).await?;
-    let beginning = store.read(log, single(first)).await?;
-    let end = read_around(store.as_ref(), log, single(last)).await?;
-    let (Some(beginning), Some(end)) = (beginning.records.first(), end.records.first()) else { return Err(missing) };
-    let inherits = |(_, at): &&(SessionId, u64)| *at == last;
-    let known = session.fresh_view().await?;
-    // A fork knows the commit of what it continues, also when that cannot be read any more.
-    let fork = known.fork().filter(|fork| fork.at == last && fork.owners.iter().any(|owner| inherits(&owner)));
-    let commit = match (is_unreadable(end), fork) {
-        (false, _) => end.commit,
-        (true, Some(fork)) => fork.commit,
-        (true, None) => store.read(log, single(last)).await.map(|_| end.commit)?,
-    };
-    let (Event::Created(created), _) = decoded(owner, beginning)? else {
-        let source = sessions_domain::InvalidHistory::NoBeginning;
-        return Err(SessionError::InvalidHistory { session: owner, source });
-    };
-    Ok(Extent { session: owner, lineage: created.lineage, first, last, commit })
 }
 
 /// Everything that is written here has a JSON form, since it was read from one.

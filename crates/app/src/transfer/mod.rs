@@ -17,6 +17,7 @@ pub mod claude_code;
 pub mod codex;
 mod error;
 mod export;
+mod extents;
 mod foreign;
 mod format;
 mod grown;

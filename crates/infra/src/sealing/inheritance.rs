@@ -3,7 +3,7 @@
 //!
 //! Must not know: how anything is sealed, or how a beginning was lost.
 
-use sessions_domain::{Created, Event, ForkPoint, Kinship, SessionId, SummaryWords, codec};
+use sessions_domain::{Created, Event, ForkPoint, Kind, Kinship, SessionId, SummaryWords, codec};
 use sessions_ports::{KindFilter, Order, ReadRange, Record, StoreError};
 
 use super::{envelope, store::Inner};
@@ -29,6 +29,9 @@ impl Inner {
         let Some(fork) = &created.fork else { return Ok(created) };
         let said = words.parent.filter(|parent| words.kinship == Some(Kinship::Fork) && *parent != session);
         let is_next = fork.at.checked_add(1) == Some(record.seq);
+        if said.is_none() && is_next && self.is_said_by_heirs(session, record.seq, fork).await? {
+            return Ok(created);
+        }
         let Some(parent) = said.filter(|_| is_next) else { return Err(refused()) };
         // Who has no key takes whoever has the last record of what it inherits for the parent, whose own parent that may be.
         let fork = ForkPoint { parent, ..fork.clone() };
@@ -37,6 +40,57 @@ impl Inner {
             Asked::Denied => Err(refused()),
             // What it took over stands in its own log. It is given nothing of anybody else's.
             Asked::NobodyThere => Ok(Created { fork: None, ..created }),
+        }
+    }
+
+    /// Whether a fork of a session that was removed says what that inherited: the words that did are gone with it.
+    async fn is_said_by_heirs(&self, session: SessionId, seq: u64, fork: &ForkPoint) -> Result<bool, StoreError> {
+        if !self.is_removed(session).await {
+            return Ok(false);
+        }
+        for heir in self.log.heirs(session).await? {
+            let said = self.sealed_beginning(heir.session).await?.and_then(|created| created.fork);
+            let owners = said.map(|fork| fork.owners).unwrap_or_default();
+            let at = owners.iter().position(|(owner, last)| *owner == session && seq <= *last);
+            if at.and_then(|at| owners.get(..at)) == Some(&fork.owners) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn is_removed(&self, session: SessionId) -> bool {
+        matches!(self.log.head(session).await, Err(StoreError::Gone { .. }))
+    }
+
+    /// A session's own beginning, where that is sealed and opens.
+    async fn sealed_beginning(&self, session: SessionId) -> Result<Option<Created>, StoreError> {
+        let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+        let mut range = ReadRange { from: 0, to: u64::MAX, order, kinds, max_records: 1, max_bytes: 1 << 20 };
+        loop {
+            let page = match self.log.read(session, range).await {
+                Ok(page) => page,
+                Err(StoreError::Corrupt { .. } | StoreError::Gone { .. } | StoreError::NotFound { .. }) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            // It stands behind what it took over.
+            for record in page.records.into_iter().filter(|record| record.kind == Kind::CREATED) {
+                let is_sealed = !envelope::is_stand_in(&record);
+                let opened = self.keys_to_read(session).await.and_then(|keys| keys.open(session, record));
+                let payload = opened.map(|record| record.payload).unwrap_or_default();
+                let said = payload.get(32..).and_then(|body| codec::decode(Kind::CREATED, body).ok());
+                if let Some((Event::Created(created), _)) = said
+                    && created.session == session
+                {
+                    return Ok(Some(*created).filter(|_| is_sealed));
+                }
+            }
+            match page.next {
+                Some(next) => range = ReadRange { from: next, max_records: 4096, ..range },
+                None => return Ok(None),
+            }
         }
     }
 
@@ -89,7 +143,11 @@ impl Inner {
         let keys = self.keys_to_read(log).await?;
         // What stands for the parent's own beginning is believed as far as that one is.
         match envelope::is_stand_in(&record) {
-            true => Box::pin(self.named_beginning(log, &keys, record)).await.map(Some),
+            true => match Box::pin(self.named_beginning(log, &keys, record)).await {
+                // Nor is anything left of it that would.
+                Err(error) if error.is_unconfirmed() && self.is_removed(log).await => Ok(None),
+                named => named.map(Some),
+            },
             false => keys.open(log, record).map(Some),
         }
     }

@@ -129,11 +129,12 @@ pub(in crate::transfer) struct Facts {
 }
 
 impl Facts {
-    pub(in crate::transfer) fn of(view: &View) -> Self {
+    /// `lineage`: of the session's own log as the file has it.
+    pub(in crate::transfer) fn of(view: &View, lineage: LineageId) -> Self {
         let words = SummaryWords::of(view);
         Self {
             id: view.session(),
-            lineage: view.lineage(),
+            lineage,
             version: view.version(),
             head: view.commit(),
             key: words.key,
