@@ -49,7 +49,10 @@ impl Extents {
             };
             match begun {
                 Some((created, record)) if created.stands_for_a_lost_one(&record.payload) => {
-                    all.begin_anew(record.payload, created.lineage, owner, first..=last, commit);
+                    // Whoever wrote it may not have known what it was forked from.
+                    let (lineage, fits) = (created.lineage, all.is_ground_of(&created));
+                    let payload = if fits { record.payload } else { all.stand_in(view, created)? };
+                    all.begin_anew(payload, lineage, owner, first..=last, commit);
                 }
                 Some((Created { lineage, .. }, _)) => {
                     all.logs.push(Extent { session: owner, lineage, first, last, commit });
@@ -65,6 +68,15 @@ impl Extents {
             first = last.saturating_add(1);
         }
         Ok(all)
+    }
+
+    /// Whether a log says that it was forked from the logs that are there.
+    fn is_ground_of(&self, created: &Created) -> bool {
+        let owners = self.logs.iter().map(|log| (log.session, log.last));
+        match (&created.fork, self.logs.last()) {
+            (Some(fork), Some(last)) => fork.commit == last.commit && fork.owners.iter().copied().eq(owners),
+            (fork, last) => fork.is_none() && last.is_none(),
+        }
     }
 
     /// What stands for a lost beginning behind the logs that are there, as a repair writes it.
