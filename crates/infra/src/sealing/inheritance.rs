@@ -32,14 +32,18 @@ impl Inner {
         if said.is_none() && is_next && self.is_said_by_heirs(session, record.seq, fork).await? {
             return Ok(created);
         }
-        let Some(parent) = said.filter(|_| is_next) else { return Err(refused()) };
+        // What it took over stands in its own log. It is given nothing of anybody else's.
+        let alone = Created { fork: None, ..created.clone() };
+        let has_all = matches!(self.log.head(session).await, Ok(Some(head)) if head.first <= 1);
+        let Some(parent) = said.filter(|_| is_next) else {
+            return if has_all { Ok(alone) } else { Err(refused()) };
+        };
         // Who has no key takes whoever has the last record of what it inherits for the parent, whose own parent that may be.
         let fork = ForkPoint { parent, ..fork.clone() };
         match self.ask_parent(session, &fork).await? {
             Asked::Confirmed => Ok(Created { fork: Some(fork), ..created }),
-            Asked::Denied => Err(refused()),
-            // What it took over stands in its own log. It is given nothing of anybody else's.
-            Asked::NobodyThere => Ok(Created { fork: None, ..created }),
+            Asked::Denied if !has_all => Err(refused()),
+            Asked::Denied | Asked::NobodyThere => Ok(alone),
         }
     }
 
@@ -108,25 +112,31 @@ impl Inner {
         // Below the place, so that asking has an end.
         let begins = begins.filter(|begins| *begins <= fork.at);
         let logs = [Some(parent), begins.map(|_| session)];
+        let mut asked = Asked::NobodyThere;
         for log in logs.into_iter().flatten() {
             let record = match self.beginning_in(log, begins, log == parent).await {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
-                Err(StoreError::Corrupt { .. }) => return Ok(Asked::Denied),
+                Err(StoreError::Corrupt { .. }) => {
+                    asked = Asked::Denied;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let body = record.payload.get(32..).unwrap_or_default();
             match codec::decode(record.kind, body) {
                 Ok((Event::Created(created), _)) if created.session == parent => {
-                    let is_so = owners_up_to(fork.at, *created) == fork.owners;
-                    return Ok(if is_so { Asked::Confirmed } else { Asked::Denied });
+                    if owners_up_to(fork.at, *created) == fork.owners {
+                        return Ok(Asked::Confirmed);
+                    }
+                    asked = Asked::Denied;
                 }
                 // It took over what it inherited, and its own beginning stands behind the place.
                 Ok((Event::Created(_), _)) if begins.is_none() => {}
-                _ => return Ok(Asked::Denied),
+                _ => asked = Asked::Denied,
             }
         }
-        Ok(Asked::NobodyThere)
+        Ok(asked)
     }
 
     /// The record of a log that has this number, or its first one, as it was before it was sealed. What stands for a lost one counts in its own log.
