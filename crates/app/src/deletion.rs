@@ -115,17 +115,11 @@ pub enum DeletionStep {
 struct Inherited {
     /// Each with the last of its records that the fork has, ascending.
     owners: Vec<(SessionId, u64)>,
-    /// The commit of the last record.
-    commit: CommitHash,
 }
 
 impl Inherited {
     fn of(view: &View) -> Self {
-        let fork = view.fork();
-        Self {
-            owners: fork.map(|fork| fork.owners.clone()).unwrap_or_default(),
-            commit: fork.map_or(CommitHash::ZERO, |fork| fork.commit),
-        }
+        Self { owners: view.fork().map(|fork| fork.owners.clone()).unwrap_or_default() }
     }
 
     /// The last record that is inherited (0: none is known of).
@@ -143,18 +137,18 @@ impl Inherited {
         let (order, kinds) = (Order::NewestFirst, KindFilter::All);
         (owner, ReadRange { from, to, order, kinds, max_records: usize::MAX, max_bytes: 1 << 20 })
     }
+}
 
-    /// What stands for records that nobody has any more.
-    fn lost(&self, range: ReadRange) -> Vec<Record> {
-        let lost = |seq: u64| Record {
-            seq,
-            kind: Kind::LOST,
-            commit: if seq == self.last() { self.commit } else { CommitHash::ZERO.after_lost(seq) },
-            label: 0,
-            payload: Bytes::from_static(&[0; 32]),
-        };
-        (range.from..=range.to).map(lost).collect()
-    }
+/// What stands for records that nobody has any more.
+fn lost(range: ReadRange) -> Vec<Record> {
+    let lost = |seq: u64| Record {
+        seq,
+        kind: Kind::LOST,
+        commit: CommitHash::ZERO.after_lost(seq),
+        label: 0,
+        payload: Bytes::from_static(&[0; 32]),
+    };
+    (range.from..=range.to).map(lost).collect()
 }
 
 impl SessionManager {
@@ -313,7 +307,7 @@ impl SessionManager {
             let records = match read {
                 Ok(records) if !records.is_empty() => records.into_iter().rev().collect(),
                 Err(error) if !is_ended(&error) => return Err(error.into()),
-                _ => inherited.lost(range),
+                _ => lost(range),
             };
             let adopted =
                 Rewrite { session: heir, expected: None, records, words: None, unlink: Vec::new(), durability };

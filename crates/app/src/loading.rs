@@ -205,8 +205,8 @@ impl SessionManager {
         self.replay(view, last).await.map(Some)
     }
 
-    /// Where a view of a log begins. That is its first record when all that it inherited stands in it, and the session's own beginning otherwise: a
-    /// log may have some of what it inherits before that, when taking it over was broken off.
+    /// Where a view of a log begins. That is its first record when all that it inherited stands in it, or nothing else is left; and the session's own
+    /// beginning otherwise: a log may have some of what it inherits before that, when taking it over was broken off.
     async fn beginning_of(&self, id: SessionId, first: u64, last: u64) -> Result<Beginning, SessionError> {
         let at_first = self.beginning_at(id, first).await;
         let is_begun = |beginning: &Beginning| first <= 1 || beginning.created.session == id;
@@ -226,8 +226,7 @@ impl SessionManager {
             }
             from = behind;
         }
-        let source = InvalidHistory::NoBeginning;
-        at_first.and(Err(SessionError::InvalidHistory { session: id, source }))
+        at_first
     }
 
     /// What a session itself says of its beginning, wherever in its log that stands; `None`: it is lost.

@@ -30,7 +30,8 @@ pub(crate) fn is_unreadable(record: &Record) -> bool {
     record.kind == Kind::LOST && record.commit == CommitHash::ZERO
 }
 
-fn unreadable(seq: u64) -> Record {
+/// What stands there.
+pub(crate) fn unreadable(seq: u64) -> Record {
     let payload = Bytes::from_static(&[0; 32]);
     Record { seq, kind: Kind::LOST, commit: CommitHash::ZERO, label: 0, payload }
 }

@@ -14,14 +14,14 @@ use sessions_ports::{KindFilter, Order, ReadRange, Record};
 use super::{
     Format, LostRecord,
     archive::{Facts, HeaderLine, Spelled, VERSION},
-    extents::{Extents, lost},
+    extents::Extents,
     outgoing::Outgoing,
     page::Page,
 };
 use crate::{
     error::SessionError,
     history::{EntryKind, Messages},
-    reading::decoded,
+    reading::{decoded, unreadable},
     session::Session,
 };
 
@@ -295,7 +295,7 @@ impl Export {
         let behind = page.next.unwrap_or(log.last.saturating_add(1));
         let mut records = page.records.into_iter().peekable();
         for seq in next..behind {
-            let record = records.next_if(|record| record.seq == seq).unwrap_or_else(|| lost(seq));
+            let record = records.next_if(|record| record.seq == seq).unwrap_or_else(|| unreadable(seq));
             let record = self.extents.record(&log, record, self.commit);
             self.commit = record.commit;
             if is_lost(log.session, &record) {

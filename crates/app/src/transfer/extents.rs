@@ -15,7 +15,7 @@ use sessions_ports::Record;
 use super::archive::Extent;
 use crate::{
     error::SessionError,
-    reading::{decoded, is_unreadable, single},
+    reading::{decoded, is_unreadable, single, unreadable},
     session::Session,
 };
 
@@ -126,7 +126,7 @@ impl Extents {
     pub(super) fn record(&mut self, log: &Extent, mut record: Record, commit: CommitHash) -> Record {
         if record.kind == Kind::CREATED && record.seq != log.first {
             // A session's own beginning, behind what it had inherited and nobody has any more.
-            record = lost(record.seq);
+            record = unreadable(record.seq);
         }
         let stored = std::mem::replace(&mut self.stored, record.commit);
         if let Some(stand_in) = self.stand_ins.get(&record.seq) {
@@ -143,11 +143,6 @@ impl Extents {
         }
         record
     }
-}
-
-/// What stands where there is no record.
-pub(super) fn lost(seq: u64) -> Record {
-    Record { seq, kind: Kind::LOST, commit: CommitHash::ZERO, label: 0, payload: Bytes::from_static(&[0; 32]) }
 }
 
 /// What a log says at a record, if it begins there.
