@@ -4,14 +4,17 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use serde::Serialize;
-use sessions_domain::{CommitHash, Kind, SessionId, View};
+use sessions_domain::{CommitHash, SessionId, View};
 use sessions_ports::{
     Durability, Erased, Heir, KeyError, KindFilter, Order, ReadRange, Record, Removal, Rewrite, StoreError,
 };
 
-use crate::{error::SessionError, manager::SessionManager, reading::is_ended};
+use crate::{
+    error::SessionError,
+    manager::SessionManager,
+    reading::{is_ended, is_shut, is_unreadable, read_around, unreadable},
+};
 
 /// What becomes of the sessions that were forked from one that is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,16 +142,14 @@ impl Inherited {
     }
 }
 
-/// What stands for records that nobody has any more.
-fn lost(range: ReadRange) -> Vec<Record> {
-    let lost = |seq: u64| Record {
-        seq,
-        kind: Kind::LOST,
-        commit: CommitHash::ZERO.after_lost(seq),
-        label: 0,
-        payload: Bytes::from_static(&[0; 32]),
-    };
-    (range.from..=range.to).map(lost).collect()
+/// Whether a session goes without having been read: it may be damaged, also where no repair mends that.
+fn cannot_be_read(id: SessionId, error: &SessionError) -> bool {
+    error.is_unreadable() || matches!(error, SessionError::Store(StoreError::Corrupt { session, .. }) if *session == id)
+}
+
+/// What stands for a record that nobody has any more.
+fn lost(seq: u64) -> Record {
+    Record { commit: CommitHash::ZERO.after_lost(seq), ..unreadable(seq) }
 }
 
 impl SessionManager {
@@ -221,7 +222,7 @@ impl SessionManager {
     /// Whether the actor may delete a session that answers so. Of one that is gone nothing says whose it was.
     async fn may_end_unread(&self, id: SessionId, error: &SessionError) -> Result<bool, SessionError> {
         let is_gone = matches!(error, SessionError::Gone { .. });
-        Ok(is_gone || (error.is_unreadable() && self.is_ours_unread(id).await?))
+        Ok(is_gone || (cannot_be_read(id, error) && self.is_ours_unread(id).await?))
     }
 
     /// Those that inherit from `session`, when all of them may be deleted or changed by who deletes `asked`. Forks of other tenants are refused, and
@@ -247,7 +248,7 @@ impl SessionManager {
                 Ok(true) => seen.push(session),
                 Ok(false) => {}
                 Err(error) if self.may_end_unread(session, &error).await? => seen.push(session),
-                Err(error) if error.is_unreadable() => {}
+                Err(error) if cannot_be_read(session, &error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -301,14 +302,23 @@ impl SessionManager {
             told(DeletionStep::Detaching { fork: heir, done: (of + 1).saturating_sub(first), of });
             let (owner, range) = inherited.before(first);
             let read = match owner {
-                Some(owner) => store.read(owner, range).await.map(|page| page.records),
+                // Its keys are to go: what nobody can read of it now nobody ever will.
+                Some(owner) if owner == from_whom => match read_around(store.as_ref(), owner, range).await {
+                    Err(error) if is_shut(&error) => Ok(Vec::new()),
+                    page => page.map(|page| page.records),
+                },
+                Some(owner) => match store.read(owner, range).await {
+                    Err(error) if is_ended(&error) => Ok(Vec::new()),
+                    page => page.map(|page| page.records),
+                },
                 None => Ok(Vec::new()),
             };
-            let records = match read {
-                Ok(records) if !records.is_empty() => records.into_iter().rev().collect(),
-                Err(error) if !is_ended(&error) => return Err(error.into()),
-                _ => lost(range),
-            };
+            let mut records = read?;
+            records.reverse();
+            records.iter_mut().filter(|record| is_unreadable(record)).for_each(|record| *record = lost(record.seq));
+            if records.is_empty() {
+                records = (range.from..=range.to).map(lost).collect();
+            }
             let adopted =
                 Rewrite { session: heir, expected: None, records, words: None, unlink: Vec::new(), durability };
             first = store.rewrite(adopted).await?.first;
@@ -317,6 +327,10 @@ impl SessionManager {
         let unlink = inherited.owners.iter().map(|(owner, _)| *owner).chain([from_whom]).collect();
         let (records, words) = (Vec::new(), None);
         store.rewrite(Rewrite { session: heir, expected: None, records, words, unlink, durability }).await?;
+        if view.unreadable().is_some() {
+            // It can be read whole from now on.
+            self.let_go(heir);
+        }
         Ok(())
     }
 
@@ -332,7 +346,7 @@ impl SessionManager {
                 return Ok(DeletionReport { was_gone: true, erased, ..DeletionReport::default() });
             }
             // What is left of it goes.
-            Err(error) if error.is_unreadable() => None,
+            Err(error) if cannot_be_read(id, &error) => None,
             Err(error) => return Err(error),
         };
         let is_import = view.is_some_and(|view| view.key().is_none() && view.source().is_some());

@@ -281,6 +281,19 @@ impl SessionError {
         matches!(self, Self::Gone { .. } | Self::Store(StoreError::Key(KeyError::SessionDestroyed { .. })))
     }
 
+    /// Whether what others inherit of a session cannot be read from its beginning on either: it is ended, or its beginning or its keys are damaged, or these
+    /// are older than it is; they may be put back.
+    pub(crate) fn is_shut(&self) -> bool {
+        use KeyError as K;
+        let Self::Store(error) = self else { return self.is_ended() };
+        let is_damaged = matches!(
+            error,
+            StoreError::Key(K::Damaged { .. } | K::SessionRetired { .. } | K::EpochRetired { .. })
+                | StoreError::Corrupt { .. }
+        );
+        is_damaged || self.is_ended()
+    }
+
     /// What the error asks of a caller.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -93,7 +93,7 @@ impl SessionManager {
                 break view;
             }
             let beginning = match (self.beginning_of(id, head.first, last).await, line.pop()) {
-                (Err(error), Some(heir)) if error.is_ended() => match self.view_alone(heir).await? {
+                (Err(error), Some(heir)) if error.is_shut() => match self.view_alone(heir, error.is_ended()).await? {
                     Some(view) => break view,
                     None => return Ok(None),
                 },
@@ -113,7 +113,7 @@ impl SessionManager {
             let (owner, at) = (owner_of(fork), fork.at);
             let heir = Begun { beginning, first: head.first, last };
             let of_owner = match self.head_of_owner(owner, at).await {
-                Err(error) if error.is_ended() => match self.view_alone(heir).await? {
+                Err(error) if error.is_shut() => match self.view_alone(heir, error.is_ended()).await? {
                     Some(view) => break view,
                     None => return Ok(None),
                 },
@@ -129,8 +129,9 @@ impl SessionManager {
         Ok(Some(view))
     }
 
-    /// The view of a fork when nobody has any more what it inherited; `None` when it has it itself by now.
-    async fn view_alone(&self, heir: Begun) -> Result<Option<View>, SessionError> {
+    /// The view of a fork when nobody can read what it inherited; `None` when it has it itself by now. While the keys for that may still be put back, which
+    /// is so unless it `is_ended`, nothing is appended.
+    async fn view_alone(&self, heir: Begun, is_ended: bool) -> Result<Option<View>, SessionError> {
         let Begun { beginning, first, last } = heir;
         match self.ports().store.head(beginning.created.session).await {
             Ok(Some(now)) if now.first < first => return Ok(None),
@@ -140,8 +141,13 @@ impl SessionManager {
         // What it had made its own was lost, in whole or from its beginning on.
         let is_behind_loss = first < beginning.seq;
         let session = beginning.created.session;
+        let inherited = beginning.seq.saturating_sub(1);
         let begun = if is_behind_loss { beginning.behind_loss(first)? } else { beginning.view(None)? };
-        self.replay_log(session, begun, last).await.map(Some)
+        let mut view = self.replay_log(session, begun, last).await?;
+        if !is_ended {
+            view.note_unreadable(inherited);
+        }
+        Ok(Some(view))
     }
 
     /// The tree that a fork inherits. The last owner of its records has it; the parent itself need not be there.
@@ -180,9 +186,9 @@ impl SessionManager {
 
     /// The same for an owner that was deleted: what it keeps for its forks has an end too.
     async fn head_of_kept(&self, owner: SessionId, at: u64) -> Result<Head, SessionError> {
-        let store = &self.ports().store;
-        let first = store.read(owner, ReadRange { from: 1, ..single(at) }).await?;
-        let last = store.read(owner, single(at)).await?;
+        let store = self.ports().store.as_ref();
+        let first = read_around(store, owner, ReadRange { from: 1, ..single(at) }).await?;
+        let last = read_around(store, owner, single(at)).await?;
         match (first.records.first(), last.records.first()) {
             (Some(first), Some(last)) => Ok(Head { version: at, commit: last.commit, first: first.seq }),
             _ => Err(SessionError::Gone { session: owner }),
@@ -304,7 +310,11 @@ impl SessionManager {
         view: &View,
         seq: u64,
     ) -> Result<CommitHash, SessionError> {
-        let head = self.ports().store.head(session).await?.filter(|head| head.version == seq);
+        let head = match self.ports().store.head(session).await {
+            // Others inherit from it, and what it goes on with is theirs.
+            Err(StoreError::Gone { .. }) => None,
+            head => head?.filter(|head| head.version == seq),
+        };
         Ok(head.map_or_else(|| view.commit().after_lost(seq), |head| head.commit))
     }
 }

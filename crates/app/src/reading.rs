@@ -74,7 +74,12 @@ pub(crate) fn is_ended(error: &StoreError) -> bool {
     matches!(error, StoreError::Gone { .. } | StoreError::Key(KeyError::SessionDestroyed { .. }))
 }
 
-/// What stands in the place of records that nobody has any more.
+/// Whether what others inherit of a session cannot be read either: it is ended, or its keys are damaged or older than it is, and may be put back.
+pub(crate) fn is_shut(error: &StoreError) -> bool {
+    is_ended(error) || matches!(error, StoreError::Key(KeyError::Damaged { .. } | KeyError::SessionRetired { .. }))
+}
+
+/// What stands in the place of records that nobody can read.
 fn nobodys(range: ReadRange) -> Page {
     let ReadRange { from, to, order, max_records, .. } = range;
     let count = max_records.max(1);
@@ -252,7 +257,7 @@ impl SessionManager {
                 (false, false) => (owner, range, None),
             };
             let page = match read_around(store, log, part).await {
-                Err(error) if log != session && is_ended(&error) => {
+                Err(error) if log != session && is_shut(&error) => {
                     // It may have become the session's own meanwhile. If not, nobody has it any more.
                     let now = store.head(session).await?.map_or(u64::MAX, |own| own.first);
                     if now < first {
@@ -271,7 +276,7 @@ impl SessionManager {
         let owner = view.owner_of(seq);
         let log = self.log_of(view.session(), owner, seq).await?;
         let page = match self.ports().store.read(log, single(seq)).await {
-            Err(error) if log != view.session() && is_ended(&error) => {
+            Err(error) if log != view.session() && is_shut(&error) => {
                 self.read_owned(view.session(), owner, single(seq)).await?
             }
             page => page?,
@@ -290,7 +295,7 @@ impl SessionManager {
         let owners = [(view.session(), view.version())].into_iter().chain(inherited.into_iter().rev());
         for (owner, last) in owners {
             let found = match self.ports().store.find(owner, label).await {
-                Err(error) if owner != view.session() && is_ended(&error) => Vec::new(),
+                Err(error) if owner != view.session() && is_shut(&error) => Vec::new(),
                 found => found?,
             };
             for seq in found {

@@ -3,7 +3,9 @@
 //! Must not know: what stays for forks; the library does.
 
 use serde::Serialize;
-use sessions_api::{Deletion, DeletionReport, DeletionStep, Forks, SessionError, SessionId, SessionManager};
+use sessions_api::{
+    Deletion, DeletionReport, DeletionStep, Forks, SessionError, SessionId, SessionManager, StoreError,
+};
 
 use crate::{
     arguments::Delete,
@@ -56,9 +58,13 @@ async fn named(sessions: &SessionManager, name: &str) -> Result<SessionId, Failu
         Ok(session) => Ok(session.id()),
         Err(SessionError::Gone { session }) => Ok(session),
         // Nobody can read what it is. The error may name another session, of which it inherits.
-        Err(error) if error.is_unreadable() => Ok(sessions.find_unread(name).await?),
+        Err(error) if error.is_unreadable() || is_corrupt(&error) => Ok(sessions.find_unread(name).await?),
         Err(error) => Err(error.into()),
     }
+}
+
+fn is_corrupt(error: &SessionError) -> bool {
+    matches!(error, SessionError::Store(StoreError::Corrupt { .. }))
 }
 
 fn is_unconfirmed(error: &SessionError) -> bool {

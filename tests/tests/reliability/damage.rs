@@ -501,7 +501,8 @@ fn a_fork_whose_own_beginning_is_lost_keeps_what_it_inherits() {
     });
 }
 
-fn lay_checksum(bytes: &mut [u8], frame: Range<usize>) {
+/// Makes the checksum of a frame anew.
+pub(crate) fn lay_checksum(bytes: &mut [u8], frame: Range<usize>) {
     let (at, end) = (frame.start, frame.end);
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[at..at + 44]), &bytes[at + 48..end]);
     bytes[at + 44..at + 48].copy_from_slice(&crc.to_le_bytes());

@@ -5,15 +5,16 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use sessions_app::{Append, At, Deletion, Forks, Session, SessionManager};
+use sessions_app::{Append, At, Deletion, Forks, Session, SessionError, SessionManager};
 use sessions_domain::{Message, SessionId};
 use sessions_infra::{
     sealing::StoreOpener,
     sled::{Severity, repair, repair_with, verify_sealed},
 };
-use sessions_ports::{Durability, SessionLog as _};
+use sessions_ports::{Durability, SessionLog as _, StoreError};
 
 use crate::{
+    damage::lay_checksum,
     folder::{Frame, copy, frames, segments},
     ground::{Host, exported, folder, key_file, open_sealed, run, texts},
 };
@@ -278,6 +279,141 @@ fn a_fork_goes_on_when_a_record_is_lost_of_what_it_made_its_own() {
             expected.retain(|text| Some(*text) != lost);
             goes_on(&manager, &host, third, &expected).await;
             manager.close().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_fork_that_has_all_its_own_is_sound_when_its_beginning_is_lost() {
+    let host = Host::drawing(24);
+    run(2, async {
+        for with_index in [true, false] {
+            let ground = folder();
+            let path = ground.path().join("store");
+            let manager = managed(&path, &host).await;
+            let first = begun(&manager, 2).await;
+            let second = forked(&first, At::Now, "second").await;
+            let texts = (1..=3).map(|number| Message::user(format!("more {number}")));
+            second.append(Append::all(texts.collect::<Vec<_>>())).await.unwrap();
+            let id = second.id();
+            manager.delete(first.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            manager.close().await.unwrap();
+            drop((manager, first, second));
+            spoil_record(&path, id, 4, false);
+            if !with_index {
+                fs::remove_dir_all(path.join("index")).unwrap();
+            }
+            repaired(&path, true).await;
+            let manager = managed(&path, &host).await;
+            goes_on(&manager, &host, id, &["first 1", "first 2", "second", "more 1", "more 2", "more 3"]).await;
+            manager.close().await.unwrap();
+            drop(manager);
+            sound(&path).await;
+        }
+    });
+}
+
+#[test]
+fn a_fork_reads_around_what_is_damaged_of_a_deleted_session() {
+    let host = Host::drawing(25);
+    run(2, async {
+        for seq in 2..=4 {
+            let ground = folder();
+            let path = ground.path().join("store");
+            let [first, second, third, _] = line(&path, &host, 3).await;
+            let manager = managed(&path, &host).await;
+            manager.delete(first, Deletion::default()).await.unwrap();
+            manager.close().await.unwrap();
+            drop(manager);
+            spoil_record(&path, first, seq, false);
+            let mut expected = vec!["first 1", "first 2", "first 3", "second"];
+            expected.remove(seq as usize - 2);
+            let manager = managed(&path, &host).await;
+            let session = manager.load(second).await.unwrap();
+            assert_eq!(texts(&session).await, expected);
+            exported(&session, &host).await;
+            manager.close().await.unwrap();
+            drop((manager, session));
+            repaired(&path, true).await;
+            let manager = managed(&path, &host).await;
+            goes_on(&manager, &host, second, &expected).await;
+            expected.push("third");
+            goes_on(&manager, &host, third, &expected).await;
+            manager.close().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_fork_is_read_without_the_keys_of_its_parent_and_goes_on_when_that_is_shredded() {
+    let host = Host::drawing(26);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let [first, second, third, _] = line(&path, &host, 2).await;
+        let slots = path.join("keys/slots");
+        let whole = fs::read(&slots).unwrap();
+        let mut damaged = whole.clone();
+        damaged[512..1024].fill(0);
+        fs::write(&slots, damaged).unwrap();
+        let manager = managed(&path, &host).await;
+        assert!(manager.load(first).await.is_err_and(|error| error.is_unreadable()));
+        for (id, expected) in [(second, &["second"][..]), (third, &["second", "third"])] {
+            let session = manager.load(id).await.unwrap();
+            assert_eq!(texts(&session).await, expected);
+            exported(&session, &host).await;
+            // The keys may be put back, and then what is appended would stand behind what was not seen.
+            let refused = session.append(Message::user("and on")).await.unwrap_err();
+            assert!(matches!(refused, SessionError::Store(StoreError::Corrupt { .. })), "{refused:?}");
+        }
+        manager.close().await.unwrap();
+        drop(manager);
+        let without = fs::read(&slots).unwrap();
+        fs::write(&slots, &whole).unwrap();
+        let manager = managed(&path, &host).await;
+        let expected = ["first 1", "first 2", "second", "third"];
+        assert_eq!(texts(&manager.load(third).await.unwrap()).await, expected);
+        manager.close().await.unwrap();
+        drop(manager);
+        fs::write(&slots, without).unwrap();
+        let manager = managed(&path, &host).await;
+        let shredded = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        assert!(shredded.erased.is_some() && shredded.detached.len() == 3, "{shredded:?}");
+        goes_on(&manager, &host, second, &["second"]).await;
+        goes_on(&manager, &host, third, &["second", "third"]).await;
+        manager.close().await.unwrap();
+        drop(manager);
+        sound(&path).await;
+    });
+}
+
+#[test]
+fn a_session_whose_seal_was_broken_goes_when_it_is_to_go_and_its_forks_go_on() {
+    let host = Host::drawing(27);
+    run(2, async {
+        for seq in [1, 2] {
+            let ground = folder();
+            let path = ground.path().join("store");
+            let [first, second, third, _] = line(&path, &host, 3).await;
+            spoil(&path, first, |log, own| {
+                let frame = own.into_iter().find(|frame| frame.seq == seq).unwrap().bytes;
+                log[frame.start + 130] ^= 1;
+                lay_checksum(log, frame);
+            });
+            let manager = managed(&path, &host).await;
+            // It cannot be read at all without its beginning, and its forks can.
+            let said = texts(&manager.load(third).await.unwrap()).await;
+            assert_eq!(said.last().map(String::as_str), Some("third"));
+            let shredded = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            assert!(shredded.erased.is_some() && shredded.detached.len() == 3, "{shredded:?}");
+            manager.close().await.unwrap();
+            drop(manager);
+            let manager = managed(&path, &host).await;
+            let lost = usize::from(seq == 2);
+            goes_on(&manager, &host, second, &["first 1", "first 2", "first 3", "second"][lost..]).await;
+            manager.close().await.unwrap();
+            drop(manager);
+            sound(&path).await;
         }
     });
 }

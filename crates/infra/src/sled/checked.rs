@@ -166,6 +166,10 @@ impl Checked {
             self.lost.insert(seq);
         }
         self.commits.push(commit);
+        if self.view.as_ref().is_some_and(|view| view.session() != session) {
+            // The session's own beginning may be what is lost, in what it had made its own; whoever follows it is chained in a lineage of its own.
+            self.lineage = None;
+        }
         if let Some((created, stamp)) = created {
             // The lineage stays unknown: whole records of the session are chained with the one that was lost.
             self.view = View::begin(seq, created, stamp, commit, self.inherited.as_ref()).ok();
