@@ -103,8 +103,9 @@ pub async fn repair(url: &StoreUrl, dry_run: bool) -> Result<RepairReport, Sessi
 /// As [`verify_sealed`].
 pub async fn repair_sealed(url: &StoreUrl, key: &dyn KeyProvider, dry_run: bool) -> Result<RepairReport, SessionError> {
     let path = path_of(url)?;
-    let witness = StoreOpener::unlock(&path, key).await?.witness().map_err(StoreError::from)?;
-    blocking(move || sled::repair_with(&path, dry_run, Arc::new(witness)).map_err(SessionError::from)).await
+    let opener = Arc::new(StoreOpener::unlock(&path, key).await?);
+    let witness = Arc::new(opener.witness().map_err(StoreError::from)?);
+    blocking(move || sled::repair_sealed(&path, dry_run, witness, opener).map_err(SessionError::from)).await
 }
 
 /// Takes off the disk what only deleted sessions had, of a store that nobody has open. One that is open does so by itself where much comes

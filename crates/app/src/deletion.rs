@@ -360,6 +360,10 @@ impl SessionManager {
         self.let_go(id);
         let mut heirs = Vec::with_capacity(removed.heirs.len());
         for heir in removed.heirs {
+            if self.live_view(heir).is_some_and(|view| view.unreadable().is_some()) {
+                // What kept it from being appended to may be gone with the session.
+                self.let_go(heir);
+            }
             // It is done: an heir that cannot be looked at is left out, and nothing fails any more.
             if self.is_ours(heir).await.unwrap_or(false) {
                 heirs.push(heir);

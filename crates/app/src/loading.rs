@@ -164,7 +164,7 @@ impl SessionManager {
     }
 
     /// The view that a session in use has now. It may be behind its log.
-    fn live_view(&self, id: SessionId) -> Option<View> {
+    pub(crate) fn live_view(&self, id: SessionId) -> Option<View> {
         let visible = self.lane(id).lock().visible()?;
         Some(Arc::unwrap_or_clone(visible))
     }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    ops::Range,
     path::Path,
     sync::Arc,
 };
@@ -12,12 +13,13 @@ use sessions_app::{Append, At, Deletion, Forks, SessionError};
 use sessions_domain::{Message, Moment, SessionId, SummaryWords};
 use sessions_infra::{
     sealing::{SealedStore, StoreOpener},
-    sled::{Finding, Severity, VerifyReport, repair_with, verify_sealed},
+    sled::{Finding, Severity, VerifyReport, repair_sealed, verify_sealed},
 };
 use sessions_ports::{Durability, KeyError, SessionLog, StoreError};
 
 use crate::{
-    folder::{copy, segments},
+    damage::lay_checksum,
+    folder::{copy, frames, segments},
     ground::{Dice, Host, exported, folder, key_file, open_sealed, run, seed},
 };
 
@@ -63,14 +65,19 @@ async fn populate(store: &SealedStore, host: &Host, dice: &mut Dice) {
 /// Spoils one to three places of the log, and says how.
 fn spoil(dice: &mut Dice, store: &Path) -> String {
     let mut told = Vec::new();
+    let paths = segments(store);
+    let whole = paths.iter().map(|path| frames(&fs::read(path).unwrap())).enumerate();
+    let sound: Vec<(usize, Range<usize>)> =
+        whole.flat_map(|(number, frames)| frames.into_iter().map(move |frame| (number, frame.bytes))).collect();
+    let u32_at = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     for _ in 0..=[0, 0, 1, 2][dice.below(4)] {
-        let paths = segments(store);
-        let path = &paths[dice.below(paths.len())];
+        let number = dice.below(paths.len());
+        let path = &paths[number];
         let mut bytes = fs::read(path).unwrap();
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
         let from = dice.below(written);
         let to = (from + 1 + dice.below(3_000)).min(bytes.len());
-        told.push(match dice.below(5) {
+        told.push(match dice.below(6) {
             0 => {
                 bytes[from] ^= 1 << dice.below(8);
                 format!("a flipped bit at {from}")
@@ -88,6 +95,17 @@ fn spoil(dice: &mut Dice, store: &Path) -> String {
                 let noise = dice.bytes(8.min(to - from));
                 bytes[from..from + noise.len()].copy_from_slice(&noise);
                 format!("eight bytes of noise at {from}")
+            }
+            4 => {
+                let is_hit = |(of, frame): &&(usize, Range<usize>)| *of == number && frame.contains(&from);
+                let is_sealed = |frame: &Range<usize>| u32_at(&bytes, frame.start + 40) > 40;
+                let hit = sound.iter().find(is_hit).map(|(_, frame)| frame.clone());
+                let body = hit.filter(|frame| frame.end <= bytes.len() && is_sealed(frame)).unwrap_or(0..0);
+                if !body.is_empty() {
+                    bytes[body.start + 92 + dice.below(28)] ^= 1;
+                    lay_checksum(&mut bytes, body.clone());
+                }
+                format!("a broken seal from {} to {}", body.start, body.end)
             }
             _ => {
                 bytes.truncate(from);
@@ -159,10 +177,25 @@ async fn check_goes_on(path: &Path, host: &Host, shut: &[SessionId], goes_out: b
                     .unwrap_or_else(|error| panic!("{about}: {error}"));
                 continue;
             }
+            // So was it just now.
+            Err(SessionError::Gone { .. }) => continue,
             Err(error) => panic!("{about}: {error}"),
         };
         session.last(100).await.unwrap_or_else(|error| panic!("{about}: {error}"));
-        session.append(Message::user("and on")).await.unwrap_or_else(|error| panic!("{about}: {error}"));
+        let session = match session.append(Message::user("and on")).await {
+            // Keys may be put back of one that it inherits from, until that is deleted.
+            Err(SessionError::Store(StoreError::Corrupt { session: owner, .. })) if owner != row.session => {
+                drop(session);
+                manager.delete(owner, Deletion::default()).await.unwrap_or_else(|error| panic!("{about}: {error}"));
+                let session = manager.load(row.session).await.unwrap_or_else(|error| panic!("{about}: {error}"));
+                session.append(Message::user("and on")).await.unwrap_or_else(|error| panic!("{about}: {error}"));
+                session
+            }
+            appended => {
+                appended.unwrap_or_else(|error| panic!("{about}: {error}"));
+                session
+            }
+        };
         if goes_out {
             exported(&session, host).await;
         }
@@ -223,8 +256,8 @@ fn one_repair_with_the_key_leaves_nothing_that_a_check_calls_wrong() {
                 what.push_str(", without the index");
             }
             told += usize::from(!checked(&at).await.is_sound());
-            let witness = StoreOpener::unlock(&at, &key_file(7)).await.unwrap().witness().unwrap();
-            repair_with(&at, false, Arc::new(witness)).unwrap();
+            let opener = Arc::new(StoreOpener::unlock(&at, &key_file(7)).await.unwrap());
+            repair_sealed(&at, false, Arc::new(opener.witness().unwrap()), opener).unwrap();
             let (wrong, shut) = wrongs(checked(&at).await);
             assert_eq!(wrong, [], "{what}");
             if keeps_index {

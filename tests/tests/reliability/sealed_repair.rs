@@ -9,7 +9,7 @@ use sessions_app::{Append, At, Deletion, Forks, Session, SessionError, SessionMa
 use sessions_domain::{Message, SessionId};
 use sessions_infra::{
     sealing::StoreOpener,
-    sled::{Severity, repair, repair_with, verify_sealed},
+    sled::{Severity, repair, repair_sealed, verify_sealed},
 };
 use sessions_ports::{Durability, SessionLog as _, StoreError};
 
@@ -90,8 +90,8 @@ async fn repaired(path: &Path, with_key: bool) {
         assert!(!repair(path, false).unwrap().actions.is_empty());
     }
     // It attests the sessions as they stand now, where the one before had no key.
-    let witness = StoreOpener::unlock(path, &key_file(7)).await.unwrap().witness().unwrap();
-    repair_with(path, false, Arc::new(witness)).unwrap();
+    let opener = Arc::new(StoreOpener::unlock(path, &key_file(7)).await.unwrap());
+    repair_sealed(path, false, Arc::new(opener.witness().unwrap()), opener).unwrap();
     sound(path).await;
 }
 
@@ -387,6 +387,85 @@ fn a_fork_is_read_without_the_keys_of_its_parent_and_goes_on_when_that_is_shredd
     });
 }
 
+/// A byte of a record is another, and its checksum fits.
+fn break_seal(path: &Path, session: SessionId, seq: u64) {
+    spoil(path, session, |log, own| {
+        let frame = own.into_iter().rfind(|frame| frame.seq == seq).unwrap().bytes;
+        log[frame.start + 130] ^= 1;
+        lay_checksum(log, frame);
+    });
+}
+
+#[test]
+fn a_record_whose_seal_was_broken_is_given_up_by_a_repair_with_the_key() {
+    let host = Host::drawing(28);
+    run(2, async {
+        for seq in 1..=3 {
+            for rotated in [false, true] {
+                let ground = folder();
+                let path = ground.path().join("store");
+                let [first, second, third, _] = line(&path, &host, 3).await;
+                if rotated {
+                    let store = open_sealed(&path, 7).await;
+                    store.rotate_data(first, |_| ()).await.unwrap();
+                    store.close().await.unwrap();
+                }
+                break_seal(&path, first, seq);
+                repaired(&path, true).await;
+                let mut expected = vec!["first 1", "first 2", "first 3"];
+                expected.retain(|text| seq == 1 || *text != expected_lost(seq));
+                let manager = managed(&path, &host).await;
+                goes_on(&manager, &host, first, &expected).await;
+                expected.push("second");
+                goes_on(&manager, &host, second, &expected).await;
+                expected.push("third");
+                goes_on(&manager, &host, third, &expected).await;
+                manager.close().await.unwrap();
+                drop(manager);
+                let store = open_sealed(&path, 7).await;
+                store.rotate_data(first, |_| ()).await.unwrap();
+                store.close().await.unwrap();
+                drop(store);
+                sound(&path).await;
+            }
+        }
+    });
+}
+
+fn expected_lost(seq: u64) -> &'static str {
+    if seq == 2 { "first 1" } else { "first 2" }
+}
+
+#[test]
+fn a_repair_leaves_what_no_key_that_is_there_opens() {
+    let host = Host::drawing(29);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let [first, second, ..] = line(&path, &host, 2).await;
+        let slots = path.join("keys/slots");
+        let whole = fs::read(&slots).unwrap();
+        let store = open_sealed(&path, 7).await;
+        store.rotate_data(first, |_| ()).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let newest = fs::read(&slots).unwrap();
+        // The slot as it was before, without the key that the records are sealed with now.
+        let mut older = newest.clone();
+        older[512..1024].copy_from_slice(&whole[512..1024]);
+        fs::write(&slots, older).unwrap();
+        let opener = Arc::new(StoreOpener::unlock(&path, &key_file(7)).await.unwrap());
+        let witness = Arc::new(opener.witness().unwrap());
+        let did = repair_sealed(&path, false, witness, opener).unwrap().actions;
+        assert!(did.iter().all(|did| did.session.is_none()), "{did:?}");
+        fs::write(&slots, newest).unwrap();
+        sound(&path).await;
+        let manager = managed(&path, &host).await;
+        goes_on(&manager, &host, second, &["first 1", "first 2", "second"]).await;
+        manager.close().await.unwrap();
+    });
+}
+
 #[test]
 fn a_session_whose_seal_was_broken_goes_when_it_is_to_go_and_its_forks_go_on() {
     let host = Host::drawing(27);
@@ -395,11 +474,7 @@ fn a_session_whose_seal_was_broken_goes_when_it_is_to_go_and_its_forks_go_on() {
             let ground = folder();
             let path = ground.path().join("store");
             let [first, second, third, _] = line(&path, &host, 3).await;
-            spoil(&path, first, |log, own| {
-                let frame = own.into_iter().find(|frame| frame.seq == seq).unwrap().bytes;
-                log[frame.start + 130] ^= 1;
-                lay_checksum(log, frame);
-            });
+            break_seal(&path, first, seq);
             let manager = managed(&path, &host).await;
             // It cannot be read at all without its beginning, and its forks can.
             let said = texts(&manager.load(third).await.unwrap()).await;

@@ -59,6 +59,14 @@ pub(super) struct Repaired {
 
 pub(super) const RETIRED: &str = "it is sealed with a data key that was retired: what it was sealed anew as is gone, or somebody put an old record back";
 
+/// Why a record is not sound.
+pub(super) enum Unsound {
+    /// It is there, and not as it should be.
+    Wrong(String),
+    /// Its seal is broken, so it is as good as missing.
+    Broken(String),
+}
+
 /// All sessions, and what was found about them.
 pub(super) struct Check {
     pub(super) report: VerifyReport,
@@ -94,6 +102,8 @@ pub(super) struct Check {
     pub(super) adopted_from: HashMap<SessionId, u64>,
     /// Of a sealed store: what opens its records, as far as anything does.
     pub(super) unsealing: Option<Unsealing>,
+    /// Records whose seals are broken, with their data keys.
+    broken: Vec<(SessionId, u64, u16)>,
     /// What sessions of a sealed store inherit, as their frames or the index say.
     links: HashMap<SessionId, Vec<(SessionId, u64)>>,
 }
@@ -133,6 +143,7 @@ impl Check {
             unlinked: HashMap::new(),
             adopted_from: HashMap::new(),
             unsealing: None,
+            broken: Vec::new(),
             links: HashMap::new(),
         }
     }
@@ -259,8 +270,12 @@ impl Check {
             self.give_up(file, at, header, RETIRED);
             return;
         }
-        if let Err(what) = self.record(header, &payload) {
-            self.tell(file, at, header, what);
+        match self.record(header, &payload) {
+            Ok(()) => {}
+            Err(Unsound::Wrong(what)) => self.tell(file, at, header, what),
+            Err(Unsound::Broken(what)) => {
+                self.give_up(file, at, header, what);
+            }
         }
     }
 
@@ -437,6 +452,7 @@ impl Check {
             let lowest = self.adopted_from.get(session).copied().unwrap_or(checked.first);
             checked.miss_adopted(lowest, &self.repairs, *session);
         }
+        self.settle_broken();
         self.settle_removed();
         self.settle_sealed();
         self.report.removed = self.removed.len() as u64;

@@ -98,7 +98,7 @@ pub use self::{
     last_backup::{LastBackup, LastOutcome, last_backup},
     reclaim::Reclaimed,
     recovery::{IndexReport, OpenReport, TornTail},
-    repair::{RepairAction, RepairReport, repair, repair_with},
+    repair::{RepairAction, RepairReport, repair, repair_sealed, repair_with},
     restoring::{RestoreReport, restore_backup},
     unsealing::{EpochChain, RecordOpener, SealingLook, Unopened},
     witnessing::{Doubt, WitnessReport},

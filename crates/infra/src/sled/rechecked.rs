@@ -10,7 +10,7 @@ use sessions_domain::{
 
 use super::{
     checked::{Checked, Gap, nobody},
-    checking::{Check, RETIRED},
+    checking::{Check, RETIRED, Unsound},
     frame::{self, BLOB, Frame, FrameHeader, STRIPPED},
     inspection::{self, Finding, Severity},
     newest::{Body, payload},
@@ -26,9 +26,18 @@ impl Check {
             let newest = self.newest.record(session, seq).filter(|_| !is_repaired);
             if let Some((header, payload)) = newest.filter(|(header, payload)| !self.is_retired(*header, payload)) {
                 self.report.records += 1;
-                if let Err(what) = self.record(header, &payload) {
-                    self.report.findings.push(Finding::about_records(Severity::Error, session, Some((seq, seq)), what));
-                }
+                let what = match self.record(header, &payload) {
+                    Ok(()) => continue,
+                    Err(Unsound::Wrong(what)) => what,
+                    Err(Unsound::Broken(what)) => {
+                        let gap = Gap { kind: Some(header.kind), ..Gap::of(header.commit) };
+                        if let Some(checked) = self.sessions.get_mut(&session) {
+                            checked.skip(session, seq, Some(gap), &self.repairs);
+                        }
+                        what
+                    }
+                };
+                self.report.findings.push(Finding::about_records(Severity::Error, session, Some((seq, seq)), what));
                 continue;
             }
             let known = if seq + 1 == to { last.take() } else { None };

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use sessions_domain::{CommitHash, Created, Event, Kind, LineageId, SessionId, Stamp, SummaryWords, codec};
+use sessions_domain::{Actor, CommitHash, Created, Event, Kind, LineageId, SessionId, Stamp, SummaryWords, codec};
 use sessions_ports::{Clock as _, HeadWitness, StoreError};
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     inspection::{Damage, Inspection, Keyed, inspect},
     recovery::{rewrite_tail, set_segment_aside},
     segment::{self, SEGMENT_HEADER, Segment},
+    unsealing::RecordOpener,
 };
 use crate::{beginning, counted::counted, environment::SystemClock};
 
@@ -102,7 +103,7 @@ impl RepairReport {
 /// When the store cannot be read or written; what was done until then stays. When there is an index and no copy of it can be made to look
 /// into, or a large body that the system does not let be read, nothing was changed. [`StoreError::NewerFormat`]: nothing was changed.
 pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
-    Ok(repaired(path, dry_run, None)?.0)
+    Ok(repaired(path, dry_run, Keyed::default())?.0)
 }
 
 /// The same, with the key that attests the heads of all sessions. When anything was repaired, or the sessions did not stand as attested, the
@@ -112,7 +113,29 @@ pub fn repair(path: &Path, dry_run: bool) -> Result<RepairReport, StoreError> {
 /// # Errors
 /// As [`repair`], and those of opening the store.
 pub fn repair_with(path: &Path, dry_run: bool, witness: Arc<dyn HeadWitness>) -> Result<RepairReport, StoreError> {
-    let (mut report, is_attested) = repaired(path, dry_run, Some(witness.as_ref()))?;
+    attested_anew(path, dry_run, witness, None)
+}
+
+/// The same of a sealed store, with what opens its records: those whose seals are broken, so that nobody will ever open them, are marked as lost too.
+///
+/// # Errors
+/// As [`repair_with`].
+pub fn repair_sealed(
+    path: &Path,
+    dry_run: bool,
+    witness: Arc<dyn HeadWitness>,
+    opener: Arc<dyn RecordOpener>,
+) -> Result<RepairReport, StoreError> {
+    attested_anew(path, dry_run, witness, Some(opener))
+}
+
+fn attested_anew(
+    path: &Path,
+    dry_run: bool,
+    witness: Arc<dyn HeadWitness>,
+    opener: Option<Arc<dyn RecordOpener>>,
+) -> Result<RepairReport, StoreError> {
+    let (mut report, is_attested) = repaired(path, dry_run, Keyed { witness: Some(witness.as_ref()), opener })?;
     if is_attested && report.actions.is_empty() {
         return Ok(report);
     }
@@ -125,9 +148,9 @@ pub fn repair_with(path: &Path, dry_run: bool, witness: Arc<dyn HeadWitness>) ->
 }
 
 /// What was done, and whether the sessions stood as attested before.
-fn repaired(path: &Path, dry_run: bool, witness: Option<&dyn HeadWitness>) -> Result<(RepairReport, bool), StoreError> {
+fn repaired(path: &Path, dry_run: bool, keyed: Keyed<'_>) -> Result<(RepairReport, bool), StoreError> {
     let folder = Folder::existing(path)?;
-    let mut found = inspect(&folder, Keyed { witness, opener: None })?;
+    let mut found = inspect(&folder, keyed)?;
     if let Some(error) = found.not_seen.take() {
         return Err(error);
     }
@@ -361,6 +384,9 @@ type Begun = (Kind, CommitHash, Vec<u8>, Vec<u8>, i64);
 /// nothing of that: the row's sealed words do, to whoever has the key.
 fn begun_anew(missing: &Missing, stamp: &Stamp, sealing: Sealing) -> Result<Begun, StoreError> {
     let mut stamp = stamp.clone();
+    if sealing == Sealing::Sealed {
+        stamp.actor = Actor::default();
+    }
     let nameless = || SummaryWords { tenant: stamp.actor.tenant.clone(), ..SummaryWords::default() };
     let known = missing.words.as_deref().filter(|_| sealing == Sealing::Plain).and_then(SummaryWords::from_json);
     let mut words = known.unwrap_or_else(nameless);

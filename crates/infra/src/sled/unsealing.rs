@@ -104,8 +104,10 @@ pub struct EpochChain {
 pub(super) enum NotRead {
     /// Nobody looked, or its session tells why not.
     Shut,
-    /// It is not as it was sealed.
-    Broken(String),
+    /// It is not as it should be.
+    Wrong(String),
+    /// It is not as it was sealed with this data key, so nobody will ever open it.
+    Broken(u16, String),
 }
 
 #[derive(Clone, Copy, Default)]
@@ -126,14 +128,17 @@ pub(super) struct Unsealing {
     pub(super) keys: Result<Slots, StoreError>,
     /// Sessions of which a record was met.
     met: HashSet<SessionId>,
+    /// Data keys that opened a record, and sessions whose words opened with what lies beside their data keys.
+    proven: HashSet<(SessionId, Option<u16>)>,
     /// The links at the records up to which sessions were sealed anew, over all that stand there now.
     resealed: HashMap<SessionId, [u8; 32]>,
 }
 
 impl Unsealing {
     pub(super) fn new(opener: Option<Arc<dyn RecordOpener>>, keys: Result<Slots, StoreError>) -> Self {
-        let (slots, chains, met, resealed) = (HashMap::new(), BTreeMap::new(), HashSet::new(), HashMap::new());
-        Self { opener, slots, chains, shut: BTreeMap::new(), keys, met, resealed }
+        let (slots, chains, resealed) = (HashMap::new(), BTreeMap::new(), HashMap::new());
+        let (met, proven) = (HashSet::new(), HashSet::new());
+        Self { opener, slots, chains, shut: BTreeMap::new(), keys, met, proven, resealed }
     }
 
     /// Takes notice of a session, and where its keys lie if the record says so; true for its first one.
@@ -183,9 +188,19 @@ impl Unsealing {
         self.slots.iter().map(|(session, slot)| (*slot, *session)).collect()
     }
 
-    /// Adds a record to its chain, and opens it.
-    pub(super) fn record(&mut self, session: SessionId, record: &Record) -> Result<Bytes, NotRead> {
-        let broken = |what: &str| NotRead::Broken(what.to_owned());
+    /// Whether a data key is the session's, as a record tells that opened with it, or its words.
+    pub(super) fn is_proven(&self, session: SessionId, epoch: u16) -> bool {
+        [None, Some(epoch)].into_iter().any(|epoch| self.proven.contains(&(session, epoch)))
+    }
+
+    /// The session's words opened.
+    pub(super) fn prove(&mut self, session: SessionId) {
+        self.proven.insert((session, None));
+    }
+
+    /// Adds a record to its chain, unless it is broken and another stands for it, and opens it.
+    pub(super) fn record(&mut self, session: SessionId, record: &Record, is_stood_for: bool) -> Result<Bytes, NotRead> {
+        let broken = |what: &str| NotRead::Wrong(what.to_owned());
         if is_stand_in(record) {
             return Err(broken("the record is not sealed, and no repair wrote it"));
         }
@@ -193,6 +208,7 @@ impl Unsealing {
             return Err(broken("the record is not sealed as it should be"));
         };
         let chain = self.chains.entry((session, head.epoch)).or_default();
+        let before = *chain;
         *chain = Chain { records: chain.records + 1, link: cipher_link(&chain.link, session, record) };
         let link = chain.link;
         if let Some(slot) = head.slot {
@@ -214,14 +230,18 @@ impl Unsealing {
             }
             None => Err(Unopened::NoKeys("nothing tells where they lie".to_owned())),
         };
+        if opened.is_ok() {
+            self.proven.insert((session, Some(head.epoch)));
+        } else if is_stood_for {
+            self.chains.insert((session, head.epoch), before);
+        }
         opened.map_err(|why| match why {
             Unopened::KeysDestroyed | Unopened::NoKeys(_) => {
                 self.shut.insert(session, why);
                 NotRead::Shut
             }
-            Unopened::EpochRetired(_) | Unopened::NoDataKey(_) | Unopened::SealBroken => {
-                NotRead::Broken(why.to_string())
-            }
+            Unopened::SealBroken => NotRead::Broken(head.epoch, why.to_string()),
+            Unopened::EpochRetired(_) | Unopened::NoDataKey(_) => NotRead::Wrong(why.to_string()),
         })
     }
 

@@ -10,7 +10,7 @@ use sessions_ports::{Link, Record};
 
 use super::{
     super::{
-        checked::{Checked, nobody},
+        checked::{Checked, Gap, nobody},
         frame::{self, Frame, FrameHeader, LINK, WORDS},
         inspection::{Finding, Severity},
         key_look::{Slots, said_of_keys},
@@ -19,7 +19,7 @@ use super::{
         stood_for::BesideFirst,
         unsealing::{EpochChain, NotRead, RecordOpener, SealingLook, Unopened, Unsealing},
     },
-    Check, ranges,
+    Check, Unsound, ranges,
 };
 use crate::{
     keys::KeyFinding,
@@ -80,11 +80,35 @@ impl Check {
     }
 
     /// Checks a record against the chain and the history before it.
-    pub(in super::super) fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), String> {
+    pub(in super::super) fn record(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), Unsound> {
         match self.open(header, payload) {
-            None => self.readable(header, payload),
-            Some(Ok(opened)) => self.readable(header, &opened),
-            Some(Err(why)) => self.unread(header, why),
+            None => self.readable(header, payload).map_err(Unsound::Wrong),
+            Some(Ok(opened)) => self.readable(header, &opened).map_err(Unsound::Wrong),
+            Some(Err(NotRead::Broken(epoch, what))) => {
+                self.broken.push((header.session, header.seq, epoch));
+                Err(Unsound::Broken(what))
+            }
+            Some(Err(NotRead::Wrong(what))) => {
+                self.unread(header);
+                Err(Unsound::Wrong(what))
+            }
+            Some(Err(NotRead::Shut)) => {
+                self.unread(header);
+                Ok(())
+            }
+        }
+    }
+
+    /// A seal that is broken is not told from keys that are not the session's where nothing else opens with these. These may be put back, and so nothing is
+    /// said to be missing.
+    pub(super) fn settle_broken(&mut self) {
+        let Some(unsealing) = &self.unsealing else { return };
+        for (session, seq, epoch) in &self.broken {
+            if !unsealing.is_proven(*session, *epoch)
+                && let Some(checked) = self.sessions.get_mut(session)
+            {
+                checked.missing.remove(seq);
+            }
         }
     }
 
@@ -101,18 +125,28 @@ impl Check {
             if unsealing.is_retired(session, &payload) {
                 continue;
             }
-            if let Err(NotRead::Broken(what)) = unsealing.record(session, &record(header, payload.into())) {
-                self.report.findings.push(Finding::about_records(
-                    Severity::Error,
-                    session,
-                    Some((adopted, adopted)),
-                    what,
-                ));
-            }
+            let repaired = self.repairs.get(&(session, adopted));
+            let what = match unsealing.record(session, &record(header, payload.into()), repaired.is_some()) {
+                Ok(_) | Err(NotRead::Shut) => continue,
+                Err(NotRead::Wrong(what)) => what,
+                Err(NotRead::Broken(epoch, what)) => {
+                    let Some(checked) = self.sessions.get_mut(&session) else { continue };
+                    if let Some(repaired) = repaired {
+                        checked.mark(adopted, repaired);
+                        continue;
+                    }
+                    self.broken.push((session, adopted, epoch));
+                    checked.missing.insert(adopted, Gap { kind: Some(header.kind), ..Gap::of(header.commit) });
+                    what
+                }
+            };
+            let (severity, seqs) = (Severity::Error, Some((adopted, adopted)));
+            self.report.findings.push(Finding::about_records(severity, session, seqs, what));
         }
         let newest = self.newest.record(session, seq).map(|(_, payload)| Bytes::from(payload));
         let payload = newest.unwrap_or_else(|| Bytes::copy_from_slice(payload));
-        Some(unsealing.record(session, &record(header, payload)))
+        let is_stood_for = self.repairs.contains_key(&(session, seq));
+        Some(unsealing.record(session, &record(header, payload), is_stood_for))
     }
 
     /// Whether what counts of a record is sealed with a data key that is no more, as its session's slot says to whoever asks. Nobody will open it again.
@@ -135,16 +169,12 @@ impl Check {
     }
 
     /// A record that is whole and was not opened: what it says is not known, and its commit is.
-    fn unread(&mut self, header: FrameHeader, why: NotRead) -> Result<(), String> {
+    fn unread(&mut self, header: FrameHeader) {
         if let Some(checked) = self.sessions.get_mut(&header.session) {
             checked.commits.push(header.commit);
             if let Some(view) = &mut checked.view {
                 let _ = view.apply(header.seq, &Event::Lost, &nobody(), header.commit);
             }
-        }
-        match why {
-            NotRead::Shut => Ok(()),
-            NotRead::Broken(what) => Err(what),
         }
     }
 
@@ -170,7 +200,11 @@ impl Check {
         let Some(unsealing) = &mut self.unsealing else { return };
         for (_, words) in frame.fields().filter(|(tag, _)| *tag == WORDS) {
             unsealing.note_slot(session, words);
-            if let Some(Err(why)) = unsealing.words(session, words) {
+            let opened = unsealing.words(session, words);
+            if matches!(opened, Some(Ok(_))) {
+                unsealing.prove(session);
+            }
+            if let Some(Err(why)) = opened {
                 let mut finding = Finding::about_file(file, at, format!("the session's words: {why}"));
                 (finding.session, finding.seq) = (Some(session), Some(seq));
                 self.of_records.insert(self.report.findings.len());
