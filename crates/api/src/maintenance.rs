@@ -96,8 +96,8 @@ pub async fn repair(url: &StoreUrl, dry_run: bool) -> Result<RepairReport, Sessi
     blocking(move || sled::repair(&path, dry_run).map_err(SessionError::from)).await
 }
 
-/// [`repair`] of a sealed store, with its key: the sessions are attested as they stand afterwards. Without the key a repair does the same, and whoever
-/// opens the store next hears that its sessions do not stand as they were attested.
+/// [`repair`] of a sealed store, with its key: records whose seals are broken are given up as lost too, and the sessions are attested as they stand
+/// afterwards. After a repair without the key whoever opens the store next hears that its sessions do not stand as they were attested.
 ///
 /// # Errors
 /// As [`verify_sealed`].
