@@ -10,7 +10,7 @@ use sessions_domain::{
 };
 use sessions_ports::{BackendErrorKind, BackupError, EntropyError, KeyError, StoreError};
 
-use crate::transfer::ImportError;
+use crate::{reading, transfer::ImportError};
 
 /// Why something was not done. No variant shows content.
 #[derive(Debug, thiserror::Error)]
@@ -276,22 +276,17 @@ impl SessionError {
         has_no_keys || error.is_unconfirmed()
     }
 
-    /// Whether a session is deleted, or its keys are destroyed where what said so is lost.
+    /// Whether a session is deleted, or shredded where what said so is lost.
     pub(crate) fn is_ended(&self) -> bool {
-        matches!(self, Self::Gone { .. } | Self::Store(StoreError::Key(KeyError::SessionDestroyed { .. })))
+        matches!(self, Self::Gone { .. }) || matches!(self, Self::Store(error) if reading::is_ended(error))
     }
 
-    /// Whether what others inherit of a session cannot be read from its beginning on either: it is ended, or its beginning or its keys are damaged, or these
-    /// are older than it is; they may be put back.
+    /// Whether a session cannot be read from its beginning on, so that its forks are read without it: it is ended, its keys are damaged or older than it is,
+    /// or its beginning is damaged.
     pub(crate) fn is_shut(&self) -> bool {
-        use KeyError as K;
         let Self::Store(error) = self else { return self.is_ended() };
-        let is_damaged = matches!(
-            error,
-            StoreError::Key(K::Damaged { .. } | K::SessionRetired { .. } | K::EpochRetired { .. })
-                | StoreError::Corrupt { .. }
-        );
-        is_damaged || self.is_ended()
+        let is_damaged = matches!(error, StoreError::Corrupt { .. } | StoreError::Key(KeyError::EpochRetired { .. }));
+        is_damaged || reading::is_shut(error)
     }
 
     /// What the error asks of a caller.

@@ -93,10 +93,10 @@ impl SessionManager {
                 break view;
             }
             let beginning = match (self.beginning_of(id, head.first, last).await, line.pop()) {
-                (Err(error), Some(heir)) if error.is_shut() => match self.view_alone(heir, error.is_ended()).await? {
-                    Some(view) => break view,
-                    None => return Ok(None),
-                },
+                (Err(error), Some(heir)) if error.is_shut() => {
+                    let Some(view) = self.view_alone(heir, error.is_ended()).await? else { return Ok(None) };
+                    break view;
+                }
                 (beginning, heir) => {
                     line.extend(heir);
                     beginning?
@@ -113,10 +113,10 @@ impl SessionManager {
             let (owner, at) = (owner_of(fork), fork.at);
             let heir = Begun { beginning, first: head.first, last };
             let of_owner = match self.head_of_owner(owner, at).await {
-                Err(error) if error.is_shut() => match self.view_alone(heir, error.is_ended()).await? {
-                    Some(view) => break view,
-                    None => return Ok(None),
-                },
+                Err(error) if error.is_shut() => {
+                    let Some(view) = self.view_alone(heir, error.is_ended()).await? else { return Ok(None) };
+                    break view;
+                }
                 of_owner => of_owner?,
             };
             line.push(heir);
