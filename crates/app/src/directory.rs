@@ -335,7 +335,7 @@ impl SessionManager {
     }
 
     /// True when there is a row of the session, whoever it is of.
-    async fn has_row(&self, id: SessionId) -> Result<bool, SessionError> {
+    pub(crate) async fn has_row(&self, id: SessionId) -> Result<bool, SessionError> {
         let mut since = 0;
         loop {
             let page = self.ports().store.rows(since, 8192).await?;

@@ -303,8 +303,8 @@ impl Session {
         }
         let place = self.place_at(&view, at).await?;
         let durability = new.durability.unwrap_or(self.manager().durability());
-        let owner = view.owner_of(place.at);
-        match self.manager().ports().store.wait(owner, place.at, durability).await {
+        let log = self.manager().log_of(self.id(), view.owner_of(place.at), place.at).await?;
+        match self.manager().ports().store.wait(log, place.at, durability).await {
             // What it keeps for others was waited for by them.
             Ok(_) | Err(StoreError::Gone { .. }) => {}
             Err(error) => return Err(error.into()),

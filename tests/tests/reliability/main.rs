@@ -30,6 +30,7 @@ mod rolled_back;
 mod rotated_places;
 mod sealed_damage;
 mod sealed_repair;
+mod taken_in;
 mod truth;
 mod usecase;
 mod verbs;

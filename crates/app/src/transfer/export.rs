@@ -290,7 +290,7 @@ impl Export {
             max_records: 4096,
             max_bytes: CHUNK_BYTES,
         };
-        let page = self.session.manager().read_owned(self.view.session(), log.session, range).await?;
+        let page = self.session.manager().read_owned(self.view.session(), self.extents.owner(&log), range).await?;
         // Where nobody has a record any more, something stands for it all the same.
         let behind = page.next.unwrap_or(log.last.saturating_add(1));
         let mut records = page.records.into_iter().peekable();

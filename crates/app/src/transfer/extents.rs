@@ -10,7 +10,7 @@ use bytes::Bytes;
 use sessions_domain::{
     Actor, CommitHash, Created, Event, ForkPoint, InvalidHistory, Kind, LineageId, SessionId, Stamp, View, codec,
 };
-use sessions_ports::Record;
+use sessions_ports::{KindFilter, Order, ReadRange, Record};
 
 use super::archive::Extent;
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 pub(super) struct Extents {
     /// Oldest first; the last one is the session's own.
     pub(super) logs: Vec<Extent>,
+    /// Who has what had been made its own, by the first records of the logs that this was.
+    owners: BTreeMap<u64, SessionId>,
     /// What stands for beginnings that are lost, by their numbers.
     stand_ins: BTreeMap<u64, Record>,
     /// The commit of the last record that was given, as the store has it.
@@ -32,7 +34,12 @@ pub(super) struct Extents {
 impl Extents {
     /// None.
     pub(super) const fn none() -> Self {
-        Self { logs: Vec::new(), stand_ins: BTreeMap::new(), stored: CommitHash::ZERO }
+        Self { logs: Vec::new(), owners: BTreeMap::new(), stand_ins: BTreeMap::new(), stored: CommitHash::ZERO }
+    }
+
+    /// Who has a log, as the session sees it.
+    pub(super) fn owner(&self, log: &Extent) -> SessionId {
+        self.owners.get(&log.first).copied().unwrap_or(log.session)
     }
 
     pub(super) async fn of(session: &Session, view: &View) -> Result<Self, SessionError> {
@@ -42,7 +49,17 @@ impl Extents {
         let mut first = 1;
         let mut line = line.into_iter().peekable();
         while let Some((owner, last)) = line.next() {
-            let begun = begun(session, owner, first).await?.filter(|(created, _)| created.session == owner);
+            let begun = begun(session, owner, first).await?;
+            if begun.as_ref().is_some_and(|(created, _)| created.session != owner)
+                && let Some(logs) = all.logs_within(session, owner, first..=last).await?
+            {
+                // An owner that had made its own what it inherited: each log of that stands in the file as what it was.
+                all.owners.extend(logs.iter().map(|log| (log.first, owner)));
+                all.logs.extend(logs);
+                first = last.saturating_add(1);
+                continue;
+            }
+            let begun = begun.filter(|(created, _)| created.session == owner);
             let commit = match line.peek() {
                 None => view.commit(),
                 Some((next, _)) => end(session, owner, last, *next).await?,
@@ -68,6 +85,33 @@ impl Extents {
             first = last.saturating_add(1);
         }
         Ok(all)
+    }
+
+    /// The logs that make up a range of an owner that had made its own what it inherited, when every record of it follows the one before, and none is
+    /// lost where one of the logs begins or ends.
+    async fn logs_within(
+        &self,
+        session: &Session,
+        owner: SessionId,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<Vec<Extent>>, SessionError> {
+        let (mut next, last) = range.into_inner();
+        let mut lineup = Lineup::behind(self.logs.last().map_or(CommitHash::ZERO, |log| log.commit));
+        while next <= last {
+            let (order, kinds, max_records) = (Order::OldestFirst, KindFilter::All, 4096);
+            let range = ReadRange { from: next, to: last, order, kinds, max_records, max_bytes: 1 << 20 };
+            let page = session.manager().read_owned(session.id(), owner, range).await?;
+            if page.records.is_empty() {
+                return Ok(None);
+            }
+            for record in &page.records {
+                if record.seq != next || !lineup.take(owner, record)? {
+                    return Ok(None);
+                }
+                next = next.saturating_add(1);
+            }
+        }
+        Ok(Some(lineup.logs).filter(|_| lineup.lost.is_none()))
     }
 
     /// Whether a log says that it was forked from the logs that are there.
@@ -142,6 +186,52 @@ impl Extents {
             record.commit = commit.after_lost(record.seq);
         }
         record
+    }
+}
+
+/// The logs that one was made of, record by record.
+struct Lineup {
+    logs: Vec<Extent>,
+    commit: CommitHash,
+    /// The record before is lost. True: its own commit is not known either, so nothing tells what the next one follows.
+    lost: Option<bool>,
+}
+
+impl Lineup {
+    fn behind(commit: CommitHash) -> Self {
+        Self { logs: Vec::new(), commit, lost: None }
+    }
+
+    /// Takes the next record. False: it does not follow the one before it, or it is not known whether one of the logs begins or ends there.
+    fn take(&mut self, owner: SessionId, record: &Record) -> Result<bool, SessionError> {
+        let seq = record.seq;
+        if record.kind == Kind::CREATED {
+            let (Event::Created(created), _) = decoded(owner, record)? else { return Ok(false) };
+            let Created { session, lineage, .. } = *created;
+            if self.lost.is_some() || self.logs.iter().any(|log| log.session == session) {
+                return Ok(false);
+            }
+            self.logs.push(Extent { session, lineage, first: seq, last: seq, commit: self.commit });
+        }
+        let Some(log) = self.logs.last_mut() else { return Ok(false) };
+        let commit = if record.kind == Kind::LOST {
+            let stands_in =
+                [self.commit, CommitHash::ZERO].map(|before| before.after_lost(seq)).contains(&record.commit);
+            let is_loose = stands_in || is_unreadable(record);
+            self.lost = Some(is_loose);
+            if is_loose { self.commit.after_lost(seq) } else { record.commit }
+        } else {
+            let (blind, body) = record.payload.split_at_checked(32).unwrap_or_default();
+            let Ok(blind) = blind.try_into() else { return Ok(false) };
+            let follows = self.commit.next(log.lineage, seq, record.kind, blind, body) == record.commit;
+            if !follows && self.lost != Some(true) {
+                return Ok(false);
+            }
+            self.lost = None;
+            record.commit
+        };
+        (log.last, log.commit, self.commit) = (seq, commit, commit);
+        Ok(true)
     }
 }
 

@@ -91,7 +91,8 @@ impl Copied {
     ) -> (Created, Stamp) {
         let mut created = Created { session, lineage, key, ..log.created.clone() };
         if let Some(fork) = &mut created.fork {
-            let known = self.names.iter().find(|(before, _)| *before == fork.parent);
+            // Who had made its own all that is inherited of it need not be in the file.
+            let known = self.names.iter().find(|(before, _)| *before == fork.parent).or(self.names.last());
             fork.parent = known.map_or(fork.parent, |(_, now)| *now);
             fork.commit = self.commit;
             fork.owners.clone_from(&self.owners);

@@ -57,6 +57,14 @@ pub(in crate::transfer) struct Archive {
     pub(in crate::transfer) report: Report,
 }
 
+impl Archive {
+    /// Whether the session had made all that it inherits its own: it names others as owners of that than those that wrote it, who need not be there.
+    pub(in crate::transfer) fn has_all(&self) -> bool {
+        let owners = self.own.created.fork.iter().flat_map(|fork| &fork.owners).copied();
+        !owners.eq(self.grounds.iter().map(|log| (log.session(), log.last())))
+    }
+}
+
 /// A record as the file gives it.
 pub(in crate::transfer) struct Given<'a> {
     pub(in crate::transfer) session: SessionId,
@@ -211,15 +219,22 @@ impl Assembly {
         if named != Some((created.session, created.lineage)) {
             return inconsistent("one is called otherwise than its first record says");
         }
-        let owners: Vec<(SessionId, u64)> = self.done.iter().map(|log| (log.session(), log.last())).collect();
         let fits = match &created.fork {
-            None => owners.is_empty(),
+            None => self.done.is_empty(),
             Some(fork) => {
                 let continues = fork.commit == self.commit || self.is_loose;
-                fork.at == self.seq && continues && fork.owners == owners && fork.at > 0
+                fork.at == self.seq && continues && fork.at > 0 && self.is_owned(created.session, &fork.owners)
             }
         };
         if fits { Ok(()) } else { inconsistent("one was forked from something else than the file holds") }
+    }
+
+    /// Whether these may own the logs that are there: each its own, or what it had made its own of them.
+    fn is_owned(&self, session: SessionId, owners: &[(SessionId, u64)]) -> bool {
+        let ends_there = |last: u64| self.done.iter().any(|log| log.last() == last);
+        let ascends = owners.iter().zip(owners.iter().skip(1)).all(|((_, one), (_, next))| one < next);
+        let reaches = owners.last().is_some_and(|(_, last)| *last == self.seq);
+        ascends && reaches && owners.iter().all(|(owner, last)| *owner != session && ends_there(*last))
     }
 
     /// The whole, when every log came to its end.

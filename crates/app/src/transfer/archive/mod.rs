@@ -4,7 +4,8 @@
 //! `{"format":"sessions-jsonl","version":1,"session","lineage","logs":[{"session","lineage","first","last","commit"}]}`; each further line
 //! is a record, `{"session","lineage","seq","kind","commit","blind","body"}`, with `blind` in hexadecimal and `body` to the letter, or
 //! `body_hex` where the body is no JSON on one line. A fork's file holds first the logs it inherits from, each up to where it is
-//! inherited, and its own log last.
+//! inherited, and its own log last. Of a log whose session had made its own what it inherited each record stands with the log that it was written
+//! in, so the owners that a fork's first record names may be fewer than the logs before it.
 //!
 //! **`sessions-json`** is one document, `{"format":"sessions-json","version":1,"session","messages","logs":[{…,"records":[…]}]}`, with one
 //! message or record a line. `session` and `messages` (those that are visible) follow from the logs, are there for other programs, and are

@@ -2,13 +2,14 @@
 //!
 //! The logs a session inherits from come first, each whole, and without words: a list does not show them, and they are no more than
 //! what the session needs. When such a log's own session is imported later, it goes on from there and is shown. The session's own log
-//! is the last commit, so whoever sees the session has all of it.
+//! is the last commit, so whoever sees the session has all of it. Where what it inherits from was deleted, and where it had made that its own before it
+//! was exported, it has all as records of its own.
 //!
 //! Must not know: how the archive was written.
 
 use bytes::Bytes;
 use sessions_domain::{Described, Event, Stamp};
-use sessions_ports::{Commit, Committed, Durability, Expected, RowChange, StoreError};
+use sessions_ports::{Commit, Committed, Durability, Expected, Head, Record, Rewrite, RowChange, StoreError};
 
 use super::log::{Archive, ArchivedLog};
 use crate::{
@@ -76,7 +77,11 @@ impl SessionManager {
                     if attempt < MAX_ATTEMPTS =>
                 {
                     for log in logs.clone() {
-                        self.ports().store.settled(log.session()).await?;
+                        match self.ports().store.settled(log.session()).await {
+                            // Then the session takes all of that.
+                            Err(StoreError::Gone { .. }) if log.session() != archive.own.session() => {}
+                            settled => drop(settled?),
+                        }
                     }
                 }
                 done => return done,
@@ -90,10 +95,16 @@ impl SessionManager {
         marked: bool,
         durability: Durability,
     ) -> Result<Restored, SessionError> {
+        let inherited = if archive.has_all() || self.is_ground_gone(archive).await? {
+            self.take_all(archive, marked, durability).await?;
+            &[]
+        } else {
+            archive.grounds.as_slice()
+        };
         // Everything is looked at before anything is written.
         let own = self.own_step(&archive.own, marked, durability).await?;
-        let mut grounds = Vec::with_capacity(archive.grounds.len());
-        for log in &archive.grounds {
+        let mut grounds = Vec::with_capacity(inherited.len());
+        for log in inherited {
             grounds.push((log, self.ground_step(log, durability).await?));
         }
         for (log, step) in grounds {
@@ -106,15 +117,18 @@ impl SessionManager {
                 }
             }
         }
-        let key = archive.own.created.key.is_some();
+        let key = archive.own.created.key.as_ref();
         let (session, version) = (archive.own.session(), archive.own.last());
         let Step::Commit(commit) = own else {
             let head = self.ports().store.wait(session, version, durability).await?;
             let outcome = AppendOutcome::Replayed;
             return Ok(Restored { outcome, version: head.version, durability, without_key: false });
         };
-        let without_key = key && commit.key.is_none();
-        let done = self.commit_own(*commit, key).await?;
+        let without_key = match key.filter(|_| commit.key.is_none()) {
+            Some(key) => self.ports().store.by_key(self.key_digest(key)).await? != Some(session),
+            None => false,
+        };
+        let done = self.commit_own(*commit, key.is_some()).await?;
         let outcome = AppendOutcome::Inserted;
         Ok(Restored { outcome, version: done.version, durability: done.durability, without_key })
     }
@@ -145,9 +159,7 @@ impl SessionManager {
         let here = match standing {
             Standing::Free => {
                 let Step::Commit(mut commit) = Step::of(log, 0, words, durability) else { return Ok(Step::Nothing) };
-                let source = log.created.source.as_ref().filter(|_| marked);
-                let mark = || source.map(|source| self.import_mark(source));
-                commit.key = log.created.key.as_ref().map(|key| self.key_digest(key)).or_else(mark);
+                commit.key = self.key_of(log, marked);
                 return Ok(Step::Commit(commit));
             }
             Standing::Equal | Standing::Shorter(_) if self.is_listed(log.session()).await? => match standing {
@@ -162,6 +174,71 @@ impl SessionManager {
         Ok(Step::of(log, here, words, durability))
     }
 
+    /// What a session is found by.
+    fn key_of(&self, log: &ArchivedLog, marked: bool) -> Option<sessions_ports::Digest> {
+        let source = log.created.source.as_ref().filter(|_| marked);
+        let mark = || source.map(|source| self.import_mark(source));
+        log.created.key.as_ref().map(|key| self.key_digest(key)).or_else(mark)
+    }
+
+    /// Gives a session all that it inherits as records of its own, unless it is there already: nobody else here has that. It is begun without its last
+    /// record, so that [`Self::own_step`] shows it when it has all.
+    async fn take_all(&self, archive: &Archive, marked: bool, durability: Durability) -> Result<(), SessionError> {
+        const LOT: usize = 256;
+        let (own, store) = (&archive.own, &self.ports().store);
+        let session = own.session();
+        let mut first = match store.head(session).await? {
+            None => {
+                let Step::Commit(commit) = Step::of(own, 0, None, durability) else { return Ok(()) };
+                let mut commit = Commit { key: self.key_of(own, marked), links: Vec::new(), ..*commit };
+                if commit.records.len() > 1 {
+                    (commit.snapshot, _) = (None, commit.records.pop());
+                }
+                self.commit_own(commit, own.created.key.is_some()).await?;
+                own.view.first_own()
+            }
+            Some(head) if head.first > 1 && !self.has_row(session).await? && self.is_ahead_of(own, head).await? => {
+                head.first
+            }
+            Some(_) => return Ok(()),
+        };
+        let inherited: Vec<&Record> = archive.grounds.iter().flat_map(|log| &log.records).collect();
+        let durability = store.strongest();
+        while first > 1 {
+            let before = inherited.partition_point(|record| record.seq < first);
+            let mut room = 1_usize << 20;
+            let fits = |record: &&&Record| {
+                let fits = room > 0;
+                room = room.saturating_sub(record.payload.len());
+                fits
+            };
+            let lot = inherited.iter().take(before).rev().take(LOT).take_while(fits);
+            let mut records: Vec<Record> = lot.map(|record| Record::clone(record)).collect();
+            records.reverse();
+            let rewrite = Rewrite { session, expected: None, records, words: None, unlink: Vec::new(), durability };
+            first = store.rewrite(rewrite).await?.first;
+        }
+        Ok(())
+    }
+
+    /// Whether something that the session inherits from was deleted here, and is never again what it was.
+    async fn is_ground_gone(&self, archive: &Archive) -> Result<bool, SessionError> {
+        for log in &archive.grounds {
+            match self.ports().store.head(log.session()).await {
+                Err(StoreError::Gone { .. }) => return Ok(true),
+                head => drop(head?),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether all that the store has of a session is in the file.
+    async fn is_ahead_of(&self, log: &ArchivedLog, head: Head) -> Result<bool, SessionError> {
+        let Some(ours) = log.commit_at(head.version) else { return Ok(false) };
+        let page = self.ports().store.read(log.session(), single(head.version)).await?;
+        Ok(page.records.first().is_some_and(|record| record.commit == ours))
+    }
+
     async fn standing(&self, log: &ArchivedLog) -> Result<Standing, SessionError> {
         let store = &self.ports().store;
         let Some(head) = store.head(log.session()).await? else { return Ok(Standing::Free) };
@@ -171,7 +248,8 @@ impl SessionManager {
         }
         let (here, last) = (head.version, log.last());
         let at = here.min(last);
-        let Some(ours) = log.commit_at(at).filter(|_| head.first == log.view.first_own()) else {
+        // It may have made its own since what it inherits.
+        let Some(ours) = log.commit_at(at).filter(|_| head.first <= log.view.first_own()) else {
             return Ok(Standing::Other(here));
         };
         // A commit binds all before it, so one comparison is enough.
