@@ -8,7 +8,7 @@
 //! Must not know: how the archive was written.
 
 use bytes::Bytes;
-use sessions_domain::{Described, Event, Stamp};
+use sessions_domain::{Described, Event, SessionId, Stamp};
 use sessions_ports::{Commit, Committed, Durability, Expected, Head, Record, Rewrite, RowChange, StoreError};
 
 use super::log::{Archive, ArchivedLog};
@@ -203,6 +203,9 @@ impl SessionManager {
             Some(_) => return Ok(()),
         };
         let inherited: Vec<&Record> = archive.grounds.iter().flat_map(|log| &log.records).collect();
+        // Its first record names owners, and a store may go by that when all else is lost.
+        let named = own.created.fork.iter().flat_map(|fork| &fork.owners);
+        let named: Vec<SessionId> = named.map(|(owner, _)| *owner).collect();
         let durability = store.strongest();
         while first > 1 {
             let before = inherited.partition_point(|record| record.seq < first);
@@ -215,7 +218,9 @@ impl SessionManager {
             let lot = inherited.iter().take(before).rev().take(LOT).take_while(fits);
             let mut records: Vec<Record> = lot.map(|record| Record::clone(record)).collect();
             records.reverse();
-            let rewrite = Rewrite { session, expected: None, records, words: None, unlink: Vec::new(), durability };
+            let is_last = records.first().is_none_or(|record| record.seq <= 1);
+            let unlink = if is_last { named.clone() } else { Vec::new() };
+            let rewrite = Rewrite { session, expected: None, records, words: None, unlink, durability };
             first = store.rewrite(rewrite).await?.first;
         }
         Ok(())
