@@ -275,9 +275,8 @@ impl Ring {
             }
         };
         let mac = cipher::mac_key(&cipher::derive(&root, "sessions ring 1")?);
-        let mut unsigned = stored.clone();
-        let said = bytes_of(&std::mem::take(&mut unsigned.mac))?;
-        if !cipher::is_same(&mac_of(&mac, &unsigned)?, &said) {
+        let said = bytes_of(&stored.mac)?;
+        if !unsigned(bytes, &stored.mac).is_some_and(|text| cipher::is_same(&mac_of(&mac, &text), &said)) {
             return Err(damaged("the ring was changed by somebody without its key"));
         }
         let (wrapped, condemned, resealing) = (stored.key.wrapped, stored.condemned, stored.resealing);
@@ -311,7 +310,9 @@ impl Ring {
             pass: self.pass.map(Moment::as_millis),
             mac: String::new(),
         };
-        stored.mac = chain::to_hex(&mac_of(&self.mac, &stored)?);
+        let text = serde_json::to_vec(&stored).map_err(|_| damaged("the ring has no written form"))?;
+        let text = unsigned(&text, "").ok_or(damaged("the ring has no written form"))?;
+        stored.mac = chain::to_hex(&mac_of(&self.mac, &text));
         serde_json::to_vec_pretty(&stored).map(Bytes::from).map_err(|_| damaged("the ring has no written form"))
     }
 
@@ -371,16 +372,59 @@ fn retiring_context(store: StoreId, old: KeyId) -> Vec<u8> {
     [b"sessions retiring 1".as_slice(), &store.0, &old.0].concat()
 }
 
-fn mac_of(key: &hmac::Key, unsigned: &Stored) -> Result<[u8; 32], KeyError> {
-    let bytes = serde_json::to_vec(unsigned).map_err(|_| damaged("the ring has no written form"))?;
-    Ok(cipher::mac(key, &[b"sessions ring 1", &bytes]))
+fn mac_of(key: &hmac::Key, unsigned: &[u8]) -> [u8; 32] {
+    cipher::mac(key, &[b"sessions ring 1", unsigned])
+}
+
+/// The text of a ring without blanks outside of strings, and without its MAC, which it ends with. It is never written anew for that: in what order the
+/// parameters of a provider would be written, or how a number, is another matter in every build.
+fn unsigned(text: &[u8], mac: &str) -> Option<Vec<u8>> {
+    let (mut is_string, mut is_escaped) = (false, false);
+    let is_kept = |byte: &u8| {
+        let is_quote = *byte == b'"' && !is_escaped;
+        is_escaped = is_string && *byte == b'\\' && !is_escaped;
+        is_string ^= is_quote;
+        is_string || !byte.is_ascii_whitespace()
+    };
+    let text: Vec<u8> = text.iter().copied().filter(is_kept).collect();
+    let before = text.strip_suffix(format!(r#","mac":"{mac}"}}"#).as_bytes())?;
+    Some([before, br#","mac":""}"#].concat())
 }
 
 #[cfg(test)]
 mod tests {
     use sessions_ports::ProviderKind;
+    use sessions_testkit::FixedKey;
 
     use super::*;
+
+    /// In other builds, where a part of the program wants maps to keep their order, another text has another order.
+    #[tokio::test]
+    async fn what_binds_a_ring_is_its_text_in_whatever_order_that_is() {
+        let (store, provider) = (StoreId([3; 16]), FixedKey(1));
+        let ring = Ring::begin(store, &provider, Moment::from_millis(5)).await.unwrap();
+        let text = String::from_utf8(ring.to_bytes().unwrap().to_vec()).unwrap();
+        let open = async |text: &str| Ring::unlock(text.as_bytes(), 1, store, &provider).await;
+        assert_eq!(open(&text).await.unwrap().version, 1);
+        let (head, _) = text.split_once("\"mac\"").unwrap();
+        let (before, behind) = head.split_once("\"parameters\": ").unwrap();
+        let (_, behind) = behind.split_once(",\n").unwrap();
+        let mut stored = parse(text.as_bytes(), store).unwrap();
+        stored.mac.clear();
+        let bare_text = serde_json::to_string(&stored).unwrap();
+        for (said, bare) in [
+            (r#"{"z": 1, "a": [2.50, "\\\" b ,"]}"#, r#"{"z":1,"a":[2.50,"\\\" b ,"]}"#),
+            (r#"{"a": [2.50, "\\\" b ,"], "z": 1}"#, r#"{"a":[2.50,"\\\" b ,"],"z":1}"#),
+            ("{ }", "{}"),
+        ] {
+            let unsigned = bare_text.replace(r#""parameters":null"#, &format!(r#""parameters":{bare}"#));
+            let mac = chain::to_hex(&cipher::mac(&ring.mac, &[b"sessions ring 1", unsigned.as_bytes()]));
+            let signed = format!("{before}\"parameters\": {said},\n{behind}\"mac\": \"{mac}\"\n}}");
+            assert_eq!(open(&signed).await.unwrap().version, 1, "{signed}");
+            let other = signed.replace("2.50", "2.5").replace("{ }", r#"{"a":1}"#);
+            assert!(matches!(open(&other).await, Err(KeyError::Damaged { .. })), "{other}");
+        }
+    }
 
     #[test]
     fn a_key_of_more_than_ninety_days_and_a_change_that_was_broken_off_want_something_done() {
