@@ -68,19 +68,15 @@ impl RecordContext {
         commit: CommitHash,
     ) -> Self {
         let mut bytes = [0; 92];
-        let parts: [&[u8]; 8] = [
-            b"sessions record 1",
-            &session.to_bytes(),
-            &seq.to_le_bytes(),
-            &[kind.0],
-            &head.epoch.to_le_bytes(),
-            &head.slot.map_or(u64::MAX, u64::from).to_le_bytes(),
-            &label.to_le_bytes(),
-            commit.as_bytes(),
-        ];
-        for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
-            *to = *from;
-        }
+        let mut room = bytes.as_mut_slice();
+        put(&mut room, *b"sessions record 1");
+        put(&mut room, session.to_bytes());
+        put(&mut room, seq.to_le_bytes());
+        put(&mut room, [kind.0]);
+        put(&mut room, head.epoch.to_le_bytes());
+        put(&mut room, head.slot.map_or(u64::MAX, u64::from).to_le_bytes());
+        put(&mut room, label.to_le_bytes());
+        put(&mut room, *commit.as_bytes());
         Self(bytes)
     }
 
@@ -89,14 +85,22 @@ impl RecordContext {
     }
 }
 
+/// Puts a part into the beginning of what room there is, of which the rest is left.
+fn put<const N: usize>(room: &mut &mut [u8], part: [u8; N]) {
+    if let Some((to, rest)) = std::mem::take(room).split_first_chunk_mut() {
+        (*to, *room) = (part, rest);
+    }
+}
+
 /// The nonce of a record: the beginning of its commit, with its number laid over the end.
 ///
 /// A commit is a SHA-256 over 32 random bytes, so this is as random as a nonce that is drawn; it needs no room on disk; and two records that
 /// differ in a byte have different ones, even were the randomness to fail. The number keeps apart what a careless caller gives one commit.
 pub(crate) fn record_nonce(seq: u64, commit: CommitHash) -> [u8; NONCE] {
-    let mut nonce = [0; NONCE];
-    nonce.iter_mut().zip(commit.as_bytes()).for_each(|(to, from)| *to = *from);
-    nonce.iter_mut().rev().zip(seq.to_le_bytes()).for_each(|(to, over)| *to ^= over);
+    let mut nonce: [u8; NONCE] = commit.as_bytes().first_chunk().copied().unwrap_or_default();
+    if let Some(end) = nonce.last_chunk_mut() {
+        *end = (u64::from_be_bytes(*end) ^ seq).to_be_bytes();
+    }
     nonce
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sessions_domain::{CommitHash, Created, Event, Kind, SessionId, SummaryWords, codec};
 use sessions_ports::{
     Claim, Commit, Committed, KeyError, KindFilter, Order, Page, ReadRange, Record, Removed, StoreError,
@@ -34,6 +34,12 @@ impl SessionKeys {
 
     /// Opens a record.
     pub(super) fn open(&self, session: SessionId, record: Record) -> Result<Record, StoreError> {
+        let mut room = BytesMut::with_capacity(record.payload.len());
+        self.open_in(&mut room, session, record)
+    }
+
+    /// The same in room that records share.
+    fn open_in(&self, room: &mut BytesMut, session: SessionId, record: Record) -> Result<Record, StoreError> {
         if envelope::is_stand_in(&record) {
             return Ok(record);
         }
@@ -50,9 +56,13 @@ impl SessionKeys {
             });
         };
         let context = RecordContext::of(session, head, seq, kind, label, commit);
-        let opened = cipher.open(envelope::record_nonce(seq, commit), context.as_bytes(), sealed);
-        let opened = opened.ok_or(corrupt("its seal is broken: it is not what was sealed here"))?;
-        Ok(Record { seq, kind, commit, label, payload: Bytes::from(opened) })
+        room.clear();
+        room.extend_from_slice(sealed);
+        let opened = cipher.open_in_place(envelope::record_nonce(seq, commit), context.as_bytes(), room);
+        let length = opened.ok_or(corrupt("its seal is broken: it is not what was sealed here"))?.len();
+        let payload = room.split_to(length).freeze();
+        room.clear();
+        Ok(Record { seq, kind, commit, label, payload })
     }
 
     pub(super) fn seal_beside(&self, what: Beside, session: SessionId, text: &[u8]) -> Result<Bytes, KeyError> {
@@ -252,10 +262,11 @@ impl Inner {
         page: Page,
     ) -> Result<Page, StoreError> {
         let mut records = Vec::with_capacity(page.records.len());
+        let mut room = BytesMut::with_capacity(page.records.iter().map(|record| record.payload.len()).sum());
         for record in page.records {
             records.push(match record.kind {
                 Kind::CREATED if envelope::is_stand_in(&record) => self.named_beginning(session, keys, record).await?,
-                _ => keys.open(session, record)?,
+                _ => keys.open_in(&mut room, session, record)?,
             });
         }
         Ok(Page { records, next: page.next })
