@@ -17,6 +17,7 @@ use crate::{
     copy::copy,
     ground::{Dice, Said, assert_says, everything, folder, forget_index, only, open, provider, segment},
     reader::{FIRST, Frame, frames, halves, is_whole, make_whole},
+    talk::{Talk, say},
 };
 
 const SESSIONS: u64 = 8;
@@ -250,39 +251,44 @@ async fn a_plain_record_that_somebody_planted_says_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_beginning_that_somebody_planted_inherits_nothing() {
-    let scene = Scene::new().await;
-    let sessions: Vec<SessionId> = scene.said.keys().copied().collect();
-    let (victim, thief) = (sessions[0], sessions[1]);
-    let mine: Vec<&Frame> = scene.frames.iter().filter(|frame| frame.record.session == thief.to_bytes()).collect();
-    let commit = scene.said[&victim][1].commit;
+/// A log in which one session begins with its third record, as if it were a fork of another behind that one's second, and has the row's words of its
+/// own first one. The two before are gone.
+fn with_planted(log: &[u8], frames: &[Frame], thief: SessionId, (victim, second): (SessionId, &Record)) -> Vec<u8> {
+    let mine: Vec<&Frame> = frames.iter().filter(|frame| frame.record.session == thief.to_bytes()).collect();
     let owners = vec![(victim, 2)];
-    let point = ForkPoint { parent: victim, at: 2, commit, head: 2, depth: 1, owners, last: None };
+    let point = ForkPoint { parent: victim, at: 2, commit: second.commit, head: 2, depth: 1, owners, last: None };
     let created = Created { fork: Some(point), ..Created::of(thief, LineageId::from_bytes(thief.to_bytes())) };
     let stamp = Stamp { at: Moment::from_millis(1), actor: Actor::default() };
     let text = codec::encode(&Event::Created(Box::new(created)), &stamp).unwrap();
     let body = [&[0; 32], text.as_slice()].concat();
-    // It begins with its third record, has the row's words of its own first one, and the two before are gone.
     let (first, third) = (mine[0], mine[2]);
-    let mut planted = scene.log[first.at.start..first.body.start].to_vec();
+    let mut planted = log[first.at.start..first.body.start].to_vec();
     planted[24..32].copy_from_slice(&3_u64.to_le_bytes());
     planted[32..40].copy_from_slice(&third.record.label.to_le_bytes());
     planted[40..44].copy_from_slice(&(body.len() as u32).to_le_bytes());
     planted[48..80].copy_from_slice(&third.record.commit);
     planted.extend(&body);
-    planted.extend(&scene.log[first.body.end..first.at.end]);
+    planted.extend(&log[first.body.end..first.at.end]);
     let length = planted.len();
     make_whole(&mut planted, &(0..length));
-    let mut log = scene.log[..64].to_vec();
-    for frame in &scene.frames {
+    let mut changed = log[..64].to_vec();
+    for frame in frames {
         let is_mine = frame.record.session == thief.to_bytes();
         match frame.record.seq {
             1 | 2 if is_mine => {}
-            3 if is_mine => log.extend(&planted),
-            _ => log.extend(&scene.log[frame.at.clone()]),
+            3 if is_mine => changed.extend(&planted),
+            _ => changed.extend(&log[frame.at.clone()]),
         }
     }
+    changed
+}
+
+#[tokio::test]
+async fn a_beginning_that_somebody_planted_inherits_nothing() {
+    let scene = Scene::new().await;
+    let sessions: Vec<SessionId> = scene.said.keys().copied().collect();
+    let (victim, thief) = (sessions[0], sessions[1]);
+    let log = with_planted(&scene.log, &scene.frames, thief, (victim, &scene.said[&victim][1]));
     let store = scene.open_with(&log).await;
     let refused = store.read(thief, only(3)).await;
     assert!(
@@ -291,6 +297,36 @@ async fn a_beginning_that_somebody_planted_inherits_nothing() {
     );
     let left = store.read(thief, only(4)).await.unwrap();
     assert_eq!(left.records, scene.said[&thief][3..4], "what was said there is read");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_beginning_that_somebody_planted_for_a_removed_session_inherits_nothing_that_its_forks_do_not() {
+    let ground = folder();
+    let path = ground.path().join("store");
+    let store = open(&path, 5).await.unwrap();
+    let (mut victim, mut thief) = (Talk::new(1), Talk::new(2));
+    say(&store, &mut victim, &["", "a"]).await;
+    say(&store, &mut thief, &["", "b", "c", "d"]).await;
+    let (_, fork) = Talk::forked(3, &thief);
+    store.commit(fork).await.unwrap();
+    store.close().await.unwrap();
+    let log = fs::read(segment(&path)).unwrap();
+    let second = (victim.session(), &victim.script.written()[1]);
+    fs::write(segment(&path), with_planted(&log, &frames(&path, &log), thief.session(), second)).unwrap();
+    forget_index(&path);
+    let store = open(&path, 5).await.unwrap();
+    // With it goes what its row says; it stays for its fork, which says that it inherits nothing.
+    let (session, durability) = (thief.session(), Durability::Disk);
+    let removed = store.remove(Removal { session, expected: None, keep_key: false, durability }).await.unwrap();
+    assert_eq!((removed.was_there, removed.kept), (true, 4));
+    let refused = store.read(session, only(3)).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Corrupt { seq: 3, what, .. }) if what.contains("beginning")),
+        "{refused:?}"
+    );
+    let left = store.read(session, only(4)).await.unwrap();
+    assert_eq!(left.records, thief.script.written()[3..], "what was said there is read");
     store.close().await.unwrap();
 }
 
