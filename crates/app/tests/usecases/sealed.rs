@@ -443,6 +443,49 @@ async fn a_fork_that_is_deleted_while_it_is_detached_keeps_its_parent_from_nothi
 }
 
 #[tokio::test]
+async fn a_fork_that_is_detached_while_it_is_loaded_is_whole() {
+    for nth in 1..=4 {
+        let Ground { store, sessions } = sealed().await;
+        let parent = sessions.create(NewSession::default()).await.unwrap();
+        parent.append(Message::user("inherited")).await.unwrap();
+        let fork = parent.fork(At::Now).await.unwrap();
+        fork.append(Message::user("its own")).await.unwrap();
+        let faulty = FaultyStore::over(Arc::new(store));
+        let deletion = Deletion::shredding().forks(Forks::Detach);
+        let (parent, fork) = (parent.id(), fork.id());
+        faulty.meanwhile(Call::Head, nth, async move {
+            sessions.delete(parent, deletion).await.unwrap();
+        });
+        let loaded = ground::manager(faulty.clone()).load(fork).await.unwrap();
+        assert_eq!(texts(&loaded).await, ["inherited", "its own"], "head {nth}");
+        loaded.append(Message::user("and on")).await.unwrap();
+        assert_eq!(texts(&loaded).await, ["inherited", "its own", "and on"], "head {nth}");
+    }
+}
+
+#[tokio::test]
+async fn a_fork_that_was_read_without_the_keys_of_its_parent_goes_on_once_it_is_detached() {
+    let (log, keys) = (MemoryStore::new(), MemoryKeyStore::new());
+    let sessions = ground::manager(open(log.clone(), keys.clone()).await);
+    let parent = sessions.create(NewSession::default()).await.unwrap();
+    parent.append(Message::user("inherited")).await.unwrap();
+    let fork = parent.fork(At::Now).await.unwrap();
+    fork.append(Message::user("its own")).await.unwrap();
+    let expected = keys.read(0, 1).await.unwrap().remove(0);
+    keys.overwrite(vec![SlotChange { number: 0, expected, new: b"\x01damaged".to_vec().into() }]).await.unwrap();
+    let later = ground::manager(open(log, keys).await);
+    let loaded = later.load(fork.id()).await.unwrap();
+    assert_eq!(texts(&loaded).await, ["its own"]);
+    let refused = loaded.append(Message::user("and on")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+    let report = later.delete(parent.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+    assert_eq!(report.detached, [fork.id()]);
+    let loaded = later.load(fork.id()).await.unwrap();
+    loaded.append(Message::user("and on")).await.unwrap();
+    assert_eq!(texts(&loaded).await, ["its own", "and on"]);
+}
+
+#[tokio::test]
 async fn keys_that_only_forks_needed_go_when_the_last_of_them_is_detached() {
     let Ground { sessions, .. } = sealed().await;
     let parent = sessions.create(NewSession::titled("parent")).await.unwrap();
