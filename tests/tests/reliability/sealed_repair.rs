@@ -467,6 +467,42 @@ fn a_repair_leaves_what_no_key_that_is_there_opens() {
 }
 
 #[test]
+fn a_repair_leaves_a_session_whose_slot_has_the_keys_of_another() {
+    let host = Host::drawing(30);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let slots = path.join("keys/slots");
+        let manager = managed(&path, &host).await;
+        begun(&manager, 1).await;
+        manager.close().await.unwrap();
+        drop(manager);
+        let older = fs::read(&slots).unwrap();
+        let manager = managed(&path, &host).await;
+        let second = manager.open_or_create("second").await.unwrap();
+        second.append(Message::user("second")).await.unwrap();
+        let id = second.id();
+        manager.close().await.unwrap();
+        drop((manager, second));
+        let newest = fs::read(&slots).unwrap();
+        // The keys as they were before, so that the next session is given the slot that this one says is its own.
+        fs::write(&slots, older).unwrap();
+        let manager = managed(&path, &host).await;
+        manager.open_or_create("third").await.unwrap().append(Message::user("third")).await.unwrap();
+        manager.close().await.unwrap();
+        drop(manager);
+        let opener = Arc::new(StoreOpener::unlock(&path, &key_file(7)).await.unwrap());
+        let witness = Arc::new(opener.witness().unwrap());
+        let did = repair_sealed(&path, false, witness, opener).unwrap().actions;
+        assert!(did.iter().all(|did| did.session.is_none()), "{did:?}");
+        fs::write(&slots, newest).unwrap();
+        let manager = managed(&path, &host).await;
+        goes_on(&manager, &host, id, &["second"]).await;
+        manager.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_session_whose_seal_was_broken_goes_when_it_is_to_go_and_its_forks_go_on() {
     let host = Host::drawing(27);
     run(2, async {
@@ -536,6 +572,29 @@ fn a_fork_of_a_fork_goes_on_when_both_their_beginnings_are_lost() {
         manager.close().await.unwrap();
         drop(manager);
         sound(&path).await;
+    });
+}
+
+#[test]
+fn a_fork_of_a_session_of_one_record_goes_out_and_in_when_both_their_beginnings_are_lost() {
+    let host = Host::drawing(31);
+    run(2, async {
+        for with_key in [true, false] {
+            let ground = folder();
+            let path = ground.path().join("store");
+            let manager = managed(&path, &host).await;
+            let first = manager.open_or_create("first").await.unwrap();
+            let second = forked(&first, At::Now, "second").await;
+            let ids = [first.id(), second.id()];
+            manager.close().await.unwrap();
+            drop((manager, first, second));
+            ids.into_iter().for_each(|session| spoil_beginning(&path, session));
+            repaired(&path, with_key).await;
+            let manager = managed(&path, &host).await;
+            // The file has what stands for the first one's beginning under its name, and the second one follows that.
+            goes_on(&manager, &host, ids[1], &["second"]).await;
+            manager.close().await.unwrap();
+        }
     });
 }
 
