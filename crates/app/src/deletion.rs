@@ -329,7 +329,7 @@ impl SessionManager {
         store.rewrite(Rewrite { session: heir, expected: None, records, words, unlink, durability }).await?;
         if view.unreadable().is_some() {
             // It can be read whole from now on.
-            self.let_go(heir);
+            self.reread(heir);
         }
         Ok(())
     }
@@ -362,7 +362,7 @@ impl SessionManager {
         for heir in removed.heirs {
             if self.live_view(heir).is_some_and(|view| view.unreadable().is_some()) {
                 // What kept it from being appended to may be gone with the session.
-                self.let_go(heir);
+                self.reread(heir);
             }
             // It is done: an heir that cannot be looked at is left out, and nothing fails any more.
             if self.is_ours(heir).await.unwrap_or(false) {

@@ -113,7 +113,8 @@ impl LaneState {
         self.queued.clear();
     }
 
-    fn forget_views(&mut self) {
+    /// Forgets what is known of the log, so that the next use reads it again.
+    pub(crate) fn forget_views(&mut self) {
         self.settled = None;
         self.ahead = None;
     }

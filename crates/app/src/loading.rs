@@ -65,6 +65,14 @@ struct Begun {
     last: u64,
 }
 
+/// What a log of a line begins with.
+enum Level {
+    /// All of it, in whatever way its view was had.
+    View(Box<View>),
+    /// What another owns, up to a record.
+    Fork { begun: Box<Begun>, owner: SessionId, at: u64 },
+}
+
 impl SessionManager {
     /// The view of a log up to a record, or further when that is at hand.
     ///
@@ -85,38 +93,23 @@ impl SessionManager {
         let (mut id, mut head, mut last) = (id, head, last);
         let mut line: Vec<Begun> = Vec::new();
         let mut view = loop {
-            let live = if line.is_empty() { None } else { self.live_view(id) };
-            if let Some(view) = live {
-                break self.replay(view, last).await?;
-            }
-            if let Some(view) = self.kept_view(id, head.version, last).await? {
-                break view;
-            }
-            let beginning = match (self.beginning_of(id, head.first, last).await, line.pop()) {
-                (Err(error), Some(heir)) if error.is_shut() => {
-                    let Some(view) = self.view_alone(heir, error.is_ended()).await? else { return Ok(None) };
-                    break view;
-                }
-                (beginning, heir) => {
-                    line.extend(heir);
-                    beginning?
-                }
+            let (heir, owner, at) = match self.level(id, head, last, !line.is_empty()).await {
+                Ok(Level::View(view)) => break *view,
+                Ok(Level::Fork { begun, owner, at }) => (*begun, owner, at),
+                // What is inherited cannot be read, or is gone by now.
+                Err(error) => match line.pop().filter(|_| error.is_shut()) {
+                    None => return Err(error),
+                    Some(heir) => match self.view_alone(heir, error.is_ended()).await? {
+                        None => return Ok(None),
+                        Some(view) => break view,
+                    },
+                },
             };
-            let is_adopted = beginning.created.session != id;
-            let Some(fork) = beginning.created.fork.as_ref().filter(|_| !is_adopted) else {
-                let is_behind_loss = !is_adopted && beginning.seq > 1;
-                let begun = if is_behind_loss { beginning.behind_loss(head.first)? } else { beginning.view(None)? };
-                let view = self.replay_log(id, begun, last).await?;
-                // Its own beginning may be lost in what it made its own.
-                break if view.session() == id { view } else { view.inherited_by(id) };
-            };
-            let (owner, at) = (owner_of(fork), fork.at);
-            let heir = Begun { beginning, first: head.first, last };
             let of_owner = match self.head_of_owner(owner, at).await {
-                Err(error) if error.is_shut() => {
-                    let Some(view) = self.view_alone(heir, error.is_ended()).await? else { return Ok(None) };
-                    break view;
-                }
+                Err(error) if error.is_shut() => match self.view_alone(heir, error.is_ended()).await? {
+                    None => return Ok(None),
+                    Some(view) => break view,
+                },
                 of_owner => of_owner?,
             };
             line.push(heir);
@@ -124,9 +117,41 @@ impl SessionManager {
             last = at.min(head.version);
         };
         while let Some(Begun { beginning, last, .. }) = line.pop() {
-            view = self.replay(beginning.view(Some(&view))?, last).await?;
+            view = match self.replay(beginning.view(Some(&view))?, last).await {
+                Ok(view) => view,
+                Err(error) => match line.pop().filter(|_| error.is_shut()) {
+                    None => return Err(error),
+                    Some(heir) => match self.view_alone(heir, error.is_ended()).await? {
+                        None => return Ok(None),
+                        Some(view) => view,
+                    },
+                },
+            };
         }
         Ok(Some(view))
+    }
+
+    /// What a log of a line begins with. `is_owner`: somebody inherits from it, so that a view that is there may be used.
+    async fn level(&self, id: SessionId, head: Head, last: u64, is_owner: bool) -> Result<Level, SessionError> {
+        let live = if is_owner { self.live_view(id) } else { None };
+        if let Some(view) = live {
+            return self.replay(view, last).await.map(Box::new).map(Level::View);
+        }
+        if let Some(view) = self.kept_view(id, head.version, last).await? {
+            return Ok(Level::View(Box::new(view)));
+        }
+        let beginning = self.beginning_of(id, head.first, last).await?;
+        let is_adopted = beginning.created.session != id;
+        if let Some(fork) = beginning.created.fork.as_ref().filter(|_| !is_adopted) {
+            let (owner, at) = (owner_of(fork), fork.at);
+            return Ok(Level::Fork { begun: Box::new(Begun { beginning, first: head.first, last }), owner, at });
+        }
+        let is_behind_loss = !is_adopted && beginning.seq > 1;
+        let begun = if is_behind_loss { beginning.behind_loss(head.first)? } else { beginning.view(None)? };
+        let view = self.replay_log(id, begun, last).await?;
+        // Its own beginning may be lost in what it made its own.
+        let view = if view.session() == id { view } else { view.inherited_by(id) };
+        Ok(Level::View(Box::new(view)))
     }
 
     /// The view of a fork when nobody can read what it inherited; `None` when it has it itself by now. While the keys for that may still be put back, which

@@ -261,6 +261,14 @@ impl SessionManager {
         self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).by_id.remove(&id);
     }
 
+    /// What could not be read of a session may be there by now: whoever holds it reads it again.
+    pub(crate) fn reread(&self, id: SessionId) {
+        let lane = self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned();
+        if let Some(lane) = lane {
+            lane.lock().forget_views();
+        }
+    }
+
     /// Keeps a lane, and lets go of others that nobody holds when there are too many. The one that was kept first wins.
     pub(crate) fn adopt_shared(&self, lane: Arc<Lane>) -> Arc<Lane> {
         let most = self.inner.shared.live_sessions;

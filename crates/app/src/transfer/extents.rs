@@ -50,9 +50,9 @@ impl Extents {
         let mut line = line.into_iter().peekable();
         while let Some((owner, last)) = line.next() {
             let begun = begun(session, owner, first).await?;
-            if begun.as_ref().is_some_and(|(created, _)| created.session != owner)
-                && let Some(logs) = all.logs_within(session, owner, first..=last).await?
-            {
+            let is_made_own =
+                owner != view.session() && begun.as_ref().is_some_and(|(created, _)| created.session != owner);
+            if is_made_own && let Some(logs) = all.logs_within(session, owner, first..=last).await? {
                 // An owner that had made its own what it inherited: each log of that stands in the file as what it was.
                 all.owners.extend(logs.iter().map(|log| (log.first, owner)));
                 all.logs.extend(logs);
@@ -111,7 +111,7 @@ impl Extents {
                 next = next.saturating_add(1);
             }
         }
-        Ok(Some(lineup.logs).filter(|_| lineup.lost.is_none()))
+        Ok(Some(lineup.logs).filter(|_| lineup.lost.is_none() && !lineup.is_unsure))
     }
 
     /// Whether a log says that it was forked from the logs that are there.
@@ -195,11 +195,13 @@ struct Lineup {
     commit: CommitHash,
     /// The record before is lost. True: its own commit is not known either, so nothing tells what the next one follows.
     lost: Option<bool>,
+    /// The record before followed such a one, so that it may be of another log, whose beginning is lost.
+    is_unsure: bool,
 }
 
 impl Lineup {
     fn behind(commit: CommitHash) -> Self {
-        Self { logs: Vec::new(), commit, lost: None }
+        Self { logs: Vec::new(), commit, lost: None, is_unsure: false }
     }
 
     /// Takes the next record. False: it does not follow the one before it, or it is not known whether one of the logs begins or ends there.
@@ -208,7 +210,7 @@ impl Lineup {
         if record.kind == Kind::CREATED {
             let (Event::Created(created), _) = decoded(owner, record)? else { return Ok(false) };
             let Created { session, lineage, .. } = *created;
-            if self.lost.is_some() || self.logs.iter().any(|log| log.session == session) {
+            if self.lost.is_some() || self.is_unsure || self.logs.iter().any(|log| log.session == session) {
                 return Ok(false);
             }
             self.logs.push(Extent { session, lineage, first: seq, last: seq, commit: self.commit });
@@ -218,6 +220,10 @@ impl Lineup {
             let stands_in =
                 [self.commit, CommitHash::ZERO].map(|before| before.after_lost(seq)).contains(&record.commit);
             let is_loose = stands_in || is_unreadable(record);
+            // Of two with one record between nobody knows whose that is.
+            if self.is_unsure {
+                return Ok(false);
+            }
             self.lost = Some(is_loose);
             if is_loose { self.commit.after_lost(seq) } else { record.commit }
         } else {
@@ -227,7 +233,7 @@ impl Lineup {
             if !follows && self.lost != Some(true) {
                 return Ok(false);
             }
-            self.lost = None;
+            (self.lost, self.is_unsure) = (None, !follows);
             record.commit
         };
         (log.last, log.commit, self.commit) = (seq, commit, commit);

@@ -444,22 +444,31 @@ async fn a_fork_that_is_deleted_while_it_is_detached_keeps_its_parent_from_nothi
 
 #[tokio::test]
 async fn a_fork_that_is_detached_while_it_is_loaded_is_whole() {
-    for nth in 1..=4 {
-        let Ground { store, sessions } = sealed().await;
-        let parent = sessions.create(NewSession::default()).await.unwrap();
-        parent.append(Message::user("inherited")).await.unwrap();
-        let fork = parent.fork(At::Now).await.unwrap();
-        fork.append(Message::user("its own")).await.unwrap();
-        let faulty = FaultyStore::over(Arc::new(store));
-        let deletion = Deletion::shredding().forks(Forks::Detach);
-        let (parent, fork) = (parent.id(), fork.id());
-        faulty.meanwhile(Call::Head, nth, async move {
-            sessions.delete(parent, deletion).await.unwrap();
-        });
-        let loaded = ground::manager(faulty.clone()).load(fork).await.unwrap();
-        assert_eq!(texts(&loaded).await, ["inherited", "its own"], "head {nth}");
-        loaded.append(Message::user("and on")).await.unwrap();
-        assert_eq!(texts(&loaded).await, ["inherited", "its own", "and on"], "head {nth}");
+    for (call, nth) in
+        [Call::Head, Call::Read, Call::Snapshot].into_iter().flat_map(|call| (1..=8).map(move |nth| (call, nth)))
+    {
+        for of_grandparent in [true, false] {
+            let Ground { store, sessions } = sealed().await;
+            let grandparent = sessions.create(NewSession::default()).await.unwrap();
+            grandparent.append(Message::user("first")).await.unwrap();
+            let parent = grandparent.fork(At::Now).await.unwrap();
+            parent.append(Message::user("second")).await.unwrap();
+            let fork = parent.fork(At::Now).await.unwrap();
+            fork.append(Message::user("third")).await.unwrap();
+            let faulty = FaultyStore::over(Arc::new(store));
+            let deletion = Deletion::shredding().forks(Forks::Detach);
+            let gone = if of_grandparent { grandparent.id() } else { parent.id() };
+            let fork = fork.id();
+            faulty.meanwhile(call, nth, async move {
+                sessions.delete(gone, deletion).await.unwrap();
+            });
+            let why = format!("{call:?} {nth}, of the grandparent {of_grandparent}");
+            let loaded = ground::manager(faulty.clone()).load(fork).await;
+            let loaded = loaded.unwrap_or_else(|error| panic!("{why}: {error}"));
+            assert_eq!(texts(&loaded).await, ["first", "second", "third"], "{why}");
+            loaded.append(Message::user("and on")).await.unwrap();
+            assert_eq!(texts(&loaded).await, ["first", "second", "third", "and on"], "{why}");
+        }
     }
 }
 
@@ -480,7 +489,7 @@ async fn a_fork_that_was_read_without_the_keys_of_its_parent_goes_on_once_it_is_
     assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
     let report = later.delete(parent.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
     assert_eq!(report.detached, [fork.id()]);
-    let loaded = later.load(fork.id()).await.unwrap();
+    // Also whoever had it all the while.
     loaded.append(Message::user("and on")).await.unwrap();
     assert_eq!(texts(&loaded).await, ["its own", "and on"]);
 }

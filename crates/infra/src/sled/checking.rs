@@ -452,6 +452,7 @@ impl Check {
             let lowest = self.adopted_from.get(session).copied().unwrap_or(checked.first);
             checked.miss_adopted(lowest, &self.repairs, *session);
         }
+        self.open_unmet();
         self.settle_broken();
         self.settle_removed();
         self.settle_sealed();

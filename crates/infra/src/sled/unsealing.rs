@@ -149,6 +149,11 @@ impl Unsealing {
         self.met.insert(session)
     }
 
+    /// Whether a record of a session was met.
+    pub(super) fn has_met(&self, session: SessionId) -> bool {
+        self.met.contains(&session)
+    }
+
     /// How the data key before the one in use ended.
     pub(super) fn closed(&self, session: SessionId) -> Option<ClosedEpoch> {
         self.keys.as_ref().ok()?.closed.get(&self.slot_of(session)?).copied()

@@ -104,9 +104,11 @@ impl Check {
     pub(super) fn settle_broken(&mut self) {
         let Some(unsealing) = &self.unsealing else { return };
         for (session, seq, epoch) in &self.broken {
-            if !unsealing.is_proven(*session, *epoch)
-                && let Some(checked) = self.sessions.get_mut(session)
-            {
+            let Some(checked) = self.sessions.get_mut(session) else { continue };
+            // What the index remembers of the session's words tells as well as what the log has of them.
+            let words = || checked.remembered.as_ref().and_then(|recalled| recalled.words.as_deref());
+            let opens = || words().is_some_and(|words| matches!(unsealing.words(*session, words), Some(Ok(_))));
+            if !unsealing.is_proven(*session, *epoch) && !opens() {
                 checked.missing.remove(seq);
             }
         }
@@ -116,10 +118,30 @@ impl Check {
     fn open(&mut self, header: FrameHeader, payload: &[u8]) -> Option<Result<Bytes, NotRead>> {
         let FrameHeader { session, seq, .. } = header;
         let unsealing = self.unsealing.as_mut()?;
+        if unsealing.meets(session, payload) {
+            self.open_adopted(session);
+        }
+        let newest = self.newest.record(session, seq).map(|(_, payload)| Bytes::from(payload));
+        let payload = newest.unwrap_or_else(|| Bytes::copy_from_slice(payload));
+        let is_stood_for = self.repairs.contains_key(&(session, seq));
+        let unsealing = self.unsealing.as_mut()?;
+        Some(unsealing.record(session, &record(header, payload), is_stood_for))
+    }
+
+    /// What sessions took over of which no record of their own was met: all of these may be lost.
+    pub(super) fn open_unmet(&mut self) {
+        let Some(unsealing) = &self.unsealing else { return };
+        let is_unmet = |(session, checked): &(&SessionId, &Checked)| checked.first > 1 && !unsealing.has_met(**session);
+        let mut unmet: Vec<SessionId> = self.sessions.iter().filter(is_unmet).map(|(session, _)| *session).collect();
+        unmet.sort_unstable();
+        unmet.into_iter().for_each(|session| self.open_adopted(session));
+    }
+
+    /// Opens what a session took over from others, which comes before its own.
+    fn open_adopted(&mut self, session: SessionId) {
+        let Some(unsealing) = &mut self.unsealing else { return };
         let first = self.sessions.get(&session).map_or(1, |checked| checked.first);
-        let is_first_met = unsealing.meets(session, payload);
-        // What it took over from others comes first.
-        for adopted in (1..first).filter(|_| is_first_met) {
+        for adopted in 1..first {
             let Some((header, payload)) = self.newest.record(session, adopted) else { continue };
             // Nobody will open it again, which is told where it stands.
             if unsealing.is_retired(session, &payload) {
@@ -143,10 +165,6 @@ impl Check {
             let (severity, seqs) = (Severity::Error, Some((adopted, adopted)));
             self.report.findings.push(Finding::about_records(severity, session, seqs, what));
         }
-        let newest = self.newest.record(session, seq).map(|(_, payload)| Bytes::from(payload));
-        let payload = newest.unwrap_or_else(|| Bytes::copy_from_slice(payload));
-        let is_stood_for = self.repairs.contains_key(&(session, seq));
-        Some(unsealing.record(session, &record(header, payload), is_stood_for))
     }
 
     /// Whether what counts of a record is sealed with a data key that is no more, as its session's slot says to whoever asks. Nobody will open it again.
