@@ -278,8 +278,13 @@ pub(crate) fn check_readable(view: &View) -> Result<(), SessionError> {
     match view.unreadable() {
         None => Ok(()),
         Some(seq) => {
-            let what = "nothing is appended to its session before it is repaired";
-            Err(StoreError::Corrupt { session: view.owner_of(seq), seq, what }.into())
+            let session = view.owner_of(seq);
+            let what = if session == view.session() {
+                "nothing is appended to its session before it is repaired"
+            } else {
+                "nothing is appended to a fork that inherits it before it is repaired, its keys are put back, or its session is shredded with `--detach`"
+            };
+            Err(StoreError::Corrupt { session, seq, what }.into())
         }
     }
 }

@@ -201,7 +201,7 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Print what is committed, as it is, until Ctrl-C
     #[command(
-        after_help = "With --json a line for each message, as show. A message that arrives bit by bit is told when it has ended; \
+        after_help = "Ctrl-C is how it ends, with exit code 0. With --json a line for each message, as show. A message that arrives bit by bit is told when it has ended; \
                             with --chunks also each piece, as {\"chunk_of\",\"seq\",\"parts\"}."
     )]
     Follow(Follow),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sessions_api::{
-    DataStep, InPass, KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionError, SessionId,
-    SessionManager, StoreError, SystemClock, maintenance,
+    DataStep, InPass, KeyContext, KeyProvider, KeyStep, KeysAt, Moment, Resealed, Rotated, SealedStore, SessionError,
+    SessionId, SessionLog as _, SessionManager, StoreError, SystemClock, maintenance,
 };
 
 use crate::{
@@ -277,7 +277,27 @@ async fn change_passphrase(program: &Program, wish: NewPassphrase) -> Result<(),
         Some(path) => Source::PassphraseFile(path),
         None => new_passphrase(),
     };
-    rotate(program, Some(program.key.provider(&source, Some(&program.out))?)).await
+    let new = program.key.provider(&source, Some(&program.out))?;
+    program.with_sessions(async |sessions| check_is_another(sealed(sessions)?, new.as_ref()).await).await?;
+    rotate(program, Some(new)).await
+}
+
+/// Refuses a passphrase for a key that has none, and the one that it has.
+async fn check_is_another(store: &SealedStore, new: &dyn KeyProvider) -> Result<(), Failure> {
+    let facts = store.key_facts();
+    let kind = facts.wrapped.provider;
+    if kind != new.kind() {
+        let what = format!("a {kind} wraps the store's key, and no passphrase");
+        return Err(Failure::usage(&what, "`keys rotate --to-passphrase` gives it one"));
+    }
+    let context = KeyContext { store: store.id(), key: facts.key };
+    match new.unwrap(&facts.wrapped, &context).await {
+        Ok(_) => Err(Failure::usage(
+            "that is the passphrase it has",
+            "give another one; `keys rotate` changes the key and leaves the passphrase",
+        )),
+        Err(_) => Ok(()),
+    }
 }
 
 #[derive(Serialize)]

@@ -436,9 +436,18 @@ fn a_passphrase_is_taken_from_one_place_and_changed() {
     assert_eq!(desk.run_in(&now, &["info", "k"]).code, 0);
     let weak = [now[0], ("SESSIONS_NEW_PASSPHRASE", "short")];
     desk.run_in(&weak, &["keys", "change-passphrase", "--json"]).refused(2, "usage");
+    let same = [now[0], ("SESSIONS_NEW_PASSPHRASE", now[0].1)];
+    let refused = desk.run_in(&same, &["keys", "change-passphrase", "--json"]).refused(2, "usage");
+    assert!(refused["message"].as_str().unwrap().contains("is the passphrase it has"), "{refused}");
+    assert_eq!(desk.run_in(&now, &["info", "k"]).code, 0, "it was left as it was");
     let open = desk.secret("open", PASSPHRASE, 0o644);
     let refused = desk.run(&["info", "k", "--passphrase-file", &open, "--json"]).refused(2, "usage");
     assert!(refused["hint"].as_str().unwrap().contains("chmod 600"), "{refused}");
+    // A key file has none to change.
+    let other = Desk::new();
+    other.talk(&["one"]);
+    let refused = other.run_in(&[both[1]], &["keys", "change-passphrase", "--json"]).refused(2, "usage");
+    assert!(refused["hint"].as_str().unwrap().contains("--to-passphrase"), "{refused}");
 }
 
 #[test]
