@@ -143,6 +143,7 @@ struct All {
     live: u64,
     destroyed: u64,
     damaged: u64,
+    missing: u64,
     oldest: Option<Moment>,
     unfinished: Vec<SessionId>,
     pass: Option<Moment>,
@@ -194,6 +195,13 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
             "sessions' keys",
             format!("{} live, {} destroyed, {} damaged", all.live, all.destroyed, all.damaged),
         ));
+        if all.missing > 0 {
+            let what = counted(all.missing, "session");
+            rows.push((
+                "missing",
+                format!("those of {what}: the file `keys/slots` lost its end; put `keys` back from a backup"),
+            ));
+        }
         rows.extend(all.oldest.map(|oldest| ("oldest of them", oldest.to_string())));
         if !all.unfinished.is_empty() {
             let ids = all.unfinished.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -218,6 +226,7 @@ async fn look_at_all(program: &Program) -> Result<All, Failure> {
                 live: status.live,
                 destroyed: status.destroyed,
                 damaged: status.damaged,
+                missing: status.missing,
                 oldest: status.oldest,
                 unfinished: status.unfinished,
                 pass: status.pass,

@@ -41,7 +41,7 @@ pub(crate) enum Keys {
     /// Say how the store's keys are; needs no key, unless --all asks to look at every session's
     #[command(
         after_help = "With --json: {\"store\",\"sealed\",\"kind\",\"key\",\"wrapped_by\",\"since\",\"age_days\",\"changing\",\"advice\"} and with \
-                            --all \"live\",\"destroyed\",\"damaged\",\"oldest\",\"unfinished\",\"pass\" (since when all sessions are given another data key, or null)"
+                            --all \"live\",\"destroyed\",\"damaged\",\"missing\",\"oldest\",\"unfinished\",\"pass\" (since when all sessions are given another data key, or null)"
     )]
     Status(KeyStatus),
     /// Make another key-encryption key and wrap all sessions' keys under it; the records stay as they are

@@ -416,6 +416,22 @@ fn nothing_is_left_of_a_store_whose_key_is_of_no_use() {
 }
 
 #[test]
+fn keys_that_a_cut_file_of_slots_lost_are_counted() {
+    let desk = Desk::new();
+    for key in ["a", "b", "c"] {
+        desk.one(&["new", "--key", key]);
+    }
+    let count = |name: &str| desk.one(&["keys", "status", "--all"])[name].clone();
+    assert_eq!((count("live"), count("missing")), (json!(3), json!(0)));
+    let slots = fs::OpenOptions::new().write(true).open(desk.store().join("keys/slots")).unwrap();
+    // The first bytes of the file, and one slot.
+    slots.set_len(1024).unwrap();
+    assert_eq!((count("live"), count("missing")), (json!(1), json!(2)));
+    let told = desk.run(&["keys", "status", "--all"]);
+    assert!(told.stdout.contains("those of 2 sessions"), "{told:?}");
+}
+
+#[test]
 fn a_passphrase_is_taken_from_one_place_and_changed() {
     let desk = Desk::new();
     let file = desk.secret("pass", &format!("{PASSPHRASE}\n"), 0o600);

@@ -6,6 +6,7 @@ use sessions_domain::{Moment, SessionId};
 use sessions_ports::{KeyError, StoreError};
 
 use super::{
+    envelope,
     ring::RingFacts,
     slot::{self, SlotState},
     store::SealedStore,
@@ -26,6 +27,8 @@ pub struct KeyStatus {
     pub destroyed: u64,
     /// Slots that are damaged.
     pub damaged: u64,
+    /// Sessions whose slots are beyond the last one that is there: the file of slots lost its end.
+    pub missing: u64,
     /// When the oldest data key in use was made.
     pub oldest: Option<Moment>,
     /// When the newest one was.
@@ -50,13 +53,17 @@ impl SealedStore {
             live: 0,
             destroyed: 0,
             damaged: 0,
+            missing: 0,
             oldest: None,
             newest: None,
             most_records: slot::MOST_RECORDS,
             unfinished: self.unfinished(),
             pass: keyring.ring().pass,
         };
+        // Before slots are counted: a session has one from its first moment on.
+        let named = self.slots_of_rows().await?;
         let of = keyring.store().slots().await?;
+        status.missing = named.into_iter().filter(|slot| u64::from(*slot) >= of).count() as u64;
         let mut from = 0;
         while from < of {
             let lot = usize::try_from(of - from).unwrap_or(LOT).min(LOT);
@@ -86,5 +93,18 @@ impl SealedStore {
             from += lot as u64;
         }
         Ok(status)
+    }
+
+    /// Where the keys of all listed sessions lie, as their rows say.
+    async fn slots_of_rows(&self) -> Result<Vec<u32>, StoreError> {
+        let (mut since, mut slots) = (0, Vec::new());
+        loop {
+            let page = self.inner.log.rows(since, LOT).await?;
+            slots.extend(page.rows.iter().filter_map(|row| envelope::read_beside(&row.words)).map(|(slot, _)| slot));
+            if !page.more {
+                return Ok(slots);
+            }
+            since = page.next;
+        }
     }
 }
