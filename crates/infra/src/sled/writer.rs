@@ -104,11 +104,9 @@ impl Writer {
             let is_pause = batch.is_empty() && !starving;
             starving = self.serve(batch);
             self.leave_segment();
-            if is_pause && self.lacks_mark() && self.synced.elapsed() >= MARK_AFTER {
-                match self.mark() {
-                    Ok(_) => self.give_back(),
-                    Err(_) => self.poison(VecDeque::new()),
-                }
+            let rests = is_pause && self.lacks_mark() && self.synced.elapsed() >= MARK_AFTER;
+            if rests && self.mark().map(|_| self.give_back()).is_err() {
+                self.poison(VecDeque::new());
             }
         }
         self.finish();
