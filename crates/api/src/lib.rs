@@ -315,9 +315,9 @@ pub use manager::{Builder, Counters, NoKeyStore, NoStoreNamed, SessionManager};
 pub use sessions_app::{
     Activity, Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, Deletion, DeletionReport, DeletionStep,
     EndReason, Entry, EntryKind, ErrorKind, Export, ExportFormat, Forked, Forks, Format, ImportError, ImportOptions,
-    ImportReport, InFlight, Lineage, ListPage, MessagePage, MessageRange, MessageSize, MessageStream, Messages,
-    MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError, Settings, SortBy,
-    Subscription, Tally, Update,
+    ImportReport, InFlight, Lineage, ListPage, LostToFork, MessagePage, MessageRange, MessageSize, MessageStream,
+    Messages, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError, Settings,
+    SortBy, Subscription, Tally, Update,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{

@@ -344,9 +344,9 @@ fn sealed(look: &KeyLook) -> Vec<Observation> {
     }
     if slots > 0 {
         let what = Observation::of("keys", format!("{} damaged", counted(slots, "slot"))).trouble(ErrorKind::Damaged);
-        seen.push(
-            what.advise("run `verify` to see which sessions it hit, and put the folder `keys` back from a backup"),
-        );
+        seen.push(what.advise(
+            "run `verify` to see which sessions it hit, restore a backup beside the store and export these from there",
+        ));
     }
     seen
 }

@@ -37,6 +37,7 @@ pub struct Deletion {
     expected: Option<u64>,
     forgets_source: bool,
     shreds: bool,
+    accepts_loss: bool,
     durability: Option<Durability>,
 }
 
@@ -52,6 +53,14 @@ impl Deletion {
     #[must_use]
     pub fn forks(mut self, forks: Forks) -> Self {
         self.forks = forks;
+        self
+    }
+
+    /// With [`Forks::Detach`]: what nobody can read now of what a fork inherits, because it is damaged or its keys are, the fork has as lost for good. Otherwise
+    /// the deletion is refused there, since it may be repaired or put back. [`DeletionReport::lost`] tells of it.
+    #[must_use]
+    pub fn accepting_loss(mut self) -> Self {
+        self.accepts_loss = true;
         self
     }
 
@@ -95,8 +104,23 @@ pub struct DeletionReport {
     /// The forks that have what they inherited as records of their own now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub detached: Vec<SessionId>,
+    /// Logs that it inherited from and that were in no list, as an import brings them, and that nobody else inherits from: they are shredded with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grounds: Vec<SessionId>,
+    /// How much of what they inherited nobody could read any more, and these have as lost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostToFork>,
     /// How the session's keys were destroyed, read back from where they lay. `None`: they were not, since the store is plain, or forks need them.
     pub erased: Option<Erased>,
+}
+
+/// What a fork had as lost when it was detached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LostToFork {
+    /// The fork.
+    pub fork: SessionId,
+    /// How many records.
+    pub records: u64,
 }
 
 /// How far a deletion is.
@@ -179,7 +203,7 @@ impl SessionManager {
         }
         // Before anything is told or changed.
         self.check_deletable(id, &deletion).await?;
-        let (mut detached, mut cascaded) = (Vec::new(), Vec::new());
+        let (mut detached, mut lost, mut cascaded) = (Vec::new(), Vec::new(), Vec::new());
         match deletion.forks {
             Forks::Keep => {}
             Forks::Refuse => {
@@ -190,8 +214,11 @@ impl SessionManager {
             }
             Forks::Detach => {
                 for heir in self.own_heirs(id, id).await? {
-                    match self.detach(id, heir, &mut told).await {
-                        Ok(()) => detached.push(heir),
+                    match self.detach(id, heir, deletion.accepts_loss, &mut told).await {
+                        Ok(records) => {
+                            detached.push(heir);
+                            lost.extend((records > 0).then_some(LostToFork { fork: heir, records }));
+                        }
                         // It was deleted meanwhile, so it needs nothing any more.
                         Err(SessionError::Gone { session }) if session == heir => {}
                         Err(error) => return Err(error),
@@ -200,8 +227,31 @@ impl SessionManager {
             }
             Forks::Cascade => cascaded = self.cascade(id, &deletion).await?,
         }
+        let grounds = if deletion.shreds { self.remove_grounds(id, &deletion).await? } else { Vec::new() };
         let own = self.remove_one(id, &deletion).await?;
-        Ok(DeletionReport { cascaded, detached, ..own })
+        Ok(DeletionReport { cascaded, detached, lost, grounds, ..own })
+    }
+
+    /// Deletes what is there for a session alone: logs that it inherits from and that are in no list, as an import brings them. They keep what it inherits until
+    /// it is deleted itself.
+    async fn remove_grounds(&self, id: SessionId, deletion: &Deletion) -> Result<Vec<SessionId>, SessionError> {
+        let Ok(session) = self.load_any(id).await else { return Ok(Vec::new()) };
+        let Ok(view) = session.quiet_view().await else { return Ok(Vec::new()) };
+        let mut grounds = Vec::new();
+        // Each may inherit from those before it, until it goes.
+        for (owner, _) in Inherited::of(&view).owners.into_iter().rev() {
+            let store = &self.ports().store;
+            let is_there = matches!(store.head(owner).await, Ok(Some(_)));
+            if !is_there || self.is_listed(owner).await? || self.has_row(owner).await? {
+                continue;
+            }
+            let is_needed = store.heirs(owner).await?.iter().any(|heir| heir.session != id);
+            if !is_needed && matches!(self.is_ours(owner).await, Ok(true)) {
+                self.remove_one(owner, &Deletion { expected: None, ..*deletion }).await?;
+                grounds.push(owner);
+            }
+        }
+        Ok(grounds)
     }
 
     /// Refuses a session of another tenant, and one that has another version than it is to have. One that is gone may be deleted again.
@@ -284,29 +334,32 @@ impl SessionManager {
         Ok(order)
     }
 
-    /// Makes all that a session inherits its own, from its end to its beginning, so that a call that was broken off is gone on with. What nobody can
-    /// read any more it has as lost.
+    /// Makes all that a session inherits its own, from its end to its beginning, so that a call that was broken off is gone on with. What nobody will ever
+    /// read any more it has as lost, and with `accepts_loss` also what nobody can read now. Gives how many records that are.
     async fn detach(
         &self,
         from_whom: SessionId,
         heir: SessionId,
+        accepts_loss: bool,
         told: &mut (impl FnMut(DeletionStep) + Send),
-    ) -> Result<(), SessionError> {
+    ) -> Result<u64, SessionError> {
         let store = &self.ports().store;
         let view = self.fresh_view(&self.lane(heir)).await?;
         let inherited = Inherited::of(&view);
         let durability = store.strongest();
         let mut first = store.head(heir).await?.map_or(0, |head| head.first);
-        let of = inherited.last();
+        let (of, mut count) = (inherited.last(), 0);
         while first > 1 {
             told(DeletionStep::Detaching { fork: heir, done: (of + 1).saturating_sub(first), of });
             let (owner, range) = inherited.before(first);
             let read = match owner {
                 // Its keys are to go: what nobody can read of it now nobody ever will.
-                Some(owner) if owner == from_whom => match read_around(store.as_ref(), owner, range).await {
-                    Err(error) if is_shut(&error) => Ok(Vec::new()),
-                    page => page.map(|page| page.records),
-                },
+                Some(owner) if owner == from_whom && accepts_loss => {
+                    match read_around(store.as_ref(), owner, range).await {
+                        Err(error) if is_shut(&error) => Ok(Vec::new()),
+                        page => page.map(|page| page.records),
+                    }
+                }
                 Some(owner) => match store.read(owner, range).await {
                     Err(error) if is_ended(&error) => Ok(Vec::new()),
                     page => page.map(|page| page.records),
@@ -315,9 +368,12 @@ impl SessionManager {
             };
             let mut records = read?;
             records.reverse();
-            records.iter_mut().filter(|record| is_unreadable(record)).for_each(|record| *record = lost(record.seq));
+            for record in records.iter_mut().filter(|record| is_unreadable(record)) {
+                (*record, count) = (lost(record.seq), count + 1);
+            }
             if records.is_empty() {
                 records = (range.from..=range.to).map(lost).collect();
+                count += records.len() as u64;
             }
             let adopted =
                 Rewrite { session: heir, expected: None, records, words: None, unlink: Vec::new(), durability };
@@ -331,7 +387,7 @@ impl SessionManager {
             // It can be read whole from now on.
             self.reread(heir);
         }
-        Ok(())
+        Ok(count)
     }
 
     async fn remove_one(&self, id: SessionId, deletion: &Deletion) -> Result<DeletionReport, SessionError> {
@@ -377,6 +433,8 @@ impl SessionManager {
             heirs,
             cascaded: Vec::new(),
             detached: Vec::new(),
+            lost: Vec::new(),
+            grounds: Vec::new(),
             erased: if self.ports().store.erasure().is_some() { self.ports().store.erased(id).await? } else { None },
         })
     }

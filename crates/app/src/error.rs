@@ -259,7 +259,7 @@ fn kind_of_key(error: &KeyError) -> ErrorKind {
         KeyError::Denied { .. } => ErrorKind::NotAllowed,
         KeyError::EpochRetired { .. } | KeyError::Parameters { .. } | KeyError::Damaged { .. } => ErrorKind::Damaged,
         KeyError::Newer { .. } => ErrorKind::NewerFormat,
-        KeyError::WornOut { .. } => ErrorKind::Limit,
+        KeyError::WornOut { .. } | KeyError::ManyKept { .. } => ErrorKind::Limit,
         KeyError::Unfinished => ErrorKind::Conflict,
         _ => ErrorKind::Failed,
     }

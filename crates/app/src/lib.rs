@@ -34,7 +34,7 @@ pub mod transfer;
 pub use activity::Activity;
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
 pub use creation::{NewSession, Opened};
-pub use deletion::{Deletion, DeletionReport, DeletionStep, Forks};
+pub use deletion::{Deletion, DeletionReport, DeletionStep, Forks, LostToFork};
 pub use directory::{ListPage, Query, SortBy};
 pub use error::{ErrorKind, SessionError};
 pub use history::{Entry, EntryKind, Messages, Tally};

@@ -282,7 +282,7 @@ pub(crate) fn check_readable(view: &View) -> Result<(), SessionError> {
             let what = if session == view.session() {
                 "nothing is appended to its session before it is repaired"
             } else {
-                "nothing is appended to a fork that inherits it before it is repaired, its keys are put back, or its session is shredded with `--detach`"
+                "nothing is appended to a fork that inherits it before it is repaired, its keys are put back, or its session is shredded with `--detach` and `--accept-loss`"
             };
             Err(StoreError::Corrupt { session, seq, what }.into())
         }

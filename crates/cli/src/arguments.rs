@@ -145,7 +145,7 @@ pub(crate) enum Command {
     /// Put a session into the trash, or with --forever delete it for good
     #[command(
         after_help = "With --json: {\"id\",\"trashed\",\"changed\",\"was_gone\"}; with --forever or --shred {\"id\",\"was_gone\",\"records\",\
-                            \"bytes\",\"kept\",\"heirs\",\"cascaded\",\"erased\"}, to which --detach adds \"detached\"; \"erased\" is null or \
+                            \"bytes\",\"kept\",\"heirs\",\"cascaded\",\"erased\"}, to which --detach adds \"detached\" and \"lost\" (by fork), and --shred \"grounds\" (what an import had brought along); \"erased\" is null or \
                             {\"how\",\"slot\",\"at\"}"
     )]
     Delete(Delete),

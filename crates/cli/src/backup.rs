@@ -59,7 +59,7 @@ pub(crate) async fn backup(program: &Program, file: PathBuf) -> Result<(), Failu
         return program.out.object(&shape);
     }
     let (sessions, bytes) = (counted(shape.sessions, "session"), counted(shape.bytes, "byte"));
-    program.out.line(&format!("{}: {sessions}, {bytes}, read back and whole", shape.file))?;
+    program.out.line(&format!("{}: {sessions}, {bytes}, read back as it was written", shape.file))?;
     program.out.line(&format!("sha-256 {}", shape.digest))
 }
 

@@ -359,7 +359,8 @@ mod tests {
         let (session, key, kind) = (SessionId::from_bytes([7; 16]), || "k".to_owned(), ProviderKind::KeyFile);
         let (given, what, source) = (ProviderKind::Passphrase, "x", || io::Error::other("y"));
         let (parameters, after) = (|| E::Parameters { what: "64 GiB".to_owned() }, std::time::Duration::from_secs(1));
-        let cases: [(E, &str, u8, &str); 24] = [
+        let cases: [(E, &str, u8, &str); 25] = [
+            (E::ManyKept { most: 3 }, "limit", 1, "--shred --detach"),
             (E::WrongKey { kind }, "wrong_key", 6, "--key-file, --passphrase-file or --vault"),
             (E::OtherKind { needed: kind, given }, "wrong_key", 6, "give the key file"),
             (E::Sealed, "wrong_key", 6, "give its key"),

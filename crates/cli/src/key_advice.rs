@@ -24,7 +24,7 @@ pub(crate) fn advice(error: &KeyError) -> Option<&'static str> {
             "only a backup whose key is another one can be opened: `restore-backup` it into a new folder"
         }
         KeyError::Damaged { .. } => {
-            "put the folder `keys` back from a backup; one session that answers so while others are read can be deleted with --forever or --shred"
+            "when nothing is read, put the folder `keys` back from a backup; when one session alone answers so, leave `keys` as it is: restore a backup beside the store and export the session from there, or delete it with --forever or --shred"
         }
         KeyError::Unfinished => "give the command again, with the new key: it goes on where it was",
         KeyError::Io { .. } => "see to what the system says, and give the command again",

@@ -63,7 +63,16 @@ fn first_line(bytes: &[u8]) -> Result<Passphrase, Failure> {
 
 /// A passphrase that a person types; one that is new twice.
 pub(crate) fn typed(is_new: bool) -> Result<Passphrase, Failure> {
-    let ask = |prompt: &str| rpassword::prompt_password(prompt).map(Passphrase::new).map_err(Failure::from);
+    let nobody = |_| {
+        let (variable, option) = if is_new {
+            ("SESSIONS_NEW_PASSPHRASE", "--to-passphrase-file or --new-passphrase-file")
+        } else {
+            ("SESSIONS_PASSPHRASE", "--passphrase-file")
+        };
+        let hint = format!("give it in a file with {option}, or in {variable}");
+        Failure::usage("there is no terminal to type a passphrase at", &hint)
+    };
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map(Passphrase::new).map_err(nobody);
     if !is_new {
         return ask("Passphrase: ");
     }

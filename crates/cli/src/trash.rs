@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use sessions_api::{
-    Deletion, DeletionReport, DeletionStep, Forks, SessionError, SessionId, SessionManager, StoreError,
+    Deletion, DeletionReport, DeletionStep, Forks, LostToFork, SessionError, SessionId, SessionManager, StoreError,
 };
 
 use crate::{
@@ -105,6 +105,7 @@ async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wi
         (false, false) => deletion,
     };
     let deletion = if wish.forget_source { deletion.forgetting_source() } else { deletion };
+    let deletion = if wish.accept_loss { deletion.accepting_loss() } else { deletion };
     let deletion = program.durability.into_iter().fold(deletion, Deletion::durability);
     let progress = Progress::of(&program.out, "giving forks what they inherit", 0);
     let step = |step| {
@@ -113,7 +114,15 @@ async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wi
         }
     };
     // Broken off it is gone on with when it is asked for again.
-    let report = unless_interrupted(async { Ok(sessions.delete_told(id, deletion, step).await?) }).await?;
+    let work = async {
+        sessions.delete_told(id, deletion, step).await.map_err(|error| match error.is_unreadable() || is_corrupt(&error) {
+            true if wish.detach && !wish.accept_loss => Failure::from(error).with_hint(
+                "its forks would lose what cannot be read: repair, or put back a copy of `keys`; or give --accept-loss, and they have it as lost",
+            ),
+            _ => error.into(),
+        })
+    };
+    let report = unless_interrupted(work).await?;
     drop(progress);
     if program.out.is_json() {
         return program.out.object(&Deleted { id, report });
@@ -146,6 +155,13 @@ async fn forever(program: &Program, sessions: &SessionManager, id: SessionId, wi
             counted(heirs.len() as u64, "fork"),
             heirs.join(", ")
         ))?;
+    }
+    for ground in &report.grounds {
+        out.line(&format!("and with it what an import had brought along for it: {ground}"))?;
+    }
+    for LostToFork { fork, records } in &report.lost {
+        let records = counted(*records, "record");
+        out.line(&format!("its fork {fork} has {records} of what it inherited as lost: nobody could read them"))?;
     }
     for fork in &report.detached {
         out.line(&format!("its fork {fork} has what it inherited under a key of its own now"))?;

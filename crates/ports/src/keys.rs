@@ -127,6 +127,15 @@ pub trait KeyProvider: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
+    /// So many deleted sessions are kept for others that inherit from them, that no more can be.
+    #[error(
+        "{most} deleted sessions are kept for forks, and no more can be; delete some of these again with `--shred --detach`, which gives their forks what \
+         they inherit, or delete forks of theirs"
+    )]
+    ManyKept {
+        /// How many there may be.
+        most: usize,
+    },
     /// The key is not the one that the store was sealed with.
     #[error("this is not the key that the store was sealed with; give the right {kind}")]
     WrongKey {

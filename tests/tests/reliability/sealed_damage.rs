@@ -47,7 +47,12 @@ async fn populate(store: &SealedStore, host: &Host, dice: &mut Dice) {
             }
         }
         match number {
-            3 => drop(manager.delete(session.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap()),
+            3 => drop(
+                manager
+                    .delete(session.id(), Deletion::shredding().forks(Forks::Detach).accepting_loss())
+                    .await
+                    .unwrap(),
+            ),
             4 => {
                 let first = manager.open_or_create("key 1").await.unwrap();
                 store.rotate_data(first.id(), |_| ()).await.unwrap();
@@ -220,7 +225,7 @@ async fn check_lives_on(path: &Path, host: &Host, dice: &mut Dice, what: &str) {
                 Err(error) => Err(error),
             },
             1 => store.rotate_data(session, |_| ()).await.map(drop).map_err(SessionError::from),
-            2 => manager.delete(session, Deletion::shredding().forks(Forks::Detach)).await.map(drop),
+            2 => manager.delete(session, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.map(drop),
             3 => manager.delete(session, Deletion::shredding().forks(Forks::Cascade)).await.map(drop),
             4 => manager.delete(session, Deletion::default()).await.map(drop),
             _ => Ok(()),

@@ -140,7 +140,8 @@ fn a_fork_without_its_parent_goes_on_when_its_beginning_is_lost() {
             spoil_beginning(&path, ids[1]);
             repaired(&path, with_key).await;
             let manager = managed(&path, &host).await;
-            let detached = manager.delete(ids[0], Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            let detached =
+                manager.delete(ids[0], Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
             assert!(detached.erased.is_some(), "{detached:?}");
             manager.close().await.unwrap();
             drop(manager);
@@ -204,7 +205,8 @@ fn a_fork_of_a_fork_goes_on_when_its_parent_whose_beginning_was_lost_is_deleted(
             goes_on(&manager, &host, third, &["first 1", "second", "third"]).await;
             goes_on(&manager, &host, fourth, &["first 1", "second", "third", "fourth"]).await;
             // Both have of it what they inherit, and of its parent.
-            let detached = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            let detached =
+                manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
             assert_eq!(detached.detached.len(), 2, "{detached:?}");
             assert!(manager.delete(second, Deletion::shredding()).await.unwrap().erased.is_some());
             manager.close().await.unwrap();
@@ -227,7 +229,8 @@ fn forks_go_on_when_what_they_made_their_own_is_lost_and_what_said_that_the_sess
         let [first, second, third, _] = line(&path, &host, 2).await;
         let end = fs::read(segments(&path).remove(0)).unwrap().len();
         let manager = managed(&path, &host).await;
-        let shredded = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        let shredded =
+            manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
         assert_eq!(shredded.detached.len(), 3, "{shredded:?}");
         manager.close().await.unwrap();
         drop(manager);
@@ -246,7 +249,7 @@ fn forks_go_on_when_what_they_made_their_own_is_lost_and_what_said_that_the_sess
             session.append(Message::user("and on")).await.unwrap();
             assert_eq!(session.lineage().await.unwrap().ancestors.last().unwrap().session, first, "{id}");
         }
-        let again = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        let again = manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
         assert!(again.erased.is_some() && again.kept == 0 && again.detached.len() == 5, "{again:?}");
         manager.close().await.unwrap();
         drop(manager);
@@ -266,8 +269,8 @@ fn a_fork_goes_on_when_a_record_is_lost_of_what_it_made_its_own() {
             let path = ground.path().join("store");
             let [first, second, third, _] = line(&path, &host, 2).await;
             let manager = managed(&path, &host).await;
-            manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
-            manager.delete(second, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
+            manager.delete(second, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
             manager.close().await.unwrap();
             drop(manager);
             spoil_record(&path, third, seq, true);
@@ -296,7 +299,7 @@ fn a_fork_that_has_all_its_own_is_sound_when_its_beginning_is_lost() {
             let texts = (1..=3).map(|number| Message::user(format!("more {number}")));
             second.append(Append::all(texts.collect::<Vec<_>>())).await.unwrap();
             let id = second.id();
-            manager.delete(first.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            manager.delete(first.id(), Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
             manager.close().await.unwrap();
             drop((manager, first, second));
             spoil_record(&path, id, 4, false);
@@ -377,7 +380,8 @@ fn a_fork_is_read_without_the_keys_of_its_parent_and_goes_on_when_that_is_shredd
         drop(manager);
         fs::write(&slots, without).unwrap();
         let manager = managed(&path, &host).await;
-        let shredded = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        let shredded =
+            manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
         assert!(shredded.erased.is_some() && shredded.detached.len() == 3, "{shredded:?}");
         goes_on(&manager, &host, second, &["second"]).await;
         goes_on(&manager, &host, third, &["second", "third"]).await;
@@ -515,7 +519,8 @@ fn a_session_whose_seal_was_broken_goes_when_it_is_to_go_and_its_forks_go_on() {
             // It cannot be read at all without its beginning, and its forks can.
             let said = texts(&manager.load(third).await.unwrap()).await;
             assert_eq!(said.last().map(String::as_str), Some("third"));
-            let shredded = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            let shredded =
+                manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
             assert!(shredded.erased.is_some() && shredded.detached.len() == 3, "{shredded:?}");
             manager.close().await.unwrap();
             drop(manager);
@@ -563,7 +568,8 @@ fn a_fork_of_a_fork_goes_on_when_both_their_beginnings_are_lost() {
         repaired(&path, true).await;
         let manager = managed(&path, &host).await;
         goes_on(&manager, &host, third, &["first 1", "second", "third"]).await;
-        let detached = manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        let detached =
+            manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
         assert!(detached.erased.is_some(), "{detached:?}");
         manager.close().await.unwrap();
         drop(manager);
@@ -651,7 +657,7 @@ fn a_fork_takes_over_what_stands_for_a_lost_record_and_no_check_calls_that_wrong
         repaired(&path, true).await;
         let store = open_sealed(&path, 7).await;
         let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
-        manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
         store.rotate_data(second, |_| ()).await.unwrap();
         let texts = texts(&manager.load(second).await.unwrap()).await;
         assert!(texts.contains(&"first 5".to_owned()) && !texts.contains(&"first 3".to_owned()), "{texts:?}");
@@ -673,7 +679,7 @@ fn a_fork_that_moved_in_what_it_took_over_is_sound_when_a_record_of_that_is_lost
         fork.undo(2).await.unwrap();
         fork.append(Message::user("instead")).await.unwrap();
         let id = fork.id();
-        manager.delete(first.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        manager.delete(first.id(), Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
         manager.close().await.unwrap();
         drop((manager, first, fork));
         spoil_record(&path, id, 3, true);
@@ -765,7 +771,7 @@ fn a_fork_whose_sealed_beginning_is_lost_still_inherits_what_its_first_frame_say
         let manager = managed(&path, &host).await;
         let before = texts(&manager.load(id).await.unwrap()).await;
         assert_eq!(before[..2], ["first 1", "first 2"]);
-        manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+        manager.delete(first, Deletion::shredding().forks(Forks::Detach).accepting_loss()).await.unwrap();
         assert_eq!(texts(&manager.load(id).await.unwrap()).await, before);
         manager.close().await.unwrap();
         drop(manager);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sessions_app::{
-    At, Deletion, DeletionStep, ErrorKind, Forks, ImportOptions, NewSession, Query, Session, SessionError,
+    At, Deletion, DeletionStep, ErrorKind, Forks, ImportOptions, LostToFork, NewSession, Query, Session, SessionError,
     SessionManager,
 };
 use sessions_domain::{Actor, Message, SessionId};
@@ -487,8 +487,13 @@ async fn a_fork_that_was_read_without_the_keys_of_its_parent_goes_on_once_it_is_
     assert_eq!(texts(&loaded).await, ["its own"]);
     let refused = loaded.append(Message::user("and on")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
-    let report = later.delete(parent.id(), Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+    // Whoever puts the slot back finds it again, so it is given up only by who says so.
+    let deletion = Deletion::shredding().forks(Forks::Detach);
+    let refused = later.delete(parent.id(), deletion).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+    let report = later.delete(parent.id(), deletion.accepting_loss()).await.unwrap();
     assert_eq!(report.detached, [fork.id()]);
+    assert_eq!(report.lost, [LostToFork { fork: fork.id(), records: 2 }]);
     // Also whoever had it all the while.
     loaded.append(Message::user("and on")).await.unwrap();
     assert_eq!(texts(&loaded).await, ["its own", "and on"]);
@@ -513,4 +518,48 @@ async fn keys_that_only_forks_needed_go_when_the_last_of_them_is_detached() {
     for fork in forks {
         assert_eq!(texts(&fork).await, ["inherited"]);
     }
+}
+
+#[tokio::test]
+async fn what_an_import_brought_along_is_shredded_with_the_last_that_needs_it() {
+    let Ground { sessions, .. } = sealed().await;
+    let root = sessions.create(NewSession::default()).await.unwrap();
+    root.append(Message::user("of the root")).await.unwrap();
+    let parent = root.fork(At::Now).await.unwrap();
+    parent.append(Message::user("of the parent")).await.unwrap();
+    let mut forks = Vec::new();
+    for text in ["one", "other"] {
+        let fork = parent.fork(At::Now).await.unwrap();
+        fork.append(Message::user(text)).await.unwrap();
+        let mut export = fork.export_jsonl().await.unwrap();
+        let mut file = Vec::new();
+        while let Some(chunk) = export.next_chunk().await.unwrap() {
+            file.extend(chunk);
+        }
+        forks.push((fork.id(), file));
+    }
+    let Ground { store, sessions } = sealed().await;
+    for (_, file) in &forks {
+        sessions.import(std::io::Cursor::new(file.clone()), ImportOptions::default()).await.unwrap();
+    }
+    let shred = async |id| sessions.delete(id, Deletion::shredding()).await.unwrap();
+    let report = shred(forks[0].0).await;
+    assert_eq!((report.erased.is_some(), report.grounds.len()), (true, 0), "the other needs it");
+    let other = sessions.load(forks[1].0).await.unwrap();
+    assert_eq!(texts(&other).await, ["of the root", "of the parent", "other"]);
+    let report = shred(forks[1].0).await;
+    assert_eq!((report.erased.is_some(), &report.grounds), (true, &vec![parent.id(), root.id()]));
+    for id in [root.id(), parent.id(), forks[1].0] {
+        assert!(store.erased(id).await.unwrap().is_some(), "{id}: its keys are destroyed");
+    }
+    assert_eq!(store.key_status().await.unwrap().destroyed, 4);
+    // A session that is in a list is nobody's ground.
+    let root = sessions.create(NewSession::default()).await.unwrap();
+    let fork = root.fork(At::Now).await.unwrap();
+    assert_eq!(shred(fork.id()).await.grounds, []);
+    assert!(sessions.load(root.id()).await.is_ok());
+    let fork = root.fork(At::Now).await.unwrap();
+    root.trash().await.unwrap();
+    assert_eq!(shred(fork.id()).await.grounds, [], "nor one in the trash");
+    assert!(sessions.restore_from_trash(root.id()).await.is_ok());
 }

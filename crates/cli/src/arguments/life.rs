@@ -259,6 +259,9 @@ pub(crate) struct Delete {
     /// With --shred: what was forked from it first gets what it inherits under a key of its own
     #[arg(long, requires = "shred", conflicts_with = "cascade")]
     pub(crate) detach: bool,
+    /// With --detach: what nobody can read of it now, since it is damaged or its keys are, its forks have as lost for good
+    #[arg(long, requires = "detach")]
+    pub(crate) accept_loss: bool,
 }
 
 /// Reads an id, saying what is wrong with it.

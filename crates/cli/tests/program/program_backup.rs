@@ -35,7 +35,7 @@ fn a_backup_is_made_and_restored_to_the_same_sessions() {
     desk.run(&["--store", &url, "restore-backup", "a.sessions", "--json"]).refused(4, "conflict");
 
     let ran = desk.run(&["backup", "b.sessions"]);
-    assert!(ran.code == 0 && ran.stdout.contains("read back and whole"), "{ran:?}");
+    assert!(ran.code == 0 && ran.stdout.contains("read back as it was written"), "{ran:?}");
     let other = format!("sled:{}", desk.path("other").display());
     let ran = desk.run(&["--store", &other, "restore-backup", "b.sessions"]);
     assert!(ran.code == 0 && ran.stdout.contains("1 session"), "{ran:?}");

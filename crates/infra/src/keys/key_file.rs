@@ -154,12 +154,28 @@ fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
         file.write_all(text)?;
         file.sync_all()?;
         // A second name is refused where there is a file already; renaming would replace it.
-        fs::hard_link(&temporary, path)
+        match fs::hard_link(&temporary, path) {
+            // A file system without second names, which some refuse as if it were not allowed.
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+                write_in_place(path, text)
+            }
+            linked => linked,
+        }
     };
     let written = write();
     let _ = fs::remove_file(&temporary);
     written?;
     File::open(folder)?.sync_all()
+}
+
+/// The same where a file can have one name only. What a crash leaves of it is refused by its digest, and no store was made with it yet.
+fn write_in_place(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().mode(0o600).write(true).create_new(true).open(path)?;
+    let written = file.write_all(text).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 impl KeyFileProvider {

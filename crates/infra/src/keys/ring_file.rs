@@ -205,8 +205,8 @@ impl RingFiles {
         match fs::hard_link(&path, &old) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            // A file system without second names; the old bytes are left to it.
-            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            // A file system without second names, which some refuse as if it were not allowed; the old bytes are left to it.
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {}
             Err(error) => return Err(failed(WRITING, error)),
         }
         folder::sync_dir(&self.folder)?;

@@ -14,6 +14,9 @@ use sessions_ports::{KeyContext, KeyError, KeyId, KeyProvider, SecretKey, StoreI
 
 use super::cipher::{self, Cipher};
 
+/// So many deleted sessions are kept for others that inherit from them. The rest of what a ring may hold is for what is on its way.
+pub(crate) const MOST_KEPT: usize = 10_000;
+
 /// The format this version reads and writes.
 const FORMAT: &str = "sessions-keys 1";
 
@@ -393,10 +396,11 @@ fn unsigned(text: &[u8], mac: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use sessions_ports::ProviderKind;
-    use sessions_testkit::FixedKey;
+    use sessions_ports::{Commit, Durability, Link, ProviderKind, Removal, SessionLog as _, StoreError};
+    use sessions_testkit::{FixedKey, Script};
 
     use super::*;
+    use crate::{MemoryStore, environment::SystemClock, keys::MemoryKeyStore, sealing::SealedStore};
 
     /// In other builds, where a part of the program wants maps to keep their order, another text has another order.
     #[tokio::test]
@@ -424,6 +428,36 @@ mod tests {
             let other = signed.replace("2.50", "2.5").replace("{ }", r#"{"a":1}"#);
             assert!(matches!(open(&other).await, Err(KeyError::Damaged { .. })), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_ring_has_room_for_what_has_an_end_however_many_deleted_sessions_are_kept() {
+        let (log, clock) = (MemoryStore::new(), Arc::new(SystemClock));
+        let opened = SealedStore::open_or_create(Arc::new(log), Arc::new(MemoryKeyStore::new()), &FixedKey(1), clock);
+        let store = opened.await.unwrap();
+        let mut scripts = [1, 2, 3].map(Script::new);
+        for script in &mut scripts {
+            store.commit(script.say("one")).await.unwrap();
+        }
+        let parent = scripts[0].session();
+        let links = vec![Link { owner: parent, last: 1 }];
+        store.commit(Commit { links, ..Script::starting_at(4, 2).say("of a fork") }).await.unwrap();
+        let keyring = &store.inner.keyring;
+        let kept = |number: usize| {
+            let mut id = [9; 16];
+            id[8..].copy_from_slice(&number.to_le_bytes());
+            Condemned { session: SessionId::from_bytes(id), slot: u32::MAX }
+        };
+        let full = |ring: &Ring| Some(Ring { condemned: (0..MOST_KEPT).map(kept).collect(), ..ring.clone() });
+        keyring.change(full).await.unwrap();
+        let removal = |session| Removal { session, expected: None, keep_key: false, durability: Durability::Volatile };
+        let refused = store.remove(removal(parent)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Key(KeyError::ManyKept { most: MOST_KEPT })), "{refused}");
+        store.remove(removal(scripts[1].session())).await.unwrap();
+        store.rotate(&FixedKey(2), |_| ()).await.unwrap();
+        store.rotate_data(scripts[2].session(), |_| ()).await.unwrap();
+        let bytes = keyring.ring().to_bytes().unwrap().len();
+        assert!(bytes < (1 << 20) - (64 << 10), "{bytes}: the file holds a mebibyte");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     keyring::{Fresh, Keyring},
-    ring::{Condemned, RingFacts},
+    ring::{Condemned, MOST_KEPT, RingFacts},
     sealer::added_bytes,
     search::{Fit, Searches},
     sessions::{Errand, Found, Running, Sessions, Turn},
@@ -376,10 +376,14 @@ impl Inner {
             },
             None => None,
         };
-        if let Some(condemned) = condemned
-            && let Err(error) = self.keyring.condemn(condemned).await
-        {
-            return (known, Err(error));
+        if let Some(condemned) = condemned {
+            let noted = match self.check_room(session).await {
+                Ok(()) => self.keyring.condemn(condemned).await,
+                full => full,
+            };
+            if let Err(error) = noted {
+                return (known, Err(error));
+            }
         }
         // Keys that are gone must not outlive a removal that is not: it waits for the strongest level.
         let durability = removal.durability.max(self.log.strongest());
@@ -400,6 +404,15 @@ impl Inner {
                 (known, Err(error))
             }
         }
+    }
+
+    /// Whether another session that others inherit from can be noted, so that there is always room for what has an end.
+    async fn check_room(&self, session: SessionId) -> Result<(), StoreError> {
+        let is_full = self.keyring.ring().condemned.len() >= MOST_KEPT;
+        if is_full && !self.log.heirs(session).await?.is_empty() {
+            return Err(KeyError::ManyKept { most: MOST_KEPT }.into());
+        }
+        Ok(())
     }
 
     /// Destroys the keys of condemned sessions of which nothing is left, and lets those live that are there. A slot that is not as it should be keeps no other from

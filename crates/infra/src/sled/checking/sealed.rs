@@ -396,13 +396,17 @@ fn about_slots(
                     (Severity::Error, format!("its slot {slot} says that the keys of session {of} were destroyed"))
                 }
                 None if slots.damaged.contains(&slot) => {
-                    let what =
-                        format!("its slot {slot} is not as it was written; put the folder `keys` back from a backup");
+                    let what = format!(
+                        "its slot {slot} is not as it was written; restore a backup beside the store and export the session from there"
+                    );
                     (Severity::Error, what)
                 }
-                None => {
-                    (Severity::Error, format!("its slot {slot} is not there; put the folder `keys` back from a backup"))
-                }
+                None => (
+                    Severity::Error,
+                    format!(
+                        "its slot {slot} is not there; restore a backup beside the store and export the session from there"
+                    ),
+                ),
             },
         };
         findings.push(Finding::about_records(severity, *session, None, what));
