@@ -172,11 +172,11 @@ type Wrong = (&'static str, &'static str, i32, &'static str);
 const WRONG: [Wrong; 7] = [
     ("before a rotation", "key_retired", 6, "newest copy"),
     ("before another data key", "key_retired", 6, "newest copy"),
-    ("zeros", "damaged", 5, "from a backup"),
-    ("noise", "damaged", 5, "from a backup"),
-    ("of another session", "damaged", 5, "from a backup"),
-    ("cut off", "damaged", 5, "from a backup"),
-    ("cut within", "damaged", 5, "from a backup"),
+    ("zeros", "damaged", 5, "a backup beside the store"),
+    ("noise", "damaged", 5, "a backup beside the store"),
+    ("of another session", "damaged", 5, "a backup beside the store"),
+    ("cut off", "damaged", 5, "a backup beside the store"),
+    ("cut within", "damaged", 5, "a backup beside the store"),
 ];
 
 fn harm(desk: &Desk, what: &str) {

@@ -1,5 +1,7 @@
 //! Deleting through the program: the trash and back, and for good.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::{Desk, has_fields};
@@ -68,6 +70,29 @@ fn what_is_shredded_has_no_keys_and_forks_are_refused_taken_along_or_detached() 
     assert_eq!((&again["was_gone"], &again["erased"]), (&json!(true), &report["erased"]));
     assert_eq!(desk.one(&["keys", "status", "--all"])["destroyed"], json!(1));
     assert_eq!(desk.run(&["verify"]).code, 0);
+}
+
+#[test]
+fn forks_lose_what_cannot_be_read_only_to_who_says_so() {
+    let desk = Desk::new();
+    desk.talk(&["one", "two"]);
+    let fork = desk.one(&["fork", "k"])["id"].as_str().unwrap().to_owned();
+    desk.one(&["append", &fork, "--role", "user", "three"]);
+    let slots = desk.store().join("keys/slots");
+    let whole = fs::read(&slots).unwrap();
+    let mut damaged = whole.clone();
+    damaged[512 + 100] ^= 1;
+    fs::write(&slots, damaged).unwrap();
+    let refused = desk.run(&["delete", "k", "--shred", "--detach", "--json"]).refused(5, "damaged");
+    assert!(refused["hint"].as_str().unwrap().contains("--accept-loss"), "{refused}");
+    desk.run(&["delete", "k", "--shred", "--accept-loss", "--json"]).refused(2, "usage");
+    let damaged = fs::read(&slots).unwrap();
+    fs::write(&slots, &whole).unwrap();
+    assert_eq!(desk.texts(&["show", &fork]), ["one", "two", "three"], "nothing was given up");
+    fs::write(&slots, damaged).unwrap();
+    let report = desk.one(&["delete", "k", "--shred", "--detach", "--accept-loss"]);
+    assert_eq!(report["lost"], json!([{"fork": fork, "records": 3}]));
+    assert_eq!(desk.texts(&["show", &fork]), ["", "", "three"]);
 }
 
 #[test]

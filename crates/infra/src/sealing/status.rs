@@ -99,7 +99,11 @@ impl SealedStore {
     async fn slots_of_rows(&self) -> Result<Vec<u32>, StoreError> {
         let (mut since, mut slots) = (0, Vec::new());
         loop {
-            let page = self.inner.log.rows(since, LOT).await?;
+            let page = match self.inner.log.rows(since, LOT).await {
+                // Its keys can still be looked at.
+                Err(StoreError::Closed) => return Ok(slots),
+                page => page?,
+            };
             slots.extend(page.rows.iter().filter_map(|row| envelope::read_beside(&row.words)).map(|(slot, _)| slot));
             if !page.more {
                 return Ok(slots);
