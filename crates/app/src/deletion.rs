@@ -242,11 +242,14 @@ impl SessionManager {
         for (owner, _) in Inherited::of(&view).owners.into_iter().rev() {
             let store = &self.ports().store;
             let is_there = matches!(store.head(owner).await, Ok(Some(_)));
-            if !is_there || self.is_listed(owner).await? || self.has_row(owner).await? {
+            if !is_there || store.heirs(owner).await?.iter().any(|heir| heir.session != id) {
                 continue;
             }
-            let is_needed = store.heirs(owner).await?.iter().any(|heir| heir.session != id);
-            if !is_needed && matches!(self.is_ours(owner).await, Ok(true)) {
+            // All rows are looked at last of all.
+            if matches!(self.is_ours(owner).await, Ok(true))
+                && !self.is_listed(owner).await?
+                && !self.has_row(owner).await?
+            {
                 self.remove_one(owner, &Deletion { expected: None, ..*deletion }).await?;
                 grounds.push(owner);
             }

@@ -29,7 +29,7 @@ pub(crate) async fn keys(program: &Program, wish: Keys) -> Result<(), Failure> {
         Keys::Status(wish) => status(program, wish).await,
         Keys::Rotate(wish) => {
             let to = new_key(program, &wish)?;
-            rotate(program, to).await
+            rotate(program, to, false).await
         }
         Keys::RotateData(wish) => rotate_data(program, wish).await,
         Keys::ChangePassphrase(wish) => change_passphrase(program, wish).await,
@@ -89,7 +89,7 @@ async fn init(program: &Program, wish: InitKeys) -> Result<(), Failure> {
             };
             sealing::seal(program, &url, key.as_ref(), wish.erase_quarantine).await
         }
-        KeysAt::Sealed(Some(_)) => rotate(program, to).await,
+        KeysAt::Sealed(Some(_)) => rotate(program, to, false).await,
         KeysAt::Nothing | KeysAt::Sealed(None) => {
             let key = match to {
                 Some(key) => key,
@@ -199,7 +199,7 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
             let what = counted(all.missing, "session");
             rows.push((
                 "missing",
-                format!("those of {what}: the file `keys/slots` lost its end; put `keys` back from a backup"),
+                format!("those of {what}: the file `keys/slots` lost its end; restore a backup beside the store and export these from there"),
             ));
         }
         rows.extend(all.oldest.map(|oldest| ("oldest of them", oldest.to_string())));
@@ -239,7 +239,8 @@ fn told(error: StoreError) -> Failure {
     sessions_api::SessionError::from(error).into()
 }
 
-async fn rotate(program: &Program, to: Option<Arc<dyn KeyProvider>>) -> Result<(), Failure> {
+/// `is_passphrase`: it is to be another passphrase in the place of one.
+async fn rotate(program: &Program, to: Option<Arc<dyn KeyProvider>>, is_passphrase: bool) -> Result<(), Failure> {
     let url = program.url()?;
     let (rotated, facts) = program
         .with_sessions(async |sessions| {
@@ -248,6 +249,9 @@ async fn rotate(program: &Program, to: Option<Arc<dyn KeyProvider>>) -> Result<(
                 Some(to) => to,
                 None => program.key.again(sealed.key_facts().wrapped.provider, &program.out)?,
             };
+            if is_passphrase {
+                check_is_another(sealed, to.as_ref()).await?;
+            }
             let progress = Progress::of(&program.out, "wrapping the keys of all sessions", 0);
             let told_step = |step| {
                 if let KeyStep::Slots { done, of } = step {
@@ -287,8 +291,7 @@ async fn change_passphrase(program: &Program, wish: NewPassphrase) -> Result<(),
         None => new_passphrase(),
     };
     let new = program.key.provider(&source, Some(&program.out))?;
-    program.with_sessions(async |sessions| check_is_another(sealed(sessions)?, new.as_ref()).await).await?;
-    rotate(program, Some(new)).await
+    rotate(program, Some(new), true).await
 }
 
 /// Refuses a passphrase for a key that has none, and the one that it has.

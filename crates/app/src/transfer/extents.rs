@@ -111,7 +111,7 @@ impl Extents {
                 next = next.saturating_add(1);
             }
         }
-        Ok(Some(lineup.logs).filter(|_| lineup.lost.is_none() && !lineup.is_unsure))
+        Ok(Some(lineup.logs).filter(|_| lineup.before == Before::Sound))
     }
 
     /// Whether a log says that it was forked from the logs that are there.
@@ -189,19 +189,29 @@ impl Extents {
     }
 }
 
+/// What is known of the record before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// It stands where it should.
+    Sound,
+    /// It is lost, and its commit is known.
+    Lost,
+    /// It is lost with its commit, so that nothing tells what the next one follows.
+    Unknown,
+    /// It followed such a one, so that it may be of another log, whose beginning is lost.
+    Unsure,
+}
+
 /// The logs that one was made of, record by record.
 struct Lineup {
     logs: Vec<Extent>,
     commit: CommitHash,
-    /// The record before is lost. True: its own commit is not known either, so nothing tells what the next one follows.
-    lost: Option<bool>,
-    /// The record before followed such a one, so that it may be of another log, whose beginning is lost.
-    is_unsure: bool,
+    before: Before,
 }
 
 impl Lineup {
     fn behind(commit: CommitHash) -> Self {
-        Self { logs: Vec::new(), commit, lost: None, is_unsure: false }
+        Self { logs: Vec::new(), commit, before: Before::Sound }
     }
 
     /// Takes the next record. False: it does not follow the one before it, or it is not known whether one of the logs begins or ends there.
@@ -210,33 +220,33 @@ impl Lineup {
         if record.kind == Kind::CREATED {
             let (Event::Created(created), _) = decoded(owner, record)? else { return Ok(false) };
             let Created { session, lineage, .. } = *created;
-            if self.lost.is_some() || self.is_unsure || self.logs.iter().any(|log| log.session == session) {
+            if self.before != Before::Sound || self.logs.iter().any(|log| log.session == session) {
                 return Ok(false);
             }
             self.logs.push(Extent { session, lineage, first: seq, last: seq, commit: self.commit });
         }
         let Some(log) = self.logs.last_mut() else { return Ok(false) };
-        let commit = if record.kind == Kind::LOST {
-            let stands_in =
-                [self.commit, CommitHash::ZERO].map(|before| before.after_lost(seq)).contains(&record.commit);
-            let is_loose = stands_in || is_unreadable(record);
+        if record.kind == Kind::LOST {
             // Of two with one record between nobody knows whose that is.
-            if self.is_unsure {
+            if self.before == Before::Unsure {
                 return Ok(false);
             }
-            self.lost = Some(is_loose);
-            if is_loose { self.commit.after_lost(seq) } else { record.commit }
+            let unknown = [self.commit, CommitHash::ZERO].map(|before| before.after_lost(seq));
+            let is_known = !unknown.contains(&record.commit) && !is_unreadable(record);
+            self.before = if is_known { Before::Lost } else { Before::Unknown };
+            self.commit = if is_known { record.commit } else { self.commit.after_lost(seq) };
         } else {
             let (blind, body) = record.payload.split_at_checked(32).unwrap_or_default();
             let Ok(blind) = blind.try_into() else { return Ok(false) };
             let follows = self.commit.next(log.lineage, seq, record.kind, blind, body) == record.commit;
-            if !follows && self.lost != Some(true) {
-                return Ok(false);
-            }
-            (self.lost, self.is_unsure) = (None, !follows);
-            record.commit
-        };
-        (log.last, log.commit, self.commit) = (seq, commit, commit);
+            self.before = match (follows, self.before) {
+                (true, _) => Before::Sound,
+                (false, Before::Unknown) => Before::Unsure,
+                (false, _) => return Ok(false),
+            };
+            self.commit = record.commit;
+        }
+        (log.last, log.commit) = (seq, self.commit);
         Ok(true)
     }
 }

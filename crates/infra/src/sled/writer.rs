@@ -594,6 +594,19 @@ mod tests {
     use super::*;
     use crate::sled::{SledOptions, SledStore, folder::Folder, recovery};
 
+    /// Waits until the writer has nothing to do any more.
+    async fn rests(store: &SledStore) {
+        let (told, rests) = oneshot::channel();
+        {
+            let _ledger = store.core().lock();
+            store.core().hook("resting", move |_| told.send(()).unwrap());
+            // One that rests already looks around once more.
+            store.core().wake_writer();
+        }
+        let rests = tokio::time::timeout(Duration::from_secs(20), rests).await;
+        rests.expect("the writer finds no rest").unwrap();
+    }
+
     #[tokio::test]
     async fn each_pause_is_marked_once() {
         let ground = TempDir::new().unwrap();
@@ -606,15 +619,7 @@ mod tests {
         let mut script = Script::new(1);
         for count in 1..=2 {
             store.commit(Commit { durability: Durability::Disk, ..script.say("and a pause") }).await.unwrap();
-            let (told, rests) = oneshot::channel();
-            {
-                let _ledger = store.core().lock();
-                store.core().hook("resting", move |_| told.send(()).unwrap());
-                // One that rests already looks around once more.
-                store.core().wake_writer();
-            }
-            let rests = tokio::time::timeout(Duration::from_secs(20), rests).await;
-            rests.expect("the writer finds no rest").unwrap();
+            rests(&store).await;
             assert_eq!(marks(), count);
         }
         store.close().await.unwrap();
@@ -638,14 +643,7 @@ mod tests {
                     .unwrap();
             }
             most = length();
-            let (told, rests) = oneshot::channel();
-            {
-                let _ledger = store.core().lock();
-                store.core().hook("resting", move |_| told.send(()).unwrap());
-                store.core().wake_writer();
-            }
-            let rests = tokio::time::timeout(Duration::from_secs(20), rests).await;
-            rests.expect("the writer finds no rest").unwrap();
+            rests(&store).await;
             let written = store.core().synced_position.load(Ordering::Acquire);
             assert!(written < length() && length() <= written + u64::from(FIRST_STEP), "{written} of {}", length());
             assert!(length() < most, "it was laid further");
