@@ -534,6 +534,60 @@ fn a_session_whose_seal_was_broken_goes_when_it_is_to_go_and_its_forks_go_on() {
     });
 }
 
+/// Whatever it has of its own is gone, so nothing of that says that it is there.
+#[test]
+fn what_a_session_took_over_is_looked_at_when_nothing_of_its_own_is_whole() {
+    let host = Host::drawing(28);
+    run(2, async {
+        for keeps_index in [true, false] {
+            let ground = folder();
+            let path = ground.path().join("store");
+            let [first, second, ..] = line(&path, &host, 3).await;
+            let store = open_sealed(&path, 7).await;
+            let manager = host.manager(Arc::new(store.clone()), Durability::Disk);
+            manager.delete(first, Deletion::shredding().forks(Forks::Detach)).await.unwrap();
+            store.rotate_data(second, |_| ()).await.unwrap();
+            manager.close().await.unwrap();
+            drop((manager, store));
+            for own in [5, 6] {
+                spoil_record(&path, second, own, true);
+            }
+            break_seal(&path, second, 3);
+            if !keeps_index {
+                fs::remove_dir_all(path.join("index")).unwrap();
+            }
+            repaired(&path, true).await;
+            let manager = managed(&path, &host).await;
+            goes_on(&manager, &host, second, &["first 1", "first 3"]).await;
+            manager.close().await.unwrap();
+            drop(manager);
+            sound(&path).await;
+        }
+    });
+}
+
+#[test]
+fn a_broken_seal_is_given_up_when_only_the_index_says_whose_keys_these_are() {
+    let host = Host::drawing(29);
+    run(2, async {
+        let ground = folder();
+        let path = ground.path().join("store");
+        let manager = managed(&path, &host).await;
+        let session = manager.open_or_create("alone").await.unwrap();
+        session.append(Message::user("lost")).await.unwrap();
+        manager.close().await.unwrap();
+        drop(manager);
+        spoil_beginning(&path, session.id());
+        break_seal(&path, session.id(), 2);
+        repaired(&path, true).await;
+        let manager = managed(&path, &host).await;
+        goes_on(&manager, &host, session.id(), &[]).await;
+        manager.close().await.unwrap();
+        drop(manager);
+        sound(&path).await;
+    });
+}
+
 #[test]
 fn a_fork_whose_beginning_nothing_confirms_is_deleted_for_good() {
     let host = Host::drawing(4);
