@@ -1,0 +1,3 @@
+//! Money in decimal numbers, exactly.
+//!
+//! Must not know: what is paid for.
