@@ -154,6 +154,10 @@ pub fn encode(event: &Event, stamp: &Stamp) -> Result<Vec<u8>, CodecError> {
         Event::Sealed(e) => serde_json::to_vec(&BodyRef { at, by, e: &**e }),
         Event::Trashed | Event::Restored | Event::Touched => serde_json::to_vec(&BodyRef { at, by, e: &Nothing {} }),
         Event::RuntimeChanged(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Compacted(e) => serde_json::to_vec(&BodyRef { at, by, e: &**e }),
+        Event::Uncompacted(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Instructed(e) => serde_json::to_vec(&BodyRef { at, by, e }),
+        Event::Spent(e) => serde_json::to_vec(&BodyRef { at, by, e: &**e }),
         Event::Unknown { .. } | Event::Lost => {
             Err(<serde_json::Error as serde::ser::Error>::custom("this event is never written"))
         }
@@ -203,6 +207,10 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<(Event, Stamp), CodecError> {
         Kind::RESTORED => enveloped(body, |Nothing {}| Event::Restored).map_err(failed),
         Kind::TOUCHED => enveloped(body, |Nothing {}| Event::Touched).map_err(failed),
         Kind::RUNTIME_CHANGED => enveloped(body, Event::RuntimeChanged).map_err(failed),
+        Kind::COMPACTED => enveloped(body, |e| Event::Compacted(Box::new(e))).map_err(failed),
+        Kind::UNCOMPACTED => enveloped(body, Event::Uncompacted).map_err(failed),
+        Kind::INSTRUCTED => enveloped(body, Event::Instructed).map_err(failed),
+        Kind::SPENT => enveloped(body, |e| Event::Spent(Box::new(e))).map_err(failed),
         Kind::LOST => Ok((Event::Lost, Stamp { at: Moment::default(), actor: Actor::default() })),
         Kind(kind) => {
             let at = serde_json::from_slice::<Body<serde::de::IgnoredAny>>(body).map(|body| body.at);
@@ -248,13 +256,18 @@ mod tests {
     use super::*;
     use crate::{
         chain::CommitHash,
+        compaction::{
+            CallOutcome, CallPurpose, Compacted, CompactionCause, Covers, Instructed, Shortens, Spent, SummaryText,
+            Uncompacted,
+        },
         event::{
-            Checkpointed, Cleared, Created, Described, ForkPoint, MoveCause, Moved, NamedPlace, Pinned, Residue,
-            ResidueLine,
+            Checkpointed, Cleared, Created, Described, ForkPoint, Inherited, MoveCause, Moved, NamedPlace, Pinned,
+            Residue, ResidueLine,
         },
         identity::{LineageId, SessionId},
         json::Json,
         life::{RuntimeChange, RuntimeState, SessionStatus, StatusChange},
+        message::TokenUsage,
         metadata::{Kinship, MetadataChange, Origin, Parent},
         state::{StateChange, StateOwner, StateScope},
         stream::{Chunk, Sealed, StreamEnd},
@@ -340,6 +353,7 @@ mod tests {
                 depth: 4,
                 owners: vec![(SessionId::from_bytes([4; 16]), 7)],
                 last: Some(6),
+                inherits: Inherited { pins: [3].into(), ..Inherited::default() },
             }),
             ..Created::of(SessionId::from_bytes([2; 16]), LineageId::from_bytes([3; 16]))
         })));
@@ -381,6 +395,31 @@ mod tests {
         for to in [RuntimeState::Idle, RuntimeState::Busy, RuntimeState::Interrupted, retrying] {
             round_trip(Event::RuntimeChanged(RuntimeChange { to, run: u64::MAX }));
         }
+        let spent = Spent {
+            purpose: CallPurpose::Compaction,
+            outcome: CallOutcome::Rejected,
+            provider: Some("p".into()),
+            model: Some("m".into()),
+            usage: TokenUsage { input: 5, ..TokenUsage::default() },
+            estimated: true,
+            cost: Some("0.01 USD".into()),
+            request_id: Some("r".into()),
+        };
+        let digest = "00".into();
+        round_trip(Event::Compacted(Box::new(Compacted {
+            covers: Some(Covers { to: 9, messages: 7, previous: Some(4), stretches: vec![(2, 5), (7, 9)], digest }),
+            summary: Some(SummaryText { text: "s".into(), tokens: 1, by: "model".into(), model: Some("m".into()) }),
+            shortens: Some(Shortens { to: 12, keep: 200 }),
+            before: 100,
+            after: 50,
+            encoding: "o200k_base".into(),
+            cause: CompactionCause::Overflow,
+            calls: vec![spent.clone()],
+        })));
+        round_trip(Event::Uncompacted(Uncompacted { compaction: 13 }));
+        round_trip(Event::Instructed(Instructed { text: Some("be brief".into()) }));
+        round_trip(Event::Instructed(Instructed { text: None }));
+        round_trip(Event::Spent(Box::new(spent)));
         round_trip(Event::Residue(Residue {
             lines: vec![ResidueLine { line: 3, text: None, base16: Some("ff00".into()) }],
         }));

@@ -2,11 +2,14 @@
 //!
 //! Must not know: bytes (see [`crate::codec`]), or the state that follows from the facts (see [`crate::view`]).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     actor::Actor,
     chain::CommitHash,
+    compaction::{Compacted, Compactions, Instructed, Spent, Uncompacted},
     identity::{LineageId, MessageId, SessionId, SessionKey},
     life::{RuntimeChange, StatusChange},
     message::Message,
@@ -66,6 +69,14 @@ pub enum Event {
     RuntimeChanged(RuntimeChange),
     /// The session was used, though nothing was changed.
     Touched,
+    /// The conversation was compacted.
+    Compacted(Box<Compacted>),
+    /// A compaction does not apply any more.
+    Uncompacted(Uncompacted),
+    /// The model's instructions became others.
+    Instructed(Instructed),
+    /// A model was called, and no message came of it.
+    Spent(Box<Spent>),
     /// A newer version of the program wrote something this one does not know. Kept, and passed over.
     Unknown {
         /// The kind's number.
@@ -116,6 +127,14 @@ impl Kind {
     pub const RUNTIME_CHANGED: Self = Self(17);
     /// [`Event::Touched`].
     pub const TOUCHED: Self = Self(18);
+    /// [`Event::Compacted`].
+    pub const COMPACTED: Self = Self(19);
+    /// [`Event::Uncompacted`].
+    pub const UNCOMPACTED: Self = Self(20);
+    /// [`Event::Instructed`].
+    pub const INSTRUCTED: Self = Self(21);
+    /// [`Event::Spent`].
+    pub const SPENT: Self = Self(22);
     /// [`Event::Lost`].
     pub const LOST: Self = Self(127);
 
@@ -147,6 +166,10 @@ impl Event {
             Self::Restored => Kind::RESTORED,
             Self::RuntimeChanged(_) => Kind::RUNTIME_CHANGED,
             Self::Touched => Kind::TOUCHED,
+            Self::Compacted(_) => Kind::COMPACTED,
+            Self::Uncompacted(_) => Kind::UNCOMPACTED,
+            Self::Instructed(_) => Kind::INSTRUCTED,
+            Self::Spent(_) => Kind::SPENT,
             Self::Unknown { kind } => Kind(*kind),
             Self::Lost => Kind::LOST,
         }
@@ -242,6 +265,27 @@ pub struct ForkPoint {
     /// The last place on the tree at or before `at`; `None`: `at` itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<u64>,
+    /// What the fork's context begins with, as the parent's had it.
+    #[serde(default, skip_serializing_if = "Inherited::is_empty")]
+    pub inherits: Inherited,
+}
+
+/// What a fork has from the start beside messages: the parent's choices that a context depends on, as far as they stand at or before the fork.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inherited {
+    /// Messages that are pinned.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pins: BTreeSet<u64>,
+    /// Compactions and instructions.
+    #[serde(default, skip_serializing_if = "Compactions::is_empty")]
+    pub compactions: Compactions,
+}
+
+impl Inherited {
+    /// True when there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.pins.is_empty() && self.compactions.is_empty()
+    }
 }
 
 /// The file that a session was imported from.

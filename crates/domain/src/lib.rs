@@ -9,6 +9,7 @@ mod actor;
 pub mod branches;
 pub mod chain;
 pub mod codec;
+pub mod compaction;
 pub mod context;
 pub mod decide;
 mod event;
@@ -37,8 +38,8 @@ pub use actor::Actor;
 pub use chain::{Blind, CommitHash, Place};
 pub use decide::RuleViolation;
 pub use event::{
-    Appended, Checkpointed, Cleared, Created, Described, Event, ForkPoint, ImportSource, Kind, MoveCause, Moved,
-    NamedPlace, Pinned, Residue, ResidueLine, Stamp,
+    Appended, Checkpointed, Cleared, Created, Described, Event, ForkPoint, ImportSource, Inherited, Kind, MoveCause,
+    Moved, NamedPlace, Pinned, Residue, ResidueLine, Stamp,
 };
 pub use identity::{InvalidId, InvalidKey, LineageId, MessageId, SessionId, SessionKey};
 pub use json::{InvalidJson, Json, MAX_JSON_DEPTH, depth as json_depth};

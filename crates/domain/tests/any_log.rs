@@ -6,8 +6,9 @@ mod logs {
     use proptest::{prelude::*, sample::select};
     use sessions_domain::{
         Actor, Appended, Cleared, CommitHash, Created, Event, ForkPoint, LineageId, Message, MessageId, Moment,
-        MoveCause, Moved, SessionId, Stamp, View,
+        MoveCause, Moved, Pinned, SessionId, Stamp, View,
         branches::Tree,
+        compaction::{Compacted, CompactionCause, Covers, Instructed, Shortens, SummaryText, Uncompacted},
         decide::{self, CallsOnPath},
     };
 
@@ -42,7 +43,26 @@ mod logs {
         let moved = (number(), number(), number(), cause)
             .prop_map(|(to, depth, steps, cause)| Event::Moved(Moved { to, depth, cause, steps }));
         let cleared = (number(), number()).prop_map(|(from, depth)| Event::Cleared(Cleared { from, depth }));
-        prop_oneof![4 => appended, 3 => moved, 1 => cleared, 1 => Just(Event::Lost)]
+        let compacted = (proptest::option::of(number()), proptest::option::of(number()))
+            .prop_map(|(covers, shortens)| Event::Compacted(Box::new(compacted(covers, shortens))));
+        let undone = number().prop_map(|compaction| Event::Uncompacted(Uncompacted { compaction }));
+        let pinned = number().prop_map(|message| Event::Pinned(Pinned { message, pinned: true }));
+        let other = select(vec![Event::Lost, Event::Instructed(Instructed { text: None })]);
+        prop_oneof![4 => appended, 3 => moved, 1 => cleared, 2 => compacted, 1 => undone, 1 => pinned, 1 => other]
+    }
+
+    fn compacted(covers: Option<u64>, shortens: Option<u64>) -> Compacted {
+        let covered = |to| Covers { to, messages: 1, previous: None, stretches: Vec::new(), digest: String::new() };
+        Compacted {
+            covers: covers.map(covered),
+            summary: Some(SummaryText { text: "s".into(), tokens: 1, by: "x".into(), model: None }),
+            shortens: shortens.map(|to| Shortens { to, keep: 9 }),
+            before: 0,
+            after: 0,
+            encoding: String::new(),
+            cause: CompactionCause::Manual,
+            calls: Vec::new(),
+        }
     }
 
     fn created(fork: Option<ForkPoint>) -> Created {
@@ -71,6 +91,9 @@ mod logs {
                 tree.path(seq).count(),
                 tree.clipped(seq).runs().count(),
             );
+            let in_force = view.compacted_at(seq);
+            let is_visible = |at: u64| tree.path(seq).any(|stretch| stretch.first <= at && at <= stretch.last);
+            assert!(in_force.summary.is_none_or(|(_, to)| is_visible(to)), "a summary is of what is visible");
             let _ = (view.owner_of(seq), view.owners_up_to(seq), decide::checkout(&view, seq, seq));
         }
         let _ = (view.tree().branches(), decide::clear(&view));
@@ -103,7 +126,8 @@ mod logs {
             let first = View::begin(1, &created(None), &stamp(), CommitHash::ZERO, None).unwrap();
             let parent = lived(first, &parents);
             let owners = vec![(parent.session(), owner)];
-            let fork = ForkPoint { parent: parent.session(), at, commit: CommitHash::ZERO, head, depth, owners, last };
+            let inherits = decide::inherited(&parent, at);
+            let fork = ForkPoint { parent: parent.session(), at, commit: CommitHash::ZERO, head, depth, owners, last, inherits };
             let inherited: Option<&Tree> = is_inherited.then_some(parent.tree());
             for seq in [at, at.wrapping_add(1)] {
                 if let Ok(child) = View::begin(seq, &created(Some(fork.clone())), &stamp(), CommitHash::ZERO, inherited) {

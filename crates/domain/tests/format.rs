@@ -50,6 +50,10 @@ mod persistence {
             (Kind::RESTORED, "restored"),
             (Kind::RUNTIME_CHANGED, "runtime_changed"),
             (Kind::TOUCHED, "touched"),
+            (Kind::COMPACTED, "compacted"),
+            (Kind::UNCOMPACTED, "uncompacted"),
+            (Kind::INSTRUCTED, "instructed"),
+            (Kind::SPENT, "spent"),
         ];
         assert_eq!(shown, written.iter().map(|(kind, _)| kind.0).collect());
         for (kind, name) in written {

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 use bytes::Bytes;
 use sessions_domain::{
     Actor, CommitHash, Created, Event, ForkPoint, InvalidHistory, Kind, LineageId, SessionId, Stamp, View, codec,
+    decide,
 };
 use sessions_ports::{KindFilter, Order, ReadRange, Record};
 
@@ -163,6 +164,7 @@ impl Extents {
             depth: if head == 0 { 0 } else { tree.span(head) },
             owners: self.logs.iter().map(|log| (log.session, log.last)).collect(),
             last: Some(head).filter(|head| *head != before.last),
+            inherits: decide::inherited(view, before.last),
         })
     }
 

@@ -197,6 +197,7 @@ async fn forged(sessions: &SessionManager, place: Place, tenant: &str) -> String
         depth: 0,
         owners: vec![(place.session, place.seq)],
         last: None,
+        inherits: Default::default(),
     };
     let created = Created { fork: Some(fork), ..Created::of(session, lineage) };
     let own = first(place.seq + 1, place.hash, created, tenant);

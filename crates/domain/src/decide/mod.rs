@@ -22,7 +22,7 @@ pub use self::{
 };
 use crate::{
     chain::CommitHash,
-    event::{Described, Event, ForkPoint},
+    event::{Described, Event, ForkPoint, Inherited},
     json::MAX_JSON_DEPTH,
     life::SessionStatus,
     limits::LimitReached,
@@ -137,7 +137,14 @@ pub fn check_open(view: &View) -> Result<(), RuleViolation> {
 /// The place for a fork whose head is the element `head` (0: the beginning) with `depth` messages visible; `at` is the last record it
 /// inherits, with its commit.
 pub fn fork_point(view: &View, at: u64, commit: CommitHash, head: u64, depth: u64) -> ForkPoint {
-    ForkPoint { parent: view.session(), at, commit, head, depth, owners: view.owners_up_to(at), last: None }
+    let inherits = inherited(view, at);
+    ForkPoint { parent: view.session(), at, commit, head, depth, owners: view.owners_up_to(at), last: None, inherits }
+}
+
+/// What a fork at a record has from the start beside messages.
+pub fn inherited(view: &View, at: u64) -> Inherited {
+    let pins = view.pins().iter().filter(|seq| **seq <= at).copied().collect();
+    Inherited { pins, compactions: view.compactions().up_to(at) }
 }
 
 /// Changes words about the session; `None` when they are so already.

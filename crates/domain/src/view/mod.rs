@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     branches::{NotAnElement, Tree},
     chain::{CommitHash, Place},
-    event::{Appended, Created, Described, Event, ForkPoint, ImportSource, MoveCause, NamedPlace, Stamp},
+    compaction::{Compactions, InForce},
+    event::{Appended, Created, Described, Event, ForkPoint, ImportSource, Inherited, MoveCause, NamedPlace, Stamp},
     identity::{LineageId, SessionId, SessionKey},
     json::Json,
     life::{RuntimeChange, RuntimeState, SessionStatus},
@@ -141,6 +142,8 @@ struct About {
     pins: BTreeSet<u64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     checkpoints: BTreeMap<String, NamedPlace>,
+    #[serde(default, skip_serializing_if = "Compactions::is_empty")]
+    compactions: Compactions,
 }
 
 impl View {
@@ -169,6 +172,8 @@ impl View {
             Some(_) => (tree.last(), tree.span(tree.last())),
             None => (0, 0),
         };
+        let Inherited { pins, compactions } =
+            created.fork.as_ref().map(|fork| fork.inherits.clone()).unwrap_or_default();
         Ok(Self {
             session: created.session,
             lineage: created.lineage,
@@ -201,8 +206,9 @@ impl View {
                 state_of: created.state_of.clone(),
                 status_reason: None,
                 state: BTreeMap::new(),
-                pins: BTreeSet::new(),
+                pins,
                 checkpoints: BTreeMap::new(),
+                compactions,
             }),
             unreadable: None,
         })
@@ -316,6 +322,9 @@ impl View {
                     None => names.remove(&checkpoint.name),
                 };
             }
+            Event::Compacted(compacted) => Arc::make_mut(&mut self.about).compactions.add(seq, compacted),
+            Event::Uncompacted(undone) => Arc::make_mut(&mut self.about).compactions.remove(undone.compaction),
+            Event::Instructed(_) => Arc::make_mut(&mut self.about).compactions.instruct(seq),
             Event::Described(described) => {
                 let words = &mut Arc::make_mut(&mut self.about).described;
                 let keep = |new: &Option<String>, old: &mut Option<String>| {
@@ -329,7 +338,7 @@ impl View {
                     words.tags.clone_from(&described.tags);
                 }
             }
-            Event::Residue(_) | Event::Unknown { .. } => {}
+            Event::Residue(_) | Event::Spent(_) | Event::Unknown { .. } => {}
         }
         if matches!(event, Event::Appended(_) | Event::Cleared(_) | Event::Lost | Event::Moved(_)) {
             // What follows a message that nobody sealed has ended it: a log of another's, or one with losses.
@@ -508,6 +517,17 @@ impl View {
         &self.about.pins
     }
 
+    /// How the conversation is compacted at an element.
+    pub fn compacted_at(&self, head: u64) -> InForce {
+        let is_visible = |seq: u64| self.tree.path(head).any(|stretch| stretch.first <= seq && seq <= stretch.last);
+        self.about.compactions.in_force(is_visible)
+    }
+
+    /// Where the log says how the conversation is compacted, and what the model is told.
+    pub fn compactions(&self) -> &Compactions {
+        &self.about.compactions
+    }
+
     /// Places that have a name.
     pub fn checkpoints(&self) -> &BTreeMap<String, NamedPlace> {
         &self.about.checkpoints
@@ -657,8 +677,16 @@ pub(crate) mod tests {
         let (a, b) = (SessionId::from_bytes([8; 16]), SessionId::from_bytes([9; 16]));
         let owners = vec![(a, 10), (b, 20)];
         view.version = 30;
-        Arc::make_mut(&mut view.about).fork =
-            Some(ForkPoint { parent: b, at: 20, commit: CommitHash::ZERO, head: 0, depth: 0, owners, last: None });
+        Arc::make_mut(&mut view.about).fork = Some(ForkPoint {
+            parent: b,
+            at: 20,
+            commit: CommitHash::ZERO,
+            head: 0,
+            depth: 0,
+            owners,
+            last: None,
+            inherits: Inherited::default(),
+        });
         assert_eq!(view.owners_up_to(5), [(a, 5)]);
         assert_eq!(view.owners_up_to(10), [(a, 10)]);
         assert_eq!(view.owners_up_to(15), [(a, 10), (b, 15)]);

@@ -12,7 +12,7 @@ use crate::{
     varint::{put, take},
 };
 
-const SNAPSHOT_FORMAT: u8 = 2;
+const SNAPSHOT_FORMAT: u8 = 3;
 
 impl View {
     /// A compact form to keep beside the log, so that opening need not begin at the beginning. Not a part of the record format:

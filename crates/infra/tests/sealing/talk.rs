@@ -121,7 +121,16 @@ impl Talk {
         let mut fork = Self { script, number, tenant: parent.tenant };
         let owners = vec![(parent.session(), at)];
         let commit = parent.script.tip();
-        let point = ForkPoint { parent: parent.session(), at, commit, head: at, depth: at - 1, owners, last: None };
+        let point = ForkPoint {
+            parent: parent.session(),
+            at,
+            commit,
+            head: at,
+            depth: at - 1,
+            owners,
+            last: None,
+            inherits: Default::default(),
+        };
         let created = Created { fork: Some(point), ..Created::of(fork.session(), fork.script.lineage()) };
         let body = codec::encode(&Event::Created(Box::new(created)), &fork.stamp()).unwrap();
         let mut commit = fork.script.commit(Kind::CREATED, &body);

@@ -256,7 +256,16 @@ async fn a_plain_record_that_somebody_planted_says_nothing() {
 fn with_planted(log: &[u8], frames: &[Frame], thief: SessionId, (victim, second): (SessionId, &Record)) -> Vec<u8> {
     let mine: Vec<&Frame> = frames.iter().filter(|frame| frame.record.session == thief.to_bytes()).collect();
     let owners = vec![(victim, 2)];
-    let point = ForkPoint { parent: victim, at: 2, commit: second.commit, head: 2, depth: 1, owners, last: None };
+    let point = ForkPoint {
+        parent: victim,
+        at: 2,
+        commit: second.commit,
+        head: 2,
+        depth: 1,
+        owners,
+        last: None,
+        inherits: Default::default(),
+    };
     let created = Created { fork: Some(point), ..Created::of(thief, LineageId::from_bytes(thief.to_bytes())) };
     let stamp = Stamp { at: Moment::from_millis(1), actor: Actor::default() };
     let text = codec::encode(&Event::Created(Box::new(created)), &stamp).unwrap();

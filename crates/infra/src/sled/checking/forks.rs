@@ -2,7 +2,7 @@
 //!
 //! Must not know: segments, or what is done about what is found.
 
-use sessions_domain::{CommitHash, ForkPoint, SessionId, branches::Tree};
+use sessions_domain::{CommitHash, ForkPoint, SessionId, branches::Tree, decide};
 use sessions_ports::Link;
 
 use super::{super::checked::Checked, Check};
@@ -79,6 +79,16 @@ impl Check {
         let stood = checked.stood.map(|(head, depth)| (head.unwrap_or(last), depth));
         let stood = stood.or_else(|| self.places.get(&(parent, at)).copied().flatten());
         let (head, depth) = stood.unwrap_or_else(|| (last, self.shown_at_first(checked).unwrap_or_else(shown)));
-        Some(ForkPoint { parent, at, commit, head, depth, owners, last: Some(last).filter(|last| *last != at) })
+        let inherits = view.map(|view| decide::inherited(view, at)).unwrap_or_default();
+        Some(ForkPoint {
+            parent,
+            at,
+            commit,
+            head,
+            depth,
+            owners,
+            last: Some(last).filter(|last| *last != at),
+            inherits,
+        })
     }
 }
