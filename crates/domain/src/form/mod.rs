@@ -2,7 +2,15 @@
 //!
 //! Must not know: which models there are (see [`crate::profile`]), budgets, or how a request is sent.
 
+mod body;
+mod shape;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    body::{FormBody, render},
+    shape::{Shaped, Target, reserve, shape, upper, upper_messages},
+};
 
 /// The form in which a provider takes messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
