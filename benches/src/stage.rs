@@ -16,6 +16,7 @@ use sessions_infra::{
     keys::FileKeyStore,
     sealing::SealedStore,
     sled::{Sealing, SledOptions, SledStore},
+    tokens::BuiltInEncodings,
 };
 use sessions_ports::{Durability, SessionLog};
 use sessions_testkit::FixedKey;
@@ -121,6 +122,7 @@ pub(crate) fn manager(store: Arc<dyn SessionLog>, durability: Durability) -> Out
         ids: Arc::new(UlidGenerator::new()),
         entropy: Arc::new(SystemEntropy::new()),
         counter: Arc::new(EstimateCounter),
+        encodings: Arc::new(BuiltInEncodings::new()),
     };
     Ok(SessionManager::with(ports, Settings { durability: Some(durability), ..Settings::default() })?)
 }

@@ -28,6 +28,7 @@ use sessions_infra::{
     keys::{FileKeyStore, KeyFileProvider},
     sealing::SealedStore,
     sled::{Sealing, SledOptions, SledStore, WitnessReport, verify},
+    tokens::BuiltInEncodings,
 };
 use sessions_ports::{Durability, KindFilter, Order, ReadRange, SessionLog};
 use sessions_testkit::read_all;
@@ -76,6 +77,7 @@ impl Open {
             ids: Arc::new(UlidGenerator::new()),
             entropy: Arc::new(SystemEntropy::new()),
             counter: Arc::new(EstimateCounter),
+            encodings: Arc::new(BuiltInEncodings::new()),
         };
         let settings = Settings { durability: Some(Durability::Disk), ..Settings::default() };
         Self { log, sealed, heads, manager: SessionManager::with(ports, settings).unwrap() }

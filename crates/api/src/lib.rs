@@ -358,12 +358,13 @@ pub use sessions_infra::{
         ClosedEpoch, DataPass, DataStep, InPass, KeyStatus, KeyStep, KeyedWitness, Resealed, RingFacts, Rotated,
         SealedStore, ring_facts,
     },
+    tokens::BuiltInEncodings,
 };
 pub use sessions_ports::{
-    BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Entropy,
-    EntropyError, Erased, Erasure, Expected, Head, Heir, IdGenerator, KeyContext, KeyError, KeyHealth, KeyId,
+    BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Encodings,
+    Entropy, EntropyError, Erased, Erasure, Expected, Head, Heir, IdGenerator, KeyContext, KeyError, KeyHealth, KeyId,
     KeyProvider, KeyStore, KindFilter, Link, Order, Page, Passphrase, ProviderKind, ReadRange, Record, Removal,
     Removed, Row, RowChange, RowPage, SecretKey, SessionLog, Slot, SlotChange, StoreError, StoreId, StoredClaim,
-    StoredRing, TokenCounter, Wrapped,
+    StoredRing, TokenCounter, UnknownEncoding, Wrapped,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};

@@ -15,6 +15,7 @@ use sessions_infra::{
     keys::MemoryKeyStore,
     observed::{ObservedStore, StoreCounters},
     sealing::SealedStore,
+    tokens::BuiltInEncodings,
 };
 #[cfg(feature = "sled")]
 use sessions_infra::{
@@ -23,7 +24,9 @@ use sessions_infra::{
 };
 #[cfg(feature = "sled")]
 use sessions_ports::{BackendError, BackendErrorKind, StoreError};
-use sessions_ports::{Clock, Durability, Entropy, IdGenerator, KeyProvider, KeyStore, SessionLog, TokenCounter};
+use sessions_ports::{
+    Clock, Durability, Encodings, Entropy, IdGenerator, KeyProvider, KeyStore, SessionLog, TokenCounter,
+};
 
 use crate::url::{InvalidStoreUrl, StoreUrl};
 
@@ -149,6 +152,7 @@ pub struct Builder {
     ids: Option<Arc<dyn IdGenerator>>,
     entropy: Option<Arc<dyn Entropy>>,
     counter: Option<Arc<dyn TokenCounter>>,
+    encodings: Option<Arc<dyn Encodings>>,
     key: Option<Arc<dyn KeyProvider>>,
     key_store: Option<Arc<dyn KeyStore>>,
     settings: Settings,
@@ -235,9 +239,15 @@ impl Builder {
         self
     }
 
-    /// Counts tokens with this counter. Without one they are estimated.
+    /// Counts tokens with this counter where no model is named. Without one they are estimated.
     pub fn counter(mut self, counter: impl TokenCounter + 'static) -> Self {
         self.counter = Some(Arc::new(counter));
+        self
+    }
+
+    /// Finds the counters of models here, by their encodings. Without it: those that are built in ([`BuiltInEncodings`]).
+    pub fn encodings(mut self, encodings: impl Encodings + 'static) -> Self {
+        self.encodings = Some(Arc::new(encodings));
         self
     }
 
@@ -295,6 +305,7 @@ impl Builder {
             ids: self.ids.unwrap_or_else(|| Arc::new(UlidGenerator::new())),
             entropy: self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy::new())),
             counter: self.counter.unwrap_or_else(|| Arc::new(EstimateCounter)),
+            encodings: self.encodings.unwrap_or_else(|| Arc::new(BuiltInEncodings::new())),
         };
         let store = Arc::clone(&ports.store);
         match sessions_app::SessionManager::with(ports, self.settings) {

@@ -13,11 +13,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use sessions_app::{NewSession, Ports, SessionManager, Settings};
-use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId, context};
+use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId, tokens};
 use sessions_ports::{
-    Clock, Commit, Committed, Digest, Durability, Entropy, EntropyError, Head, Heir, IdGenerator, KindFilter, Link,
-    Order, Page, ReadRange, Record, Removal, Removed, Rewrite, Rewritten, Row, RowPage, SessionLog, StoreError,
-    StoreId, StoredClaim, TokenCounter,
+    Clock, Commit, Committed, Digest, Durability, Encodings, Entropy, EntropyError, Head, Heir, IdGenerator,
+    KindFilter, Link, Order, Page, ReadRange, Record, Removal, Removed, Rewrite, Rewritten, Row, RowPage, SessionLog,
+    StoreError, StoreId, StoredClaim, TokenCounter,
 };
 use tokio::sync::Notify;
 
@@ -403,8 +403,23 @@ impl Entropy for Counting {
 }
 
 impl TokenCounter for Counting {
-    fn count(&self, message: &Message) -> u64 {
-        context::estimate(message)
+    fn encoding(&self) -> &str {
+        tokens::ESTIMATE
+    }
+
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    fn count(&self, text: &str) -> u64 {
+        tokens::estimate_text(text)
+    }
+}
+
+/// Has the estimate, and no encoding of any model.
+impl Encodings for Counting {
+    fn named(&self, name: &str) -> Option<Arc<dyn TokenCounter>> {
+        (name == tokens::ESTIMATE).then(|| Arc::new(Self::default()) as _)
     }
 }
 
@@ -416,7 +431,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         clock: Arc::clone(&parts) as _,
         ids: Arc::clone(&parts) as _,
         entropy: Arc::clone(&parts) as _,
-        counter: parts,
+        counter: Arc::clone(&parts) as _,
+        encodings: parts,
     };
     let sessions = SessionManager::with(ports, Settings::default())?;
 

@@ -8,8 +8,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
-use sessions_domain::{Actor, Limits, SessionId, SessionKey, View};
-use sessions_ports::{Clock, Digest, Durability, Entropy, IdGenerator, SessionLog, StoreError, TokenCounter};
+use sessions_domain::{Actor, Limits, Message, SessionId, SessionKey, View, tokens};
+use sessions_ports::{
+    Clock, Digest, Durability, Encodings, Entropy, IdGenerator, SessionLog, StoreError, TokenCounter,
+};
 
 use crate::{activity::Counts, directory::Directory, error::SessionError, keyed, lane::Lane, session::Session};
 
@@ -24,8 +26,18 @@ pub struct Ports {
     pub ids: Arc<dyn IdGenerator>,
     /// Gives random bytes.
     pub entropy: Arc<dyn Entropy>,
-    /// Counts tokens.
+    /// Counts tokens where no model is named.
     pub counter: Arc<dyn TokenCounter>,
+    /// Has the counters of models, by their encoding.
+    pub encodings: Arc<dyn Encodings>,
+}
+
+impl Ports {
+    /// Tokens of a message for no model in particular: its parts, and what is usually written around it.
+    pub(crate) fn tokens_of(&self, message: &Message) -> u64 {
+        let parts = tokens::message(message, &|text| self.counter.count(text));
+        (parts + tokens::Framing::CHAT.around(message)).count
+    }
 }
 
 /// How a manager behaves.

@@ -180,7 +180,7 @@ impl Session {
             id: message.id,
             role: message.role,
             bytes: serde_json::to_vec(&message.message).map_or(0, |json| json.len() as u64),
-            tokens: self.manager().ports().counter.count(&message.message),
+            tokens: self.manager().ports().tokens_of(&message.message),
         }
     }
 }

@@ -159,8 +159,7 @@ impl Session {
     pub async fn context(&self, budget: Budget) -> Result<Context, SessionError> {
         let view = self.fresh_view().await?;
         let instructions = self.instructions(&view).await?;
-        let counter = Arc::clone(&self.manager.ports().counter);
-        let count = move |message: &Message| counter.count(message);
+        let count = |message: &Message| self.manager.ports().tokens_of(message);
         let mut gather = Gather::new(budget, &count, instructions)?;
         let mut walk = BackWalk::visible(&self.manager, Arc::clone(&view), view.head());
         'path: while let Some(page) = walk.next_page(Bounds::records(64)).await? {

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::{
-    message::{Message, MessagePart, MessageRole, ToolContent},
+    message::{Message, MessageRole},
     pairing::{Repair, pair},
     stored::StoredMessage,
 };
@@ -47,25 +47,6 @@ pub struct OverBudget {
     pub needed: u64,
     /// The budget.
     pub budget: u64,
-}
-
-/// A documented estimate where no exact count is wired: four bytes of text a token, and four tokens a message.
-pub fn estimate(message: &Message) -> u64 {
-    fn bytes(part: &MessagePart) -> usize {
-        match part {
-            MessagePart::Text(text) => text.len(),
-            MessagePart::Reasoning { text, signature } => text.len() + signature.as_ref().map_or(0, String::len),
-            MessagePart::ToolCall(call) => call.call_id.len() + call.name.len() + call.input.as_str().len(),
-            MessagePart::ToolResult(result) => match &result.content {
-                ToolContent::Text(text) => result.call_id.len() + text.len(),
-                ToolContent::Parts(parts) => result.call_id.len() + parts.iter().map(bytes).sum::<usize>(),
-            },
-            MessagePart::File(file) => file.url.as_ref().map_or(256, String::len),
-            MessagePart::Error { message, .. } => message.len(),
-            MessagePart::Custom(json) => json.as_str().len(),
-        }
-    }
-    4 + (message.parts.iter().map(bytes).sum::<usize>() as u64).div_ceil(4)
 }
 
 /// Collects a context from the newest message back, until the budget is full.
@@ -149,8 +130,14 @@ mod tests {
         actor::Actor,
         event::{Appended, Stamp},
         identity::MessageId,
+        message::MessagePart,
         moment::Moment,
+        tokens,
     };
+
+    fn estimate(message: &Message) -> u64 {
+        4 + tokens::message(message, &tokens::estimate_text).count
+    }
 
     fn stored(seq: u64, message: Message) -> StoredMessage {
         let id = MessageId::from_bytes([seq as u8; 16]);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ring::rand::{SecureRandom, SystemRandom};
-use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId, context};
+use sessions_domain::{LineageId, MessageId, Moment, SessionId, tokens};
 use sessions_ports::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
 
 /// The system's clock.
@@ -135,13 +135,21 @@ impl IdGenerator for UlidGenerator {
     }
 }
 
-/// Counts tokens by a rule of thumb ([`context::estimate`]), for when no exact counter is wired.
+/// Counts tokens by a rule of thumb ([`tokens::estimate_text`]), for when no exact counter is wired.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EstimateCounter;
 
 impl TokenCounter for EstimateCounter {
-    fn count(&self, message: &Message) -> u64 {
-        context::estimate(message)
+    fn encoding(&self) -> &str {
+        tokens::ESTIMATE
+    }
+
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    fn count(&self, text: &str) -> u64 {
+        tokens::estimate_text(text)
     }
 }
 
@@ -206,6 +214,6 @@ mod tests {
         SystemEntropy::new().fill(&mut one).unwrap();
         SystemEntropy::new().fill(&mut other).unwrap();
         assert_ne!(one, other);
-        assert_eq!(EstimateCounter.count(&Message::user("12345678")), 6);
+        assert_eq!((EstimateCounter.count("12345678"), EstimateCounter.is_exact()), (2, false));
     }
 }

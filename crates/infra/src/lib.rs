@@ -17,5 +17,6 @@ pub mod observed;
 pub mod sealing;
 #[cfg(feature = "sled")]
 pub mod sled;
+pub mod tokens;
 
 pub use memory::{MAX_COMMIT_BYTES, MemoryStore};

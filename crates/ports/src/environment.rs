@@ -1,8 +1,8 @@
-//! What a pure core is given from outside: time, identities, randomness, token counts.
+//! What a pure core is given from outside: time, identities, randomness.
 //!
 //! Must not know: where they come from.
 
-use sessions_domain::{LineageId, Message, MessageId, Moment, SessionId};
+use sessions_domain::{LineageId, MessageId, Moment, SessionId};
 
 /// Tells the time. Order never depends on it.
 pub trait Clock: Send + Sync {
@@ -39,12 +39,4 @@ pub trait Entropy: Send + Sync {
     /// # Errors
     /// [`EntropyError`] when the source fails; `bytes` is then not to be used.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError>;
-}
-
-/// Counts tokens of a message.
-pub trait TokenCounter: Send + Sync {
-    /// Tokens of the message, all parts and the frame around it included.
-    ///
-    /// **Contract**: pure: the same message gives the same count. A part more never gives fewer.
-    fn count(&self, message: &Message) -> u64;
 }

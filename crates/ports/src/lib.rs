@@ -13,10 +13,11 @@ mod keys;
 mod log;
 mod secret;
 mod standing;
+mod tokens;
 mod witness;
 
 pub use backup::BackupError;
-pub use environment::{Clock, Entropy, EntropyError, IdGenerator, TokenCounter};
+pub use environment::{Clock, Entropy, EntropyError, IdGenerator};
 pub use error::{BackendError, BackendErrorKind, StoreError};
 pub use keys::{
     Erased, Erasure, KeyContext, KeyError, KeyHealth, KeyProvider, KeyStore, MAX_SLOT, ProviderKind, Slot, SlotChange,
@@ -28,4 +29,5 @@ pub use log::{
 };
 pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;
+pub use tokens::{Encodings, TokenCounter, UnknownEncoding};
 pub use witness::{BatchEdge, HeadWitness};

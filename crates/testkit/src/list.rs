@@ -259,10 +259,12 @@ macro_rules! every_token_law {
     ($form:ident $([$($given:tt)*])?) => {
         $crate::expand_laws! { $form $([$($given)*])?
             tokens {
-                a_message_has_one_count
-                more_parts_are_not_fewer_tokens
+                its_encoding_has_one_name
+                a_text_has_one_count
+                only_the_empty_text_has_no_tokens
+                a_word_more_is_not_a_token_less
                 a_long_text_has_more_than_a_short_one
-                every_kind_of_part_counts
+                no_text_keeps_it_busy
             }
         }
     };

@@ -155,9 +155,12 @@ impl Suite<dyn Entropy> {
 }
 
 impl Suite<dyn TokenCounter> {
-    /// The laws of a counter of tokens.
+    /// The laws of a counter of tokens, which is named by its encoding.
     pub fn tokens<T: TokenCounter + 'static>(make: impl AsyncFn() -> T + Send + Sync + 'static) -> Self {
-        Self::over(TOKEN_LAWS, make, |counter| Subject { name: named::<T>(), it: Box::new(counter) })
+        Self::over(TOKEN_LAWS, make, |counter| Subject {
+            name: TokenCounter::encoding(&counter).to_owned(),
+            it: Box::new(counter),
+        })
     }
 }
 

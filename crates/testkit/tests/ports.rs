@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use sessions_domain::{LineageId, Message, MessageId, MessagePart, Moment, SessionId};
+use sessions_domain::{LineageId, MessageId, Moment, SessionId};
 use sessions_infra::MemoryStore;
 use sessions_ports::{Clock, Durability, Entropy, EntropyError, IdGenerator, SessionLog, StoreError, TokenCounter};
 use sessions_testkit::{Capabilities, FixedEntropy, Fixture, Owners, Report, Suite};
@@ -121,27 +121,73 @@ fn sources_of_randomness_are_caught() {
     caught(&spoilt(|_| ()), "entropy::nothing_is_asked_for_nothing");
 }
 
-struct Counting(fn(&Message, u64) -> u64, AtomicU64);
+struct Counting(fn(&str, u64) -> u64, AtomicU64);
 
 impl TokenCounter for Counting {
-    fn count(&self, message: &Message) -> u64 {
-        (self.0)(message, self.1.fetch_add(1, Ordering::SeqCst))
+    fn encoding(&self) -> &str {
+        "counting"
+    }
+
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    fn count(&self, text: &str) -> u64 {
+        (self.0)(text, self.1.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// Says another name, or another exactness, with each call.
+struct Fickle(&'static [&'static str], [AtomicU64; 2]);
+
+impl TokenCounter for Fickle {
+    fn encoding(&self) -> &str {
+        let at = self.1[0].fetch_add(1, Ordering::SeqCst) as usize % self.0.len();
+        self.0.get(at).copied().unwrap_or_default()
+    }
+
+    fn is_exact(&self) -> bool {
+        self.0.len() == 1 && self.1[1].fetch_add(1, Ordering::SeqCst).is_multiple_of(2)
+    }
+
+    fn count(&self, text: &str) -> u64 {
+        text.len() as u64
     }
 }
 
 #[test]
 fn counters_are_caught() {
     let counting =
-        |count: fn(&Message, u64) -> u64| Suite::tokens(async move || Counting(count, AtomicU64::new(0))).report();
-    caught(&counting(|_, calls| calls), "tokens::a_message_has_one_count");
-    caught(&counting(|message, _| 100 - message.parts.len() as u64), "tokens::more_parts_are_not_fewer_tokens");
-    caught(&counting(|_, _| 5), "tokens::a_long_text_has_more_than_a_short_one");
-    caught(&counting(|message, _| message.text().len() as u64), "tokens::every_kind_of_part_counts");
-    let no_calls = |message: &Message, _| {
-        let counted = |part: &&MessagePart| !matches!(part, MessagePart::ToolCall(_));
-        message.parts.iter().filter(counted).count() as u64
-    };
-    caught(&counting(no_calls), "tokens::every_kind_of_part_counts");
+        |count: fn(&str, u64) -> u64| Suite::tokens(async move || Counting(count, AtomicU64::new(0))).report();
+    assert!(counting(|text, _| text.len() as u64).violations.is_empty());
+    caught(&counting(|_, calls| calls), "tokens::a_text_has_one_count");
+    caught(&counting(|text, _| text.len() as u64 + 4), "tokens::only_the_empty_text_has_no_tokens");
+    // Leaves the blanks out, and what looks like a special token.
+    caught(&counting(|text, _| text.trim().len() as u64), "tokens::only_the_empty_text_has_no_tokens");
+    caught(
+        &counting(|text, _| text.split("<|").next().map_or(0, str::len) as u64),
+        "tokens::only_the_empty_text_has_no_tokens",
+    );
+    caught(&counting(|text, _| text.len() as u64 % 1_000), "tokens::a_word_more_is_not_a_token_less");
+    caught(&counting(|text, _| (text.len() as u64).min(1_000)), "tokens::a_long_text_has_more_than_a_short_one");
+    for names in [&["one", "two"][..], &[""], &["two words"], &["exact"]] {
+        let report = Suite::tokens(async move || Fickle(names, Default::default())).report();
+        caught(&report, "tokens::its_encoding_has_one_name");
+    }
+    // Never ends with a long text that has no blanks.
+    let endless = Suite::tokens(async || {
+        let park = |text: &str, _| {
+            if text.len() > 1_000_000 && !text.contains("word") {
+                std::thread::park();
+            }
+            text.len() as u64
+        };
+        Counting(park, AtomicU64::new(0))
+    });
+    let patience = std::time::Duration::from_millis(500);
+    let report = endless.patience(patience).report();
+    caught(&report, "tokens::no_text_keeps_it_busy");
+    assert_eq!(report.violations.len(), 1, "{report}");
 }
 
 /// A store in memory, said to be something else, with a fixture that shows what it is told to.

@@ -23,6 +23,7 @@ use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
     sealing::KeyedWitness,
     sled::{IndexReport, OpenReport, SledOptions, SledStore, verify_with},
+    tokens::BuiltInEncodings,
 };
 use sessions_ports::{Durability, KindFilter, Order, ReadRange, Removal, SecretKey, SessionLog as _, StoreError};
 use sessions_tests::{
@@ -132,6 +133,7 @@ fn manager(store: SledStore) -> Result<SessionManager, SessionError> {
         ids: Arc::new(UlidGenerator::new()),
         entropy: Arc::new(SystemEntropy::new()),
         counter: Arc::new(EstimateCounter),
+        encodings: Arc::new(BuiltInEncodings::new()),
     };
     SessionManager::with(ports, Settings::default())
 }

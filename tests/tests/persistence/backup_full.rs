@@ -9,6 +9,7 @@ use sessions_domain::Message;
 use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
     sled::{BackupProgress, SledOptions, SledStore, restore_backup},
+    tokens::BuiltInEncodings,
 };
 use sessions_ports::{SessionLog as _, StoreError};
 
@@ -25,6 +26,7 @@ fn manager(store: &SledStore) -> SessionManager {
         ids: Arc::new(UlidGenerator::new()),
         entropy: Arc::new(SystemEntropy::new()),
         counter: Arc::new(EstimateCounter),
+        encodings: Arc::new(BuiltInEncodings::new()),
     };
     SessionManager::with(ports, Settings::default()).unwrap()
 }

@@ -9,6 +9,7 @@ use sessions_domain::{Message, SessionId, SessionKey};
 use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
     sled::{Severity, SledStore, repair, verify},
+    tokens::BuiltInEncodings,
 };
 use sessions_ports::{Durability, Removal, Removed, SessionLog, StoreError};
 use tempfile::TempDir;
@@ -25,6 +26,7 @@ pub(crate) fn manager(store: impl SessionLog + 'static) -> SessionManager {
         ids: Arc::new(UlidGenerator::new()),
         entropy: Arc::new(SystemEntropy::new()),
         counter: Arc::new(EstimateCounter),
+        encodings: Arc::new(BuiltInEncodings::new()),
     };
     SessionManager::with(ports, Settings::default()).unwrap()
 }

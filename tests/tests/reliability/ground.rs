@@ -18,6 +18,7 @@ use sessions_infra::{
     keys::{FileKeyStore, KeyFileProvider},
     sealing::SealedStore,
     sled::{Sealing, SledOptions, SledStore},
+    tokens::BuiltInEncodings,
 };
 use sessions_ports::{Durability, Entropy as _, IdGenerator, SecretKey, SessionLog};
 use sessions_testkit::{FixedClock, FixedEntropy, SequentialIds};
@@ -162,6 +163,7 @@ impl Host {
             ids: Arc::clone(&self.ids),
             entropy: Arc::new(self.entropy.clone()),
             counter: Arc::new(EstimateCounter),
+            encodings: Arc::new(BuiltInEncodings::new()),
         };
         SessionManager::with(ports, Settings { durability: Some(durability), ..Settings::default() }).unwrap()
     }

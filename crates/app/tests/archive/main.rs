@@ -28,7 +28,7 @@ use sessions_app::{
     Session, SessionError, SessionManager, Settings,
 };
 use sessions_domain::{Actor, Kind, Message, MessagePart, Moment, SessionId};
-use sessions_infra::{MemoryStore, environment::EstimateCounter};
+use sessions_infra::{MemoryStore, environment::EstimateCounter, tokens::BuiltInEncodings};
 use sessions_ports::{Commit, Durability, Expected, Record, RowChange, SessionLog, StoreId};
 use sessions_testkit::{Call, Fault, FaultyStore, FixedClock, FixedEntropy, Injected, SequentialIds, When};
 
@@ -46,6 +46,7 @@ fn host_over(store: Arc<dyn SessionLog>, number: i64, actor: Actor) -> SessionMa
         ids: Arc::new(ids),
         entropy: Arc::new(FixedEntropy::seeded(number.unsigned_abs())),
         counter: Arc::new(EstimateCounter),
+        encodings: Arc::new(BuiltInEncodings::new()),
     };
     SessionManager::with(ports, Settings { actor, ..Settings::default() }).unwrap()
 }

@@ -18,7 +18,7 @@ use sessions_domain::{
     Stamp, View, codec, decide,
     pairing::{Repair, pair},
 };
-use sessions_infra::{MemoryStore, environment::EstimateCounter};
+use sessions_infra::{MemoryStore, environment::EstimateCounter, tokens::BuiltInEncodings};
 use sessions_ports::{IdGenerator, StoreId};
 use sessions_testkit::{FixedClock, FixedEntropy, SequentialIds};
 
@@ -215,6 +215,7 @@ pub(crate) fn host(number: u8) -> SessionManager {
         ids: Arc::new(ids),
         entropy: Arc::new(FixedEntropy::seeded(u64::from(number))),
         counter: Arc::new(EstimateCounter),
+        encodings: Arc::new(BuiltInEncodings::new()),
     };
     SessionManager::with(ports, Settings { actor: Actor::named("ada"), ..Settings::default() }).unwrap()
 }

@@ -5,7 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use sessions_app::{Ports, Session, SessionManager, Settings};
-use sessions_infra::environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator};
+use sessions_infra::{
+    environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
+    tokens::BuiltInEncodings,
+};
 use sessions_ports::SessionLog;
 
 /// Ports as a host has them, over this store.
@@ -16,6 +19,7 @@ pub(crate) fn ports(store: impl SessionLog + 'static) -> Ports {
         ids: Arc::new(UlidGenerator::new()),
         entropy: Arc::new(SystemEntropy::new()),
         counter: Arc::new(EstimateCounter),
+        encodings: Arc::new(BuiltInEncodings::new()),
     }
 }
 

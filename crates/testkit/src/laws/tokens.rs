@@ -1,65 +1,80 @@
-//! Laws of a counter of tokens: it may be exact or a guess, and it always says the same and leaves nothing out.
+//! Laws of a counter of tokens: it may be exact or a guess, and it always says the same, leaves nothing out and comes to an end.
 //!
 //! Must not know: any tokenizer.
 
-use sessions_domain::{FileRef, Json, Message, MessageMetadata, MessagePart, MessageRole, ToolContent, ToolResult};
 use sessions_ports::TokenCounter;
 
-use crate::suite::{Exception, Outcome};
+use crate::suite::Outcome;
 
 /// A text of so many different words.
 fn words(count: usize) -> String {
     (0..count).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ")
 }
 
-fn empty() -> Message {
-    Message { role: MessageRole::User, parts: Vec::new(), metadata: MessageMetadata::default() }
+/// Short texts of all kinds: blanks, line ends, marks, scripts, joined signs, and what looks like a special token.
+const TEXTS: [&str; 12] = [
+    "a",
+    " ",
+    "\n",
+    "\r\n\r\n  b   \n",
+    "\u{0}",
+    "\u{feff}",
+    "I'M we'LL dOn'T",
+    "日本語テキスト",
+    "👩‍👩‍👧‍👦🇩🇪",
+    "e\u{301}\u{301}\u{301}",
+    "١٢٣٤٥٦٧",
+    "<|endoftext|><|im_start|>",
+];
+
+/// Its encoding has a name without blanks, and it is always the same, as is whether it is exact.
+pub async fn its_encoding_has_one_name(counter: &dyn TokenCounter) -> Outcome {
+    let (name, exact) = (counter.encoding().to_owned(), counter.is_exact());
+    ensure!(!name.is_empty() && !name.contains(char::is_whitespace), "its encoding is called {name:?}");
+    counter.count("a word");
+    let again = (counter.encoding(), counter.is_exact());
+    ensure!(again == (name.as_str(), exact), "it was {name}, exact: {exact}, and then {again:?}");
+    Ok(())
 }
 
-/// A part of each kind, each with much in it.
-fn parts() -> Result<Vec<MessagePart>, Exception> {
-    let long = words(500);
-    let json = format!("{{\"type\":\"of-nobody\",\"text\":\"{long}\"}}");
-    let parsed = Json::parse(&json).map_err(|error| Exception::broken(error.to_string()))?;
-    let call =
-        MessagePart::tool_call("call-1", "read_file", &json).map_err(|error| Exception::broken(error.to_string()))?;
-    let result = |content| ToolResult { call_id: "call-1".to_owned(), content, is_error: false };
-    let url = Some(format!("https://example.org/{}", long.replace(' ', "/")));
-    Ok(vec![
-        MessagePart::text(long.clone()),
-        MessagePart::Reasoning { text: long.clone(), signature: None },
-        call,
-        MessagePart::ToolResult(result(ToolContent::Text(long.clone()))),
-        MessagePart::ToolResult(result(ToolContent::Parts(vec![MessagePart::text(long.clone())]))),
-        MessagePart::File(FileRef { media_type: "image/png".to_owned(), name: None, artifact: None, url }),
-        MessagePart::Error { message: long, code: None },
-        MessagePart::Custom(parsed),
-    ])
-}
-
-/// The same message has the same count, each time and for everybody.
-pub async fn a_message_has_one_count(counter: &dyn TokenCounter) -> Outcome {
-    for message in [empty(), Message::user(words(300)), parts()?.into_iter().fold(empty(), Message::with)] {
-        let count = counter.count(&message);
+/// The same text has the same count, each time and for everybody.
+pub async fn a_text_has_one_count(counter: &dyn TokenCounter) -> Outcome {
+    let long = words(300);
+    for text in TEXTS.into_iter().chain([long.as_str(), ""]) {
+        let count = counter.count(text);
         let again = std::thread::scope(|scope| {
-            let ask = || (0..20).all(|_| counter.count(&message.clone()) == count);
+            let ask = || (0..20).all(|_| counter.count(text) == count);
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
             threads.into_iter().all(|thread| thread.join().unwrap_or(false))
         });
-        ensure!(again, "a message of {} parts had {count} tokens, and then another number", message.parts.len());
+        ensure!(again, "a text of {} bytes had {count} tokens, and then another number", text.len());
     }
     Ok(())
 }
 
-/// A message with one part more has no fewer tokens.
-pub async fn more_parts_are_not_fewer_tokens(counter: &dyn TokenCounter) -> Outcome {
-    let (mut message, mut before) = (empty(), counter.count(&empty()));
-    for _ in 0..3 {
-        for part in parts()? {
-            let kind = part.type_name();
-            message = message.with(part);
-            let count = counter.count(&message);
-            ensure!(count >= before, "{count} tokens with a part {kind} more, and {before} before");
+/// The empty text has no tokens, and every other one has some, at most one for each of its bytes.
+pub async fn only_the_empty_text_has_no_tokens(counter: &dyn TokenCounter) -> Outcome {
+    let none = counter.count("");
+    ensure!(none == 0, "the empty text has {none} tokens");
+    for text in TEXTS {
+        let count = counter.count(text);
+        ensure!((1..=text.len() as u64).contains(&count), "{text:?} has {count} tokens, and {} bytes", text.len());
+    }
+    Ok(())
+}
+
+/// A text with a word more has no fewer tokens.
+pub async fn a_word_more_is_not_a_token_less(counter: &dyn TokenCounter) -> Outcome {
+    let (mut text, mut before) = (String::new(), 0);
+    for n in 0..2_000 {
+        if n > 0 {
+            text.push(' ');
+        }
+        text.push_str(&format!("word{n}"));
+        // Each of the first words, and then some.
+        if n < 200 || n % 50 == 0 {
+            let count = counter.count(&text);
+            ensure!(count >= before, "{} words have {count} tokens, and fewer words had {before}", n + 1);
             before = count;
         }
     }
@@ -68,7 +83,7 @@ pub async fn more_parts_are_not_fewer_tokens(counter: &dyn TokenCounter) -> Outc
 
 /// A long text has more tokens than a short one.
 pub async fn a_long_text_has_more_than_a_short_one(counter: &dyn TokenCounter) -> Outcome {
-    let counts: Vec<u64> = [1, 50, 2_000, 20_000].map(|n| counter.count(&Message::user(words(n)))).to_vec();
+    let counts: Vec<u64> = [1, 50, 2_000, 20_000].map(|n| counter.count(&words(n))).to_vec();
     ensure!(
         counts.iter().zip(counts.iter().skip(1)).all(|(a, b)| a < b),
         "1, 50, 2 000 and 20 000 words have {counts:?} tokens"
@@ -76,13 +91,12 @@ pub async fn a_long_text_has_more_than_a_short_one(counter: &dyn TokenCounter) -
     Ok(())
 }
 
-/// No kind of part is left out.
-pub async fn every_kind_of_part_counts(counter: &dyn TokenCounter) -> Outcome {
-    let without = counter.count(&empty());
-    for part in parts()? {
-        let kind = part.type_name();
-        let count = counter.count(&empty().with(part));
-        ensure!(count > without, "a message with a part {kind} has {count} tokens, and one without any {without}");
+/// A megabyte without a place to part it takes no longer than one of words: a count comes to an end in the time that a law has.
+pub async fn no_text_keeps_it_busy(counter: &dyn TokenCounter) -> Outcome {
+    for letter in ["a", " ", "\n", "^", "é", "字", "\u{301}", "👍"] {
+        let text = letter.repeat((1 << 20) / letter.len());
+        let count = counter.count(&text);
+        ensure!((1..=text.len() as u64).contains(&count), "{} bytes of {letter:?} have {count} tokens", text.len());
     }
     Ok(())
 }
