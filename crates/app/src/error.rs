@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sessions_domain::{
     InvalidHistory, InvalidId, InvalidKey, InvalidStateKey, LimitReached, MessageId, RuleViolation, SessionId,
-    codec::CodecError, context::OverBudget,
+    codec::CodecError, context::OverBudget, profile::UnknownModel,
 };
 use sessions_ports::{BackendErrorKind, BackupError, EntropyError, KeyError, StoreError};
 
@@ -137,6 +137,20 @@ pub enum SessionError {
     /// What must always be sent does not fit the budget.
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
+    /// No profile says what the model takes.
+    #[error(transparent)]
+    UnknownModel(#[from] UnknownModel),
+    /// Nothing here counts tokens in the model's encoding.
+    #[error(
+        "tokens cannot be counted in the encoding {encoding:?}; build with the feature that has it, or name another in the model's profile"
+    )]
+    UnknownEncoding {
+        /// The encoding.
+        encoding: String,
+    },
+    /// Work beside the runtime did not come to its end.
+    #[error("the work was broken off, because its runtime ended or it panicked; nothing was changed")]
+    BrokenOff,
     /// A record of the session cannot be understood.
     #[error("record {seq} of session {session} is not valid: {source}; run `verify`")]
     InvalidRecord {
@@ -298,6 +312,7 @@ impl SessionError {
             | Self::InTrash { .. }
             | Self::UnknownMessage { .. }
             | Self::UnknownVersion { .. }
+            | Self::UnknownModel(_)
             | Self::Rule(RuleViolation::NoSuchCheckpoint) => ErrorKind::NotFound,
             Self::Rule(
                 RuleViolation::NotActive { .. }
@@ -317,13 +332,14 @@ impl SessionError {
             | Self::EmptyIdempotencyKey
             | Self::Rule(_)
             | Self::OverBudget(_)
+            | Self::UnknownEncoding { .. }
             | Self::Unwritable(_)
             | Self::Configuration(_) => ErrorKind::Invalid,
             Self::Conflict { .. } | Self::KeyReused | Self::HasForks { .. } => ErrorKind::Conflict,
             Self::LimitReached { .. } => ErrorKind::Limit,
             Self::InvalidRecord { .. } | Self::InvalidHistory { .. } | Self::Unexportable(_) => ErrorKind::Damaged,
             Self::Import(error) => error.asks(),
-            Self::Entropy(_) => ErrorKind::Failed,
+            Self::Entropy(_) | Self::BrokenOff => ErrorKind::Failed,
             Self::Store(error) => match error {
                 StoreError::Conflict { .. } | StoreError::AlreadyExists { .. } | StoreError::KeyTaken { .. } => {
                     ErrorKind::Conflict

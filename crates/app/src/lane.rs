@@ -13,6 +13,8 @@ use sessions_domain::{CommitHash, Event, InvalidHistory, Json, SessionId, Stamp,
 use sessions_ports::{Committed, StoreError};
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::context::{Counted, Kept};
+
 /// A record that was decided, as a view takes it in.
 pub(crate) struct Decided {
     pub(crate) seq: u64,
@@ -204,6 +206,15 @@ pub(crate) struct Lane {
     stream: Mutex<Writing>,
     /// State that is never stored.
     temporary: Mutex<BTreeMap<String, Json>>,
+    /// What a model was to be sent last, and what is counted of it.
+    sent: Mutex<Sent>,
+}
+
+#[derive(Default)]
+struct Sent {
+    context: Option<Box<Kept>>,
+    /// By encoding.
+    counted: Vec<(Box<str>, Arc<Counted>)>,
 }
 
 impl Lane {
@@ -215,7 +226,33 @@ impl Lane {
             changed: Notify::new(),
             stream: Mutex::default(),
             temporary: Mutex::default(),
+            sent: Mutex::default(),
         }
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The context that was given last, for whoever goes on from it.
+    pub(crate) fn take_context(&self) -> Option<Box<Kept>> {
+        self.sent().context.take()
+    }
+
+    /// Keeps a context for the next one.
+    pub(crate) fn keep_context(&self, context: Box<Kept>) {
+        self.sent().context = Some(context);
+    }
+
+    /// The counts of messages in an encoding.
+    pub(crate) fn counted(&self, encoding: &str) -> Arc<Counted> {
+        let mut sent = self.sent();
+        if let Some((_, known)) = sent.counted.iter().find(|(name, _)| **name == *encoding) {
+            return Arc::clone(known);
+        }
+        let counted = Arc::new(Counted::default());
+        sent.counted.push((encoding.into(), Arc::clone(&counted)));
+        counted
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, LaneState> {

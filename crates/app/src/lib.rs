@@ -7,6 +7,7 @@
 
 mod activity;
 mod append;
+mod context;
 mod creation;
 mod deletion;
 mod directory;
@@ -33,6 +34,7 @@ pub mod transfer;
 
 pub use activity::Activity;
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
+pub use context::ContextWish;
 pub use creation::{NewSession, Opened};
 pub use deletion::{Deletion, DeletionReport, DeletionStep, Forks, LostToFork};
 pub use directory::{ListPage, Query, SortBy};

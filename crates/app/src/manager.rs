@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
-use sessions_domain::{Actor, Limits, Message, SessionId, SessionKey, View, tokens};
+use sessions_domain::{Actor, Limits, Message, SessionId, SessionKey, View, profile::Profiles, tokens};
 use sessions_ports::{
     Clock, Digest, Durability, Encodings, Entropy, IdGenerator, SessionLog, StoreError, TokenCounter,
 };
@@ -51,11 +51,19 @@ pub struct Settings {
     pub live_sessions: usize,
     /// How much there may be.
     pub limits: Limits,
+    /// The models that are known.
+    pub profiles: Profiles,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { actor: Actor::default(), durability: None, live_sessions: 4096, limits: Limits::default() }
+        Self {
+            actor: Actor::default(),
+            durability: None,
+            live_sessions: 4096,
+            limits: Limits::default(),
+            profiles: Profiles::shipped(),
+        }
     }
 }
 
@@ -77,6 +85,7 @@ struct Shared {
     durability: Durability,
     live_sessions: usize,
     limits: Limits,
+    profiles: Profiles,
     counts: Counts,
     /// Names this run: what it noted as busy is interrupted for any other.
     run: OnceLock<u64>,
@@ -128,6 +137,7 @@ impl SessionManager {
             durability,
             live_sessions: settings.live_sessions,
             limits: settings.limits,
+            profiles: settings.profiles,
             counts: Counts::default(),
             run: OnceLock::new(),
             lanes: Mutex::new(Lanes::default()),
@@ -169,6 +179,11 @@ impl SessionManager {
     /// How much there may be.
     pub fn limits(&self) -> &Limits {
         &self.inner.shared.limits
+    }
+
+    /// The models that are known.
+    pub fn profiles(&self) -> &Profiles {
+        &self.inner.shared.profiles
     }
 
     /// How much there may be in a session, which may have narrowed it.

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use sessions_domain::{
-    CommitHash, Event, Message, MessageId, Place, SessionId, SessionSummary, SummaryWords, View,
+    CommitHash, Event, MessageId, Place, SessionId, SessionSummary, SummaryWords, View,
     branches::Stretch,
-    context::{Budget, Context, Gather},
     decide::{Element, ElementKind},
 };
 use sessions_ports::{Durability, KindFilter, Order, Row};
@@ -21,7 +20,7 @@ use crate::{
     lane::Lane,
     manager::SessionManager,
     place::PlaceToken,
-    reading::{BackWalk, Bounds, Read, is_instruction},
+    reading::{BackWalk, Bounds, Read},
     subscription::Subscription,
 };
 
@@ -148,46 +147,6 @@ impl Session {
     /// What is committed behind a version, as it is, without gaps.
     pub fn subscribe(&self, after: u64) -> Subscription {
         Subscription::new(self.clone(), after)
-    }
-
-    /// The messages to send to a model: instructions and the newest turns, valid for a provider and within the budget.
-    ///
-    /// Tokens are counted by the manager's counter. Messages are the same for the same history and budget.
-    ///
-    /// # Errors
-    /// [`SessionError::OverBudget`] when the instructions alone do not fit, and the store's.
-    pub async fn context(&self, budget: Budget) -> Result<Context, SessionError> {
-        let view = self.fresh_view().await?;
-        let instructions = self.instructions(&view).await?;
-        let count = |message: &Message| self.manager.ports().tokens_of(message);
-        let mut gather = Gather::new(budget, &count, instructions)?;
-        let mut walk = BackWalk::visible(&self.manager, Arc::clone(&view), view.head());
-        'path: while let Some(page) = walk.next_page(Bounds::records(64)).await? {
-            for message in page.into_iter().filter_map(|read| read.message(true)) {
-                if !gather.push(message) {
-                    break 'path;
-                }
-            }
-        }
-        Ok(gather.finish())
-    }
-
-    /// The system messages that the visible conversation begins with, on however many stretches and pages they stand.
-    async fn instructions(&self, view: &View) -> Result<Vec<Message>, SessionError> {
-        let mut stretches: Vec<Stretch> = view.tree().path(view.head()).collect();
-        let mut instructions = Vec::new();
-        while let Some(stretch) = stretches.pop() {
-            let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
-            let (reads, rest) = self.manager.read_stretch(view, stretch, order, kinds, Bounds::records(8)).await?;
-            stretches.extend(rest);
-            for stored in reads.into_iter().filter_map(|read| read.message(true)) {
-                if !is_instruction(&stored.message) {
-                    return Ok(instructions);
-                }
-                instructions.push(stored.message);
-            }
-        }
-        Ok(instructions)
     }
 
     /// Where the head was, or is to be, at a place in history.

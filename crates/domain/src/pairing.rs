@@ -37,6 +37,16 @@ pub enum Repair {
         /// The call it names.
         call_id: String,
     },
+    /// A message is larger than all the room there is: its long texts are shortened, and reasoning is left out of it.
+    Squeezed {
+        /// The first record of the message and its results.
+        seq: u64,
+    },
+    /// There was no room for the summary of what was compacted.
+    SummaryLeftOut {
+        /// The record of the compaction.
+        seq: u64,
+    },
     /// A second answer to a call was left out.
     DoubledResult {
         /// The record of the result.

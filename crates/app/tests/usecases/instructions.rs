@@ -20,7 +20,7 @@ async fn told(sessions: &SessionManager, instructions: impl IntoIterator<Item = 
 async fn all_is_sent(chat: &Session, messages: usize) {
     chat.append(Message::user("hi")).await.unwrap();
     let context = chat.context(Budget::tokens(u64::MAX)).await.unwrap();
-    let sent: Vec<String> = context.messages.iter().map(Message::text).collect();
+    let sent: Vec<String> = context.messages.iter().map(|message| message.text()).collect();
     assert_eq!(sent.len(), messages);
     assert!(sent == texts(chat).await, "the context is another conversation than the visible one");
 }

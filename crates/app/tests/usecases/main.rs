@@ -3,6 +3,8 @@
 //! Must not know: other stores.
 
 #[cfg(test)]
+mod contexts;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod in_flight;

@@ -187,6 +187,13 @@ pub struct Compactions {
     /// The records that stated instructions, ascending: the newest [`KEPT_PLACES`].
     #[serde(default, rename = "i", skip_serializing_if = "Vec::is_empty")]
     instructions: Vec<u64>,
+    /// The newest record that changed what is sent before the newest turns.
+    #[serde(default, rename = "n", skip_serializing_if = "is_zero")]
+    changed: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// So many places a view keeps of each kind. An undo behind all of them shows the conversation as it was said.
@@ -220,7 +227,7 @@ pub struct InForce {
 impl Compactions {
     /// True when there is nothing to say.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.instructions.is_empty()
+        *self == Self::default()
     }
 
     /// Takes in a compaction. One that points behind itself says nothing.
@@ -235,18 +242,21 @@ impl Compactions {
         if place.covers_to.is_some() || place.shortens.is_some() {
             self.places.push(place);
             drop_oldest(&mut self.places);
+            self.changed = seq;
         }
     }
 
     /// Takes a compaction away.
-    pub(crate) fn remove(&mut self, compaction: u64) {
+    pub(crate) fn remove(&mut self, seq: u64, compaction: u64) {
         self.places.retain(|place| place.seq != compaction);
+        self.changed = seq;
     }
 
     /// Takes in instructions.
     pub(crate) fn instruct(&mut self, seq: u64) {
         self.instructions.push(seq);
         drop_oldest(&mut self.instructions);
+        self.changed = seq;
     }
 
     /// What stands at or before a record.
@@ -254,7 +264,7 @@ impl Compactions {
     pub fn up_to(&self, at: u64) -> Self {
         let places = self.places.iter().filter(|place| place.seq <= at).copied().collect();
         let instructions = self.instructions.iter().filter(|seq| **seq <= at).copied().collect();
-        Self { places, instructions }
+        Self { places, instructions, changed: self.changed.min(at) }
     }
 
     /// How the conversation is compacted where `is_on_path` says which messages are on the path to the head.
@@ -273,6 +283,12 @@ impl Compactions {
             }
         }
         found
+    }
+
+    /// The newest record that changed what is sent before the newest turns (0: none did). What a model said before it was said to another
+    /// conversation than the one it is sent now.
+    pub fn changed(&self) -> u64 {
+        self.changed
     }
 
     /// The record that stated the newest instructions.
@@ -319,8 +335,11 @@ mod tests {
         assert_eq!(at(16), InForce { summary: Some((10, 5)), shortens: shortens(15), newest: Some(20) });
         assert_eq!(at(6), InForce { summary: Some((10, 5)), shortens: None, newest: Some(10) });
         assert_eq!(at(4), InForce::default());
-        assert_eq!(all.up_to(19).in_force(|_| true).newest, Some(10));
-        all.remove(30);
+        assert_eq!(
+            (all.up_to(19).in_force(|_| true).newest, all.up_to(19).changed(), all.changed()),
+            (Some(10), 19, 30)
+        );
+        all.remove(31, 30);
         assert_eq!(all.in_force(|_| true).newest, Some(20));
     }
 

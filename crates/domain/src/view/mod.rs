@@ -323,7 +323,7 @@ impl View {
                 };
             }
             Event::Compacted(compacted) => Arc::make_mut(&mut self.about).compactions.add(seq, compacted),
-            Event::Uncompacted(undone) => Arc::make_mut(&mut self.about).compactions.remove(undone.compaction),
+            Event::Uncompacted(undone) => Arc::make_mut(&mut self.about).compactions.remove(seq, undone.compaction),
             Event::Instructed(_) => Arc::make_mut(&mut self.about).compactions.instruct(seq),
             Event::Described(described) => {
                 let words = &mut Arc::make_mut(&mut self.about).described;

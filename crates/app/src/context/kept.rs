@@ -1,0 +1,161 @@
+//! A context that a lane keeps, so that the next one need not be collected from the beginning, and the counts of messages.
+//!
+//! Must not know: where messages are read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use sessions_domain::{
+    Message, MessageRole, StoredMessage, View,
+    compaction::InForce,
+    context::{Budget, Gather, Weigher},
+    form::{Form, FormRules},
+    profile::ModelProfile,
+    tokens::{self, Tokens},
+};
+use sessions_ports::TokenCounter;
+
+use super::wish::{ContextWish, Model};
+use crate::{error::SessionError, session::Session};
+
+/// All that a context depends on, beside the messages that come behind it.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(super) budget: Budget,
+    profile: Option<Arc<ModelProfile>>,
+    form: Form,
+    pub(super) weigher: Weigher,
+    compacted: InForce,
+    instructions: Option<u64>,
+    changed: u64,
+    pins: BTreeSet<u64>,
+    lost: u64,
+}
+
+impl Scope {
+    pub(super) fn of(session: &Session, wish: &ContextWish, view: &View, head: u64) -> Result<Self, SessionError> {
+        let profile = match &wish.model {
+            None => None,
+            Some(Model::Of(profile)) => Some(Arc::clone(profile)),
+            Some(Model::Named(name)) => Some(session.manager().profiles().find(name)?),
+        };
+        let limits = [
+            wish.budget.map(Budget::as_tokens),
+            profile.as_ref().map(|profile| profile.usable()),
+            view.origin().settings.max_context_tokens,
+        ];
+        let budget = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
+        let form = wish.form.or(profile.as_ref().map(|profile| profile.form)).unwrap_or_default();
+        let weigher = weigher(session, profile.as_deref(), form)?;
+        Ok(Self {
+            budget: Budget::tokens(budget),
+            profile,
+            form,
+            weigher,
+            compacted: view.compacted_at(head),
+            instructions: view.compactions().instructions(),
+            changed: view.compactions().changed(),
+            pins: view.pins().clone(),
+            lost: view.lost(),
+        })
+    }
+
+    fn is_same_as(&self, other: &Self) -> bool {
+        let of =
+            |scope: &Self| (scope.budget, scope.form, scope.compacted, scope.instructions, scope.changed, scope.lost);
+        of(self) == of(other) && self.profile == other.profile && self.pins == other.pins
+    }
+}
+
+/// What weighs messages for a model, or for none in particular.
+fn weigher(session: &Session, profile: Option<&ModelProfile>, form: Form) -> Result<Weigher, SessionError> {
+    let ports = session.manager().ports();
+    let counter = match profile {
+        None => Arc::clone(&ports.counter),
+        Some(profile) => ports
+            .encodings
+            .named(&profile.encoding)
+            .ok_or_else(|| SessionError::UnknownEncoding { encoding: profile.encoding.clone() })?,
+    };
+    let counted = session.lane().counted(counter.encoding());
+    let weigher = Weigher::new(move |seq, message| counted.tokens(counter.as_ref(), seq, message));
+    let mut weigher = match profile {
+        Some(profile) => weigher.for_model(profile),
+        None => weigher,
+    };
+    if weigher.form != form {
+        (weigher.form, weigher.rules) = (form, FormRules::of(form));
+    }
+    if profile.is_none() {
+        // Nobody said to whom it is sent.
+        weigher.framing.per_request = 0;
+    }
+    Ok(weigher)
+}
+
+/// The tokens of a session's messages in one encoding, each counted once.
+#[derive(Default)]
+pub(crate) struct Counted {
+    known: Mutex<BTreeMap<u64, Tokens>>,
+}
+
+impl Counted {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Tokens>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tokens of a message. `seq`: the record whose message it is, as it will always be.
+    fn tokens(&self, counter: &dyn TokenCounter, seq: Option<u64>, message: &Message) -> Tokens {
+        if let Some(known) = seq.and_then(|seq| self.lock().get(&seq).copied()) {
+            return known;
+        }
+        let counted = tokens::message(message, &|text| counter.count(text)).counted(counter.is_exact());
+        if let Some(seq) = seq {
+            self.lock().insert(seq, counted);
+        }
+        counted
+    }
+}
+
+/// A context that was given.
+pub(crate) struct Kept {
+    pub(super) scope: Scope,
+    /// The head that it is of.
+    pub(super) head: u64,
+    /// The messages of the newest group, oldest first.
+    pub(super) newest: Vec<StoredMessage>,
+    /// Whether no system message that comes now can be one of the instructions.
+    pub(super) is_closed: bool,
+    pub(super) gather: Gather,
+}
+
+impl Kept {
+    /// Whether the context of a scope begins as this one does.
+    pub(super) fn goes_on_to(&self, scope: &Scope, view: &View) -> bool {
+        let is_whole = self.newest.iter().all(|message| message.state.is_complete());
+        let is_behind = self.head != 0
+            && view.tree().path(view.head()).any(|stretch| stretch.first <= self.head && self.head <= stretch.last);
+        self.scope.is_same_as(scope) && is_whole && is_behind
+    }
+
+    /// Takes in messages that came behind it, oldest first; `None`: it has to be collected anew.
+    pub(super) fn take_in(mut self: Box<Self>, newer: Vec<StoredMessage>) -> Option<Box<Self>> {
+        let mut rest = newer.as_slice();
+        let results = rest.iter().take_while(|message| message.role == MessageRole::Tool).count();
+        if results > 0 {
+            let (first, behind) = rest.split_at_checked(results)?;
+            self.newest.extend_from_slice(first);
+            if !self.gather.replace_newest(&self.newest) {
+                return None;
+            }
+            rest = behind;
+        }
+        for group in rest.chunk_by(|_, next| next.role == MessageRole::Tool) {
+            self.gather.push_newer(group);
+            self.newest = group.to_vec();
+        }
+        Some(self)
+    }
+}

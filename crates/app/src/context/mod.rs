@@ -1,0 +1,149 @@
+//! What is sent to a model, read from a session's log.
+//!
+//! A lane keeps the context it gave last. When the conversation only went on since then, the next one takes in what is new and reads
+//! nothing else.
+//!
+//! Must not know: how a provider spells messages, or how tokens are counted.
+
+mod kept;
+mod sources;
+mod wish;
+
+use std::sync::Arc;
+
+use sessions_domain::{
+    MessageRole, StoredMessage, View,
+    context::{Context, Gather},
+};
+
+pub(crate) use self::kept::{Counted, Kept};
+pub use self::wish::ContextWish;
+use self::{kept::Scope, sources::Sources};
+use crate::{
+    error::SessionError,
+    reading::{BackWalk, Bounds},
+    session::Session,
+};
+
+/// Messages are read in pages of so many.
+const PAGE: usize = 64;
+
+/// More text than this is counted beside the runtime, in bytes.
+const COUNTED_AT_ONCE: usize = 64 << 10;
+
+impl Session {
+    /// The messages to send to a model: instructions, what is pinned, the summary of what was compacted and the newest turns, valid for
+    /// the model's provider and within the budget.
+    ///
+    /// A [`sessions_domain::context::Budget`] alone gives messages in our own form, counted by the manager's counter; [`ContextWish`]
+    /// names a model. It depends on the log, the model and the budget alone.
+    ///
+    /// # Errors
+    /// [`SessionError::OverBudget`] when instructions and pinned messages alone do not fit, [`SessionError::UnknownModel`],
+    /// [`SessionError::UnknownEncoding`], as [`Session::fork`] for a place in history, and the store's.
+    pub async fn context(&self, wish: impl Into<ContextWish>) -> Result<Context, SessionError> {
+        let wish = wish.into();
+        let view = self.fresh_view().await?;
+        let head = self.place_at(&view, wish.at).await?.head;
+        let scope = Scope::of(self, &wish, &view, head)?;
+        let known = self.lane().take_context().filter(|kept| kept.goes_on_to(&scope, &view));
+        let kept = match known {
+            Some(kept) => self.go_on(kept, &view, head).await?,
+            None => None,
+        };
+        let kept = match kept {
+            Some(kept) => kept,
+            None => self.collect(scope, &view, head).await?,
+        };
+        let context = kept.gather.finish()?;
+        self.lane().keep_context(kept);
+        Ok(context)
+    }
+
+    /// Collects a context from the newest message back.
+    async fn collect(&self, scope: Scope, view: &Arc<View>, head: u64) -> Result<Box<Kept>, SessionError> {
+        let sources = Sources { session: self, view, head };
+        let (standing, first, is_closed) = sources.standing(&scope).await?;
+        let shortens = view.compacted_at(head).shortens;
+        let mut gather = Gather::new(scope.budget, scope.weigher.clone(), shortens, standing)?;
+        let mut walk = BackWalk::visible(self.manager(), Arc::clone(view), head);
+        let (mut waiting, mut newest): (Vec<StoredMessage>, Option<Vec<StoredMessage>>) = (Vec::new(), None);
+        let mut is_over = false;
+        while !is_over {
+            let page = walk.next_page(Bounds::records(PAGE)).await?;
+            is_over = page.is_none();
+            let mut groups: Vec<Vec<StoredMessage>> = Vec::new();
+            for message in page.into_iter().flatten().filter_map(|read| read.message(true)) {
+                if message.seq < first {
+                    is_over = true;
+                    break;
+                }
+                let is_result = message.role == MessageRole::Tool;
+                waiting.push(message);
+                if !is_result {
+                    groups.push(std::mem::take(&mut waiting).into_iter().rev().collect());
+                }
+            }
+            if is_over && !waiting.is_empty() {
+                // Results whose call is not here.
+                groups.push(std::mem::take(&mut waiting).into_iter().rev().collect());
+            }
+            if newest.is_none() {
+                newest = groups.first().cloned();
+            }
+            let (after, wants_more) = weighed(gather, groups).await?;
+            gather = after;
+            is_over |= !wants_more;
+        }
+        Ok(Box::new(Kept { scope, head, newest: newest.unwrap_or_default(), is_closed, gather }))
+    }
+
+    /// Takes in what came behind a context; `None`: it has to be collected anew.
+    async fn go_on(&self, mut kept: Box<Kept>, view: &Arc<View>, head: u64) -> Result<Option<Box<Kept>>, SessionError> {
+        let mut newer: Vec<StoredMessage> = Vec::new();
+        if head != kept.head {
+            let mut walk = BackWalk::visible(self.manager(), Arc::clone(view), head);
+            let most = usize::try_from(head.saturating_sub(kept.head)).map_or(PAGE, |most| most.min(PAGE));
+            'path: while let Some(page) = walk.next_page(Bounds::records(most)).await? {
+                for read in page {
+                    if read.record.seq <= kept.head {
+                        break 'path;
+                    }
+                    newer.extend(read.message(true));
+                }
+            }
+        }
+        newer.reverse();
+        if newer.iter().any(|message| message.role == MessageRole::System) && !kept.is_closed {
+            return Ok(None);
+        }
+        let bytes: usize = newer.iter().map(size).sum();
+        kept.head = head;
+        if bytes <= COUNTED_AT_ONCE {
+            return Ok(kept.take_in(newer));
+        }
+        off_the_runtime(move || kept.take_in(newer)).await
+    }
+}
+
+/// Takes older groups, newest of them first. `false`: no more are wanted.
+async fn weighed(mut gather: Gather, groups: Vec<Vec<StoredMessage>>) -> Result<(Gather, bool), SessionError> {
+    let bytes: usize = groups.iter().flatten().map(size).sum();
+    let work = move || {
+        let wants_more = groups.iter().all(|group| gather.push_older(group));
+        (gather, wants_more)
+    };
+    if bytes <= COUNTED_AT_ONCE {
+        return Ok(work());
+    }
+    off_the_runtime(work).await
+}
+
+/// About how much text a message has, in bytes.
+fn size(message: &StoredMessage) -> usize {
+    sessions_domain::tokens::message(&message.message, &|text| text.len() as u64).count.try_into().unwrap_or(usize::MAX)
+}
+
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SessionError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| SessionError::BrokenOff)
+}

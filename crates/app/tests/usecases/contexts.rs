@@ -1,0 +1,209 @@
+//! Contexts of live sessions: going on from the last one is as collecting anew, and a message is counted once.
+//!
+//! Must not know: what a model makes of them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use proptest::{prelude::*, sample::select};
+use sessions_app::{At, ContextWish, NewSession, Ports, Session, SessionError, SessionManager, Settings};
+use sessions_domain::{
+    Message, MessagePart,
+    context::{Budget, ContextPart},
+    form::Form,
+    profile::{ModelProfile, Profiles},
+    tokens,
+};
+use sessions_infra::MemoryStore;
+use sessions_ports::TokenCounter;
+
+use crate::ground::{manager, ports};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Say(u8, usize),
+    Undo,
+    Redo,
+    Clear,
+    Pin,
+    Checkout,
+    Fork,
+    Look(u64, Form),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (0_u8..6, 0_usize..200).prop_map(|(kind, length)| Step::Say(kind, length)),
+        1 => Just(Step::Undo),
+        1 => Just(Step::Redo),
+        1 => Just(Step::Clear),
+        1 => Just(Step::Pin),
+        1 => Just(Step::Checkout),
+        1 => Just(Step::Fork),
+        12 => (select(vec![60, 150, 600]), select(vec![Form::Neutral, Form::OpenAi, Form::Anthropic]))
+            .prop_map(|(budget, form)| Step::Look(budget, form)),
+    ]
+}
+
+fn message(kind: u8, length: usize) -> Message {
+    let text = "word ".repeat(length / 5);
+    match kind {
+        0 => Message::system(format!("rule {text}")),
+        1 => Message::assistant(format!("answer {text}")),
+        2 => Message::assistant(text).with(MessagePart::tool_call("a", "read", "{}").unwrap()),
+        3 => Message::tool_result("a", format!("found {text}")),
+        _ => Message::user(format!("question {text}")),
+    }
+}
+
+/// Takes a step; what a rule refuses changes nothing.
+async fn take(chat: &mut Session, step: &Step, other: &SessionManager) {
+    match step {
+        Step::Say(kind, length) => drop(chat.append(message(*kind, *length)).await),
+        Step::Undo => drop(chat.undo(1).await),
+        Step::Redo => drop(chat.redo(1).await),
+        Step::Clear => drop(chat.clear().await),
+        Step::Pin => {
+            if let Some(message) = chat.last(3).await.unwrap().first() {
+                drop(chat.pin(message.id, true).await);
+            }
+        }
+        Step::Checkout => {
+            let branches = chat.branches().await.unwrap();
+            if let Some(branch) = branches.first() {
+                drop(chat.checkout(branch.branch).await);
+            }
+        }
+        Step::Fork => {
+            if let Ok(fork) = chat.fork(At::Now).await {
+                *chat = fork;
+            }
+        }
+        Step::Look(budget, form) => {
+            let wish = || ContextWish::from(Budget::tokens(*budget)).in_form(*form);
+            let anew = other.load(chat.id()).await.unwrap();
+            match (chat.context(wish()).await, anew.context(wish()).await) {
+                (Ok(going_on), Ok(anew)) => {
+                    assert_eq!(going_on, anew);
+                    assert!(anew.tokens <= *budget);
+                }
+                (Err(SessionError::OverBudget(a)), Err(SessionError::OverBudget(b))) => assert_eq!(a, b),
+                other => panic!("one of two: {other:?}"),
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn going_on_is_as_collecting_anew(steps in prop::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let store = MemoryStore::new();
+            let sessions = manager(store.clone());
+            let mut chat = sessions.create(NewSession::default()).await.unwrap();
+            for step in &steps {
+                // A manager that never saw the session before, over the same store.
+                take(&mut chat, step, &manager(store.clone())).await;
+            }
+        });
+    }
+}
+
+/// Counts how often it is asked, and for how much text.
+#[derive(Clone, Default)]
+struct Asked(Arc<AtomicU64>);
+
+impl TokenCounter for Asked {
+    fn encoding(&self) -> &str {
+        "asked"
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn count(&self, text: &str) -> u64 {
+        self.0.fetch_add(text.len() as u64, Ordering::Relaxed);
+        tokens::estimate_text(text)
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_counted_once_however_many_contexts_it_is_in() {
+    let asked = Asked::default();
+    let ports = Ports { counter: Arc::new(asked.clone()), ..ports(MemoryStore::new()) };
+    let sessions = SessionManager::with(ports, Settings::default()).unwrap();
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    let mut said = 0;
+    for turn in 0..50_u64 {
+        let text = format!("message {turn}");
+        said += text.len() as u64;
+        chat.append(Message::user(text)).await.unwrap();
+        for budget in [10_000, 20 + turn % 3, 30] {
+            chat.context(Budget::tokens(budget)).await.unwrap();
+        }
+    }
+    assert_eq!(asked.0.load(Ordering::Relaxed), said);
+}
+
+#[tokio::test]
+async fn a_pinned_message_stays_when_older_turns_leave_and_a_fork_has_it_too() {
+    let sessions = manager(MemoryStore::new());
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    let receipt = chat.append(Message::user("never touch the production database")).await.unwrap();
+    let call = MessagePart::tool_call("a", "read", "{}").unwrap();
+    chat.append(Message::assistant("noted").with(call)).await.unwrap();
+    let result = chat.append(Message::tool_result("a", "schema")).await.unwrap();
+    for turn in 0..40 {
+        chat.append(Message::user(format!("question {turn}"))).await.unwrap();
+        chat.append(Message::assistant(format!("answer {turn}"))).await.unwrap();
+    }
+    chat.pin(receipt.message, true).await.unwrap();
+    chat.pin(result.message, true).await.unwrap();
+    let fork = chat.fork(At::Now).await.unwrap();
+    for chat in [&chat, &fork] {
+        let context = chat.context(Budget::tokens(120)).await.unwrap();
+        let pinned: Vec<String> =
+            context.messages.iter().filter(|message| message.part == ContextPart::Pinned).map(|m| m.text()).collect();
+        assert_eq!(pinned, ["never touch the production database", "noted", ""], "a call comes with its result");
+        assert_eq!((context.repairs.len(), context.tokens <= 120), (0, true));
+        let needed = chat.context(Budget::tokens(10)).await;
+        assert!(
+            matches!(needed, Err(SessionError::OverBudget(over)) if over.pinned == over.needed && over.pinned > 10)
+        );
+    }
+    chat.pin(receipt.message, false).await.unwrap();
+    chat.pin(result.message, false).await.unwrap();
+    let parts = |context: sessions_domain::context::Context| context.messages.into_iter().map(|message| message.part);
+    assert!(parts(chat.context(Budget::tokens(120)).await.unwrap()).all(|part| part == ContextPart::Turn));
+    assert!(parts(fork.context(Budget::tokens(120)).await.unwrap()).any(|part| part == ContextPart::Pinned));
+}
+
+#[tokio::test]
+async fn a_model_is_known_by_its_profile_and_no_other_is_taken_for_it() {
+    let mut local = ModelProfile::of("local-8b", "ollama", Form::OpenAi, 1_000);
+    local.reserved_output = 900;
+    let mut odd = ModelProfile::of("odd", "nobody", Form::OpenAi, 1_000);
+    odd.encoding = "unheard-of".to_owned();
+    let profiles = Profiles::shipped().with(local).unwrap().with(odd).unwrap();
+    let settings = Settings { profiles, ..Settings::default() };
+    let sessions = SessionManager::with(ports(MemoryStore::new()), settings).unwrap();
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    for turn in 0..100 {
+        chat.append(Message::user(format!("question {turn}"))).await.unwrap();
+    }
+    let context = chat.context(ContextWish::for_model("local-8b")).await.unwrap();
+    assert_eq!((context.form, context.tokens <= 100, context.messages.is_empty()), (Form::OpenAi, true, false));
+    assert!(context.body().unwrap().messages.as_str().starts_with(r#"[{"role":"user","#));
+    let Err(SessionError::UnknownModel(unknown)) = chat.context(ContextWish::for_model("local-8c")).await else {
+        panic!("no model is taken for another")
+    };
+    assert_eq!(unknown.nearest.as_deref(), Some("local-8b"));
+    let odd = chat.context(ContextWish::for_model("odd")).await;
+    assert!(matches!(odd, Err(SessionError::UnknownEncoding { encoding }) if encoding == "unheard-of"));
+}

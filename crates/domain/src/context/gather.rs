@@ -1,0 +1,434 @@
+//! Collects a context: from the newest group back until the budget is full, or forward from one that was collected before.
+//!
+//! **Invariant**: both ways give the same. What is kept is always the longest row of newest groups that fits.
+//!
+//! Must not know: where messages are read, or how a form is spelled.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    Budget, Context, ContextMessage, ContextPart, OverBudget,
+    group::{Group, Piece, Weigher},
+};
+use crate::{
+    compaction::Shortens,
+    form::{Form, Target, reserve, shape},
+    message::Message,
+    pairing::Repair,
+    stored::StoredMessage,
+    tokens::{Exactness, Tokens},
+};
+
+/// What a context always begins with.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// What the model is told before all else.
+    pub instructions: Vec<Piece>,
+    /// What is pinned, oldest first.
+    pub pinned: Vec<Group>,
+    /// The summary of what was compacted, under the number of the compaction's record.
+    pub summary: Option<Piece>,
+    /// The newest record that changed any of this.
+    pub changed: u64,
+}
+
+/// A context that is being collected.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    budget: u64,
+    weigher: Weigher,
+    shortens: Option<Shortens>,
+    standing: Standing,
+    is_summary_left_out: bool,
+    /// Records whose groups are paid for, since they are pinned.
+    paid: BTreeSet<u64>,
+    /// Tokens that are left for turns.
+    room: u64,
+    /// Oldest first: whole groups that fit.
+    groups: VecDeque<Group>,
+    /// Their tokens, as far as they are not paid for.
+    used: u64,
+    is_full: bool,
+}
+
+impl Gather {
+    /// Begins with what always stands at the beginning.
+    ///
+    /// # Errors
+    /// [`OverBudget`] when that alone does not fit.
+    pub fn new(
+        budget: Budget,
+        weigher: Weigher,
+        shortens: Option<Shortens>,
+        standing: Standing,
+    ) -> Result<Self, OverBudget> {
+        let budget = budget.as_tokens();
+        let of_piece = |piece: &Piece| Group::alone(piece.clone(), &weigher).cost;
+        let pinned = total(standing.pinned.iter().map(|group| group.cost));
+        let supplied = reserve(weigher.form, &weigher.rules);
+        let supplied = supplied.into_iter().map(|text| weigher.message(None, &Message::user(text)).count);
+        let fixed = [weigher.framing.per_request, pinned].into_iter();
+        let needed = total(fixed.chain(supplied).chain(standing.instructions.iter().map(of_piece)));
+        let mut room = budget.checked_sub(needed).ok_or(OverBudget { needed, pinned, budget })?;
+        let for_summary = standing.summary.as_ref().map_or(0, of_piece);
+        let is_summary_left_out = for_summary > room;
+        if !is_summary_left_out {
+            room -= for_summary;
+        }
+        let paid = standing.pinned.iter().flat_map(Group::seqs).collect();
+        let groups = VecDeque::new();
+        Ok(Self {
+            budget,
+            weigher,
+            shortens,
+            standing,
+            is_summary_left_out,
+            paid,
+            room,
+            groups,
+            used: 0,
+            is_full: false,
+        })
+    }
+
+    /// Takes the next older group: a message that is no result, and the results behind it. `false`: it does not fit, and older ones
+    /// are not wanted.
+    pub fn push_older(&mut self, messages: &[StoredMessage]) -> bool {
+        if self.is_full {
+            return false;
+        }
+        let group = self.weighed(messages);
+        let used = self.used.saturating_add(self.cost(&group));
+        let group = if used <= self.room {
+            Some(group)
+        } else {
+            self.is_full = true;
+            if self.groups.is_empty() { group.squeezed(messages, self.room, &self.weigher) } else { None }
+        };
+        if let Some(group) = group {
+            self.used = self.used.saturating_add(self.cost(&group));
+            self.groups.push_front(group);
+        }
+        !self.is_full
+    }
+
+    /// Takes a group that came behind all others. The oldest ones make room for it.
+    pub fn push_newer(&mut self, messages: &[StoredMessage]) {
+        let mut group = self.weighed(messages);
+        if self.groups.back().is_some_and(|newest| newest.is_squeezed) {
+            // It was taken in part because it was the newest.
+            self.groups.clear();
+            self.used = 0;
+        }
+        if self.cost(&group) > self.room {
+            self.is_full = true;
+            self.groups.clear();
+            self.used = 0;
+            let Some(squeezed) = group.squeezed(messages, self.room, &self.weigher) else { return };
+            group = squeezed;
+        }
+        self.used = self.used.saturating_add(self.cost(&group));
+        self.groups.push_back(group);
+        while self.used > self.room {
+            let Some(oldest) = self.groups.pop_front() else { break };
+            self.used -= self.cost(&oldest);
+            self.is_full = true;
+        }
+    }
+
+    /// Takes the newest group anew, with what came to it. `false`: it got smaller, and what was left out may fit now, so that all has
+    /// to be collected again.
+    pub fn replace_newest(&mut self, messages: &[StoredMessage]) -> bool {
+        let group = self.weighed(messages);
+        let Some(newest) =
+            self.groups.back().filter(|newest| newest.seqs().eq(group.seqs().take(newest.seqs().count())))
+        else {
+            return false;
+        };
+        let (cost, before) = (self.cost(&group), self.cost(newest));
+        if newest.is_squeezed || self.is_full && cost < before {
+            return false;
+        }
+        self.used -= before;
+        self.groups.pop_back();
+        self.push_newer(messages);
+        true
+    }
+
+    fn weighed(&self, messages: &[StoredMessage]) -> Group {
+        Group::of(messages, self.shortens, &self.weigher)
+    }
+
+    /// What a group costs beside what is paid for.
+    fn cost(&self, group: &Group) -> u64 {
+        if group.seqs().any(|seq| self.paid.contains(&seq)) { 0 } else { group.cost }
+    }
+
+    /// The context. Where older messages were left out it starts at a user's message, if it has one.
+    ///
+    /// # Errors
+    /// [`OverBudget`] when what the form makes of it does not fit, which leaving out turns did not change.
+    pub fn finish(&self) -> Result<Context, OverBudget> {
+        let starts_turn = |group: &Group| group.starts_turn();
+        let mut start = if self.is_full { self.groups.iter().position(starts_turn).unwrap_or(0) } else { 0 };
+        loop {
+            let context = self.context_from(start);
+            if context.tokens <= self.budget {
+                return Ok(context);
+            }
+            if start >= self.groups.len() {
+                let pinned = total(self.standing.pinned.iter().map(|group| group.cost));
+                return Err(OverBudget { needed: context.tokens, pinned, budget: self.budget });
+            }
+            start += 1;
+        }
+    }
+
+    fn context_from(&self, start: usize) -> Context {
+        let kept = || self.groups.iter().skip(start);
+        let seqs: BTreeSet<u64> = kept().flat_map(Group::seqs).collect();
+        let apart = || self.standing.pinned.iter().filter(|group| !group.seqs().any(|seq| seqs.contains(&seq)));
+        let summary = self.standing.summary.as_ref().filter(|_| !self.is_summary_left_out);
+        let instructions = self.standing.instructions.iter().map(|piece| (ContextPart::Instructions, piece));
+        let pinned = apart().flat_map(|group| &group.pieces).map(|piece| (ContextPart::Pinned, piece));
+        let turns = kept().flat_map(|group| &group.pieces).map(|piece| {
+            let part = if piece.seq.is_some() { ContextPart::Turn } else { ContextPart::Supplied };
+            (part, piece)
+        });
+        let pieces = instructions.chain(pinned).chain(summary.map(|piece| (ContextPart::Summary, piece))).chain(turns);
+        let left_out = self.standing.summary.as_ref().filter(|_| self.is_summary_left_out);
+        let left_out = left_out.map(|piece| Repair::SummaryLeftOut { seq: piece.seq.unwrap_or(0) });
+        let repairs: Vec<Repair> =
+            left_out.into_iter().chain(apart().chain(kept()).flat_map(|group| group.repairs.iter().cloned())).collect();
+        let is_cut = self.is_full || start > 0 || kept().any(|group| group.is_squeezed);
+        let unchanged_since = Some(self.standing.changed).filter(|_| !is_cut);
+        self.shaped(pieces.collect(), repairs, summary.and_then(|piece| piece.seq), unchanged_since)
+    }
+
+    fn shaped(
+        &self,
+        pieces: Vec<(ContextPart, &Piece)>,
+        mut repairs: Vec<Repair>,
+        summary: Option<u64>,
+        unchanged_since: Option<u64>,
+    ) -> Context {
+        let Weigher { form, rules, provider, model, .. } = &self.weigher;
+        let as_it_is = |(part, piece): &(ContextPart, &Piece)| {
+            let message = ContextMessage {
+                seq: piece.seq,
+                message: Arc::clone(&piece.message),
+                tokens: piece.tokens.count,
+                part: *part,
+            };
+            (message, piece.tokens.exactness)
+        };
+        let messages: Vec<(ContextMessage, Exactness)> = if *form == Form::Neutral {
+            pieces.iter().map(as_it_is).collect()
+        } else {
+            let known: BTreeMap<u64, usize> =
+                pieces.iter().enumerate().filter_map(|(at, (_, piece))| Some((piece.seq?, at))).collect();
+            let sent = pieces.iter().map(|(_, piece)| (piece.seq, (*piece.message).clone())).collect();
+            let target = Target { provider, model, from_start: unchanged_since.is_some() };
+            let shaped = shape(sent, *form, rules, &target);
+            repairs.extend(shaped.repairs);
+            let again = |(seq, message): (Option<u64>, Message)| {
+                let before = seq.and_then(|seq| known.get(&seq)).and_then(|at| pieces.get(*at));
+                match before {
+                    Some(same) if *same.1.message == message => as_it_is(same),
+                    changed => {
+                        let Tokens { count, exactness } = self.weigher.message(None, &message);
+                        let part = changed.map_or(ContextPart::Supplied, |(part, _)| *part);
+                        (ContextMessage { seq, message: Arc::new(message), tokens: count, part }, exactness)
+                    }
+                }
+            };
+            shaped.messages.into_iter().map(again).collect()
+        };
+        let exactness = messages.iter().fold(Exactness::Exact, |sum, (_, exactness)| sum.and(*exactness));
+        let messages: Vec<ContextMessage> = messages.into_iter().map(|(message, _)| message).collect();
+        let tokens = total(messages.iter().map(|message| message.tokens).chain([self.weigher.framing.per_request]));
+        Context { messages, tokens, exactness, repairs, summary, form: *form, rules: rules.clone() }
+    }
+}
+
+/// What a counter says is taken as it is, whatever it says.
+fn total(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        actor::Actor,
+        event::{Appended, Stamp},
+        identity::MessageId,
+        message::{MessagePart, MessageRole},
+        moment::Moment,
+        tokens::{self, Framing},
+    };
+
+    fn weigher() -> Weigher {
+        let count = |_: Option<u64>, message: &Message| tokens::message(message, &tokens::estimate_text);
+        let mut weigher = Weigher::new(count);
+        weigher.framing = Framing { per_request: 0, ..Framing::CHAT };
+        weigher
+    }
+
+    fn stored(seq: u64, message: Message) -> StoredMessage {
+        let id = MessageId::from_bytes([seq as u8; 16]);
+        let (at, actor) = (Moment::default(), Actor::default());
+        let appended = Appended { id, parent: None, depth: seq, late: false, replaces: None, message };
+        StoredMessage::of(seq, appended, Stamp { at, actor }, true)
+    }
+
+    fn call() -> Message {
+        Message::assistant("look").with(MessagePart::tool_call("a", "t", "{}").unwrap())
+    }
+
+    fn history() -> Vec<StoredMessage> {
+        let messages = [
+            Message::user("first question, rather long so that it costs something"),
+            Message::assistant("answer"),
+            Message::user("second"),
+            call(),
+            Message::tool_result("a", "found"),
+            Message::assistant("done"),
+        ];
+        messages.into_iter().enumerate().map(|(at, message)| stored(at as u64 + 2, message)).collect()
+    }
+
+    /// The groups of a path: each begins with what is no result.
+    fn groups(path: &[StoredMessage]) -> Vec<&[StoredMessage]> {
+        path.chunk_by(|_, next| next.role == MessageRole::Tool).collect()
+    }
+
+    fn gather(budget: u64, standing: Standing, path: &[StoredMessage]) -> Result<Gather, OverBudget> {
+        let mut gather = Gather::new(Budget::tokens(budget), weigher(), None, standing)?;
+        groups(path).into_iter().rev().all(|group| gather.push_older(group));
+        Ok(gather)
+    }
+
+    fn instructed(text: &str) -> Standing {
+        let instructions = vec![Piece::of(Some(1), Message::system(text), &weigher())];
+        Standing { instructions, ..Standing::default() }
+    }
+
+    #[test]
+    fn every_budget_gives_a_valid_context_within_it() {
+        for budget in 4..80 {
+            let context = gather(budget, instructed("be"), &history()).unwrap().finish().unwrap();
+            assert!(context.tokens <= budget, "{budget}: {}", context.tokens);
+            let calls = context.messages.iter().flat_map(|message| message.calls()).count();
+            let results = context.messages.iter().flat_map(|message| message.results()).count();
+            assert_eq!(calls, results, "{budget}");
+            if let Some(first) = context.messages.get(1).filter(|_| budget > 40) {
+                assert_eq!((first.role, context.repairs.len()), (MessageRole::User, 0), "{budget}");
+            }
+        }
+        let whole = gather(1_000, instructed("be"), &history()).unwrap().finish().unwrap();
+        assert_eq!(whole.messages.len(), 7);
+        assert_eq!(whole.tokens, whole.messages.iter().map(|message| message.tokens).sum::<u64>());
+    }
+
+    #[test]
+    fn what_must_be_sent_and_does_not_fit_is_an_error() {
+        let wide = gather(4, instructed("be brief"), &history());
+        assert_eq!(wide.err(), Some(OverBudget { needed: 5, pinned: 0, budget: 4 }));
+        let pinned = vec![Group::of(&history()[..1], None, &weigher())];
+        let wide = gather(10, Standing { pinned, ..instructed("be brief") }, &history());
+        assert_eq!(wide.err(), Some(OverBudget { needed: 22, pinned: 17, budget: 10 }));
+    }
+
+    #[test]
+    fn a_pinned_message_stands_once_and_is_paid_once() {
+        let pinned = || vec![Group::of(&history()[..1], None, &weigher())];
+        let standing = || Standing { pinned: pinned(), ..instructed("be") };
+        let parts = |budget| {
+            let context = gather(budget, standing(), &history()).unwrap().finish().unwrap();
+            context.messages.iter().map(|message| (message.part, message.seq)).take(3).collect::<Vec<_>>()
+        };
+        let instructions = (ContextPart::Instructions, Some(1));
+        assert_eq!(parts(53), [instructions, (ContextPart::Pinned, Some(2)), (ContextPart::Turn, Some(4))]);
+        let free = gather(1_000, instructed("be"), &history()).unwrap().finish().unwrap().tokens;
+        assert_eq!(parts(free), [instructions, (ContextPart::Turn, Some(2)), (ContextPart::Turn, Some(3))]);
+    }
+
+    #[test]
+    fn a_summary_without_room_is_left_out_and_named() {
+        let summary = Some(Piece::of(Some(9), Message::user("what was said before"), &weigher()));
+        let standing = || Standing { summary: summary.clone(), ..instructed("be") };
+        let context = gather(100, standing(), &history()).unwrap().finish().unwrap();
+        assert_eq!(
+            (context.messages[1].part, context.summary, context.repairs),
+            (ContextPart::Summary, Some(9), vec![])
+        );
+        let context = gather(10, standing(), &history()).unwrap().finish().unwrap();
+        assert_eq!((context.summary, context.repairs[0].clone()), (None, Repair::SummaryLeftOut { seq: 9 }));
+    }
+
+    #[test]
+    fn the_newest_message_is_shown_in_part_rather_than_not_at_all() {
+        let long = "word ".repeat(10_000);
+        let path = [
+            stored(2, Message::user("read it")),
+            stored(3, call()),
+            stored(4, Message::tool_result("a", long.clone())),
+        ];
+        let context = gather(200, Standing::default(), &path).unwrap().finish().unwrap();
+        assert!((100..=200).contains(&context.tokens), "{}", context.tokens);
+        assert_eq!((context.messages.len(), context.repairs.clone()), (2, vec![Repair::Squeezed { seq: 3 }]));
+        let path = [stored(2, Message::user(long))];
+        let context = gather(200, Standing::default(), &path).unwrap().finish().unwrap();
+        assert!((100..=200).contains(&context.tokens), "{}", context.tokens);
+        assert_eq!(context.messages.len(), 1);
+        let context = gather(20, Standing::default(), &path).unwrap().finish().unwrap();
+        assert_eq!(context.messages.len(), 0, "not even its mark fits");
+    }
+
+    proptest! {
+        #[test]
+        fn going_on_is_as_beginning_anew(
+            kinds in prop::collection::vec((0_u8..5, 0_usize..120), 1..40),
+            budget in 20_u64..200,
+            pinned in prop::option::of(0_usize..10),
+        ) {
+            let text = |length: usize| "x".repeat(length);
+            let message = |(kind, length): (u8, usize)| match kind {
+                0 => Message::user(text(length)),
+                1 => Message::assistant(text(length)),
+                2 => call().with(MessagePart::text(text(length))),
+                3 => Message::tool_result("a", text(length * 40)),
+                _ => Message::tool_result("a", text(length)),
+            };
+            let path: Vec<StoredMessage> =
+                kinds.into_iter().enumerate().map(|(at, kind)| stored(at as u64 + 2, message(kind))).collect();
+            let pinned = pinned.and_then(|at| groups(&path).get(at).map(|group| Group::of(group, None, &weigher())));
+            let standing = || Standing { pinned: pinned.clone().into_iter().collect(), ..Standing::default() };
+            let Ok(mut going_on) = gather(budget, standing(), &path[..1]) else { return Ok(()) };
+            for end in 2..=path.len() {
+                let known = groups(&path[..end - 1]).len();
+                let now = groups(&path[..end]);
+                let newest = now[now.len() - 1];
+                let taken = if now.len() > known {
+                    going_on.push_newer(newest);
+                    true
+                } else {
+                    going_on.replace_newest(newest)
+                };
+                let anew = gather(budget, standing(), &path[..end]).unwrap();
+                if !taken {
+                    going_on = anew.clone();
+                }
+                let (a, b) = (going_on.finish().unwrap(), anew.finish().unwrap());
+                prop_assert!(a.tokens <= budget);
+                prop_assert_eq!(a, b);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A message with the results of its calls: the least that a context takes or leaves.
+//!
+//! Must not know: budgets beyond the room that a single group has.
+
+use std::{fmt, sync::Arc};
+
+use super::shorten::{shortened, squeezed};
+use crate::{
+    compaction::Shortens,
+    form::{Form, FormRules, upper, upper_messages},
+    message::{Message, MessageRole},
+    pairing::{Repair, pair},
+    profile::ModelProfile,
+    stored::StoredMessage,
+    tokens::{Framing, Tokens},
+};
+
+/// Counts a message's tokens by counting rule 1. A message of a record comes with its number, so that its count may be kept.
+type Count = Arc<dyn Fn(Option<u64>, &Message) -> Tokens + Send + Sync>;
+
+/// What messages weigh for one model.
+#[derive(Clone)]
+pub struct Weigher {
+    count: Count,
+    /// The form that they are sent in.
+    pub form: Form,
+    /// What its provider asks of them.
+    pub rules: FormRules,
+    /// What is written around them.
+    pub framing: Framing,
+    /// Its provider, as the metadata of messages names it.
+    pub provider: String,
+    /// Its name, as the metadata of messages has it.
+    pub model: String,
+}
+
+impl fmt::Debug for Weigher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Weigher").field("form", &self.form).field("framing", &self.framing).finish_non_exhaustive()
+    }
+}
+
+impl Weigher {
+    /// Weighs with this counter, for messages in our own form.
+    pub fn new(count: impl Fn(Option<u64>, &Message) -> Tokens + Send + Sync + 'static) -> Self {
+        let (form, framing) = (Form::Neutral, Framing::CHAT);
+        let (provider, model) = (String::new(), String::new());
+        Self { count: Arc::new(count), form, rules: FormRules::of(form), framing, provider, model }
+    }
+
+    /// The same, for a model of this profile.
+    #[must_use]
+    pub fn for_model(self, profile: &ModelProfile) -> Self {
+        let ModelProfile { form, rules, framing, provider, name, .. } = profile.clone();
+        Self { form, rules, framing, provider, model: name, ..self }
+    }
+
+    /// Tokens of a message as it is sent, with what is written around it. `seq`: the record whose message it is, unchanged.
+    pub fn message(&self, seq: Option<u64>, message: &Message) -> Tokens {
+        (self.count)(seq, message) + self.framing.around(message)
+    }
+
+    /// The most that may become of a message when it is shaped.
+    fn most(&self, message: &Message, own: Tokens) -> u64 {
+        if self.form == Form::Neutral {
+            return own.count;
+        }
+        let most = upper(message, self.form, &self.rules);
+        let count = if most == *message { own.count } else { self.message(None, &most).count };
+        let more = upper_messages(message, self.form, &self.rules).saturating_sub(1);
+        count.saturating_add(more.saturating_mul(self.framing.per_message))
+    }
+}
+
+/// A message of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// Its record; `None` for what was supplied.
+    pub seq: Option<u64>,
+    /// The message.
+    pub message: Arc<Message>,
+    /// Its tokens as it is sent.
+    pub tokens: Tokens,
+}
+
+impl Piece {
+    /// A message by itself.
+    pub fn of(seq: Option<u64>, message: Message, weigher: &Weigher) -> Self {
+        let tokens = weigher.message(seq, &message);
+        Self { seq, message: Arc::new(message), tokens }
+    }
+}
+
+/// A message with the results of its calls, as they are sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// The messages, oldest first.
+    pub pieces: Vec<Piece>,
+    /// What was mended in it.
+    pub repairs: Vec<Repair>,
+    /// The most tokens that may become of it in the form.
+    pub cost: u64,
+    /// Whether it was cut because it is larger than all the room there is.
+    pub(super) is_squeezed: bool,
+    /// Whether a compaction shows results in it shortened.
+    pub(super) is_shortened: bool,
+}
+
+impl Group {
+    /// The group of these messages, oldest first: one that is no result, and the results behind it.
+    pub fn of(messages: &[StoredMessage], shortens: Option<Shortens>, weigher: &Weigher) -> Self {
+        let mut is_shortened = false;
+        let shown = messages.iter().map(|stored| {
+            let keep = shortens.filter(|shortens| stored.seq <= shortens.to).map(|shortens| shortens.keep);
+            let short = keep
+                .and_then(|keep| shortened(&stored.message, usize::try_from(keep).unwrap_or(usize::MAX), stored.seq));
+            is_shortened |= short.is_some();
+            (Some(stored.seq), stored.late, short.unwrap_or_else(|| stored.message.clone()))
+        });
+        let group = Self::paired(shown.collect(), messages, weigher);
+        Self { is_shortened, ..group }
+    }
+
+    /// What of the group fits into a room that is too small for it; `None`: nothing does.
+    pub fn squeezed(&self, messages: &[StoredMessage], room: u64, weigher: &Weigher) -> Option<Self> {
+        let fit = |squeeze: fn(&Message, usize, u64) -> Message, keep: usize| {
+            let shown = messages
+                .iter()
+                .map(|stored| (Some(stored.seq), stored.late, squeeze(&stored.message, keep, stored.seq)));
+            let group = Self::paired(shown.collect(), messages, weigher);
+            (group.cost <= room).then_some(group)
+        };
+        let results =
+            |message: &Message, keep: usize, seq: u64| shortened(message, keep, seq).unwrap_or_else(|| message.clone());
+        // Halves, so that at least half of what could be kept is. A token is seldom more than sixteen bytes.
+        let most = 67 - (room | 1).leading_zeros();
+        let keeps = || (4..=most.min(40)).rev().map(|bits| 1_usize << bits);
+        let mut group =
+            keeps().find_map(|keep| fit(results, keep)).or_else(|| keeps().find_map(|keep| fit(squeezed, keep)))?;
+        group.is_squeezed = true;
+        let seq = messages.first().map_or(0, |stored| stored.seq);
+        group.repairs.push(Repair::Squeezed { seq });
+        Some(group)
+    }
+
+    /// A message that stands by itself.
+    pub(super) fn alone(piece: Piece, weigher: &Weigher) -> Self {
+        let cost = weigher.most(&piece.message, piece.tokens);
+        Self { pieces: vec![piece], repairs: Vec::new(), cost, is_squeezed: false, is_shortened: false }
+    }
+
+    fn paired(shown: Vec<(Option<u64>, bool, Message)>, messages: &[StoredMessage], weigher: &Weigher) -> Self {
+        let (paired, repairs) = pair(shown);
+        let piece = |(seq, message): (Option<u64>, Message)| {
+            // Only of a message that is sent as it was said may a count be kept.
+            let is_as_said = |stored: &&StoredMessage| Some(stored.seq) == seq && stored.message == message;
+            let known = messages.iter().find(is_as_said).and(seq);
+            let tokens = weigher.message(known, &message);
+            Piece { seq, message: Arc::new(message), tokens }
+        };
+        let pieces: Vec<Piece> = paired.into_iter().map(piece).collect();
+        let cost = pieces.iter().map(|piece| weigher.most(&piece.message, piece.tokens));
+        let cost = cost.fold(0, u64::saturating_add);
+        Self { pieces, repairs, cost, is_squeezed: false, is_shortened: false }
+    }
+
+    /// Whether it begins with what a person says.
+    pub fn starts_turn(&self) -> bool {
+        self.pieces.first().is_some_and(|piece| piece.message.role == MessageRole::User)
+    }
+
+    /// The records in it.
+    pub fn seqs(&self) -> impl Iterator<Item = u64> {
+        self.pieces.iter().filter_map(|piece| piece.seq)
+    }
+}
