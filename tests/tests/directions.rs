@@ -69,6 +69,7 @@ const TABLE: &[Row] = &[
             ("argon2", "keys from passphrases; only with its feature"),
             ("async-trait", "implements ports"),
             ("base64", "as a key service writes bytes; only with its feature"),
+            ("bpe-openai", "tokens as OpenAI's models count them; only with its feature"),
             ("bytes", "payloads are handed on without copies"),
             ("crc32c", "frames of segments"),
             ("foldhash", "the ledger is asked for a session several times with each append"),
@@ -156,7 +157,7 @@ const TABLE: &[Row] = &[
 
 /// What the facade must not pull in unless asked: stores on disk, clients of the network, and what takes memory on purpose.
 const NOT_WITHOUT_FEATURES: &[&str] =
-    &["sled", "argon2", "httparse", "reqwest", "hyper", "ureq", "rustls", "native-tls", "sqlx", "redis"];
+    &["sled", "argon2", "bpe-openai", "httparse", "reqwest", "hyper", "ureq", "rustls", "native-tls", "sqlx", "redis"];
 
 #[cfg(test)]
 mod directions {

@@ -16,6 +16,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
+    sync::Arc,
 };
 
 use sessions_domain::Moment;
@@ -23,7 +24,9 @@ use sessions_infra::{
     MAX_COMMIT_BYTES, MemoryStore,
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
     sled::Sealing,
+    tokens::BuiltInEncodings,
 };
+use sessions_ports::{Encodings as _, TokenCounter as _};
 use sessions_testkit::{
     CLOCK_LAWS, ENTROPY_LAWS, FixedClock, FixedEntropy, ID_LAWS, InMemory, LAWS, Law, Report, SequentialIds, Suite,
     TOKEN_LAWS,
@@ -70,7 +73,11 @@ async fn main() -> io::Result<ExitCode> {
         Suite::entropy(async || SystemEntropy::new()).run().await,
         Suite::entropy(async || FixedEntropy::seeded(1)).run().await,
     ];
-    let tokens = [Suite::tokens(async || EstimateCounter).run().await];
+    let mut tokens = vec![Suite::tokens(async || EstimateCounter).run().await];
+    for name in BuiltInEncodings::names().filter(|name| *name != EstimateCounter.encoding()) {
+        let counter = BuiltInEncodings::new().named(name).ok_or_else(|| io::Error::other(name))?;
+        tokens.push(Suite::tokens(async move || Arc::clone(&counter)).run().await);
+    }
 
     let smaller = CLOCK_LAWS.len() + ID_LAWS.len() + ENTROPY_LAWS.len() + TOKEN_LAWS.len();
     let mut text = HEAD.to_owned();
