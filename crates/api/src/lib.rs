@@ -307,6 +307,7 @@ mod anchoring;
 #[cfg(feature = "sled")]
 mod backup;
 #[cfg(feature = "sled")]
+mod encodings;
 pub mod maintenance;
 mod manager;
 mod url;
@@ -332,6 +333,8 @@ pub use sessions_domain::{
     decide::Draft,
     json_depth,
     pairing::Repair,
+    profile::{InvalidProfile, ModelProfile, Profiles, UnknownModel, WindowState, window_state},
+    tokens::{Exactness, Framing, Tokens},
 };
 #[cfg(feature = "vault")]
 pub use sessions_infra::keys::{Bounds, Token, VaultTransit, VaultTransitProvider};
