@@ -10,7 +10,7 @@ use sessions_domain::{
 };
 use sessions_ports::{BackendErrorKind, BackupError, EntropyError, KeyError, StoreError};
 
-use crate::{reading, transfer::ImportError};
+use crate::{compact::CompactionRefused, reading, transfer::ImportError};
 
 /// Why something was not done. No variant shows content.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +148,9 @@ pub enum SessionError {
         /// The encoding.
         encoding: String,
     },
+    /// The conversation was not compacted.
+    #[error(transparent)]
+    Compaction(#[from] CompactionRefused),
     /// Work beside the runtime did not come to its end.
     #[error("the work was broken off, because its runtime ended or it panicked; nothing was changed")]
     BrokenOff,
@@ -339,7 +342,7 @@ impl SessionError {
             Self::LimitReached { .. } => ErrorKind::Limit,
             Self::InvalidRecord { .. } | Self::InvalidHistory { .. } | Self::Unexportable(_) => ErrorKind::Damaged,
             Self::Import(error) => error.asks(),
-            Self::Entropy(_) | Self::BrokenOff => ErrorKind::Failed,
+            Self::Entropy(_) | Self::BrokenOff | Self::Compaction(_) => ErrorKind::Failed,
             Self::Store(error) => match error {
                 StoreError::Conflict { .. } | StoreError::AlreadyExists { .. } | StoreError::KeyTaken { .. } => {
                     ErrorKind::Conflict

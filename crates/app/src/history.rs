@@ -22,13 +22,32 @@ pub struct Messages {
     view: Arc<View>,
     /// The stretches that are left, so that the last is the next.
     stretches: Vec<Stretch>,
+    covered: Covered,
+}
+
+/// The messages that a summary stands for.
+#[derive(Clone, Copy)]
+struct Covered(Option<(u64, u64)>);
+
+impl Covered {
+    /// On the path to a head.
+    fn at(view: &View, head: u64) -> Self {
+        Self(view.compacted_at(head).summary)
+    }
+
+    /// The message on that path, with the compaction that covers it.
+    fn mark(self, message: StoredMessage) -> StoredMessage {
+        let by = self.0.filter(|(_, to)| message.seq <= *to).map(|(compaction, _)| compaction);
+        message.covered_by(by)
+    }
 }
 
 impl Messages {
     /// Those on the path to a head of a view.
     pub(crate) fn of(session: &Session, view: Arc<View>, head: u64) -> Self {
         let stretches = view.tree().path(head).collect();
-        Self { session: session.clone(), view, stretches }
+        let covered = Covered::at(&view, head);
+        Self { session: session.clone(), view, stretches, covered }
     }
 
     /// The next messages; `None` behind the last.
@@ -37,7 +56,8 @@ impl Messages {
     /// The store's.
     pub async fn next_page(&mut self) -> Result<Option<Vec<StoredMessage>>, SessionError> {
         while let Some(reads) = self.next_reads().await? {
-            let messages: Vec<StoredMessage> = reads.into_iter().filter_map(|read| read.message(true)).collect();
+            let messages = reads.into_iter().filter_map(|read| read.message(true));
+            let messages: Vec<StoredMessage> = messages.map(|message| self.covered.mark(message)).collect();
             if !messages.is_empty() {
                 return Ok(Some(messages));
             }
@@ -51,7 +71,8 @@ impl Messages {
     /// The store's.
     pub async fn next_entries(&mut self) -> Result<Option<Vec<Entry>>, SessionError> {
         let reads = self.next_reads().await?;
-        Ok(reads.map(|reads| reads.into_iter().map(|read| Entry::of(read, true)).collect()))
+        let covered = self.covered;
+        Ok(reads.map(|reads| reads.into_iter().map(|read| Entry::of(read, true).marked(covered)).collect()))
     }
 
     /// The next elements, at least one.
@@ -105,6 +126,13 @@ impl Entry {
             other => EntryKind::Event(other),
         };
         Self { seq, what }
+    }
+
+    fn marked(mut self, covered: Covered) -> Self {
+        if let EntryKind::Message(message) = self.what {
+            self.what = EntryKind::Message(covered.mark(message));
+        }
+        self
     }
 
     /// The message, where the entry is one.
@@ -175,8 +203,9 @@ impl Session {
     /// # Errors
     /// As [`Session::fork`].
     pub async fn last_at(&self, at: At, count: usize) -> Result<Vec<StoredMessage>, SessionError> {
-        let reads = self.last_reads(at, count).await?;
-        Ok(reads.into_iter().rev().filter_map(|read| read.message(true)).collect())
+        let (reads, covered) = self.last_reads(at, count).await?;
+        let messages = reads.into_iter().rev().filter_map(|read| read.message(true));
+        Ok(messages.map(|message| covered.mark(message)).collect())
     }
 
     /// The same, with the places between them at which messages are lost or cannot be read.
@@ -184,14 +213,15 @@ impl Session {
     /// # Errors
     /// As [`Session::fork`].
     pub async fn last_entries_at(&self, at: At, count: usize) -> Result<Vec<Entry>, SessionError> {
-        let reads = self.last_reads(at, count).await?;
-        Ok(reads.into_iter().rev().map(|read| Entry::of(read, true)).collect())
+        let (reads, covered) = self.last_reads(at, count).await?;
+        Ok(reads.into_iter().rev().map(|read| Entry::of(read, true).marked(covered)).collect())
     }
 
     /// The newest elements, newest first, so many messages among them.
-    async fn last_reads(&self, at: At, count: usize) -> Result<Vec<Read>, SessionError> {
+    async fn last_reads(&self, at: At, count: usize) -> Result<(Vec<Read>, Covered), SessionError> {
         let view = self.fresh_view().await?;
         let head = self.place_at(&view, at).await?.head;
+        let covered = Covered::at(&view, head);
         let mut walk = BackWalk::visible(self.manager(), view, head);
         let (mut reads, mut messages): (Vec<Read>, usize) = (Vec::new(), 0);
         while messages < count {
@@ -203,7 +233,7 @@ impl Session {
                 reads.extend(page);
             }
         }
-        Ok(reads)
+        Ok((reads, covered))
     }
 
     /// All visible messages, oldest first, page by page.
@@ -238,9 +268,11 @@ impl Session {
         let stretch = Stretch { first: from.max(1), last: view.version() };
         let (order, kinds) = (Order::OldestFirst, KindFilter::All);
         let (reads, _) = self.manager().read_stretch(&view, stretch, order, kinds, Bounds::records(PAGE)).await?;
+        let covered = Covered::at(&view, view.head());
         let entry = |read: Read| {
             let visible = is_visible(read.record.seq);
-            Entry::of(read, visible)
+            let entry = Entry::of(read, visible);
+            if visible { entry.marked(covered) } else { entry }
         };
         Ok(reads.into_iter().map(entry).collect())
     }

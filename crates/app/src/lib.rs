@@ -7,6 +7,7 @@
 
 mod activity;
 mod append;
+mod compact;
 mod context;
 mod creation;
 mod deletion;
@@ -34,6 +35,7 @@ pub mod transfer;
 
 pub use activity::Activity;
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
+pub use compact::{CompactionRefused, CompactionReport, CompactionWish, Extractive};
 pub use context::ContextWish;
 pub use creation::{NewSession, Opened};
 pub use deletion::{Deletion, DeletionReport, DeletionStep, Forks, LostToFork};

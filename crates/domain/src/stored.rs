@@ -38,6 +38,8 @@ pub struct StoredMessage {
     pub state: MessageState,
     /// The message that it is a new version of.
     pub replaces: Option<MessageId>,
+    /// The compaction whose summary stands for it in the context: the number of its record.
+    pub covered_by: Option<u64>,
     /// What was said.
     pub message: Message,
 }
@@ -47,13 +49,20 @@ impl StoredMessage {
     pub fn of(seq: u64, appended: Appended, stamp: Stamp, visible: bool) -> Self {
         let Appended { id, depth, late, replaces, message, .. } = appended;
         let state = MessageState::Complete;
-        Self { seq, id, at: stamp.at, actor: stamp.actor, depth, late, visible, state, replaces, message }
+        let (at, actor, covered_by) = (stamp.at, stamp.actor, None);
+        Self { seq, id, at, actor, depth, late, visible, state, replaces, covered_by, message }
     }
 
     /// The same message, so far as it came.
     #[must_use]
     pub fn in_state(self, state: MessageState) -> Self {
         Self { state, ..self }
+    }
+
+    /// The same message, with the compaction that covers it.
+    #[must_use]
+    pub fn covered_by(self, covered_by: Option<u64>) -> Self {
+        Self { covered_by, ..self }
     }
 
     /// When it was said: when it was made, where that is known and not when it was appended (an imported message), or else when it was
@@ -89,6 +98,8 @@ struct Shape<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<MessageId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    covered_by: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<&'a Actor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a MessageMetadata>,
@@ -109,6 +120,7 @@ impl Serialize for StoredMessage {
             late: self.late,
             state: self.state,
             replaces: self.replaces,
+            covered_by: self.covered_by,
             actor: (!self.actor.is_anonymous()).then_some(&self.actor),
             metadata: (!metadata.is_empty()).then_some(metadata),
         }

@@ -13,6 +13,7 @@ mod keys;
 mod log;
 mod secret;
 mod standing;
+mod summary;
 mod tokens;
 mod witness;
 
@@ -29,5 +30,6 @@ pub use log::{
 };
 pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;
+pub use summary::{Summarizer, Summary, SummaryFailure, SummaryWish};
 pub use tokens::{Encodings, TokenCounter, UnknownEncoding};
 pub use witness::{BatchEdge, HeadWitness};

@@ -17,7 +17,7 @@ use sessions_domain::{
 };
 use sessions_ports::TokenCounter;
 
-use super::wish::{ContextWish, Model};
+use super::wish::ContextWish;
 use crate::{error::SessionError, session::Session};
 
 /// All that a context depends on, beside the messages that come behind it.
@@ -35,12 +35,8 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    pub(super) fn of(session: &Session, wish: &ContextWish, view: &View, head: u64) -> Result<Self, SessionError> {
-        let profile = match &wish.model {
-            None => None,
-            Some(Model::Of(profile)) => Some(Arc::clone(profile)),
-            Some(Model::Named(name)) => Some(session.manager().profiles().find(name)?),
-        };
+    pub(crate) fn of(session: &Session, wish: &ContextWish, view: &View, head: u64) -> Result<Self, SessionError> {
+        let profile = wish.model.as_ref().map(|model| model.profile(session)).transpose()?;
         let limits = [
             wish.budget.map(Budget::as_tokens),
             profile.as_ref().map(|profile| profile.usable()),
@@ -62,6 +58,25 @@ impl Scope {
         })
     }
 
+    /// The same, without a limit.
+    pub(crate) fn unbounded(
+        session: &Session,
+        wish: &ContextWish,
+        view: &View,
+        head: u64,
+    ) -> Result<Self, SessionError> {
+        Ok(Self { budget: Budget::tokens(u64::MAX), ..Self::of(session, wish, view, head)? })
+    }
+
+    pub(crate) fn weigher(&self) -> &Weigher {
+        &self.weigher
+    }
+
+    /// What counts texts for it.
+    pub(crate) fn counter(&self, session: &Session) -> Result<Arc<dyn TokenCounter>, SessionError> {
+        counter(session, self.profile.as_deref())
+    }
+
     fn is_same_as(&self, other: &Self) -> bool {
         let of =
             |scope: &Self| (scope.budget, scope.form, scope.compacted, scope.instructions, scope.changed, scope.lost);
@@ -69,16 +84,20 @@ impl Scope {
     }
 }
 
-/// What weighs messages for a model, or for none in particular.
-fn weigher(session: &Session, profile: Option<&ModelProfile>, form: Form) -> Result<Weigher, SessionError> {
+fn counter(session: &Session, profile: Option<&ModelProfile>) -> Result<Arc<dyn TokenCounter>, SessionError> {
     let ports = session.manager().ports();
-    let counter = match profile {
-        None => Arc::clone(&ports.counter),
+    match profile {
+        None => Ok(Arc::clone(&ports.counter)),
         Some(profile) => ports
             .encodings
             .named(&profile.encoding)
-            .ok_or_else(|| SessionError::UnknownEncoding { encoding: profile.encoding.clone() })?,
-    };
+            .ok_or_else(|| SessionError::UnknownEncoding { encoding: profile.encoding.clone() }),
+    }
+}
+
+/// What weighs messages for a model, or for none in particular.
+fn weigher(session: &Session, profile: Option<&ModelProfile>, form: Form) -> Result<Weigher, SessionError> {
+    let counter = counter(session, profile)?;
     let counted = session.lane().counted(counter.encoding());
     let weigher = Weigher::new(move |seq, message| counted.tokens(counter.as_ref(), seq, message));
     let mut weigher = match profile {

@@ -16,9 +16,12 @@ use sessions_domain::{
     context::{Context, Gather},
 };
 
-pub(crate) use self::kept::{Counted, Kept};
 pub use self::wish::ContextWish;
-use self::{kept::Scope, sources::Sources};
+pub(crate) use self::{
+    kept::{Counted, Kept, Scope},
+    sources::Sources,
+    wish::Model,
+};
 use crate::{
     error::SessionError,
     reading::{BackWalk, Bounds},

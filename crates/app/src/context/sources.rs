@@ -19,15 +19,15 @@ use crate::{
 };
 
 /// Where to read.
-pub(super) struct Sources<'a> {
-    pub(super) session: &'a Session,
-    pub(super) view: &'a Arc<View>,
-    pub(super) head: u64,
+pub(crate) struct Sources<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) view: &'a Arc<View>,
+    pub(crate) head: u64,
 }
 
 impl Sources<'_> {
     /// What always stands at the beginning, the first record that turns may stand at, and whether the instructions are all there.
-    pub(super) async fn standing(&self, scope: &Scope) -> Result<(Standing, u64, bool), SessionError> {
+    pub(crate) async fn standing(&self, scope: &Scope) -> Result<(Standing, u64, bool), SessionError> {
         let leading = self.leading().await?;
         let last = leading.messages.last().map_or(0, |message| message.seq);
         let stated = self.instructions().await?;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use sessions_domain::{context::Budget, form::Form, profile::ModelProfile};
 
-use crate::session::At;
+use crate::{
+    error::SessionError,
+    session::{At, Session},
+};
 
 /// What a context is wanted for: a budget, a model, or both.
 ///
@@ -27,6 +30,16 @@ pub struct ContextWish {
 pub(crate) enum Model {
     Named(String),
     Of(Arc<ModelProfile>),
+}
+
+impl Model {
+    /// What is known of it.
+    pub(crate) fn profile(&self, session: &Session) -> Result<Arc<ModelProfile>, SessionError> {
+        match self {
+            Self::Of(profile) => Ok(Arc::clone(profile)),
+            Self::Named(name) => Ok(session.manager().profiles().find(name)?),
+        }
+    }
 }
 
 impl From<Budget> for ContextWish {

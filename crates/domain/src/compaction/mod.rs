@@ -5,7 +5,16 @@
 //!
 //! Must not know: who writes summaries, or how a context is put together.
 
+pub use self::{
+    extract::extract,
+    plan::{CompactionPolicy, Plan, Weighed, Weights, plan},
+    sections::{SECTIONS, Sections},
+};
 use crate::{chain::CommitHash, message::TokenUsage};
+mod extract;
+mod plan;
+mod sections;
+
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 

@@ -205,7 +205,8 @@ impl Gather {
             left_out.into_iter().chain(apart().chain(kept()).flat_map(|group| group.repairs.iter().cloned())).collect();
         let is_cut = self.is_full || start > 0 || kept().any(|group| group.is_squeezed);
         let unchanged_since = Some(self.standing.changed).filter(|_| !is_cut);
-        self.shaped(pieces.collect(), repairs, summary.and_then(|piece| piece.seq), unchanged_since)
+        let context = self.shaped(pieces.collect(), repairs, summary.and_then(|piece| piece.seq), unchanged_since);
+        Context { is_cut, ..context }
     }
 
     fn shaped(
@@ -250,7 +251,7 @@ impl Gather {
         let exactness = messages.iter().fold(Exactness::Exact, |sum, (_, exactness)| sum.and(*exactness));
         let messages: Vec<ContextMessage> = messages.into_iter().map(|(message, _)| message).collect();
         let tokens = total(messages.iter().map(|message| message.tokens).chain([self.weigher.framing.per_request]));
-        Context { messages, tokens, exactness, repairs, summary, form: *form, rules: rules.clone() }
+        Context { messages, tokens, exactness, repairs, summary, is_cut: false, form: *form, rules: rules.clone() }
     }
 }
 

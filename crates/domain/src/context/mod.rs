@@ -104,6 +104,9 @@ pub struct Context {
     /// The compaction whose summary is among the messages: the number of its record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<u64>,
+    /// Whether older turns were left out because they do not fit.
+    #[serde(rename = "cut", skip_serializing_if = "std::ops::Not::not")]
+    pub is_cut: bool,
     /// The form that the messages are shaped for.
     #[serde(skip)]
     pub form: Form,

@@ -5,6 +5,7 @@
 //!
 //! Must not know: how a window is read, or what becomes of the events.
 
+mod compact;
 #[cfg(test)]
 mod ground;
 mod life;
@@ -14,6 +15,7 @@ mod path;
 mod streaming;
 
 pub use self::{
+    compact::{compact, instruct, uncompact},
     life::{Draft, checkpoint, configure, pin, restore, set_state, set_status, trash},
     message::{CallsOnPath, append, check_message, edit, open_calls, placed},
     moves::{UndoBy, checkout, clear, redo, undo},
@@ -117,6 +119,14 @@ pub enum RuleViolation {
     /// There is no checkpoint of this name.
     #[error("there is no checkpoint of this name; list the checkpoints to see their names")]
     NoSuchCheckpoint,
+    /// The conversation was compacted, or moved, by somebody else meanwhile.
+    #[error(
+        "the conversation was compacted or moved otherwise meanwhile; nothing was changed, look again and decide anew"
+    )]
+    CompactionOutdated,
+    /// No compaction applies.
+    #[error("the conversation is not compacted here; there is nothing to take away")]
+    NotCompacted,
     /// A limit is reached.
     #[error(transparent)]
     LimitReached(#[from] LimitReached),

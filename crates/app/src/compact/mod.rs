@@ -1,0 +1,208 @@
+//! Compacting a conversation, so that it fits its model's window again. Nothing of it is lost: it is appended what a model is shown
+//! from here on, and that can be taken away.
+//!
+//! A summary is made outside of all locks. What is written is decided on the newest view, so of two who compact at once one wins.
+//!
+//! Must not know: what to compact; the domain plans. Who writes summaries.
+
+mod extractive;
+mod survey;
+mod wish;
+
+use std::sync::Arc;
+
+use sessions_domain::{
+    Event, RuleViolation,
+    chain::to_hex,
+    compaction::{CallOutcome, Covers, Plan, Shortens, Spent, SummaryText},
+    context::{Piece, Weigher, summary_message},
+    decide,
+};
+use sessions_ports::{Summarizer, Summary, SummaryWish};
+
+use self::survey::Survey;
+pub use self::{
+    extractive::Extractive,
+    wish::{CompactionRefused, CompactionReport, CompactionWish},
+};
+use crate::{error::SessionError, session::Session};
+
+impl Session {
+    /// Compacts the conversation: old results of tools are shown shortened, and when that is not enough, a summary stands for all but the
+    /// newest turns.
+    ///
+    /// # Errors
+    /// [`SessionError::Compaction`] when there is nothing to compact, when the summary failed, or when it won too little: then nothing is
+    /// changed but the ledger; [`RuleViolation::CompactionOutdated`] when somebody else was faster; as [`Session::context`], and the store's.
+    pub async fn compact(&self, wish: CompactionWish) -> Result<CompactionReport, SessionError> {
+        let once = self.wish("compact", &()).await?;
+        if let Some(done) = self.done_before(once).await? {
+            let Event::Compacted(compacted) = done.event else { return Err(SessionError::KeyReused) };
+            return Ok(CompactionReport::of(&compacted, done.first, done.version));
+        }
+        let survey = self.survey(&wish).await?;
+        let shortens = |to| Some(Shortens { to, keep: wish.policy.keep_result_bytes });
+        let compacted = match survey.plan {
+            Plan::Nothing => return Err(CompactionRefused::Nothing.into()),
+            Plan::Shorten { to } => survey.compacted(&wish, None, shortens(to), Vec::new()),
+            Plan::Summarise { to } => {
+                let summarizer = wish.summarizer.clone().unwrap_or_else(|| Arc::new(Extractive));
+                let (covered, calls) = self.summarised(&survey, to, summarizer.as_ref()).await?;
+                survey.compacted(&wish, Some(covered), None, calls)
+            }
+        };
+        let compacted = match compacted {
+            Ok(compacted) => compacted,
+            Err((refused, calls)) => return self.refuse(refused.into(), calls, CallOutcome::Rejected).await,
+        };
+        let decided = |view: &sessions_domain::View| {
+            let event = decide::compact(view, survey.compacted_now, compacted.clone()).map_err(SessionError::Rule)?;
+            Ok(vec![event])
+        };
+        match self.make(once, decided).await {
+            Ok(Some(done)) => Ok(CompactionReport::of(&compacted, done.first, done.version)),
+            Ok(None) => Err(CompactionRefused::Nothing.into()),
+            Err(error @ SessionError::Rule(RuleViolation::CompactionOutdated)) => {
+                self.refuse(error, compacted.calls, CallOutcome::Rejected).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What [`Self::compact`] would do. No summary is made: `after` is the most that it may be.
+    ///
+    /// # Errors
+    /// As [`Self::compact`].
+    pub async fn plan_compaction(&self, wish: CompactionWish) -> Result<CompactionReport, SessionError> {
+        Ok(self.survey(&wish).await?.report(&wish))
+    }
+
+    /// Compacts when the context for the wished model has reached the share of its window at which that is due; `None`: it has not.
+    /// Asked again before anything was said since, it does nothing, however little the last time won.
+    ///
+    /// # Errors
+    /// As [`Self::compact`].
+    pub async fn compact_if_due(&self, wish: CompactionWish) -> Result<Option<CompactionReport>, SessionError> {
+        let context = self.context(wish.context()).await?;
+        let view = self.fresh_view().await?;
+        let usable = wish.usable(self, &view)?;
+        let is_due = usable.is_some_and(|usable| context.is_cut || wish.policy.is_due(context.tokens, usable));
+        let in_force = view.compacted_at(view.head());
+        if !is_due || in_force.newest.is_some_and(|compaction| compaction > view.head()) {
+            return Ok(None);
+        }
+        match self.compact(wish).await {
+            Err(SessionError::Compaction(CompactionRefused::Nothing)) => Ok(None),
+            done => done.map(Some),
+        }
+    }
+
+    /// Takes the newest compaction that applies away: a model is shown the conversation as it was before it.
+    ///
+    /// # Errors
+    /// [`RuleViolation::NotCompacted`], and the store's.
+    pub async fn uncompact(&self) -> Result<u64, SessionError> {
+        let wish = self.wish("uncompact", &()).await?;
+        let done = self.make(wish, |view| Ok(vec![decide::uncompact(view).map_err(SessionError::Rule)?])).await?;
+        done.map(|done| done.version).ok_or(SessionError::Rule(RuleViolation::NotCompacted))
+    }
+
+    /// States what the model is told before all else, in place of what it was told before; `None` or a blank text takes it away. `false`: it
+    /// is told that already, and nothing was written.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn instruct(&self, text: Option<String>) -> Result<bool, SessionError> {
+        let wish = self.wish("instruct", &text).await?;
+        loop {
+            let view = self.quiet_view().await?;
+            let stated = view.compactions().instructions();
+            let now = match stated {
+                Some(seq) => self.manager().read_one(&view, seq).await?.map(|read| read.event),
+                None => None,
+            };
+            let now = now.and_then(|event| if let Event::Instructed(stated) = event { stated.text } else { None });
+            let mut is_other = false;
+            let decided = |view: &sessions_domain::View| {
+                // Somebody else said something meanwhile.
+                is_other = view.compactions().instructions() != stated;
+                let event = if is_other { None } else { decide::instruct(now.as_deref(), text.clone()) };
+                Ok(event.into_iter().collect())
+            };
+            let done = self.make(wish, decided).await?;
+            if done.is_some() || !is_other {
+                return Ok(done.is_some());
+            }
+        }
+    }
+
+    /// Whether a compaction's summary stands for what the log has: the digest of what it covers is made anew.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownVersion`] when no compaction is at that record, and the store's.
+    pub async fn check_summary(&self, compaction: u64) -> Result<bool, SessionError> {
+        let view = self.fresh_view().await?;
+        let Some(compacted) = self.compaction(&view, compaction).await? else {
+            return Err(SessionError::UnknownVersion { version: compaction, first: 1, last: view.version() });
+        };
+        let Some(covers) = &compacted.covers else { return Ok(true) };
+        let digest = survey::cover_digest(self, &view, covers).await?;
+        Ok(to_hex(&digest) == covers.digest)
+    }
+
+    /// A summary of what is to be covered, made by a summarizer.
+    async fn summarised(
+        &self,
+        survey: &Survey,
+        to: u64,
+        summarizer: &dyn Summarizer,
+    ) -> Result<((Covers, SummaryText), Vec<Spent>), SessionError> {
+        let wish = SummaryWish {
+            previous: survey.previous.as_ref().map(|(_, text)| text.clone()),
+            messages: survey.messages_up_to(to),
+            max_tokens: survey.summary_tokens,
+            counter: Arc::clone(&survey.counter),
+        };
+        let Summary { text, model, calls } = match summarizer.summarize(&wish).await {
+            Ok(summary) => summary,
+            Err(failure) => {
+                let refused = CompactionRefused::Failed { what: failure.what, is_transient: failure.is_transient };
+                return self.refuse(refused.into(), failure.calls, CallOutcome::Failed).await;
+            }
+        };
+        let tokens = survey.counter.count(&text);
+        if text.trim().is_empty() {
+            return self.refuse(CompactionRefused::Blank.into(), calls, CallOutcome::Rejected).await;
+        }
+        let most = survey::most_tokens(survey.summary_tokens);
+        if tokens > most {
+            let refused = CompactionRefused::TooLong { tokens, most };
+            return self.refuse(refused.into(), calls, CallOutcome::Rejected).await;
+        }
+        let summary = SummaryText { text, tokens, by: summarizer.name().to_owned(), model };
+        Ok(((survey.covers(to), summary), calls))
+    }
+
+    /// Notes what was spent for nothing, and refuses.
+    async fn refuse<T>(
+        &self,
+        refused: SessionError,
+        calls: Vec<Spent>,
+        outcome: CallOutcome,
+    ) -> Result<T, SessionError> {
+        if !calls.is_empty() {
+            let spent = |call: Spent| {
+                let outcome = if call.outcome == CallOutcome::Taken { outcome } else { call.outcome };
+                Event::Spent(Box::new(Spent { outcome, ..call }))
+            };
+            let spent: Vec<Event> = calls.into_iter().map(spent).collect();
+            self.make(None, |_| Ok(spent.clone())).await?;
+        }
+        Err(refused)
+    }
+}
+
+/// The piece of a context that a summary is. It has no record yet, so its count is not to be kept.
+fn summary_piece(covers: &Covers, summary: &SummaryText, weigher: &Weigher) -> Piece {
+    Piece::of(None, summary_message(covers, summary), weigher)
+}

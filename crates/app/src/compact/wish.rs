@@ -1,0 +1,185 @@
+//! What a compaction is asked to do, and what it did.
+//!
+//! Must not know: how it is done.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use sessions_domain::{
+    View,
+    compaction::{Compacted, CompactionCause, CompactionPolicy, Plan, Spent},
+    context::Budget,
+    profile::ModelProfile,
+};
+use sessions_ports::Summarizer;
+
+use crate::{
+    context::{ContextWish, Model},
+    error::SessionError,
+    session::Session,
+};
+
+/// What a compaction is to do. As it is: for no model in particular, by the default policy, without a model that writes the summary.
+#[derive(Clone)]
+pub struct CompactionWish {
+    pub(super) model: Option<Model>,
+    pub(super) target: Option<Budget>,
+    pub(super) policy: CompactionPolicy,
+    pub(super) cause: CompactionCause,
+    pub(super) summarizer: Option<Arc<dyn Summarizer>>,
+}
+
+impl Default for CompactionWish {
+    fn default() -> Self {
+        Self {
+            model: None,
+            target: None,
+            policy: CompactionPolicy::default(),
+            cause: CompactionCause::Manual,
+            summarizer: None,
+        }
+    }
+}
+
+impl CompactionWish {
+    /// For a model that the manager knows: by its window and in its encoding.
+    #[must_use]
+    pub fn for_model(mut self, name: impl Into<String>) -> Self {
+        self.model = Some(Model::Named(name.into()));
+        self
+    }
+
+    /// For a model of this profile.
+    #[must_use]
+    pub fn for_profile(mut self, profile: Arc<ModelProfile>) -> Self {
+        self.model = Some(Model::Of(profile));
+        self
+    }
+
+    /// Down to a budget, whatever the window.
+    #[must_use]
+    pub fn down_to(mut self, target: Budget) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    /// By another policy.
+    #[must_use]
+    pub fn by_policy(mut self, policy: CompactionPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Because of this.
+    #[must_use]
+    pub fn because(mut self, cause: CompactionCause) -> Self {
+        self.cause = cause;
+        self
+    }
+
+    /// With summaries that this one writes.
+    #[must_use]
+    pub fn with(mut self, summarizer: Arc<dyn Summarizer>) -> Self {
+        self.summarizer = Some(summarizer);
+        self
+    }
+
+    /// The context that it is about, within the model's window.
+    pub(super) fn context(&self) -> ContextWish {
+        ContextWish { model: self.model.clone(), ..ContextWish::from(Budget::tokens(u64::MAX)) }
+    }
+
+    /// What a context may hold, as far as anybody said.
+    pub(super) fn usable(&self, session: &Session, view: &View) -> Result<Option<u64>, SessionError> {
+        let profile = self.model.as_ref().map(|model| model.profile(session)).transpose()?;
+        let limits = [profile.map(|profile| profile.usable()), view.origin().settings.max_context_tokens];
+        Ok(limits.into_iter().flatten().min())
+    }
+}
+
+/// What a compaction did, or would do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CompactionReport {
+    /// Tokens of the whole context before it.
+    pub before: u64,
+    /// Tokens of it behind it.
+    pub after: u64,
+    /// Messages that a summary stands for.
+    pub covers: u64,
+    /// What was done.
+    pub plan: Plan,
+    /// The summary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// What made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The calls of a model that it took.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Spent>,
+    /// The number of its record: its name for [`Session::check_summary`]. `None`: it was only planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<u64>,
+    /// The session's version behind it. `None`: it was only planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
+impl CompactionReport {
+    pub(super) fn of(compacted: &Compacted, seq: u64, version: u64) -> Self {
+        let plan = match (&compacted.covers, compacted.shortens) {
+            (Some(covers), _) => Plan::Summarise { to: covers.to },
+            (None, Some(shortens)) => Plan::Shorten { to: shortens.to },
+            (None, None) => Plan::Nothing,
+        };
+        Self {
+            before: compacted.before,
+            after: compacted.after,
+            covers: compacted.covers.as_ref().map_or(0, |covers| covers.messages),
+            plan,
+            summary: compacted.summary.as_ref().map(|summary| summary.text.clone()),
+            by: compacted.summary.as_ref().map(|summary| summary.by.clone()),
+            calls: compacted.calls.clone(),
+            compaction: Some(seq),
+            version: Some(version),
+        }
+    }
+}
+
+/// A compaction that was not made. The conversation is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompactionRefused {
+    /// There is nothing to compact.
+    #[error("there is nothing to compact: all that is left are the instructions, what is pinned and the newest turn")]
+    Nothing,
+    /// It would win too little.
+    #[error(
+        "the context would take {after} tokens and takes {before} now; nothing was changed, since that is not worth it"
+    )]
+    NotSmaller {
+        /// Tokens before.
+        before: u64,
+        /// Tokens that it would take.
+        after: u64,
+    },
+    /// The summary says nothing.
+    #[error("the summary is blank; nothing was changed")]
+    Blank,
+    /// The summary is longer than it may be.
+    #[error("the summary has {tokens} tokens and may have {most}; nothing was changed")]
+    TooLong {
+        /// Its tokens.
+        tokens: u64,
+        /// What it may have.
+        most: u64,
+    },
+    /// No summary was made.
+    #[error("no summary was made ({what}); nothing was changed")]
+    Failed {
+        /// Why.
+        what: String,
+        /// Whether trying again may help.
+        is_transient: bool,
+    },
+}

@@ -1,0 +1,218 @@
+//! What to compact: a pure policy over what messages weigh.
+//!
+//! Results of tools are shortened first. When that is not enough, a summary stands for all but the newest turns.
+//!
+//! Must not know: what messages say, or who writes summaries.
+
+use serde::{Deserialize, Serialize};
+
+/// How a conversation is compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionPolicy {
+    /// The share of what a context may hold at which it is compacted, in percent.
+    pub threshold_percent: u8,
+    /// The share that it is brought down to, in percent.
+    pub target_percent: u8,
+    /// The share that the newest turns keep, in percent: what is not summarised.
+    pub tail_percent: u8,
+    /// What is left of an old result of a tool, in bytes.
+    pub keep_result_bytes: u64,
+    /// The longest summary, in tokens.
+    pub summary_tokens: u64,
+    /// What must be won by it, in percent of the tokens before.
+    pub gain_percent: u8,
+}
+
+impl Default for CompactionPolicy {
+    /// At 80 % of what a context may hold, down to half of it; a quarter is kept as it was said; 400 bytes of each old result; a summary of at
+    /// most 4 000 tokens; at least 5 % won.
+    fn default() -> Self {
+        Self {
+            threshold_percent: 80,
+            target_percent: 50,
+            tail_percent: 25,
+            keep_result_bytes: 400,
+            summary_tokens: 4_000,
+            gain_percent: 5,
+        }
+    }
+}
+
+impl CompactionPolicy {
+    /// Whether a context of so many tokens is to be compacted, of which `usable` may be used.
+    pub fn is_due(&self, tokens: u64, usable: u64) -> bool {
+        tokens >= share(usable, self.threshold_percent)
+    }
+
+    /// The tokens that a context is brought down to.
+    pub fn target(&self, usable: u64) -> u64 {
+        share(usable, self.target_percent)
+    }
+
+    /// Whether so little is left that it was worth it.
+    pub fn is_gain(&self, before: u64, after: u64) -> bool {
+        before.checked_sub(share(before, self.gain_percent).max(1)).is_some_and(|most| after <= most)
+    }
+}
+
+/// A share of a number, in percent, rounded down.
+fn share(of: u64, percent: u8) -> u64 {
+    u64::try_from(u128::from(of) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+}
+
+/// A message with the results of its calls, as a plan sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weighed {
+    /// The first record.
+    pub first: u64,
+    /// The last record.
+    pub last: u64,
+    /// Its tokens as it is sent now.
+    pub tokens: u64,
+    /// Its tokens with results shortened.
+    pub shortened: u64,
+    /// Whether it begins with what a person says.
+    pub starts_turn: bool,
+}
+
+/// What weighs how much in a context that nothing is left out of.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    /// What no compaction changes: instructions and pinned messages, in tokens.
+    pub fixed: u64,
+    /// The summary that is in force, in tokens.
+    pub summary: u64,
+    /// What stands behind it, oldest first.
+    pub groups: Vec<Weighed>,
+}
+
+impl Weights {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let groups = self.groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.tokens));
+        self.fixed.saturating_add(self.summary).saturating_add(groups)
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Plan {
+    /// Nothing: there is nothing that could be shortened or summarised.
+    Nothing,
+    /// Results of tools up to a record are shown shortened.
+    Shorten {
+        /// The last record whose results are.
+        to: u64,
+    },
+    /// A summary stands for everything up to a record.
+    Summarise {
+        /// The last record that it covers.
+        to: u64,
+    },
+}
+
+/// Plans a compaction down to `target` tokens.
+///
+/// The newest groups stay as they are, as many as fit the tail, from a user's message on. Where even the newest turn does not fit, it is cut
+/// between groups, and at least the newest group stays: a call in it may still be answered.
+pub fn plan(weights: &Weights, policy: &CompactionPolicy, target: u64) -> Plan {
+    let room = target.saturating_sub(weights.fixed);
+    let tail = share(target, policy.tail_percent).min(room.saturating_sub(policy.summary_tokens)).max(room / 4);
+    let start = tail_start(&weights.groups, tail);
+    let Some((old, kept)) = weights.groups.split_at_checked(start) else { return Plan::Nothing };
+    let Some(last) = old.last() else { return Plan::Nothing };
+    let sum = |groups: &[Weighed], of: fn(&Weighed) -> u64| groups.iter().map(of).fold(0, u64::saturating_add);
+    let shortened = sum(old, |group| group.shortened).saturating_add(sum(kept, |group| group.tokens));
+    let shortened = shortened.saturating_add(weights.fixed).saturating_add(weights.summary);
+    if shortened <= target && policy.is_gain(weights.total(), shortened) {
+        return Plan::Shorten { to: last.last };
+    }
+    Plan::Summarise { to: last.last }
+}
+
+/// Where the tail starts.
+fn tail_start(groups: &[Weighed], tail: u64) -> usize {
+    let (mut used, mut fits) = (0_u64, groups.len());
+    for (at, group) in groups.iter().enumerate().rev() {
+        used = used.saturating_add(group.tokens);
+        if used > tail {
+            break;
+        }
+        fits = at;
+    }
+    // The newest group always stays.
+    let fits = fits.min(groups.len().saturating_sub(1));
+    let starts = |(at, group): (usize, &Weighed)| (group.starts_turn && at >= fits).then_some(at);
+    groups.iter().enumerate().find_map(starts).unwrap_or(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Groups of these tokens; a `u` begins a turn, and an `r` can be shortened to 10.
+    fn weights(groups: &[(char, u64)]) -> Weights {
+        let group = |(at, (kind, tokens)): (usize, &(char, u64))| Weighed {
+            first: at as u64 * 2 + 2,
+            last: at as u64 * 2 + 3,
+            tokens: *tokens,
+            shortened: if *kind == 'r' { 10.min(*tokens) } else { *tokens },
+            starts_turn: *kind == 'u',
+        };
+        Weights { fixed: 0, summary: 0, groups: groups.iter().enumerate().map(group).collect() }
+    }
+
+    fn planned(groups: &[(char, u64)], target: u64) -> Plan {
+        plan(&weights(groups), &CompactionPolicy { summary_tokens: 100, ..CompactionPolicy::default() }, target)
+    }
+
+    #[test]
+    fn old_results_are_shortened_first_and_the_rest_is_summarised() {
+        let with_results = [('u', 50), ('r', 900), ('r', 900), ('a', 50), ('u', 50), ('a', 100)];
+        assert_eq!(planned(&with_results, 1_000), Plan::Shorten { to: 9 });
+        let all_words = [('u', 50), ('a', 900), ('a', 900), ('a', 50), ('u', 50), ('a', 100)];
+        assert_eq!(planned(&all_words, 1_000), Plan::Summarise { to: 9 });
+    }
+
+    #[test]
+    fn the_tail_starts_at_a_user_and_within_a_turn_only_where_it_must() {
+        let turns = [('u', 100), ('a', 500), ('u', 100), ('a', 500), ('u', 100), ('a', 20), ('a', 20)];
+        assert_eq!(planned(&turns, 1_000), Plan::Summarise { to: 9 }, "the newest turn fits");
+        let one_turn = [('u', 100), ('a', 300), ('a', 300), ('a', 300), ('a', 100), ('a', 100)];
+        assert_eq!(planned(&one_turn, 1_000), Plan::Summarise { to: 9 }, "one turn is cut within");
+        let huge = [('u', 100), ('a', 300), ('a', 5_000)];
+        assert_eq!(planned(&huge, 1_000), Plan::Summarise { to: 5 }, "the newest group stays");
+        assert_eq!(planned(&[('a', 5_000)], 1_000), Plan::Nothing);
+        assert_eq!(planned(&[], 1_000), Plan::Nothing);
+    }
+
+    #[test]
+    fn shares_are_of_whole_numbers() {
+        let policy = CompactionPolicy::default();
+        assert!(policy.is_due(80, 100) && !policy.is_due(79, 100));
+        assert_eq!(policy.target(u64::MAX), u64::MAX / 2);
+        let gains = [(100, 95, true), (100, 96, false), (1, 1, false), (1, 0, true), (0, 0, false)];
+        for (before, after, is_gain) in gains {
+            assert_eq!(policy.is_gain(before, after), is_gain, "{before} {after}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_cuts_between_groups_and_keeps_the_newest(
+            groups in prop::collection::vec((prop::sample::select(vec!['u', 'a', 'r']), 0_u64..2_000), 0..30),
+            target in 0_u64..5_000,
+        ) {
+            let weights = weights(&groups);
+            let to = match planned(&groups, target) {
+                Plan::Nothing => return Ok(prop_assert!(groups.len() <= 1 || weights.groups[0].starts_turn || target > 0)),
+                Plan::Shorten { to } | Plan::Summarise { to } => to,
+            };
+            let at = weights.groups.iter().position(|group| group.last == to);
+            prop_assert!(at.is_some_and(|at| at + 1 < groups.len()), "the newest group stays");
+        }
+    }
+}

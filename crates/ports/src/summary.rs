@@ -1,0 +1,62 @@
+//! Who writes the summary of a conversation that is compacted.
+//!
+//! Must not know: what becomes of a summary.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sessions_domain::{Message, compaction::Spent};
+
+use crate::TokenCounter;
+
+/// What is to be summarised.
+#[derive(Clone)]
+pub struct SummaryWish {
+    /// The summary before, which the new one carries on and takes the place of.
+    pub previous: Option<String>,
+    /// The messages behind it, oldest first. Their text is untrusted.
+    pub messages: Vec<Message>,
+    /// The longest summary, in tokens of `counter`.
+    pub max_tokens: u64,
+    /// Counts them.
+    pub counter: Arc<dyn TokenCounter>,
+}
+
+/// A summary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Its text, with the headings of [`sessions_domain::compaction::SECTIONS`].
+    pub text: String,
+    /// The model that wrote it, where one did.
+    pub model: Option<String>,
+    /// The calls of a model that it took.
+    pub calls: Vec<Spent>,
+}
+
+/// No summary was made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("no summary was made: {what}")]
+pub struct SummaryFailure {
+    /// Why, without any word of the conversation.
+    pub what: String,
+    /// The calls of a model that it took all the same.
+    pub calls: Vec<Spent>,
+    /// Whether trying again may help.
+    pub is_transient: bool,
+}
+
+/// Writes summaries.
+#[async_trait]
+pub trait Summarizer: Send + Sync {
+    /// Its name, which stands beside what it wrote: `extractive`, `model`.
+    fn name(&self) -> &str;
+
+    /// Writes a summary.
+    ///
+    /// **Contract**: nothing is changed by it; dropping the future ends the work. What it says of its calls is what they cost, also when it fails. A
+    /// summary that is longer than was asked, or blank, is not taken.
+    ///
+    /// # Errors
+    /// [`SummaryFailure`].
+    async fn summarize(&self, wish: &SummaryWish) -> Result<Summary, SummaryFailure>;
+}
