@@ -147,7 +147,7 @@ const TABLE: &[Row] = &[
         internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra", "sessions-testkit"],
         internal_in_tests: &[],
         external: &[
-            ("serde_json", "planted costs of a passphrase"),
+            ("serde_json", "planted costs of a passphrase, texts for another program's counts"),
             ("tokio", "the runtime, and writers side by side"),
         ],
     },

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use sessions_app::{ImportOptions, SessionManager};
+use sessions_app::{ImportOptions, ImportReport, SessionManager};
 use sessions_ports::Durability;
 
 use crate::{
@@ -26,9 +26,9 @@ const MESSAGES: usize = 20_000;
 const LARGE: usize = 64 << 20;
 
 /// A file, and what it is called in the report.
-struct Source {
+pub(super) struct Source {
     program: &'static str,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
@@ -71,9 +71,14 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
 }
 
 async fn import(manager: &SessionManager, bytes: Vec<u8>) -> Outcome<()> {
-    let options = ImportOptions { new_id: true, ..ImportOptions::default() };
-    let report = manager.import(Cursor::new(bytes), options).await?;
+    let report = imported(manager, bytes).await?;
     ensure(report.report.messages > 0, "nothing came in")
+}
+
+/// Takes in a transcript, once more where it was taken in before.
+pub(super) async fn imported(manager: &SessionManager, bytes: Vec<u8>) -> Outcome<ImportReport> {
+    let options = ImportOptions { new_id: true, ..ImportOptions::default() };
+    Ok(manager.import(Cursor::new(bytes), options).await?)
 }
 
 /// The most memory that one large import takes beside what was taken before, to the file's length.
@@ -130,7 +135,7 @@ fn processor_seconds() -> f64 {
 }
 
 /// The transcripts that `SESSIONS_TEST_DATA` names the folder of.
-fn real_transcripts() -> Outcome<Vec<Source>> {
+pub(super) fn real_transcripts() -> Outcome<Vec<Source>> {
     let Some(folder) = env::var_os("SESSIONS_TEST_DATA").map(PathBuf::from) else { return Ok(Vec::new()) };
     let mut sources = Vec::new();
     for program in ["claude-code", "codex", "pi"] {

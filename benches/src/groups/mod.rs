@@ -13,6 +13,7 @@ mod reading;
 mod recovery;
 mod single;
 mod space;
+mod tokens;
 mod writers;
 
 use std::path::Path;
@@ -37,12 +38,13 @@ pub(crate) enum Group {
     Space,
     Keys,
     Importing,
+    Tokens,
     Growth,
     Peers,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Single,
         Self::Writers,
         Self::Memory,
@@ -53,6 +55,7 @@ impl Group {
         Self::Space,
         Self::Keys,
         Self::Importing,
+        Self::Tokens,
         Self::Growth,
         Self::Peers,
     ];
@@ -69,6 +72,7 @@ impl Group {
             Self::Space => "space",
             Self::Keys => "keys",
             Self::Importing => "importing",
+            Self::Tokens => "tokens",
             Self::Growth => "growth",
             Self::Peers => "peers",
         }
@@ -87,6 +91,7 @@ impl Group {
             Self::Space => &["P12"],
             Self::Keys => &["P8", "P14"],
             Self::Importing => &["P13"],
+            Self::Tokens => &["P9", "P16"],
             Self::Growth | Self::Peers => &[],
         }
     }
@@ -111,6 +116,7 @@ impl Group {
             Self::Space => space::run(&stage).await,
             Self::Keys => keys::run(&stage).await,
             Self::Importing => importing::run(&stage).await,
+            Self::Tokens => tokens::run(&stage).await,
             Self::Growth => growth::run(&stage).await,
             Self::Peers => peers::run(&stage).await,
         }
