@@ -4,6 +4,8 @@
 //! Must not know: models, messages.
 
 #[cfg(feature = "tokens")]
+mod memo;
+#[cfg(feature = "tokens")]
 mod openai;
 mod warming;
 

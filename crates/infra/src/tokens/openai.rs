@@ -5,10 +5,12 @@
 //!
 //! Must not know: models.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bpe_openai::Tokenizer;
 use sessions_ports::TokenCounter;
+
+use super::memo::Memo;
 
 /// The encoding of OpenAI's models since GPT-4o.
 pub(super) const O200K_BASE: &str = "o200k_base";
@@ -21,15 +23,26 @@ pub(super) const CL100K_BASE: &str = "cl100k_base";
 struct BpeCounter {
     name: &'static str,
     tables: &'static Tokenizer,
+    memo: Memo,
 }
 
 pub(super) fn o200k_base() -> Arc<dyn TokenCounter> {
-    Arc::new(BpeCounter { name: O200K_BASE, tables: bpe_openai::o200k_base() })
+    static COUNTER: LazyLock<Arc<BpeCounter>> =
+        LazyLock::new(|| BpeCounter::shared(O200K_BASE, bpe_openai::o200k_base()));
+    Arc::clone(&COUNTER) as _
 }
 
 #[cfg(feature = "tokens-cl100k")]
 pub(super) fn cl100k_base() -> Arc<dyn TokenCounter> {
-    Arc::new(BpeCounter { name: CL100K_BASE, tables: bpe_openai::cl100k_base() })
+    static COUNTER: LazyLock<Arc<BpeCounter>> =
+        LazyLock::new(|| BpeCounter::shared(CL100K_BASE, bpe_openai::cl100k_base()));
+    Arc::clone(&COUNTER) as _
+}
+
+impl BpeCounter {
+    fn shared(name: &'static str, tables: &'static Tokenizer) -> Arc<Self> {
+        Arc::new(Self { name, tables, memo: Memo::new() })
+    }
 }
 
 impl TokenCounter for BpeCounter {
@@ -42,6 +55,8 @@ impl TokenCounter for BpeCounter {
     }
 
     fn count(&self, text: &str) -> u64 {
-        self.tables.count(text) as u64
+        // A text has the tokens of its pieces; no token reaches over the end of one.
+        let count = |piece: &[u8]| self.tables.bpe.count(piece) as u64;
+        self.tables.split(text).map(|piece| self.memo.count(piece.as_bytes(), count)).sum()
     }
 }
