@@ -54,6 +54,115 @@ pub enum Repair {
         /// The call.
         call_id: String,
     },
+    /// A text without anything but blanks was left out.
+    BlankText {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// A message that nothing was left of was left out.
+    EmptyMessage {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// A text that is longer than the form takes was cut.
+    TextCut {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// Blanks at the end of the last answer were left out.
+    EndTrimmed {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// Instructions stand as a user's words, between marks.
+    SystemAsUser {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// An error stands as text.
+    ErrorAsText {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// Reasoning was left out.
+    ReasoningLeftOut {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// A part that only its own provider understands, or nobody, was left out.
+    CustomLeftOut {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// A file in another provider's words stands in the form's.
+    FileTranslated {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// A file was left out, and a text says so.
+    FileLeftOut {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// A file that a tool gave stands in a message of the user behind the results.
+    FileMoved {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// A part stands where the form has a place for it: calls last and in an answer, what else a tool says in its result.
+    PartMoved {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// An answer with more calls than the form takes stands as several.
+    CallsSplit {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// Half of a surrogate pair was replaced by U+FFFD.
+    EscapesMended {
+        /// The record of the message.
+        seq: u64,
+    },
+    /// A call has another id: the form does not take its own, or another call has it.
+    CallRenamed {
+        /// The record of the message.
+        seq: u64,
+        /// The call.
+        call_id: String,
+    },
+    /// The tool of a call has another name: the form does not take its own.
+    ToolRenamed {
+        /// The record of the message.
+        seq: u64,
+        /// The call.
+        call_id: String,
+    },
+    /// The input of a call was wrapped, because the form takes objects only.
+    InputWrapped {
+        /// The record of the message.
+        seq: u64,
+        /// The call.
+        call_id: String,
+    },
+    /// A result without content was given one.
+    ResultEmpty {
+        /// The record of the message.
+        seq: u64,
+        /// The call.
+        call_id: String,
+    },
+    /// The text of a failed call says that it failed, because the form has no field for it.
+    ErrorMarked {
+        /// The record of the message.
+        seq: u64,
+        /// The call.
+        call_id: String,
+    },
+    /// A first message of the user was supplied.
+    OpeningSupplied,
+    /// A last message of the user was supplied.
+    ClosingSupplied,
 }
 
 /// A message of the valid sequence, with the record it comes from (`None` for what was supplied).

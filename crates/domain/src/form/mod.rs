@@ -2,8 +2,16 @@
 //!
 //! Must not know: which models there are (see [`crate::profile`]), budgets, or how a request is sent.
 
+mod anthropic;
 mod body;
+mod calls;
+mod custom;
+mod media;
+mod mend;
+mod openai;
 mod shape;
+mod thoughts;
+pub mod words;
 
 use serde::{Deserialize, Serialize};
 

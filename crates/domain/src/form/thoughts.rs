@@ -1,0 +1,84 @@
+//! Which reasoning goes back to the model that wrote it. What does not is left out, all of a message or nothing of it.
+//!
+//! Must not know: what the reasoning says.
+
+use super::{
+    Form, FormRules, ReasoningBack, custom,
+    shape::{Item, Target},
+};
+use crate::{
+    message::{Message, MessagePart, MessageRole},
+    pairing::Repair,
+};
+
+/// True for reasoning, readable or not.
+pub(super) fn is_thought(part: &MessagePart) -> bool {
+    match part {
+        MessagePart::Reasoning { .. } => true,
+        MessagePart::Custom(json) => custom::redacted(json).is_some(),
+        _ => false,
+    }
+}
+
+/// True when all reasoning of a message is signed and comes from the model that the messages are for.
+fn is_its_own(message: &Message, target: &Target<'_>) -> bool {
+    let by = &message.metadata;
+    let is_signed = |part: &MessagePart| match part {
+        MessagePart::Reasoning { signature, .. } => signature.as_ref().is_some_and(|signature| !signature.is_empty()),
+        _ => true,
+    };
+    by.provider.as_deref() == Some(target.provider)
+        && by.model.as_deref() == Some(target.model)
+        && message.parts.iter().all(is_signed)
+}
+
+/// Leaves reasoning out that cannot go back. True when there was some.
+pub(super) fn settle(
+    items: &mut [Item],
+    form: Form,
+    rules: &FormRules,
+    target: &Target<'_>,
+    repairs: &mut Vec<Repair>,
+) -> bool {
+    let role = |item: &Item| item.message.role;
+    let ends_open = items.last().is_some_and(|item| role(item) == MessageRole::Assistant);
+    let opens = items
+        .iter()
+        .find(|item| role(item) != MessageRole::System)
+        .is_some_and(|item| role(item) == MessageRole::Assistant);
+    let from = match rules.reasoning {
+        _ if form != Form::Anthropic => items.len(),
+        ReasoningBack::Never => items.len(),
+        // What is supplied behind the end is a user's message too.
+        ReasoningBack::LastTurn if ends_open && !rules.prefill => items.len(),
+        ReasoningBack::LastTurn => {
+            items.iter().rposition(|item| role(item) == MessageRole::User).map_or(0, |at| at + 1)
+        }
+        ReasoningBack::Unchanged if opens || !target.from_start => items.len(),
+        ReasoningBack::Unchanged => 0,
+    };
+    // An answer that the model goes on with has no reasoning.
+    let last_run = items.iter().rposition(|item| role(item) != MessageRole::Assistant).map_or(0, |at| at + 1);
+    let to = if rules.prefill && ends_open { last_run } else { items.len() };
+    let (mut found, mut is_broken, mut leads) = (false, false, None);
+    for (at, item) in items.iter_mut().enumerate() {
+        is_broken |= item.is_changed;
+        if item.message.role != MessageRole::Assistant {
+            leads = None;
+            continue;
+        }
+        let bound = is_broken && rules.reasoning == ReasoningBack::Unchanged;
+        let stays = at >= from && at < to && !bound && is_its_own(&item.message, target);
+        let begins = item.message.parts.first().is_some_and(is_thought);
+        // Neighbouring answers are one to the provider, and reasoning stands at its beginning.
+        let leads = *leads.get_or_insert(stays && begins);
+        if (stays && leads) || !item.message.parts.iter().any(is_thought) {
+            continue;
+        }
+        item.message.parts.retain(|part| !is_thought(part));
+        repairs.push(Repair::ReasoningLeftOut { seq: item.number() });
+        item.is_changed = true;
+        (found, is_broken) = (true, true);
+    }
+    found
+}
