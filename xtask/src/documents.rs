@@ -6,8 +6,10 @@ use std::fs;
 
 use crate::step::{self, Failure};
 
-/// Writes `docs/cli.md` as the program tells it.
+/// Writes `docs/cli.md` as the program tells it, and `docs/forms.md` as the tests of forms have its rules.
 pub(crate) fn run() -> Result<(), Failure> {
+    let forms = ["test", "--quiet", "--package", "sessions-tests", "--test", "forms", "the_document_is_the_table"];
+    step::run(step::cargo().args(forms).env("SESSIONS_WRITE_DOCS", "1"))?;
     let mut command = step::cargo();
     command.args(["run", "--quiet", "--package", "sessions-cli", "--", "reference"]);
     let told = command
