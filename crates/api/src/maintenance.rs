@@ -6,6 +6,7 @@
 //! Must not know: segments, records, or how findings are shown.
 
 use std::{
+    borrow::Cow,
     fs, io,
     ops::ControlFlow,
     os::unix::fs::MetadataExt as _,
@@ -20,7 +21,7 @@ use sessions_infra::{
     disk::{FileSystem, SyncTimes},
     environment::SystemClock,
     keys::KeyFinding,
-    sealing::{SealStep, SealedInPlace, StoreOpener, seal_in_place},
+    sealing::{RingFacts, SealStep, SealedInPlace, StoreOpener, seal_in_place},
     sled::{
         self, BackupProgress, BackupReport, KeyLook, KeysAt, LastOutcome, OpenReport, Reclaimed, RepairReport,
         SledStore, VerifyReport,
@@ -144,7 +145,7 @@ pub struct Observation {
     /// What was seen.
     pub what: String,
     /// What to do about it, where something should be done.
-    pub advice: Option<&'static str>,
+    pub advice: Option<Cow<'static, str>>,
     /// A figure for programs, where there is one: bytes, microseconds.
     pub value: Option<u64>,
     /// Where it keeps the store, or a part of it, from being used: what that asks for.
@@ -156,8 +157,8 @@ impl Observation {
         Self { check, what: what.into(), advice: None, value: None, trouble: None }
     }
 
-    fn advise(mut self, advice: &'static str) -> Self {
-        self.advice = Some(advice);
+    fn advise(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.advice = Some(advice.into());
         self
     }
 
@@ -189,6 +190,14 @@ const SLOW: Duration = Duration::from_millis(10);
 /// # Errors
 /// The URL's. What is wrong with the store or the disk is an observation.
 pub async fn diagnose(url: &StoreUrl) -> Result<Vec<Observation>, SessionError> {
+    diagnose_with(url, RingFacts::ROTATION_DAYS).await
+}
+
+/// The same, with advice for a key that is older than so many days.
+///
+/// # Errors
+/// As [`diagnose`].
+pub async fn diagnose_with(url: &StoreUrl, key_rotation_days: u64) -> Result<Vec<Observation>, SessionError> {
     let path = path_of(url)?;
     let mut seen = vec![Observation::of("store", url.to_string())];
     if !path.exists() {
@@ -201,7 +210,7 @@ pub async fn diagnose(url: &StoreUrl) -> Result<Vec<Observation>, SessionError> 
     seen.push(format_of(&path));
     seen.extend(opened(&path).await);
     let inside = path.clone();
-    seen.extend(blocking(move || Ok(sealing(&inside))).await?);
+    seen.extend(blocking(move || Ok(sealing(&inside, key_rotation_days))).await?);
     seen.push(backed_up(&path));
     let inside = path.clone();
     seen.extend(
@@ -296,13 +305,13 @@ async fn opened(path: &Path) -> Vec<Observation> {
 }
 
 /// Whether the store is sealed, and what its keys tell without the one that opens them.
-fn sealing(path: &Path) -> Vec<Observation> {
+fn sealing(path: &Path, rotation_days: u64) -> Vec<Observation> {
     match sled::look_at_keys(path) {
         Ok(None) => {
             let plain = Observation::of("sealing", "the store is plain: who can read its files reads its sessions");
             vec![plain.advise("seal it in its place with `keys init`, if others can get at the disk")]
         }
-        Ok(Some(look)) => sealed(&look),
+        Ok(Some(look)) => sealed(&look, rotation_days),
         // What is wrong with the folder is told by opening it.
         Err(StoreError::Key(error)) => {
             let said = error.to_string();
@@ -314,14 +323,14 @@ fn sealing(path: &Path) -> Vec<Observation> {
     }
 }
 
-fn sealed(look: &KeyLook) -> Vec<Observation> {
+fn sealed(look: &KeyLook, rotation_days: u64) -> Vec<Observation> {
     let KeyLook { ring, live, destroyed, damage, .. } = look;
     let now = SystemClock.now();
     let days = ring.days_old(now);
     let (kind, name, id) = (ring.wrapped.provider, &ring.wrapped.key, ring.key);
     let said = format!("sealed with a {kind} ({name}); key {id} of {}, {}", ring.made, counted(days, "day"));
     let sealed = Observation::of("sealing", said).value(days);
-    let mut seen = vec![match ring.advice(now) {
+    let mut seen = vec![match ring.advice_after(now, rotation_days) {
         Some(advice) => sealed.advise(advice),
         None => sealed,
     }];

@@ -133,7 +133,7 @@ struct StatusShape<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     changing: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<&'static str>,
+    advice: Option<String>,
     #[serde(flatten)]
     all: Option<All>,
 }
@@ -177,9 +177,10 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
         advice: match &facts {
             Some(facts) => facts.advice(now),
             None if is_sealed => Some(
-                "the folder `keys` is missing or empty: put it back from a backup, or when the store was never used, run `keys init`",
+                "the folder `keys` is missing or empty: put it back from a backup, or when the store was never used, run `keys init`"
+                    .to_owned(),
             ),
-            None => Some("the store is plain: whoever reads the disk reads the sessions"),
+            None => Some("the store is plain: whoever reads the disk reads the sessions".to_owned()),
         },
         all,
     };
@@ -211,7 +212,7 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
             ("broken off", format!("another data key for all sessions, begun {since}; run `keys rotate-data`"))
         }));
     }
-    rows.extend(shape.advice.map(|advice| ("advice", advice.to_owned())));
+    rows.extend(shape.advice.map(|advice| ("advice", advice)));
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().try_for_each(|(name, value)| {
         program.out.styled(&[(Style::Name, &format!("{name:<width$}  ")), (Style::Plain, value)])

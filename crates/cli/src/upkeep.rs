@@ -384,7 +384,7 @@ pub(crate) async fn doctor(program: &Program) -> Result<(), Failure> {
         code = code.or(trouble.map(code_of));
         if program.out.is_json() {
             let trouble = trouble.map(kind_name);
-            program.out.object(&ObservationShape { check, what, value: *value, advice: *advice, trouble })?;
+            program.out.object(&ObservationShape { check, what, value: *value, advice: advice.as_deref(), trouble })?;
             continue;
         }
         program.out.styled(&[(Style::Strong, &format!("{check:<12} ")), (Style::Plain, what)])?;

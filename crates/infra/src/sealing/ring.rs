@@ -181,11 +181,17 @@ impl RingFacts {
     }
 
     /// What to do about the key, if anything.
-    pub fn advice(&self, now: Moment) -> Option<&'static str> {
+    pub fn advice(&self, now: Moment) -> Option<String> {
+        self.advice_after(now, Self::ROTATION_DAYS)
+    }
+
+    /// The same, for a key that is old after so many days.
+    pub fn advice_after(&self, now: Moment, days: u64) -> Option<String> {
         if self.is_changing {
-            return Some("a change of the key was broken off; whatever opens the store with the new key finishes it");
+            let what = "a change of the key was broken off; whatever opens the store with the new key finishes it";
+            return Some(what.to_owned());
         }
-        (self.days_old(now) > Self::ROTATION_DAYS).then_some("the key is older than 90 days; run `keys rotate`")
+        (self.days_old(now) > days).then(|| format!("the key is older than {days} days; run `keys rotate`"))
     }
 }
 
