@@ -94,7 +94,12 @@ const TABLE: &[Row] = &[
         internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra"],
         internal_in_tests: &[],
         external: &[
+            ("saphyr-parser", "a configuration's YAML, with the place of everything; only with its feature"),
             ("serde", "counters as a host hands them on"),
+            (
+                "strsim",
+                "the known name nearest to one that is not known; only with the same feature; clap has it already",
+            ),
             ("thiserror", "typed errors of the configuration"),
             ("tokio", "opens stores off the runtime"),
         ],
@@ -138,7 +143,7 @@ const TABLE: &[Row] = &[
     Row {
         name: "sessions-tests",
         internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra"],
-        internal_in_tests: &["sessions-testkit"],
+        internal_in_tests: &["sessions-api", "sessions-testkit"],
         external: &[("tokio", "the runtime of the process to be killed")],
     },
     // Measures below the facade, so that a figure is of the use cases and a store and nothing else.

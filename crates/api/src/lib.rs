@@ -306,13 +306,17 @@
 mod anchoring;
 #[cfg(feature = "sled")]
 mod backup;
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "sled")]
 mod encodings;
 pub mod maintenance;
 mod manager;
 mod url;
+#[cfg(feature = "config")]
+mod wiring;
 
-pub use manager::{Builder, Counters, NoKeyStore, NoStoreNamed, SessionManager};
+pub use manager::{Builder, Counters, NeedsKeyService, NoKeyStore, NoStoreNamed, SessionManager};
 pub use sessions_app::{
     Activity, Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, Deletion, DeletionReport, DeletionStep,
     EndReason, Entry, EntryKind, ErrorKind, Export, ExportFormat, Forked, Forks, Format, ImportError, ImportOptions,
@@ -371,3 +375,5 @@ pub use sessions_ports::{
     StoredRing, TokenCounter, UnknownEncoding, Wrapped,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};
+#[cfg(feature = "config")]
+pub use wiring::Unwired;

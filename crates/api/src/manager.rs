@@ -8,7 +8,9 @@ use std::{ops::Deref, sync::Arc};
 
 use serde::Serialize;
 use sessions_app::{Activity, Ports, SessionError, Settings};
-use sessions_domain::Actor;
+use sessions_domain::{Actor, Limits};
+#[cfg(all(feature = "sled", feature = "config"))]
+use sessions_infra::sled::{BackupSchedule, ScheduledBackups};
 use sessions_infra::{
     MemoryStore,
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
@@ -24,7 +26,7 @@ use sessions_infra::{
 #[cfg(feature = "sled")]
 use sessions_ports::{BackendError, BackendErrorKind, StoreError};
 use sessions_ports::{
-    Clock, Durability, Encodings, Entropy, IdGenerator, KeyProvider, KeyStore, SessionLog, TokenCounter,
+    Clock, Durability, Encodings, Entropy, IdGenerator, KeyProvider, KeyStore, ProviderKind, SessionLog, TokenCounter,
 };
 
 use crate::{
@@ -41,6 +43,9 @@ pub struct SessionManager {
     sealed: Option<Unlocked>,
     #[cfg(feature = "sled")]
     sled: Option<SledStore>,
+    /// Made until the last clone is dropped or the store is closed.
+    #[cfg(all(feature = "sled", feature = "config"))]
+    pub(crate) scheduled: Option<Arc<ScheduledBackups>>,
 }
 
 impl SessionManager {
@@ -99,6 +104,12 @@ impl SessionManager {
     #[cfg(feature = "sled")]
     pub fn attested(&self) -> Option<WitnessReport> {
         self.sealed.as_ref().and_then(|unlocked| unlocked.attested)
+    }
+
+    /// The backups that the configuration asked for.
+    #[cfg(all(feature = "sled", feature = "config"))]
+    pub fn scheduled_backups(&self) -> Option<&ScheduledBackups> {
+        self.scheduled.as_deref()
     }
 
     /// The default store, when the manager was opened by a URL that names it: what it found when it was opened, and what it did since.
@@ -160,6 +171,10 @@ pub struct Builder {
     key_store: Option<Arc<dyn KeyStore>>,
     settings: Settings,
     must_exist: bool,
+    /// Only a key in a key service opens or makes the store.
+    needs_key_service: bool,
+    #[cfg(all(feature = "sled", feature = "config"))]
+    pub(crate) backups: Option<BackupSchedule>,
 }
 
 impl Builder {
@@ -215,6 +230,12 @@ impl Builder {
     /// Seals the store with a key of this provider, which others use too.
     pub fn sealed_by(mut self, key: Arc<dyn KeyProvider>) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Opens and makes only stores whose key is in a key service that its owner runs: any other provider is refused, and so is none.
+    pub fn needs_key_service(mut self) -> Self {
+        self.needs_key_service = true;
         self
     }
 
@@ -284,6 +305,12 @@ impl Builder {
         self
     }
 
+    /// Holds this much and no more.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
     /// Keeps so many sessions ready that nobody holds a handle to.
     pub fn live_sessions(mut self, count: usize) -> Self {
         self.settings.live_sessions = count;
@@ -297,6 +324,9 @@ impl Builder {
     /// warm; [`sessions_ports::StoreError::TooWeak`] when the
     /// store cannot give the durability; [`sessions_ports::StoreError::NoStore`] after [`Self::open_existing`]; and the store's.
     pub async fn build(self) -> Result<SessionManager, SessionError> {
+        if self.needs_key_service && self.key.as_ref().is_none_or(|key| key.kind() != ProviderKind::Service) {
+            return Err(SessionError::Configuration(Box::new(NeedsKeyService)));
+        }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let encodings = Warming::begin(self.encodings, self.warm).await?;
         #[cfg(feature = "sled")]
@@ -332,13 +362,20 @@ impl Builder {
         };
         let store = Arc::clone(&ports.store);
         match sessions_app::SessionManager::with(ports, self.settings) {
-            Ok(app) => Ok(SessionManager {
-                app,
-                store: observed,
-                sealed,
-                #[cfg(feature = "sled")]
-                sled: opened.sled,
-            }),
+            Ok(app) => {
+                let opened = SessionManager {
+                    app,
+                    store: observed,
+                    sealed,
+                    #[cfg(feature = "sled")]
+                    sled: opened.sled,
+                    #[cfg(all(feature = "sled", feature = "config"))]
+                    scheduled: None,
+                };
+                #[cfg(all(feature = "sled", feature = "config"))]
+                let opened = opened.scheduling(self.backups).await?;
+                Ok(opened)
+            }
             Err(error) => {
                 let _ = store.close().await;
                 Err(error)
@@ -465,6 +502,11 @@ async fn keys_of(sled: &SledStore) -> Result<Arc<dyn KeyStore>, SessionError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a store of your own is to be sealed, and there is no place for its keys; give the builder a key store")]
 pub struct NoKeyStore;
+
+/// Only a key in a key service is to open or make the store, and another one was given, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("only a key in a key service may open this store, and none of that kind was given; name one")]
+pub struct NeedsKeyService;
 
 /// A builder was given no store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
