@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     /// Where the sessions are: sled:PATH or memory: (default: sled: under your data directory)
     #[arg(long, value_name = "URL", env = "SESSIONS_STORE", hide_env_values = true, global = true)]
     pub(crate) store: Option<String>,
+    /// The file of the configuration (default: SESSIONS_CONFIG, or config.yaml in your configuration folder, if it is there)
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
     /// What an append survives before it is acknowledged (default: the most that the store gives)
     #[arg(long, value_name = "LEVEL", value_parser = durability, global = true)]
     pub(crate) durability: Option<Durability>,
@@ -205,6 +208,9 @@ pub(crate) enum Command {
                             with --chunks also each piece, as {\"chunk_of\",\"seq\",\"parts\"}."
     )]
     Follow(Follow),
+    /// Tell what is in force of the configuration, and where each value came from
+    #[command(after_help = "With --json a line for each option: {\"option\",\"value\",\"from\",\"default\",\"state\"}")]
+    Config(Config),
     /// See the main job done, step by step, in a temporary folder
     Demo(Demo),
     /// Print a shell's completions
@@ -242,6 +248,13 @@ pub(crate) struct Completions {
     /// The shell: bash, zsh or fish
     #[arg(value_parser = shell)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// Print the reference of all options, as docs/configuration.md has it
+    #[arg(long, hide = true)]
+    pub(crate) reference: bool,
 }
 
 #[derive(Debug, Args)]

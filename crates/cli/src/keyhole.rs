@@ -13,6 +13,7 @@ use serde::Serialize;
 use sessions_api::{
     Costs, KeyError, KeyFileProvider, KeyProvider, Passphrase, PassphraseProvider, ProviderKind, SessionError,
     StoreError, StoreUrl, Token, VaultTransit, VaultTransitProvider,
+    config::{Configuration, KeyAt},
 };
 
 use crate::{arguments::KeySource, failure::Failure, output::Output, program::is_within, secret};
@@ -28,7 +29,7 @@ pub(crate) enum Source {
     /// A passphrase in this file.
     PassphraseFile(PathBuf),
     /// A passphrase in the environment.
-    PassphraseOf(&'static str),
+    PassphraseOf(String),
     /// A passphrase that a person types.
     Prompt,
     /// A key in a key service: its address, the mount, the key.
@@ -54,11 +55,32 @@ impl KeySource {
         one_of([key_file, passphrase, service].into_iter().flatten())
     }
 
-    /// What is said by arguments and the environment; `None` when nothing is.
+    /// The same arguments, with what the configuration names behind them.
+    pub(crate) fn with(mut self, configuration: &Configuration) -> Self {
+        self.configured = configuration.key().and_then(|at| match at {
+            KeyAt::KeyFile(path) => Some(Source::KeyFile(path)),
+            KeyAt::PassphraseFile(path) => Some(Source::PassphraseFile(path)),
+            KeyAt::PassphraseVariable(name) => Some(Source::PassphraseOf(name)),
+            KeyAt::Vault { url, key, token_file, ca_file } => {
+                self.vault_token_file = self.vault_token_file.take().or(token_file);
+                self.trusted = ca_file;
+                Some(Source::Service(format!("{url}/{key}")))
+            }
+            _ => None,
+        });
+        self
+    }
+
+    /// What is said by arguments, the environment or the configuration; `None` when nothing is.
     pub(crate) fn given(&self) -> Result<Option<Source>, Failure> {
+        Ok(self.given_here()?.or_else(|| self.configured.clone()))
+    }
+
+    /// What is said by arguments and the environment; `None` when nothing is.
+    pub(crate) fn given_here(&self) -> Result<Option<Source>, Failure> {
         let text = |name: &'static str| env::var_os(name).filter(|value| !value.is_empty());
         let of_environment = [
-            secret::is_in_environment(PASSPHRASE).then_some(Source::PassphraseOf(PASSPHRASE)),
+            secret::is_in_environment(PASSPHRASE).then(|| Source::PassphraseOf(PASSPHRASE.to_owned())),
             text("SESSIONS_KEY_FILE").map(|path| Source::KeyFile(path.into())),
             text("SESSIONS_VAULT").and_then(|url| url.into_string().ok()).map(Source::Service),
         ];
@@ -142,7 +164,8 @@ impl KeySource {
         };
         let mut settings = VaultTransit::new(address, mount, key, token);
         settings.namespace = env::var("VAULT_NAMESPACE").ok().filter(|name| !name.is_empty());
-        settings.certificates = env::var_os("VAULT_CACERT").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let of_environment = env::var_os("VAULT_CACERT").filter(|path| !path.is_empty()).map(PathBuf::from);
+        settings.certificates = of_environment.or_else(|| self.trusted.clone());
         let provider = VaultTransitProvider::new(settings).map_err(key_error)?;
         Ok(Arc::new(provider))
     }

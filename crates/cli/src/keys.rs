@@ -72,13 +72,21 @@ fn new_key(program: &Program, wish: &NewKey) -> Result<Option<Arc<dyn KeyProvide
 }
 
 fn new_passphrase() -> Source {
-    if secret::is_in_environment(NEW_PASSPHRASE) { Source::PassphraseOf(NEW_PASSPHRASE) } else { Source::Prompt }
+    if secret::is_in_environment(NEW_PASSPHRASE) {
+        Source::PassphraseOf(NEW_PASSPHRASE.to_owned())
+    } else {
+        Source::Prompt
+    }
 }
 
 async fn init(program: &Program, wish: InitKeys) -> Result<(), Failure> {
     let url = program.url()?;
     if program.key.plain {
         return Err(Failure::usage("a plain store has no keys", "leave --plain out"));
+    }
+    if program.is_plain() {
+        let hint = "take encryption.enabled out of the configuration, or make it true";
+        return Err(Failure::usage("a plain store has no keys, and encryption.enabled is false", hint));
     }
     let to = new_key(program, &wish.new)?;
     match maintenance::keys_at(&url).await? {
@@ -175,7 +183,7 @@ async fn status(program: &Program, wish: KeyStatus) -> Result<(), Failure> {
         age_days: age,
         changing: facts.as_ref().map(|facts| facts.is_changing),
         advice: match &facts {
-            Some(facts) => facts.advice(now),
+            Some(facts) => facts.advice_after(now, program.configuration.key_rotation_days()),
             None if is_sealed => Some(
                 "the folder `keys` is missing or empty: put it back from a backup, or when the store was never used, run `keys init`"
                     .to_owned(),

@@ -10,6 +10,7 @@ mod auditing;
 mod backup;
 mod bench;
 mod completions;
+mod config;
 mod core_dumps;
 mod creation;
 mod demo;
@@ -59,7 +60,11 @@ fn main() -> ExitCode {
         Err(refused) => return refused.answer(),
     };
     let output = Output::new(arguments.json);
-    let program = Program::new(output, &arguments);
+    let configuration = match config::of(&arguments, &output) {
+        Ok(configuration) => configuration,
+        Err(wrong) => return output.finish(Err(wrong)),
+    };
+    let program = Program::new(output, &arguments, configuration);
     if let Err(error) = core_dumps {
         program.out.notice(&format!("core dumps could not be switched off: {error}"));
     }
@@ -111,6 +116,7 @@ async fn run(program: &Program, command: Command) -> Result<(), Failure> {
         Command::RestoreBackup(wish) => backup::restore(program, wish.file).await,
         Command::Doctor => upkeep::doctor(program).await,
         Command::Bench(wish) => bench::bench(program, wish).await,
+        Command::Config(wish) => config::config(program, &wish),
         Command::Completions(wish) => completions::print(program, wish.shell),
         Command::Man(wish) => manual::man(program, wish.dir.as_deref()),
         Command::Reference => reference::print(program),

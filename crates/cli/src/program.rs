@@ -10,7 +10,7 @@ use std::{
 
 use sessions_api::{
     Builder, Durability, KeyError, KeyProvider, KeysAt, Session, SessionError, SessionManager, StoreError, StoreUrl,
-    maintenance,
+    config::Configuration, maintenance,
 };
 
 use crate::{
@@ -28,12 +28,18 @@ pub(crate) struct Program {
     pub(crate) key: KeySource,
     /// The last argument stands behind `--`: a dash is a dash.
     pub(crate) literal: bool,
+    /// What is in force, arguments counted.
+    pub(crate) configuration: Configuration,
 }
 
 impl Program {
-    pub(crate) fn new(out: Output, arguments: &Arguments) -> Self {
-        let Arguments { store, durability, literal, key, .. } = arguments;
-        Self { out, store: store.clone(), durability: *durability, literal: *literal, key: key.clone() }
+    pub(crate) fn new(out: Output, arguments: &Arguments, configuration: Configuration) -> Self {
+        let Arguments { store, literal, key, .. } = arguments;
+        // Of a file, or of a variable that is younger than SESSIONS_STORE.
+        let configured = || configuration.place("storage.url").and(configuration.store()).map(|url| url.to_string());
+        let store = store.clone().or_else(configured);
+        let (durability, key) = (configuration.durability(), key.clone().with(&configuration));
+        Self { out, store, durability, literal: *literal, key, configuration }
     }
 
     /// The store's URL, given or default.
@@ -146,8 +152,12 @@ impl Program {
                 "the store is sealed, and a sealed store is never opened plain",
                 "leave --plain out",
             )),
+            KeysAt::Sealed(_) if self.is_plain() => Err(Failure::usage(
+                "the store is sealed, and encryption.enabled is false: a sealed store is never opened plain",
+                "take encryption.enabled out of the configuration",
+            )),
             KeysAt::Sealed(Some(facts)) => self.key.to_open(facts.wrapped.provider).map(Some),
-            KeysAt::Nothing | KeysAt::Sealed(None) if creates && !self.key.plain => {
+            KeysAt::Nothing | KeysAt::Sealed(None) if creates && !self.is_plain() => {
                 self.key.to_make(url, &self.out).map(Some)
             }
             KeysAt::Sealed(None) => {
@@ -155,14 +165,28 @@ impl Program {
                 Err(SessionError::from(StoreError::from(KeyError::Damaged { what })).into())
             }
             // A sealed store that somebody put a plain one in the place of must not be written to in the clear.
-            KeysAt::Plain if self.key.is_said()? || (!self.key.plain && self.key.given()?.is_some()) => {
+            KeysAt::Plain if self.key.is_said()? || (!self.is_plain() && self.key.given_here()?.is_some()) => {
                 Err(Failure::usage(
                     "the store is plain, and a key was given by an argument or the environment",
                     "leave the key out, or say --plain when the store is meant to be plain; `keys init` seals it",
                 ))
             }
+            KeysAt::Plain if !self.is_plain() && self.is_to_be_sealed() => Err(Failure::usage(
+                "the store is plain, and the configuration wants a sealed one: encryption.enabled is true, or keys names a key",
+                "`keys init` seals it in its place; or say --plain when it is meant to be plain",
+            )),
             _ => Ok(None),
         }
+    }
+
+    /// Whether an argument or the configuration says that the store is plain.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.configuration.encrypts() == Some(false)
+    }
+
+    /// Whether the configuration says that the store is sealed.
+    fn is_to_be_sealed(&self) -> bool {
+        self.configuration.encrypts() == Some(true) || self.key.configured.is_some()
     }
 
     async fn opened(
@@ -172,7 +196,9 @@ impl Program {
         key: Option<Arc<dyn KeyProvider>>,
     ) -> Result<SessionManager, Failure> {
         let place = url.to_string();
-        let builder = SessionManager::builder().at(url);
+        let configuration = &self.configuration;
+        let builder = SessionManager::builder().at(url).limits(configuration.limits()).actor(configuration.actor());
+        let builder = if configuration.wants_key_service() { builder.needs_key_service() } else { builder };
         let builder = if creates { builder } else { builder.open_existing() };
         let builder = key.into_iter().fold(builder, Builder::sealed_by);
         let builder = match self.durability {
@@ -204,7 +230,7 @@ async fn within<T>(
 }
 
 /// `sessions` under the folder that the system keeps a person's data in.
-fn default_folder() -> Option<PathBuf> {
+pub(crate) fn default_folder() -> Option<PathBuf> {
     let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = if cfg!(windows) {
         folder("LOCALAPPDATA")

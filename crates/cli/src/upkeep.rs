@@ -373,7 +373,7 @@ pub(crate) async fn doctor(program: &Program) -> Result<(), Failure> {
         let _progress = Progress::without_end(&program.out, "looking");
         // It is waited for, since it takes away the file that it measured the disk with.
         let stop = Stop::default();
-        let seen = async { Ok(maintenance::diagnose(&url).await?) };
+        let seen = async { Ok(maintenance::diagnose_with(&url, program.configuration.key_rotation_days()).await?) };
         let seen = told_of_interrupt(&stop, seen).await?;
         stop.check()?;
         seen

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::keyhole::Source;
+
 /// Where the key of a sealed store comes from.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct KeySource {
@@ -24,6 +26,12 @@ pub(crate) struct KeySource {
     /// A store that is made now is plain: whoever reads the disk reads the sessions
     #[arg(long, global = true)]
     pub(crate) plain: bool,
+    /// What the configuration names, where neither an argument nor the environment does.
+    #[arg(skip)]
+    pub(crate) configured: Option<Source>,
+    /// Who is trusted to be the key service, where the configuration says so.
+    #[arg(skip)]
+    pub(crate) trusted: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

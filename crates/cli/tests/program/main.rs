@@ -13,6 +13,7 @@
 mod program_audit;
 mod program_backup;
 mod program_canary;
+mod program_config;
 mod program_core;
 mod program_damage;
 mod program_help;
