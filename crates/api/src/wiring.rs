@@ -87,7 +87,7 @@ impl Builder {
     /// # let folder = tempfile::tempdir()?;
     /// # let file = format!("sessions: {{ storage: {{ url: \"sled:{}\" }} }}", folder.path().join("chats").display());
     /// let configuration = Sources::of(Environment::of_process()).text("config.yaml", file).load()?;
-    /// for notice in configuration.notices().iter().filter(|notice| notice.is_worth_telling()) {
+    /// for notice in configuration.notices() {
     ///     eprintln!("{notice}");
     /// }
     /// let sessions = SessionManager::builder().configured(&configuration)?.build().await?;
@@ -182,12 +182,14 @@ fn key(configuration: &Configuration, url: Option<&StoreUrl>) -> Result<Option<A
     }
 }
 
-/// Whether a store is made by opening it.
+/// Whether a store is made by opening it, or its making was broken off.
 fn is_new(url: Option<&StoreUrl>) -> bool {
     match url {
         #[cfg(feature = "sled")]
         Some(StoreUrl::Sled(path)) => {
-            matches!(sessions_infra::sled::keys_at(path), Ok(sessions_infra::sled::KeysAt::Nothing))
+            use sessions_infra::sled::{KeysAt, keys_at};
+
+            matches!(keys_at(path), Ok(KeysAt::Nothing | KeysAt::Sealed(None)))
         }
         _ => true,
     }

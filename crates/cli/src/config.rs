@@ -90,8 +90,7 @@ fn tell(configuration: &Configuration, out: &Output) {
     for notice in configuration.notices() {
         match notice {
             Notice::NotBuilt { .. } => later += 1,
-            notice if notice.is_worth_telling() => out.notice(&notice.to_string()),
-            _ => {}
+            notice => out.notice(&notice.to_string()),
         }
     }
     match later {
@@ -109,7 +108,7 @@ pub(crate) fn config(program: &Program, wish: &Config) -> Result<(), Failure> {
     }
     let configuration = &program.configuration;
     let old = configuration.old_prices(SystemClock.now());
-    for notice in configuration.notices().iter().chain(&old).filter(|notice| notice.is_worth_telling()) {
+    for notice in configuration.notices().iter().chain(&old) {
         program.out.notice(&notice.to_string());
     }
     let rows = configuration.rows();

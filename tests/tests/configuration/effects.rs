@@ -150,7 +150,7 @@ sessions:
   models:
     gpt-5.4: { provider: work, aliases: [house, 'my.house'], window: 32768, max_output: 8192, reserved_output: 4096,
                encoding: o200k_base, form: openai }
-    small: { provider: local, window: 4096 }
+    small: { provider: ollama, window: 4096 }
 ",
     );
     let [work, file, local, demo] = configuration.providers() else { panic!("{:?}", configuration.providers()) };

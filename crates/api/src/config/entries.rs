@@ -162,7 +162,9 @@ pub(super) fn model(group: &Group<'_>, providers: &[String], errors: &mut Vec<Co
         errors.push(group.wrong("reserved_output", Wrong::Refused("nothing of the window is left for messages")));
     }
     let (provider, window) = (provider?, window?);
-    if !providers.contains(&provider) {
+    // A kind is a name too, for the provider that is usually meant by it.
+    let is_kind = ["openai", "anthropic", "ollama", "scripted"].contains(&provider.as_str());
+    if !is_kind && !providers.contains(&provider) {
         let near = super::nearest::nearest(&provider, providers.iter().map(String::as_str)).map(str::to_owned);
         errors.push(group.wrong("provider", Wrong::Refused("no provider has this name")).near(near));
     }

@@ -4,7 +4,7 @@
 //!
 //! Must not know: which options there are.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
 /// Where something was said.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -223,17 +223,6 @@ pub enum Notice {
         /// When the oldest was.
         oldest: sessions_domain::price::Day,
     },
-    /// No folder for a person's configuration is known, so that none was looked for.
-    NoFolder,
-    /// The file that was read.
-    Read(PathBuf),
-}
-
-impl Notice {
-    /// Whether a person should hear of it. The others only tell what was done.
-    pub fn is_worth_telling(&self) -> bool {
-        !matches!(self, Self::Read(_) | Self::NoFolder)
-    }
 }
 
 impl fmt::Display for Notice {
@@ -254,8 +243,6 @@ impl fmt::Display for Notice {
                 "{rows} of the prices were noted more than {} days ago, the oldest on {oldest}: costs may be wrong",
                 sessions_domain::price::PriceTable::OLD_AFTER_DAYS
             ),
-            Self::NoFolder => f.write_str("no folder for your configuration is known"),
-            Self::Read(path) => write!(f, "read {}", path.display()),
         }
     }
 }

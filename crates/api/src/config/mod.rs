@@ -53,6 +53,7 @@ pub struct Configuration {
     own_prices: PriceTable,
     notices: Vec<Notice>,
     environment: Environment,
+    file: Option<PathBuf>,
 }
 
 /// Where the key of a sealed store is.
@@ -130,7 +131,7 @@ impl Configuration {
         self.set(option).map(ToString::to_string)
     }
 
-    fn file(&self, option: &str) -> Option<PathBuf> {
+    fn path(&self, option: &str) -> Option<PathBuf> {
         self.text(option).map(PathBuf::from)
     }
 
@@ -151,10 +152,7 @@ impl Configuration {
 
     /// The file that was read.
     pub fn file_read(&self) -> Option<&FilePath> {
-        self.notices.iter().find_map(|notice| match notice {
-            Notice::Read(path) => Some(path.as_path()),
-            _ => None,
-        })
+        self.file.as_deref()
     }
 
     /// `storage.url`
@@ -184,7 +182,7 @@ impl Configuration {
         let minutes = self.whole("storage.backup_interval_minutes")?;
         let keep = self.whole("storage.backups_kept").and_then(|keep| usize::try_from(keep).ok()).unwrap_or(7);
         let interval = Duration::from_secs(minutes.saturating_mul(60));
-        Some(ScheduledCopies { interval, folder: self.file("storage.backup_folder"), keep })
+        Some(ScheduledCopies { interval, folder: self.path("storage.backup_folder"), keep })
     }
 
     /// `limits` and `storage.max_sessions`; what nobody says is as [`Limits::default`] has it.
@@ -261,11 +259,11 @@ impl Configuration {
     pub fn key(&self) -> Option<KeyAt> {
         let vault = || {
             let (url, key) = (self.text("keys.vault.url")?, self.text("keys.vault.key")?);
-            let (token_file, ca_file) = (self.file("keys.vault.token_file"), self.file("keys.vault.ca_file"));
+            let (token_file, ca_file) = (self.path("keys.vault.token_file"), self.path("keys.vault.ca_file"));
             Some(KeyAt::Vault { url, key, token_file, ca_file })
         };
-        let file = self.file("keys.key_file").map(KeyAt::KeyFile);
-        file.or_else(|| self.file("keys.passphrase_file").map(KeyAt::PassphraseFile))
+        let file = self.path("keys.key_file").map(KeyAt::KeyFile);
+        file.or_else(|| self.path("keys.passphrase_file").map(KeyAt::PassphraseFile))
             .or_else(|| self.text("keys.passphrase_env").map(KeyAt::PassphraseVariable))
             .or_else(vault)
     }

@@ -2,7 +2,7 @@
 //!
 //! Must not know: where a place is read from.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{collections::BTreeMap, path::PathBuf, sync::OnceLock};
 
 use sessions_domain::price::PriceTable;
 
@@ -22,6 +22,7 @@ impl Configuration {
         mut layers: Vec<Layer>,
         mut notices: Vec<Notice>,
         environment: Environment,
+        file: Option<PathBuf>,
     ) -> Result<Self, ConfigErrors> {
         overridden(&mut layers);
         let mut errors: Vec<ConfigError> =
@@ -59,7 +60,7 @@ impl Configuration {
             }
             _ => None,
         }));
-        Ok(Self { said, models, providers, own_prices, notices, environment })
+        Ok(Self { said, models, providers, own_prices, notices, environment, file })
     }
 }
 
@@ -170,7 +171,7 @@ fn read_prices(name: &str, bytes: &[u8]) -> Result<PriceTable, ConfigErrors> {
     let tree = tree::read(name, bytes).map_err(|error| ConfigErrors(vec![*error]))?;
     let layer = Layer::of_tree(tree.as_ref());
     let nobody = Environment::of::<String, String>([]);
-    Configuration::resolve(vec![layer], Vec::new(), nobody).map(|configuration| configuration.own_prices)
+    Configuration::resolve(vec![layer], Vec::new(), nobody, None).map(|configuration| configuration.own_prices)
 }
 
 #[cfg(test)]

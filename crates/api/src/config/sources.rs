@@ -91,46 +91,41 @@ impl Sources {
     pub fn load(self) -> Result<Configuration, ConfigErrors> {
         let mut notices = Vec::new();
         let defaults = words(&self.defaults, |_| Place::Default);
-        let file = self.read(&mut notices);
+        let (path, file) = self.read();
         let environment = variables(&self.environment, &mut notices);
         let arguments = words(&self.arguments, |word| Place::Argument(word.by.clone()));
-        Configuration::resolve(vec![defaults, file, environment, arguments], notices, self.environment)
+        Configuration::resolve(vec![defaults, file, environment, arguments], notices, self.environment, path)
     }
 
-    fn read(&self, notices: &mut Vec<Notice>) -> Layer {
-        let bytes = match &self.file {
-            Source::Text(name, bytes) => return of_bytes(name, bytes),
-            Source::File(path) => Some((path.clone(), bytes_of(path))),
-            Source::Usual => match self.environment.get("SESSIONS_CONFIG").map(PathBuf::from) {
-                Some(path) => Some((path.clone(), bytes_of(&path))),
-                None => self.usual(notices),
+    fn read(&self) -> (Option<PathBuf>, Layer) {
+        let named = |path: PathBuf| {
+            let bytes = bytes_of(&path);
+            (path, bytes)
+        };
+        let found = match &self.file {
+            Source::Text(name, bytes) => return (None, of_bytes(name, bytes)),
+            Source::File(path) => Some(named(path.clone())),
+            Source::Usual => match self.environment.get("SESSIONS_CONFIG") {
+                Some(path) => Some(named(path.into())),
+                None => self.usual(),
             },
         };
-        match bytes {
-            None => Layer::default(),
-            Some((path, Ok(bytes))) => {
-                notices.push(Notice::Read(path.clone()));
-                of_bytes(&path.display().to_string(), &bytes)
+        let Some((path, bytes)) = found else { return (None, Layer::default()) };
+        let name = path.display().to_string();
+        let layer = match bytes {
+            Ok(bytes) => of_bytes(&name, &bytes),
+            Err(error) => {
+                let what = Wrong::Unreadable { kind: error.kind(), said: error.to_string() };
+                let place = Place::File { name, line: 0, column: 0 };
+                Layer { errors: vec![ConfigError::new(place, Path::default(), what)], ..Layer::default() }
             }
-            Some((path, Err(error))) => {
-                let place = Place::File { name: path.display().to_string(), line: 0, column: 0 };
-                let error = ConfigError::new(
-                    place,
-                    Path::default(),
-                    Wrong::Unreadable { kind: error.kind(), said: error.to_string() },
-                );
-                Layer { errors: vec![error], ..Layer::default() }
-            }
-        }
+        };
+        (Some(path), layer)
     }
 
     /// A person's own file, if it is there.
-    fn usual(&self, notices: &mut Vec<Notice>) -> Option<(PathBuf, std::io::Result<Vec<u8>>)> {
-        let Some(folder) = self.environment.folder() else {
-            notices.push(Notice::NoFolder);
-            return None;
-        };
-        let path = folder.join("config.yaml");
+    fn usual(&self) -> Option<(PathBuf, std::io::Result<Vec<u8>>)> {
+        let path = self.environment.folder()?.join("config.yaml");
         match bytes_of(&path) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
             bytes => Some((path, bytes)),

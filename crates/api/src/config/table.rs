@@ -238,7 +238,7 @@ pub static OPTIONS: &[OptionRow] = &[
         "models.*.provider",
         Kind::Text(200),
         "has to be said",
-        "Which of `providers` runs the model that the name stands for.",
+        "Which of `providers` runs the model that the name stands for; the name of a kind is that kind where it usually is.",
     ),
     row("models.*.aliases", Kind::Texts(200), "none", "Other names of the model."),
     row(
