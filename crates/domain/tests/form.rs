@@ -10,7 +10,7 @@ mod form_tables {
         pairing::Repair,
     };
 
-    const TARGET: Target<'_> = Target { provider: "anthropic", model: "m", from_start: true };
+    const TARGET: Target<'_> = Target { provider: "anthropic", model: "m", unchanged_since: Some(0) };
 
     /// Messages from a list of `["role", part…]`, where a part is a text or its JSON. Answers are the model's.
     fn messages(list: &str) -> Vec<(Option<u64>, Message)> {
@@ -192,10 +192,14 @@ mod form_tables {
         for target in [
             Target { model: "other", ..TARGET },
             Target { provider: "other", ..TARGET },
-            Target { from_start: false, ..TARGET },
+            Target { unchanged_since: None, ..TARGET },
         ] {
             assert_eq!(thinking(&rules(ReasoningBack::Unchanged), &target).0, [0_usize; 0]);
         }
+        // What was thought before the instructions changed was thought of another conversation; what came behind was not.
+        let target = Target { unchanged_since: Some(4), ..TARGET };
+        let (kept, repairs) = thinking(&rules(ReasoningBack::Unchanged), &target);
+        assert_eq!((kept, repairs), (vec![3, 5], vec!["reasoning-left-out 2".to_owned()]));
         // A name that had to be changed before it, and what is sent is not what was thought of.
         let rules = FormRules { longest_call_id: 1, longest_name: 4, ..rules(ReasoningBack::Unchanged) };
         let thought = r#"{"type":"reasoning","text":"","signature":"s"}"#;

@@ -30,7 +30,7 @@ pub(crate) struct Way {
 
 impl Way {
     pub(crate) fn target(&self) -> Target<'_> {
-        Target { provider: PROVIDER, model: &self.model, from_start: self.from_start }
+        Target { provider: PROVIDER, model: &self.model, unchanged_since: self.from_start.then_some(0) }
     }
 }
 

@@ -232,7 +232,7 @@ impl Gather {
             let known: BTreeMap<u64, usize> =
                 pieces.iter().enumerate().filter_map(|(at, (_, piece))| Some((piece.seq?, at))).collect();
             let sent = pieces.iter().map(|(_, piece)| (piece.seq, (*piece.message).clone())).collect();
-            let target = Target { provider, model, from_start: unchanged_since.is_some() };
+            let target = Target { provider, model, unchanged_since };
             let shaped = shape(sent, *form, rules, &target);
             repairs.extend(shaped.repairs);
             let again = |(seq, message): (Option<u64>, Message)| {
@@ -355,7 +355,7 @@ mod tests {
             context.messages.iter().map(|message| (message.part, message.seq)).take(3).collect::<Vec<_>>()
         };
         let instructions = (ContextPart::Instructions, Some(1));
-        assert_eq!(parts(53), [instructions, (ContextPart::Pinned, Some(2)), (ContextPart::Turn, Some(4))]);
+        assert_eq!(parts(57), [instructions, (ContextPart::Pinned, Some(2)), (ContextPart::Turn, Some(4))]);
         let free = gather(1_000, instructed("be"), &history()).unwrap().finish().unwrap().tokens;
         assert_eq!(parts(free), [instructions, (ContextPart::Turn, Some(2)), (ContextPart::Turn, Some(3))]);
     }

@@ -35,8 +35,9 @@ pub struct Target<'a> {
     pub provider: &'a str,
     /// The model, as the metadata of messages names it.
     pub model: &'a str,
-    /// Whether nothing before the first message was left out or changed ([`super::ReasoningBack::Unchanged`] asks for it).
-    pub from_start: bool,
+    /// The record since which the same messages were sent as now, and nothing was left out (0: always); `None`: they were others.
+    /// [`super::ReasoningBack::Unchanged`] asks for it.
+    pub unchanged_since: Option<u64>,
 }
 
 /// Messages that a form can spell, oldest first.

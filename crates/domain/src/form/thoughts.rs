@@ -54,20 +54,23 @@ pub(super) fn settle(
         ReasoningBack::LastTurn => {
             items.iter().rposition(|item| role(item) == MessageRole::User).map_or(0, |at| at + 1)
         }
-        ReasoningBack::Unchanged if opens || !target.from_start => items.len(),
+        ReasoningBack::Unchanged if opens || target.unchanged_since.is_none() => items.len(),
         ReasoningBack::Unchanged => 0,
     };
     // An answer that the model goes on with has no reasoning.
     let last_run = items.iter().rposition(|item| role(item) != MessageRole::Assistant).map_or(0, |at| at + 1);
     let to = if rules.prefill && ends_open { last_run } else { items.len() };
     let (mut found, mut is_broken, mut leads) = (false, false, None);
+    let since = target.unchanged_since.unwrap_or(0);
     for (at, item) in items.iter_mut().enumerate() {
-        is_broken |= item.is_changed;
+        // What stands before the change was sent like this ever since, without its reasoning.
+        let is_before = item.seq.is_some_and(|seq| seq < since);
+        is_broken |= item.is_changed && !is_before;
         if item.message.role != MessageRole::Assistant {
             leads = None;
             continue;
         }
-        let bound = is_broken && rules.reasoning == ReasoningBack::Unchanged;
+        let bound = (is_broken || is_before) && rules.reasoning == ReasoningBack::Unchanged;
         let stays = at >= from && at < to && !bound && is_its_own(&item.message, target);
         let begins = item.message.parts.first().is_some_and(is_thought);
         // Neighbouring answers are one to the provider, and reasoning stands at its beginning.
@@ -78,7 +81,7 @@ pub(super) fn settle(
         item.message.parts.retain(|part| !is_thought(part));
         repairs.push(Repair::ReasoningLeftOut { seq: item.number() });
         item.is_changed = true;
-        (found, is_broken) = (true, true);
+        (found, is_broken) = (true, is_broken || !is_before);
     }
     found
 }
