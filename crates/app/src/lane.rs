@@ -13,7 +13,10 @@ use sessions_domain::{CommitHash, Event, InvalidHistory, Json, SessionId, Stamp,
 use sessions_ports::{Committed, StoreError};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::context::{Counted, Kept};
+use crate::{
+    context::{Counted, Kept},
+    usage::Ledger,
+};
 
 /// A record that was decided, as a view takes it in.
 pub(crate) struct Decided {
@@ -213,6 +216,7 @@ pub(crate) struct Lane {
 #[derive(Default)]
 struct Sent {
     context: Option<Box<Kept>>,
+    ledger: Option<Box<Ledger>>,
     /// By encoding.
     counted: Vec<(Box<str>, Arc<Counted>)>,
 }
@@ -242,6 +246,16 @@ impl Lane {
     /// Keeps a context for the next one.
     pub(crate) fn keep_context(&self, context: Box<Kept>) {
         self.sent().context = Some(context);
+    }
+
+    /// The ledger as far as it was read, for whoever goes on from there.
+    pub(crate) fn take_ledger(&self) -> Option<Box<Ledger>> {
+        self.sent().ledger.take()
+    }
+
+    /// Keeps a ledger for the next one.
+    pub(crate) fn keep_ledger(&self, ledger: Box<Ledger>) {
+        self.sent().ledger = Some(ledger);
     }
 
     /// The counts of messages in an encoding.

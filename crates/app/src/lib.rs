@@ -32,6 +32,7 @@ mod streaming;
 mod subscription;
 mod transact;
 pub mod transfer;
+mod usage;
 
 pub use activity::Activity;
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
@@ -51,3 +52,4 @@ pub use session::{At, Session};
 pub use streaming::MessageStream;
 pub use subscription::{EndReason, Subscription, Update};
 pub use transfer::{Export, ExportFormat, Format, ImportError, ImportOptions, ImportReport};
+pub use usage::{ModelCall, ModelUsage, Usage};

@@ -8,7 +8,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
-use sessions_domain::{Actor, Limits, Message, SessionId, SessionKey, View, profile::Profiles, tokens};
+use sessions_domain::{
+    Actor, Limits, Message, SessionId, SessionKey, View, compaction::CompactionPolicy, price::PriceTable,
+    profile::Profiles, tokens,
+};
 use sessions_ports::{
     Clock, Digest, Durability, Encodings, Entropy, IdGenerator, SessionLog, StoreError, TokenCounter,
 };
@@ -53,6 +56,12 @@ pub struct Settings {
     pub limits: Limits,
     /// The models that are known.
     pub profiles: Profiles,
+    /// What their calls cost.
+    pub prices: PriceTable,
+    /// Tokens of a context, at most; `None`: what the model takes.
+    pub max_context_tokens: Option<u64>,
+    /// How conversations are compacted where nobody says otherwise.
+    pub compaction: CompactionPolicy,
 }
 
 impl Default for Settings {
@@ -63,6 +72,9 @@ impl Default for Settings {
             live_sessions: 4096,
             limits: Limits::default(),
             profiles: Profiles::shipped(),
+            prices: PriceTable::default(),
+            max_context_tokens: None,
+            compaction: CompactionPolicy::default(),
         }
     }
 }
@@ -86,6 +98,9 @@ struct Shared {
     live_sessions: usize,
     limits: Limits,
     profiles: Profiles,
+    prices: PriceTable,
+    max_context_tokens: Option<u64>,
+    compaction: CompactionPolicy,
     counts: Counts,
     /// Names this run: what it noted as busy is interrupted for any other.
     run: OnceLock<u64>,
@@ -138,6 +153,9 @@ impl SessionManager {
             live_sessions: settings.live_sessions,
             limits: settings.limits,
             profiles: settings.profiles,
+            prices: settings.prices,
+            max_context_tokens: settings.max_context_tokens,
+            compaction: settings.compaction,
             counts: Counts::default(),
             run: OnceLock::new(),
             lanes: Mutex::new(Lanes::default()),
@@ -184,6 +202,24 @@ impl SessionManager {
     /// The models that are known.
     pub fn profiles(&self) -> &Profiles {
         &self.inner.shared.profiles
+    }
+
+    /// What calls of models cost.
+    pub fn prices(&self) -> &PriceTable {
+        &self.inner.shared.prices
+    }
+
+    /// Tokens of a context of a session, at most: what the manager says, which the session may have narrowed.
+    pub(crate) fn max_context_tokens(&self, view: &View) -> Option<u64> {
+        let own = view.origin().settings.max_context_tokens;
+        self.inner.shared.max_context_tokens.into_iter().chain(own).min()
+    }
+
+    /// How a session is compacted where nobody says otherwise.
+    pub(crate) fn compaction(&self, view: &View) -> CompactionPolicy {
+        let policy = self.inner.shared.compaction;
+        let own = view.origin().settings.compaction_threshold_percent.unwrap_or(u8::MAX);
+        CompactionPolicy { threshold_percent: policy.threshold_percent.min(own), ..policy }
     }
 
     /// How much there may be in a session, which may have narrowed it.

@@ -399,6 +399,9 @@ pub struct MessageMetadata {
     /// Tokens of the call that made the message. Counted once per call, however many messages it made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<TokenUsage>,
+    /// True when nobody reported these tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// The model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,

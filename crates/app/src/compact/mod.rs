@@ -41,7 +41,7 @@ impl Session {
             return Ok(CompactionReport::of(&compacted, done.first, done.version));
         }
         let survey = self.survey(&wish).await?;
-        let shortens = |to| Some(Shortens { to, keep: wish.policy.keep_result_bytes });
+        let shortens = |to| Some(Shortens { to, keep: survey.policy.keep_result_bytes });
         let compacted = match survey.plan {
             Plan::Nothing => return Err(CompactionRefused::Nothing.into()),
             Plan::Shorten { to } => survey.compacted(&wish, None, shortens(to), Vec::new()),
@@ -74,7 +74,7 @@ impl Session {
     /// # Errors
     /// As [`Self::compact`].
     pub async fn plan_compaction(&self, wish: CompactionWish) -> Result<CompactionReport, SessionError> {
-        Ok(self.survey(&wish).await?.report(&wish))
+        Ok(self.survey(&wish).await?.report())
     }
 
     /// Compacts when the context for the wished model has reached the share of its window at which that is due; `None`: it has not.
@@ -86,7 +86,8 @@ impl Session {
         let context = self.context(wish.context()).await?;
         let view = self.fresh_view().await?;
         let usable = wish.usable(self, &view)?;
-        let is_due = usable.is_some_and(|usable| context.is_cut || wish.policy.is_due(context.tokens, usable));
+        let policy = wish.policy(self, &view);
+        let is_due = usable.is_some_and(|usable| context.is_cut || policy.is_due(context.tokens, usable));
         let in_force = view.compacted_at(view.head());
         if !is_due || in_force.newest.is_some_and(|compaction| compaction > view.head()) {
             return Ok(None);

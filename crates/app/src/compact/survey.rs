@@ -46,6 +46,7 @@ pub(super) struct Survey {
     path: Vec<Stretch>,
     before: u64,
     weights: Weights,
+    pub(super) policy: CompactionPolicy,
     pub(super) plan: Plan,
     /// The longest summary, in tokens.
     pub(super) summary_tokens: u64,
@@ -77,7 +78,7 @@ impl Session {
         let counter = scope.counter(self)?;
         let mut path: Vec<Stretch> = view.tree().path(head).collect();
         path.reverse();
-        let (policy, target) = (wish.policy, wish.target);
+        let (policy, target) = (wish.policy(self, &view), wish.target);
         let work = move || {
             let weigher = scope.weigher().clone();
             let mut survey = Survey {
@@ -90,11 +91,12 @@ impl Session {
                 path,
                 before: 0,
                 weights: Weights::default(),
+                policy,
                 plan: Plan::Nothing,
                 summary_tokens: 0,
                 previous,
             };
-            survey.weigh(policy, target, usable);
+            survey.weigh(target, usable);
             survey
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| SessionError::BrokenOff)
@@ -163,7 +165,8 @@ fn bound_of(read: &Read) -> Bound {
 }
 
 impl Survey {
-    fn weigh(&mut self, policy: CompactionPolicy, target: Option<Budget>, usable: Option<u64>) {
+    fn weigh(&mut self, target: Option<Budget>, usable: Option<u64>) {
+        let policy = self.policy;
         let short = Some(Shortens { to: u64::MAX, keep: policy.keep_result_bytes });
         let weighed = |group: &Vec<StoredMessage>| {
             let now = Group::of(group, self.compacted_now.shortens, &self.weigher);
@@ -249,7 +252,7 @@ impl Survey {
         let standing = Standing { summary: piece.or(self.standing.summary.clone()), ..self.standing.clone() };
         let behind = covers.as_ref().map_or(0, |covers| covers.to);
         let after = self.tokens(standing, shortens.or(self.compacted_now.shortens), behind);
-        if !wish.policy.is_gain(self.before, after) {
+        if !self.policy.is_gain(self.before, after) {
             return Err((CompactionRefused::NotSmaller { before: self.before, after }, calls));
         }
         let encoding = self.counter.encoding().to_owned();
@@ -257,8 +260,8 @@ impl Survey {
     }
 
     /// What is planned.
-    pub(super) fn report(&self, wish: &CompactionWish) -> CompactionReport {
-        let keep = wish.policy.keep_result_bytes;
+    pub(super) fn report(&self) -> CompactionReport {
+        let keep = self.policy.keep_result_bytes;
         let (after, covers) = match self.plan {
             Plan::Nothing => (self.before, 0),
             Plan::Shorten { to } => (self.tokens(self.standing.clone(), Some(Shortens { to, keep }), 0), 0),

@@ -19,25 +19,19 @@ use crate::{
     session::Session,
 };
 
-/// What a compaction is to do. As it is: for no model in particular, by the default policy, without a model that writes the summary.
+/// What a compaction is to do. As it is: for no model in particular, by the manager's policy, without a model that writes the summary.
 #[derive(Clone)]
 pub struct CompactionWish {
     pub(super) model: Option<Model>,
     pub(super) target: Option<Budget>,
-    pub(super) policy: CompactionPolicy,
+    pub(super) policy: Option<CompactionPolicy>,
     pub(super) cause: CompactionCause,
     pub(super) summarizer: Option<Arc<dyn Summarizer>>,
 }
 
 impl Default for CompactionWish {
     fn default() -> Self {
-        Self {
-            model: None,
-            target: None,
-            policy: CompactionPolicy::default(),
-            cause: CompactionCause::Manual,
-            summarizer: None,
-        }
+        Self { model: None, target: None, policy: None, cause: CompactionCause::Manual, summarizer: None }
     }
 }
 
@@ -66,7 +60,7 @@ impl CompactionWish {
     /// By another policy.
     #[must_use]
     pub fn by_policy(mut self, policy: CompactionPolicy) -> Self {
-        self.policy = policy;
+        self.policy = Some(policy);
         self
     }
 
@@ -89,10 +83,14 @@ impl CompactionWish {
         ContextWish { model: self.model.clone(), ..ContextWish::from(Budget::tokens(u64::MAX)) }
     }
 
+    pub(super) fn policy(&self, session: &Session, view: &View) -> CompactionPolicy {
+        self.policy.unwrap_or_else(|| session.manager().compaction(view))
+    }
+
     /// What a context may hold, as far as anybody said.
     pub(super) fn usable(&self, session: &Session, view: &View) -> Result<Option<u64>, SessionError> {
         let profile = self.model.as_ref().map(|model| model.profile(session)).transpose()?;
-        let limits = [profile.map(|profile| profile.usable()), view.origin().settings.max_context_tokens];
+        let limits = [profile.map(|profile| profile.usable()), session.manager().max_context_tokens(view)];
         Ok(limits.into_iter().flatten().min())
     }
 }

@@ -40,7 +40,7 @@ impl Scope {
         let limits = [
             wish.budget.map(Budget::as_tokens),
             profile.as_ref().map(|profile| profile.usable()),
-            view.origin().settings.max_context_tokens,
+            session.manager().max_context_tokens(view),
         ];
         let budget = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
         let form = wish.form.or(profile.as_ref().map(|profile| profile.form)).unwrap_or_default();

@@ -36,3 +36,5 @@ mod stale;
 mod streaming;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod usage;

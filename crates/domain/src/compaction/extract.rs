@@ -49,8 +49,9 @@ fn picked(messages: &[Message]) -> Sections {
         }
     }
     for error in messages.iter().flat_map(Message::results).filter(|result| result.is_error) {
-        if let ToolContent::Text(text) = &error.content {
-            first_line(text).map(|line| sections.push(state, format!("Failed: {line}")));
+        let ToolContent::Text(text) = &error.content else { continue };
+        if let Some(line) = first_line(text) {
+            sections.push(state, format!("Failed: {line}"));
         }
     }
     let last = messages.iter().rfind(|message| matches!(message.role, MessageRole::User | MessageRole::Assistant));

@@ -1,0 +1,232 @@
+//! What the calls of models took and cost: the ledger of a session, which follows from its log.
+//!
+//! A call stands in one record: the message that it made, the compaction whose summary it wrote, or a record of its own. So undo,
+//! compaction and forks neither lose nor double it. What a fork inherits was spent by its parent.
+//!
+//! Must not know: who calls models, or where prices are written down.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sessions_domain::{
+    Event, MessageMetadata, Moment, TokenUsage, View,
+    branches::Stretch,
+    compaction::{CallOutcome, CallPurpose, Spent},
+    money::Money,
+    price::{Day, PriceTable, cost},
+};
+use sessions_ports::{KindFilter, Order};
+
+use crate::{
+    error::SessionError,
+    reading::{Bounds, Read},
+    session::Session,
+};
+
+/// A page is at most so many records.
+const PAGE: usize = 512;
+
+/// One call of a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelCall {
+    /// The record that it stands in.
+    pub seq: u64,
+    /// Its number among the calls of that record, from 0.
+    pub call: u64,
+    /// What it was for, and how it ended, whose model it was and what it took.
+    #[serde(flatten)]
+    pub spent: Spent,
+}
+
+/// What the calls of one model took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ModelUsage {
+    /// The provider, where it is known.
+    pub provider: Option<String>,
+    /// The model, where it is known.
+    pub model: Option<String>,
+    /// How many calls.
+    pub calls: u64,
+    /// Calls whose usage nobody reported.
+    pub estimated: u64,
+    /// Tokens.
+    pub usage: TokenUsage,
+    /// What they cost, by currency: as it was written down, or else by the table of prices of their day.
+    pub cost: Vec<Money>,
+    /// Calls of which nobody says what they cost.
+    pub unpriced: u64,
+}
+
+impl ModelUsage {
+    fn add(&mut self, spent: &Spent, at: Moment, prices: &PriceTable) {
+        self.calls += 1;
+        self.estimated += u64::from(spent.estimated);
+        self.usage = self.usage.plus(spent.usage);
+        match priced(spent, at, prices) {
+            Some(money) => add_money(&mut self.cost, money),
+            None => self.unpriced += 1,
+        }
+    }
+}
+
+/// The ledger of a session, summed up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// By model, the first that was called first.
+    pub models: Vec<ModelUsage>,
+    /// All of them.
+    pub total: ModelUsage,
+}
+
+impl Usage {
+    fn add(&mut self, spent: &Spent, at: Moment, prices: &PriceTable) {
+        let is_of = |row: &&mut ModelUsage| row.provider == spent.provider && row.model == spent.model;
+        match self.models.iter_mut().find(is_of) {
+            Some(row) => row.add(spent, at, prices),
+            None => {
+                let mut row =
+                    ModelUsage { provider: spent.provider.clone(), model: spent.model.clone(), ..Default::default() };
+                row.add(spent, at, prices);
+                self.models.push(row);
+            }
+        }
+        self.total.add(spent, at, prices);
+    }
+}
+
+/// What a call cost: as it was written down, or else by the prices of its day.
+fn priced(spent: &Spent, at: Moment, prices: &PriceTable) -> Option<Money> {
+    if let Some(known) = spent.cost.as_deref() {
+        return Money::parse(known).ok();
+    }
+    let (provider, model) = (spent.provider.as_deref()?, spent.model.as_deref()?);
+    cost(&spent.usage, &prices.find(provider, model, Day::of(at)?)?.price)
+}
+
+/// Adds an amount to those of its currency. What does not fit a number of money is left as it was.
+fn add_money(sums: &mut Vec<Money>, money: Money) {
+    match sums.iter_mut().find(|sum| sum.currency() == money.currency()) {
+        Some(sum) => *sum = sum.checked_add(money).unwrap_or(*sum),
+        None => sums.push(money),
+    }
+}
+
+/// The ledger as far as a lane has read it.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    version: u64,
+    usage: Usage,
+    /// Calls of messages that are still arriving, by the record that began them: what they took is known when they end.
+    begun: BTreeMap<u64, MessageMetadata>,
+}
+
+impl Ledger {
+    fn take(&mut self, read: &Read, prices: &PriceTable) {
+        for spent in calls_in(read, &mut self.begun) {
+            self.usage.add(&spent, read.stamp.at, prices);
+        }
+        self.version = read.record.seq;
+    }
+}
+
+/// The calls that stand in a record.
+fn calls_in(read: &Read, begun: &mut BTreeMap<u64, MessageMetadata>) -> Vec<Spent> {
+    let of = |metadata: &MessageMetadata| {
+        Some(Spent {
+            purpose: CallPurpose::Turn,
+            outcome: CallOutcome::Taken,
+            provider: metadata.provider.clone(),
+            model: metadata.model.clone(),
+            usage: metadata.usage?,
+            estimated: metadata.estimated,
+            cost: metadata.cost.clone(),
+            request_id: metadata.request_id.clone(),
+        })
+    };
+    match &read.event {
+        Event::Appended(appended) => of(&appended.message.metadata).into_iter().collect(),
+        Event::Begun(appended) => {
+            begun.insert(read.record.seq, appended.message.metadata.clone());
+            Vec::new()
+        }
+        Event::Sealed(sealed) => {
+            let known = begun.remove(&sealed.message).unwrap_or_default();
+            of(sealed.metadata.as_ref().unwrap_or(&known)).into_iter().collect()
+        }
+        Event::Compacted(compacted) => compacted.calls.clone(),
+        Event::Spent(spent) => vec![(**spent).clone()],
+        _ => Vec::new(),
+    }
+}
+
+impl Session {
+    /// What the session's calls of models took and cost, all branches and compactions included. A lane reads the log for it once, and goes on
+    /// from there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn usage(&self) -> Result<Usage, SessionError> {
+        let view = self.fresh_view().await?;
+        let mut ledger = self.lane().take_ledger().unwrap_or_default();
+        if ledger.version > view.version() {
+            // The log was put back to an older state.
+            ledger = Box::default();
+        }
+        let first = view.first_own().max(ledger.version.saturating_add(1));
+        let prices = self.manager().prices();
+        let mut rest = (first <= view.version()).then_some(Stretch { first, last: view.version() });
+        while let Some(stretch) = rest {
+            let (reads, more) = self.records(&view, stretch).await?;
+            reads.iter().for_each(|read| ledger.take(read, prices));
+            rest = more;
+        }
+        let usage = ledger.usage.clone();
+        self.lane().keep_ledger(ledger);
+        Ok(usage)
+    }
+
+    /// The session's calls of models in records from a number on, at most a page of records, and the record to go on from; `None` behind the last.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn calls(&self, from: u64) -> Result<(Vec<ModelCall>, Option<u64>), SessionError> {
+        let view = self.fresh_view().await?;
+        let first = view.first_own().max(from);
+        if first > view.version() {
+            return Ok((Vec::new(), None));
+        }
+        let (reads, more) = self.records(&view, Stretch { first, last: view.version() }).await?;
+        let (mut begun, mut calls) = (BTreeMap::new(), Vec::new());
+        for read in &reads {
+            self.begun_before(&view, read, first, &mut begun).await?;
+            for (call, spent) in (0..).zip(calls_in(read, &mut begun)) {
+                calls.push(ModelCall { seq: read.record.seq, call, spent });
+            }
+        }
+        Ok((calls, more.map(|rest| rest.first)))
+    }
+
+    /// Looks up the beginning of a message that ends on this page and began before it.
+    async fn begun_before(
+        &self,
+        view: &View,
+        read: &Read,
+        first: u64,
+        begun: &mut BTreeMap<u64, MessageMetadata>,
+    ) -> Result<(), SessionError> {
+        let Event::Sealed(sealed) = &read.event else { return Ok(()) };
+        if sealed.message >= first {
+            return Ok(());
+        }
+        if let Some(Event::Appended(began)) =
+            self.manager().read_one(view, sealed.message).await?.map(|read| read.event)
+        {
+            begun.insert(sealed.message, began.message.metadata);
+        }
+        Ok(())
+    }
+
+    async fn records(&self, view: &View, stretch: Stretch) -> Result<(Vec<Read>, Option<Stretch>), SessionError> {
+        self.manager().read_records(view, stretch, Order::OldestFirst, KindFilter::All, Bounds::records(PAGE)).await
+    }
+}

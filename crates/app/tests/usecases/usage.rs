@@ -1,0 +1,105 @@
+//! The ledger: each call of a model once, whatever becomes of what it said.
+//!
+//! Must not know: published prices.
+
+use sessions_app::{At, CompactionWish, NewSession, Session, SessionManager, Settings, Usage};
+use sessions_domain::{
+    Message, MessageMetadata, TokenUsage,
+    context::Budget,
+    price::{Price, PriceRow, PriceTable},
+};
+use sessions_infra::MemoryStore;
+
+use crate::ground::{manager, ports};
+
+fn answer(text: &str, model: &str, input: u64, cost: Option<&str>) -> Message {
+    let usage = Some(TokenUsage { input, output: 10, ..TokenUsage::default() });
+    let metadata = MessageMetadata {
+        usage,
+        model: Some(model.into()),
+        provider: Some("p".into()),
+        cost: cost.map(str::to_owned),
+        ..MessageMetadata::default()
+    };
+    Message { metadata, ..Message::assistant(text) }
+}
+
+fn priced() -> SessionManager {
+    let price = Price { input: "3".parse().ok(), output: "15".parse().ok(), ..Price::none("USD".parse().unwrap()) };
+    let row = PriceRow {
+        provider: "p".into(),
+        model: "m".into(),
+        aliases: Vec::new(),
+        valid_from: None,
+        valid_to: None,
+        price,
+        source: None,
+        noted: None,
+    };
+    let settings = Settings { prices: PriceTable::new(vec![row]).unwrap(), ..Settings::default() };
+    SessionManager::with(ports(MemoryStore::new()), settings).unwrap()
+}
+
+/// The ledger by somebody who reads the log from its beginning, and by whoever went on from the last time.
+async fn both(chat: &Session, other: &SessionManager) -> Usage {
+    let usage = chat.usage().await.unwrap();
+    assert_eq!(other.load(chat.id()).await.unwrap().usage().await.unwrap(), usage);
+    let (mut calls, mut from) = (Vec::new(), Some(0));
+    while let Some(next) = from {
+        let (page, more) = chat.calls(next).await.unwrap();
+        calls.extend(page);
+        from = more;
+    }
+    assert_eq!(calls.len() as u64, usage.total.calls, "{calls:?}");
+    let tokens = calls.iter().fold(TokenUsage::default(), |sum, call| sum.plus(call.spent.usage));
+    assert_eq!(tokens, usage.total.usage);
+    usage
+}
+
+#[tokio::test]
+async fn undo_compaction_and_forks_neither_lose_nor_double_a_call() {
+    let store = MemoryStore::new();
+    let (sessions, other) = (manager(store.clone()), manager(store));
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    for turn in 0..20 {
+        chat.append(Message::user(format!("question {turn} about the build"))).await.unwrap();
+        chat.append(answer("an answer of some words", "m", 1_000, None)).await.unwrap();
+    }
+    assert_eq!(both(&chat, &other).await.total.usage.input, 20_000);
+    chat.undo(2).await.unwrap();
+    chat.append(answer("another", "n", 500, None)).await.unwrap();
+    chat.compact(CompactionWish::default().down_to(Budget::tokens(250))).await.unwrap();
+    let usage = both(&chat, &other).await;
+    assert_eq!((usage.total.calls, usage.total.usage.input, usage.models.len()), (21, 20_500, 2));
+    let fork = chat.fork(At::Now).await.unwrap();
+    assert_eq!(both(&fork, &other).await.total.calls, 0, "what it inherits was spent by its parent");
+    fork.append(answer("mine", "m", 7, None)).await.unwrap();
+    assert_eq!(both(&fork, &other).await.total.usage.input, 7);
+    assert_eq!(both(&chat, &other).await.total.calls, 21);
+}
+
+#[tokio::test]
+async fn a_call_costs_what_was_written_down_or_what_the_table_says() {
+    let sessions = priced();
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    chat.append(answer("a", "m", 1_000, None)).await.unwrap();
+    chat.append(answer("b", "m", 1_000, Some("0.5 USD"))).await.unwrap();
+    chat.append(answer("c", "unknown", 1_000, None)).await.unwrap();
+    let usage = chat.usage().await.unwrap();
+    // 1 000 at 3 a million, and 10 at 15 a million; written down beside it half a dollar.
+    let costs: Vec<String> = usage.total.cost.iter().map(ToString::to_string).collect();
+    assert_eq!((costs, usage.total.unpriced), (vec!["0.50315 USD".to_owned()], 1));
+}
+
+#[tokio::test]
+async fn a_message_that_arrives_bit_by_bit_is_one_call() {
+    let store = MemoryStore::new();
+    let (sessions, other) = (manager(store.clone()), manager(store));
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    chat.append(Message::user("go")).await.unwrap();
+    let mut stream = chat.begin(Message { parts: Vec::new(), ..answer("", "m", 5, None) }).await.unwrap();
+    assert_eq!(both(&chat, &other).await.total.calls, 0);
+    stream.push_text("words").await.unwrap();
+    stream.finish(Some(answer("", "m", 50, None).metadata)).await.unwrap();
+    assert_eq!(both(&chat, &other).await.total.usage.input, 50);
+}
