@@ -18,7 +18,6 @@ const CL100K: &str = "cl100k_base";
 const DEV: &str = "https://github.com/anomalyco/models.dev";
 const PLATFORM: &str = "https://platform.claude.com/docs/en/about-claude/models/overview";
 const SONNET: &str = "https://platform.claude.com/docs/en/models/sonnet-5-5/overview";
-const HAIKU: &str = "https://platform.claude.com/docs/en/models/haiku-5-5/overview";
 
 /// What a line of models has in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub struct ShippedRow {
     pub name: &'static str,
     /// Where window and longest answer were read.
     pub source: &'static str,
-    /// When that was so, as `2026-07-02`.
+    /// When that was so, as `2026-07-02`; the day it was read where the source names none.
     pub date: &'static str,
     window: u64,
     max_output: u64,
@@ -90,31 +89,31 @@ const ROWS: &[ShippedRow] = &[
     row("gpt-4.1-mini",       (1_047_576, 32_768),  O200K,    Gpt,            (DEV, "2026-07-02")),
     row("gpt-4.1-nano",       (1_047_576, 32_768),  O200K,    Gpt,            (DEV, "2026-07-02")),
     row("gpt-4o",             (128_000,   16_384),  O200K,    Gpt,            (DEV, "2026-07-02")),
-    row("gpt-4o-2024-05-13",  (128_000,   4_096),   O200K,    Gpt,            (DEV, "2026-07-02")),
+    row("gpt-4o-2024-05-13",  (128_000,   4_096),   O200K,    Gpt,            (DEV, "2026-11-22")),
     row("gpt-4o-mini",        (128_000,   16_384),  O200K,    Gpt,            (DEV, "2026-07-02")),
     row("o4-mini",            (200_000,   100_000), O200K,    Reasoning,      (DEV, "2026-07-02")),
     row("o3",                 (200_000,   100_000), O200K,    Reasoning,      (DEV, "2026-07-02")),
     row("o3-mini",            (200_000,   100_000), O200K,    Reasoning,      (DEV, "2026-07-02")),
     row("o1",                 (200_000,   100_000), O200K,    Reasoning,      (DEV, "2026-07-02")),
-    row("o1-mini",            (128_000,   65_536),  O200K,    FirstReasoning, (DEV, "2026-07-02")),
-    row("o1-preview",         (128_000,   32_768),  O200K,    FirstReasoning, (DEV, "2026-07-02")),
+    row("o1-mini",            (128_000,   65_536),  O200K,    FirstReasoning, (DEV, "2026-11-22")),
+    row("o1-preview",         (128_000,   32_768),  O200K,    FirstReasoning, (DEV, "2026-11-22")),
     row("gpt-4-turbo",        (128_000,   4_096),   CL100K,   Gpt,            (DEV, "2026-07-02")),
     row("gpt-4",              (8_192,     8_192),   CL100K,   Gpt,            (DEV, "2026-07-02")),
     row("gpt-3.5-turbo",      (16_385,    4_096),   CL100K,   Gpt,            (DEV, "2026-07-02")),
-    row("claude-haiku-5-5",   (1_000_000, 128_000), ESTIMATE, Preserved,      (HAIKU, "2026-10-10")),
+    row("claude-haiku-5-5",   (1_000_000, 128_000), ESTIMATE, Preserved,      (DEV, "2026-10-07")),
     row("claude-opus-5-5",    (1_000_000, 128_000), ESTIMATE, Preserved,      (PLATFORM, "2026-09-22")),
-    row("claude-sonnet-5-5",  (1_000_000, 128_000), ESTIMATE, Preserved,      (SONNET, "2026-10-10")),
+    row("claude-sonnet-5-5",  (1_000_000, 128_000), ESTIMATE, Preserved,      (SONNET, "2026-11-22")),
     row("claude-opus-5",      (1_000_000, 128_000), ESTIMATE, Claude46,       (DEV, "2026-07-24")),
-    row("claude-sonnet-5",    (1_000_000, 128_000), ESTIMATE, Claude46,       (DEV, "2026-07-24")),
+    row("claude-sonnet-5",    (1_000_000, 128_000), ESTIMATE, Claude46,       (DEV, "2026-06-30")),
     row("claude-fable-5",     (1_000_000, 128_000), ESTIMATE, Claude46,       (DEV, "2026-07-02")),
     row("claude-opus-4-8",    (1_000_000, 128_000), ESTIMATE, Claude46,       (DEV, "2026-07-02")),
     row("claude-opus-4-7",    (1_000_000, 128_000), ESTIMATE, Claude46,       (DEV, "2026-07-02")),
     row("claude-opus-4-6",    (1_000_000, 128_000), ESTIMATE, Claude46,       (DEV, "2026-07-02")),
     row("claude-sonnet-4-6",  (1_000_000, 64_000),  ESTIMATE, Claude46,       (DEV, "2026-07-02")),
-    row("claude-opus-4-5",    (200_000,   64_000),  ESTIMATE, Claude,         (DEV, "2026-07-02")),
-    row("claude-sonnet-4-5",  (200_000,   64_000),  ESTIMATE, Claude,         (DEV, "2026-07-02")),
-    row("claude-haiku-4-5",   (200_000,   64_000),  ESTIMATE, Claude,         (DEV, "2026-07-02")),
-    row("claude-opus-4-1",    (200_000,   32_000),  ESTIMATE, Claude,         (DEV, "2026-07-02")),
+    row("claude-opus-4-5",    (200_000,   64_000),  ESTIMATE, Claude,         (DEV, "2026-11-22")),
+    row("claude-sonnet-4-5",  (200_000,   64_000),  ESTIMATE, Claude,         (DEV, "2026-11-22")),
+    row("claude-haiku-4-5",   (200_000,   64_000),  ESTIMATE, Claude,         (DEV, "2026-11-22")),
+    row("claude-opus-4-1",    (200_000,   32_000),  ESTIMATE, Claude,         (DEV, "2026-11-22")),
 ];
 
 /// The rows, the newest models of each provider first.
