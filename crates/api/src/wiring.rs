@@ -119,17 +119,27 @@ impl Builder {
 
     #[cfg(feature = "sled")]
     fn copied(mut self, configuration: &Configuration, url: Option<&StoreUrl>) -> Result<Self, SessionError> {
-        let Some(wish) = configuration.backups() else { return Ok(self) };
-        let Some(StoreUrl::Sled(store)) = url else { return Err(Unwired::NothingToCopy.into()) };
-        let folder = wish.folder.unwrap_or_else(|| beside(store));
-        let (interval, keep) = (wish.interval, wish.keep);
-        self.backups = Some(sessions_infra::sled::BackupSchedule { interval, folder, keep });
+        if configuration.backups().is_some() {
+            let schedule = url.and_then(|url| configuration.backup_schedule(url));
+            self.backups = Some(schedule.ok_or(Unwired::NothingToCopy)?);
+        }
         Ok(self)
     }
 
     #[cfg(not(feature = "sled"))]
     fn copied(self, configuration: &Configuration, _: Option<&StoreUrl>) -> Result<Self, SessionError> {
         if configuration.backups().is_some() { Err(Unwired::NothingToCopy.into()) } else { Ok(self) }
+    }
+}
+
+#[cfg(feature = "sled")]
+impl Configuration {
+    /// The backups that are asked for of a store, to be made as long as it is open; `None`: none, or the store is not on disk.
+    pub fn backup_schedule(&self, url: &StoreUrl) -> Option<sessions_infra::sled::BackupSchedule> {
+        let wish = self.backups()?;
+        let StoreUrl::Sled(store) = url else { return None };
+        let folder = wish.folder.unwrap_or_else(|| beside(store));
+        Some(sessions_infra::sled::BackupSchedule { interval: wish.interval, folder, keep: wish.keep })
     }
 }
 

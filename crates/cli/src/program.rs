@@ -9,8 +9,8 @@ use std::{
 };
 
 use sessions_api::{
-    Builder, Durability, KeyError, KeyProvider, KeysAt, Session, SessionError, SessionManager, StoreError, StoreUrl,
-    config::Configuration, maintenance,
+    Builder, Durability, KeyError, KeyProvider, KeysAt, ScheduledBackups, Session, SessionError, SessionManager,
+    StoreError, StoreUrl, config::Configuration, maintenance,
 };
 
 use crate::{
@@ -177,6 +177,12 @@ impl Program {
             )),
             _ => Ok(None),
         }
+    }
+
+    /// Backups that the configuration asks for, as long as what this gives is held: for a command that goes on until it is ended.
+    pub(crate) fn backups(&self, sessions: &SessionManager) -> Result<Option<ScheduledBackups>, Failure> {
+        let schedule = self.configuration.backup_schedule(&self.url()?);
+        Ok(schedule.map(|schedule| sessions.schedule_backups(schedule)).transpose()?)
     }
 
     /// Whether an argument or the configuration says that the store is plain.

@@ -103,7 +103,8 @@ async fn show_all(program: &Program, session: &Session, pins: &BTreeSet<u64>) ->
 
 /// `follow`
 pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failure> {
-    let followed = program.with_session(&wish.session, async |_, session| {
+    let followed = program.with_session(&wish.session, async |sessions, session| {
+        let _backups = program.backups(sessions)?;
         program.out.notice("this process has the store now: nobody else can write to it until Ctrl-C ends this");
         let mut updates = session.subscribe(wish.from);
         let mut open = None;

@@ -115,6 +115,11 @@ fn a_variable_that_is_no_options_is_told_with_the_nearest_and_those_of_others_ar
         ]
     );
     assert!(!format!("{configuration:?}").contains("hunter2"));
+    // What an argument says is not looked up in the environment.
+    let wrong = Environment::of([("SESSIONS_STORE", "nothing"), ("SESSIONS_STORAGE_DURABILITY", "dsik")]);
+    let said = || Sources::of(wrong.clone()).argument("--store", "storage.url", "memory:");
+    assert_eq!(said().load().unwrap_err().all().len(), 1);
+    assert!(said().argument("--durability", "storage.durability", "disk").load().is_ok());
     let broken = Environment::of([("SESSIONS_IDENTITY_ACTOR", OsString::from_vec(vec![0xff]))]);
     let errors = Sources::of(broken).load().unwrap_err();
     assert_eq!(errors.to_string(), "SESSIONS_IDENTITY_ACTOR: identity.actor: it is not UTF-8");

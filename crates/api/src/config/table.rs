@@ -201,7 +201,7 @@ pub static OPTIONS: &[OptionRow] = &[
         "storage.backup_interval_minutes",
         Kind::Whole { least: 1, most: 527_040, unit: "minutes", or_none: true },
         "none",
-        "A host that goes on running makes a backup so often, and reads it back. The program's commands make none by themselves.",
+        "A host, and `follow`, make a backup so often while they run, and read it back. Commands that end by themselves make none.",
     ),
     row(
         "storage.backup_folder",
@@ -370,7 +370,7 @@ pub static OPTIONS: &[OptionRow] = &[
         "none",
         "Or it is in a Vault transit engine at this address, its mount behind it.",
     ),
-    row("keys.vault.key", Kind::Text(200), "has to be said", "The key's name there."),
+    row("keys.vault.key", Kind::Text(200), "none", "The key's name there."),
     row(
         "keys.vault.token_file",
         Kind::File,

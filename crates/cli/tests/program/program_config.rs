@@ -1,6 +1,10 @@
 //! The configuration as the program takes it: which place counts, what is refused, and what `config` tells.
 
-use std::fs;
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -138,4 +142,35 @@ fn whether_a_store_is_sealed_and_with_which_key_comes_from_the_file_too() {
     assert_eq!(program(&desk, &["list"], &variable).code, 0);
     assert_eq!(program(&desk, &["list"], &[("CHATS", "nine grey herons over the weir")]).code, 6);
     assert_eq!(program(&desk, &["list"], &[]).code, 6);
+}
+
+#[test]
+fn who_follows_makes_the_backups_that_are_asked_for() {
+    let desk = Desk::new();
+    let text = |interval: &str| {
+        format!(
+            "sessions: {{ storage: {{ url: 'sled:disk', backup_interval_minutes: {interval}, backup_folder: copies }} }}"
+        )
+    };
+    configure(&desk, &text("60"));
+    assert_eq!(program(&desk, &["new", "--key", "k"], &[]).code, 0);
+    assert_eq!(program(&desk, &["list"], &[]).code, 0);
+    let mut command = bare(std::path::Path::new(env!("CARGO_BIN_EXE_sessions")));
+    command.current_dir(desk.folder.path()).env("XDG_CONFIG_HOME", desk.path("config")).args(["follow", "k"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let copies = || {
+        fs::read_dir(desk.path("copies"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name().into_string().unwrap())
+    };
+    let begun = Instant::now();
+    while !copies().any(|name| name.ends_with(".sessions")) {
+        assert!(begun.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(copies().count(), 1);
 }
