@@ -298,7 +298,8 @@
 //!
 //! # Features
 //!
-//! `sled` (default): the default store. With `default-features = false` there is the store in memory, and what a host brings.
+//! `sled` (default): the default store. With `default-features = false` there is the store in memory, and what a host brings. `config`: a
+//! configuration from a file, the environment and arguments, and what it does to a builder.
 //! `tokens`, `tokens-cl100k`: exact counts in `o200k_base`, and in `cl100k_base` too; their tables add 32 and 15 MB to a program.
 //!
 //! Must not know: rules, use cases, or how anything is stored. This crate wires, and passes nothing on that it does not have to.
@@ -336,8 +337,10 @@ pub use sessions_domain::{
     ToolResult, View,
     context::{Budget, Context, OverBudget},
     decide::Draft,
-    json_depth,
+    form::Form,
+    json_depth, money,
     pairing::Repair,
+    price,
     profile::{InvalidProfile, ModelProfile, Profiles, UnknownModel, WindowState, window_state},
     tokens::{Exactness, Framing, Tokens},
 };

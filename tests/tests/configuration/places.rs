@@ -136,6 +136,11 @@ fn the_last_place_that_names_a_key_names_all_of_it() {
     assert!(matches!(more, Some(KeyAt::Vault { token_file: Some(_), ca_file: Some(_), .. })), "{more:?}");
     let two = load(&[("SESSIONS_KEYS_KEY_FILE", "/k"), ("SESSIONS_KEYS_PASSPHRASE_ENV", "P")]).unwrap_err();
     assert!(two.to_string().contains("two sources of a key are given"), "{two}");
+    // Whatever is asked first: of two places the later one counts.
+    let first = "sessions: { keys: { key_file: /k } }";
+    let later = [("SESSIONS_KEYS_PASSPHRASE_ENV", "P")];
+    let key = Sources::of(Environment::of(later)).text("c.yaml", first).load().unwrap().key();
+    assert_eq!(key, Some(KeyAt::PassphraseVariable("P".to_owned())));
     // Who says that a store is plain, says so of a store for which the file names a key.
     let off = Sources::of(Environment::of::<&str, &str>([])).text("c.yaml", file).argument(
         "--plain",

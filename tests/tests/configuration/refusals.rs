@@ -114,6 +114,12 @@ fn what_is_no_configuration_at_all_is_refused() {
         (b"- a\n", "c.yaml:1:1: the group sessions belongs here, and this is a list"),
         (b"sessions: 5\n", "c.yaml:1:11: a group of options belongs here, and this is a number"),
         (b"sessions: {}\nsessions: {}\n", "c.yaml:2:1: sessions: it is said twice, first at c.yaml:1:1"),
+        (
+            b"sessions: {}\nSessions: { storage: { Max_Sessions: 0 } }\n",
+            "c.yaml:2:38: storage.max_sessions: it has to be 1 to",
+        ),
+        (b"storage: { max_sessions: 0 }\n", "c.yaml:1:26: storage.max_sessions: it has to be 1 to"),
+        (b"sessions: { models: { a: {}, a: { window: 0 } } }", "models.a.window: it has to be 1 to"),
         (b"Sessions: {}\n", "c.yaml:1:1: Sessions: options are written in small letters"),
         (b"sessions:\n\tstorage: {}\n", "c.yaml:2:"),
         (b"sessions: &a {}\n", "an anchor"),

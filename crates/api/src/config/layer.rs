@@ -70,31 +70,31 @@ impl Layer {
     }
 
     fn root(&mut self, entries: &[(Name, Node)]) {
-        let mut first: Option<Place> = None;
+        let mut first: Option<&Place> = None;
+        let sections = table::below(&[]);
         for (name, node) in entries {
             let path = Path::default().below(&name.text);
-            let misspelled = plain(&name.text) == ROOT && name.text != ROOT;
-            match &first {
-                _ if misspelled => self
-                    .errors
-                    .push(ConfigError::new(name.place.clone(), path, Wrong::Spelling).near(Some(ROOT.to_owned()))),
-                Some(first) if name.text == ROOT => {
-                    let first = first.clone();
-                    self.wrong(&name.place, path, Wrong::Twice { first });
-                }
-                None if name.text == ROOT => {
-                    first = Some(name.place.clone());
-                    self.node(node, &mut Vec::new(), Path::default());
-                }
-                _ if table::below(&[]).contains(&name.text.as_str()) => {
-                    let what = format!("all options stand below {ROOT}:, and this one beside it");
-                    self.wrong(&name.place, path, Wrong::Form(what));
-                }
-                _ => {
-                    let near = nearest(&name.text, std::iter::once(ROOT)).map(str::to_owned);
-                    self.errors.push(ConfigError::new(name.place.clone(), path, Wrong::Unknown).near(near));
-                }
+            if plain(&name.text) == ROOT {
+                self.check_name(name, ROOT, first.replace(&name.place), path);
+                self.node(node, &mut Vec::new(), Path::default());
+            } else if let Some(section) = sections.iter().find(|section| **section == name.text) {
+                let what = format!("all options stand below {ROOT}:, and this one beside it");
+                self.wrong(&name.place, path.clone(), Wrong::Form(what));
+                self.within(section, node, &mut Vec::new(), path);
+            } else {
+                let near = nearest(&name.text, std::iter::once(ROOT)).map(str::to_owned);
+                self.errors.push(ConfigError::new(name.place.clone(), path, Wrong::Unknown).near(near));
             }
+        }
+    }
+
+    /// Tells when a name was said before, or is spelled otherwise than the table has it. What it says is read all the same.
+    fn check_name(&mut self, name: &Name, option: &str, first: Option<&Place>, path: Path) {
+        if let Some(first) = first {
+            self.wrong(&name.place, path, Wrong::Twice { first: first.clone() });
+        } else if option != name.text {
+            let error = ConfigError::new(name.place.clone(), path, Wrong::Spelling);
+            self.errors.push(error.near(Some(option.to_owned())));
         }
     }
 
@@ -131,14 +131,12 @@ impl Layer {
         let mut seen: BTreeMap<&str, &Place> = BTreeMap::new();
         for (name, node) in entries {
             let path = path.below(&name.text);
-            if let Some(first) = seen.insert(&name.text, &name.place) {
-                self.wrong(&name.place, path, Wrong::Twice { first: first.clone() });
-            } else if let Err((wrong, _)) = value::line(&name.text, LONGEST_NAME) {
-                self.wrong(&name.place, path, wrong);
-            } else {
-                self.groups.insert(path.clone(), name.place.clone());
-                self.within("*", node, pattern, path);
+            self.check_name(name, &name.text, seen.insert(&name.text, &name.place), path.clone());
+            if let Err((wrong, _)) = value::line(&name.text, LONGEST_NAME) {
+                self.wrong(&name.place, path.clone(), wrong);
             }
+            self.groups.entry(path.clone()).or_insert_with(|| name.place.clone());
+            self.within("*", node, pattern, path);
         }
     }
 
@@ -160,14 +158,8 @@ impl Layer {
                 self.errors.push(error);
                 continue;
             };
-            if let Some(first) = seen.insert(option, &name.place) {
-                self.wrong(&name.place, below, Wrong::Twice { first: first.clone() });
-            } else if option != name.text {
-                let error = ConfigError::new(name.place.clone(), below, Wrong::Spelling);
-                self.errors.push(error.near(Some(option.to_owned())));
-            } else {
-                self.within(option, node, pattern, below);
-            }
+            self.check_name(name, option, seen.insert(option, &name.place), below);
+            self.within(option, node, pattern, path.below(option));
         }
     }
 
