@@ -13,6 +13,7 @@ pub mod environment;
 pub mod keys;
 mod memory;
 pub mod observed;
+pub mod providers;
 #[cfg(feature = "sealing")]
 pub mod sealing;
 #[cfg(feature = "sled")]

@@ -11,10 +11,12 @@ mod environment;
 mod error;
 mod keys;
 mod log;
+mod model;
 mod secret;
 mod standing;
 mod summary;
 mod tokens;
+mod tool;
 mod witness;
 
 pub use backup::BackupError;
@@ -28,8 +30,10 @@ pub use log::{
     Claim, Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Link, Order, Page, ReadRange,
     Record, Removal, Removed, Rewrite, Rewritten, Row, RowChange, RowPage, SessionLog, StoreId, StoredClaim,
 };
+pub use model::{ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, Stop};
 pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;
 pub use summary::{Summarizer, Summary, SummaryFailure, SummaryWish};
 pub use tokens::{Encodings, TokenCounter, UnknownEncoding};
+pub use tool::ToolSpec;
 pub use witness::{BatchEdge, HeadWitness};
