@@ -16,8 +16,15 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// Every format that can be imported. A new one is put here and is fuzzed.
-const FORMATS: [Format; 5] =
-    [Format::ClaudeCode, Format::SessionsJson, Format::SessionsJsonl, Format::Codex, Format::Pi];
+const FORMATS: [Format; 7] = [
+    Format::ClaudeCode,
+    Format::SessionsJson,
+    Format::SessionsJsonl,
+    Format::Codex,
+    Format::Pi,
+    Format::OpenAi,
+    Format::Anthropic,
+];
 
 /// The first byte says the format; one beyond all leaves it to the beginning of the file.
 pub fn import_any(data: &[u8]) {

@@ -272,7 +272,7 @@ pub(crate) struct Import {
     /// Bring in all that this program keeps on this machine; running it again brings what is new
     #[arg(long, value_enum, value_name = "PROGRAM", conflicts_with_all = ["paths", "format"])]
     pub(crate) from: Option<Agent>,
-    /// auto, claude-code, codex, pi, json or jsonl
+    /// auto, claude-code, codex, pi, openai, anthropic, json or jsonl
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) format: String,
     /// Make a new session also of what was brought in before
@@ -284,7 +284,7 @@ pub(crate) struct Import {
 pub(crate) struct Export {
     /// The session
     pub(crate) session: String,
-    /// json, jsonl (both whole, and read back), markdown, html, claude-code, codex or pi
+    /// json, jsonl (both whole, and read back), markdown, html, claude-code, codex, pi, openai or anthropic (the messages of a request)
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub(crate) format: String,
     /// Into this file, whole or not at all (default, and with `-`: standard output)

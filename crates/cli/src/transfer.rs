@@ -25,9 +25,6 @@ use crate::{
 /// So many lines of a file are named that were repaired or set aside.
 const REASONS: usize = 5;
 
-/// Formats that are known and not built yet.
-const NOT_BUILT: [&str; 2] = ["openai", "anthropic"];
-
 /// `import`
 pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failure> {
     let format = match wish.format.as_str() {
@@ -35,9 +32,11 @@ pub(crate) async fn import(program: &Program, wish: Import) -> Result<(), Failur
         "claude-code" => Some(Format::ClaudeCode),
         "codex" => Some(Format::Codex),
         "pi" => Some(Format::Pi),
+        "openai" => Some(Format::OpenAi),
+        "anthropic" => Some(Format::Anthropic),
         "json" | "sessions-json" => Some(Format::SessionsJson),
         "jsonl" | "sessions-jsonl" => Some(Format::SessionsJsonl),
-        other => return Err(unknown_format(other, "give auto, claude-code, codex, pi, json or jsonl")),
+        _ => return Err(unknown_format("give auto, claude-code, codex, pi, openai, anthropic, json or jsonl")),
     };
     let options =
         ImportOptions { format, new_id: wish.new_id, durability: program.durability, ..ImportOptions::default() };
@@ -163,10 +162,7 @@ fn branch_name(branch: u64) -> String {
     if branch == 0 { "main".to_owned() } else { branch.to_string() }
 }
 
-fn unknown_format(name: &str, hint: &str) -> Failure {
-    if NOT_BUILT.contains(&name) {
-        return Failure::usage("this format is not built into this program yet", hint);
-    }
+fn unknown_format(hint: &str) -> Failure {
     Failure::usage("there is no such format", hint)
 }
 
@@ -222,10 +218,9 @@ pub(crate) async fn export(program: &Program, wish: Export) -> Result<(), Failur
     let format = match wish.format.as_str() {
         "json" => ExportFormat::SessionsJson,
         "jsonl" => ExportFormat::SessionsJsonl,
-        other => ExportFormat::ALL
-            .into_iter()
-            .find(|format| format.name() == other)
-            .ok_or_else(|| unknown_format(other, "give json, jsonl, markdown, html, claude-code, codex or pi"))?,
+        other => ExportFormat::ALL.into_iter().find(|format| format.name() == other).ok_or_else(|| {
+            unknown_format("give json, jsonl, markdown, html, claude-code, codex, pi, openai or anthropic")
+        })?,
     };
     program
         .with_session(&wish.session, async |_, session| {

@@ -2,6 +2,7 @@
 //!
 //! Must not know: which histories there are.
 
+use sessions_app::transfer::{Format, anthropic, detect, openai};
 use sessions_domain::{
     Message, MessagePart, MessageRole, ToolContent,
     form::{self, Form, FormBody, FormRules, ReasoningBack, Target},
@@ -206,4 +207,23 @@ pub(crate) fn reasoning_is_its_own(history: &[Told], way: &Way) {
         assert_eq!(thoughts, came.parts.iter().filter(own).collect::<Vec<_>>(), "all of a message or nothing");
         assert_eq!(came.metadata.model.as_deref(), Some(way.model.as_str()));
     }
+}
+
+/// What was sent comes in as a conversation, and is sent as it was.
+pub(crate) fn comes_in_again(built: &Built, way: &Way) {
+    let sent = serde_json::to_string(&built.body).unwrap();
+    let read = match way.form {
+        Form::OpenAi => openai::read(sent.as_bytes()),
+        _ => anthropic::read(sent.as_bytes()),
+    };
+    let read = read.unwrap_or_else(|error| panic!("{error}: {sent}"));
+    assert_eq!(read.report.set_aside, [], "{sent}");
+    let messages = read.main_path().into_iter().filter_map(|at| read.entries[at].message().cloned());
+    let history: Vec<Told> = messages.map(|message| (false, message)).collect();
+    assert!(plain(&history, way) == built.body, "{sent} is not {}", plain(&history, way).messages.as_str());
+    let name = detect(sent.as_bytes()).map(Format::name);
+    // Where nothing tells the two apart, it is no matter.
+    let is_told = sent.contains("tool_calls") || sent.contains("tool_use") || sent.contains("\"system\":");
+    let own = if way.form == Form::OpenAi { "openai" } else { "anthropic" };
+    assert!(name.is_some() && (!is_told || name == Some(own)), "{sent} looks like {name:?}");
 }

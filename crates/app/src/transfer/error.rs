@@ -21,7 +21,7 @@ pub enum ImportError {
     Binary,
     /// It is text that no known program wrote.
     #[error(
-        "the file is in no known format; importable are transcripts of Claude Code, Codex and pi, and json or jsonl that was exported here"
+        "the file is in no known format; importable are transcripts of Claude Code, Codex and pi, messages as OpenAI or Anthropic have them, and json or jsonl that was exported here"
     )]
     UnknownFormat,
     /// It is a transcript, and nobody says anything in it.

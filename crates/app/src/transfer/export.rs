@@ -8,7 +8,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use serde::Serialize;
-use sessions_domain::{CommitHash, Event, Kind, SessionId, View};
+use sessions_domain::{CommitHash, Event, Kind, SessionId, View, form::Form};
 use sessions_ports::{KindFilter, Order, ReadRange, Record};
 
 use super::{
@@ -46,12 +46,25 @@ pub enum ExportFormat {
     Codex,
     /// A session for pi.
     Pi,
+    /// The messages of a request to OpenAI.
+    OpenAi,
+    /// The messages of a request to Anthropic.
+    Anthropic,
 }
 
 impl ExportFormat {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::SessionsJson, Self::SessionsJsonl, Self::Markdown, Self::Html, Self::ClaudeCode, Self::Codex, Self::Pi];
+    pub const ALL: [Self; 9] = [
+        Self::SessionsJson,
+        Self::SessionsJsonl,
+        Self::Markdown,
+        Self::Html,
+        Self::ClaudeCode,
+        Self::Codex,
+        Self::Pi,
+        Self::OpenAi,
+        Self::Anthropic,
+    ];
 
     /// The format's name.
     pub const fn name(self) -> &'static str {
@@ -63,6 +76,8 @@ impl ExportFormat {
             Self::ClaudeCode => Format::ClaudeCode.name(),
             Self::Codex => Format::Codex.name(),
             Self::Pi => Format::Pi.name(),
+            Self::OpenAi => Format::OpenAi.name(),
+            Self::Anthropic => Format::Anthropic.name(),
         }
     }
 }
@@ -115,6 +130,8 @@ impl Session {
             ExportFormat::ClaudeCode => Format::ClaudeCode,
             ExportFormat::Codex => Format::Codex,
             ExportFormat::Pi => Format::Pi,
+            ExportFormat::OpenAi => return Export::form(self, Form::OpenAi).await,
+            ExportFormat::Anthropic => return Export::form(self, Form::Anthropic).await,
         };
         let view = self.fresh_view().await?;
         let Outgoing { pieces, lost } = Outgoing::of(self, &view, foreign).await?;
@@ -146,6 +163,13 @@ impl Export {
         let extents = Extents::of(session, &view).await?;
         let (stage, lost, commit) = (Stage::Header, Vec::new(), CommitHash::ZERO);
         Ok(Self { session: session.clone(), view, is_document, extents, stage, lost, commit })
+    }
+
+    async fn form(session: &Session, form: Form) -> Result<Self, SessionError> {
+        let view = session.fresh_view().await?;
+        let stage = Stage::Pieces(vec![super::form::of(session, &view, form).await?].into_iter());
+        let (session, extents, lost, commit) = (session.clone(), Extents::none(), Vec::new(), CommitHash::ZERO);
+        Ok(Self { session, view, is_document: false, extents, stage, lost, commit })
     }
 
     async fn page(session: &Session, page: Page) -> Result<Self, SessionError> {

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{claude_code, codex};
+use super::{claude_code, codex, messages};
 
 /// As much of a file's beginning as [`detect`] wants to see.
 pub const DETECT_BYTES: usize = 64 * 1024;
@@ -22,6 +22,10 @@ pub enum Format {
     Codex,
     /// A session of pi: JSON lines, the first of type `session`.
     Pi,
+    /// Messages as OpenAI's chat completions have them.
+    OpenAi,
+    /// Messages as Anthropic has them.
+    Anthropic,
     /// Our own document.
     SessionsJson,
     /// Our own lines.
@@ -31,7 +35,8 @@ pub enum Format {
 impl Format {
     /// The format of another program that has this name.
     pub(super) fn foreign(name: &str) -> Option<Self> {
-        [Self::ClaudeCode, Self::Codex, Self::Pi].into_iter().find(|format| format.name() == name)
+        let all = [Self::ClaudeCode, Self::Codex, Self::Pi, Self::OpenAi, Self::Anthropic];
+        all.into_iter().find(|format| format.name() == name)
     }
 
     /// The format's name.
@@ -40,6 +45,8 @@ impl Format {
             Self::ClaudeCode => "claude-code",
             Self::Codex => "codex",
             Self::Pi => "pi",
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
             Self::SessionsJson => "sessions-json",
             Self::SessionsJsonl => "sessions-jsonl",
         }
@@ -111,7 +118,7 @@ pub fn detect(head: &[u8]) -> Option<Format> {
     let mut lines = head.split(|byte| *byte == b'\n').take(100);
     let format = |line: &[u8]| serde_json::from_slice::<Probe<'_>>(line).ok()?.format(line);
     let objects = lines.by_ref().filter(|line| line.trim_ascii_start().starts_with(b"{"));
-    objects.filter_map(format).next().or_else(|| cut_line(head))
+    objects.filter_map(format).next().or_else(|| cut_line(head)).or_else(|| messages::detect(head))
 }
 
 fn has(bytes: &[u8], key: &[u8]) -> bool {
@@ -136,7 +143,7 @@ mod tests {
 
     #[test]
     fn formats_are_told_apart() {
-        let cases: [(&[u8], Option<Format>); 11] = [
+        let cases: [(&[u8], Option<Format>); 15] = [
             (b"{ \"format\": \"sessions-json\",\n \"version\":1", Some(Format::SessionsJson)),
             (b"{\"format\":\"sessions-jsonl\",\"version\":1}\n", Some(Format::SessionsJsonl)),
             (b"garbage\n{\"type\":\"user\",\"uuid\":\"a\",\"parentUuid\":null}\n", Some(Format::ClaudeCode)),
@@ -146,6 +153,10 @@ mod tests {
             (b"{\"type\":\"session\",\"id\":\"a\",\"timestamp\":\"t\"}\n", Some(Format::Pi)),
             (b"{\"type\":\"session_meta\",\"payload\":{}}\n", Some(Format::Codex)),
             (b"{\"id\":\"a\",\"timestamp\":\"t\",\"instructions\":null}\n", Some(Format::Codex)),
+            (b"[\n {\"role\": \"user\", \"content\": \"Hi\"}]", Some(Format::OpenAi)),
+            (b"{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"x\"}\n", Some(Format::OpenAi)),
+            (b"{\"system\":\"s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}", Some(Format::Anthropic)),
+            (b"{\"role\":\"admin\",\"content\":\"x\"}\n", None),
             (b"\x7fELF\0\0\0", None),
             (b"", None),
         ];

@@ -12,11 +12,11 @@ use sessions_domain::{ImportSource, SessionId, SessionKey, Stamp, View};
 use sessions_ports::{Commit, Durability, StoreError};
 
 use super::{
-    DETECT_BYTES, Format, ImportError, Report,
+    DETECT_BYTES, Format, ImportError, Report, anthropic,
     archive::{self, Archive},
     claude_code, codex, detect,
     grown::{self, Followed, Grown},
-    pi,
+    openai, pi,
     records::Beginning,
     report::Repaired,
     transcript::Transcript,
@@ -267,6 +267,8 @@ fn parse(mut source: impl BufRead, format: Option<Format>) -> Result<Parsed, Imp
         Format::ClaudeCode => Parsed::Transcript(Box::new(claude_code::read(source)?)),
         Format::Codex => Parsed::Transcript(Box::new(codex::read(source)?)),
         Format::Pi => Parsed::Transcript(Box::new(pi::read(source)?)),
+        Format::OpenAi => Parsed::Transcript(Box::new(openai::read(source)?)),
+        Format::Anthropic => Parsed::Transcript(Box::new(anthropic::read(source)?)),
         Format::SessionsJson => Parsed::Archive(format, Box::new(archive::read_document(source)?)),
         Format::SessionsJsonl => Parsed::Archive(format, Box::new(archive::read_lines(source)?)),
     })

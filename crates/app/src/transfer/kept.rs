@@ -11,9 +11,9 @@ use sessions_domain::{Event, Message, TokenUsage, View, branches::Stretch, chain
 use sessions_ports::{KindFilter, Order};
 
 use super::{
-    Format, ImportError, LostRecord, claude_code, codex,
+    Format, ImportError, LostRecord, anthropic, claude_code, codex,
     foreign::envelope::envelope_of,
-    pi,
+    openai, pi,
     records::Stand,
     restore::{RestoreError, Restored},
     transcript::{EntryKind, Transcript},
@@ -176,6 +176,8 @@ pub(super) fn read_foreign(format: Format, reader: impl BufRead, sealed: u64) ->
         Format::ClaudeCode => claude_code::read_behind(reader, sealed),
         Format::Codex => codex::read_behind(reader, sealed),
         Format::Pi => pi::read_behind(reader, sealed),
+        Format::OpenAi => openai::read_behind(reader, sealed),
+        Format::Anthropic => anthropic::read_behind(reader, sealed),
         _ => Err(ImportError::UnknownFormat),
     }
 }

@@ -8,10 +8,11 @@
 //!
 //! Each format states its fidelity, which is one of: *bytes* (the file comes back as it was), *values* (each line comes back as an equal
 //! JSON value), *meaning* (the conversation comes back). Files of Claude Code, Codex and pi have fidelity *bytes*; see [`claude_code`],
-//! [`codex`] and [`pi`].
+//! [`codex`] and [`pi`]. Lists of messages as providers take them have *values*; see [`openai`] and [`anthropic`].
 //!
 //! Must not know: which store it is, or where a file lies.
 
+pub mod anthropic;
 mod archive;
 pub mod claude_code;
 pub mod codex;
@@ -19,11 +20,14 @@ mod error;
 mod export;
 mod extents;
 mod foreign;
+mod form;
 mod format;
 mod grown;
 mod import;
 mod kept;
 mod lines;
+mod messages;
+pub mod openai;
 mod outgoing;
 mod page;
 pub mod pi;

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use sessions_domain::{Event, Message, MessagePart, ResidueLine, chain::from_hex};
 
 use super::{
-    Format, claude_code, codex,
+    Format, anthropic, claude_code, codex,
     foreign::envelope::{self, Spelling},
-    pi,
+    openai, pi,
 };
 
 /// A line cannot be put together again: its record was changed by hand, or a part of it was lost.
@@ -52,6 +52,8 @@ fn spelling(format: Format) -> Option<Spelling> {
         Format::ClaudeCode => Some(claude_code::DIALECT.values),
         Format::Codex => Some(codex::DIALECT.values),
         Format::Pi => Some(pi::DIALECT.values),
+        Format::OpenAi => Some(openai::DIALECT.values),
+        Format::Anthropic => Some(anthropic::DIALECT.values),
         _ => None,
     }
 }

@@ -18,3 +18,4 @@ mod many;
 mod outgoing;
 mod pages;
 mod pi;
+mod provider;

@@ -221,7 +221,7 @@ impl Canary {
         self.does(&["state", "list", k]);
         self.does(&["list"]);
         assert!(!self.does(&["list", "--text", MARK, "--json"]).stdout.is_empty());
-        for format in ["json", "jsonl", "markdown", "html", "claude-code", "codex", "pi"] {
+        for format in ["json", "jsonl", "markdown", "html", "claude-code", "codex", "pi", "openai", "anthropic"] {
             let file = self.desk.path("out").join(format);
             // What a format has no room for is told in numbers.
             assert_eq!(self.any(&["export", k, "--format", format, "-o", file.to_str().unwrap()], "").code, 0);

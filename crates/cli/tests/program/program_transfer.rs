@@ -275,16 +275,12 @@ fn files_that_cannot_be_imported_say_why_and_leave_nothing() {
 }
 
 #[test]
-fn formats_that_are_not_built_are_usage_errors() {
+fn unknown_formats_are_usage_errors() {
     let desk = Desk::new();
     desk.talk(&["one"]);
-    for format in ["openai", "anthropic", "docx"] {
-        let error = desk.run(&["export", "k", "--format", format, "--json"]).refused(2, "usage");
-        assert!(error["hint"].as_str().unwrap().contains("jsonl"), "{error}");
-    }
-    for format in ["openai", "docx"] {
-        desk.run(&["import", "x", "--format", format, "--json"]).refused(2, "usage");
-    }
+    let error = desk.run(&["export", "k", "--format", "docx", "--json"]).refused(2, "usage");
+    assert!(error["hint"].as_str().unwrap().contains("jsonl"), "{error}");
+    desk.run(&["import", "x", "--format", "docx", "--json"]).refused(2, "usage");
 }
 
 #[test]
@@ -303,6 +299,15 @@ fn a_transcript_goes_out_as_it_came_and_to_every_program() {
         let file = write(&desk, &format!("out-{format}.jsonl"), out);
         let report = desk.one(&["import", &file]);
         assert_eq!((&report["format"], &report["tool_calls"]), (&json!(format), &json!(1)));
+    }
+    for format in ["openai", "anthropic"] {
+        let out = desk.run(&["export", &id, "--format", format]).stdout;
+        let file = write(&desk, &format!("out-{format}.json"), &out);
+        let report = desk.one(&["import", &file, "--format", format]);
+        assert_eq!((&report["format"], &report["tool_calls"]), (&json!(format), &json!(1)));
+        let again = desk.run(&["export", report["id"].as_str().unwrap(), "--format", format]).stdout;
+        assert_eq!(again, out);
+        assert_eq!(desk.one(&["import", &file])["outcome"], json!("replayed"));
     }
     let page = desk.run(&["export", &id, "--format", "markdown"]).stdout;
     assert!(page.contains("## user · ") && page.contains("And b?"), "{page}");

@@ -20,14 +20,15 @@ pub(super) fn is_thought(part: &MessagePart) -> bool {
     }
 }
 
-/// True when all reasoning of a message is signed and comes from the model that the messages are for.
+/// True when all reasoning of a message is signed and comes from the model that the messages are for. Who does not say its provider is
+/// taken at its model's name.
 fn is_its_own(message: &Message, target: &Target<'_>) -> bool {
     let by = &message.metadata;
     let is_signed = |part: &MessagePart| match part {
         MessagePart::Reasoning { signature, .. } => signature.as_ref().is_some_and(|signature| !signature.is_empty()),
         _ => true,
     };
-    by.provider.as_deref() == Some(target.provider)
+    by.provider.as_deref().is_none_or(|provider| provider == target.provider)
         && by.model.as_deref() == Some(target.model)
         && message.parts.iter().all(is_signed)
 }

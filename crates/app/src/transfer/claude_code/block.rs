@@ -35,7 +35,7 @@ struct Shape<'a> {
 }
 
 /// The blocks of a content, which is a string or a list. None for an empty one, and for what is neither.
-pub(super) fn blocks(text: &str, content: &RawValue, role: MessageRole) -> Vec<Block> {
+pub(in super::super) fn blocks(text: &str, content: &RawValue, role: MessageRole) -> Vec<Block> {
     if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(content.get()) {
         let mut blocks: Vec<Block> = Vec::new();
         let mut named: HashSet<String> = HashSet::new();

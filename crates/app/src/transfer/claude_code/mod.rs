@@ -32,6 +32,7 @@ use super::{
     transcript::Transcript,
 };
 
+pub(super) use self::block::blocks;
 pub(super) use self::write::ClaudeCodeWriter;
 pub(super) use line::{knows_type, parse};
 

@@ -30,6 +30,10 @@ struct Custom {
     codex: Option<Envelope>,
     #[serde(default)]
     pi: Option<Envelope>,
+    #[serde(default)]
+    openai: Option<Envelope>,
+    #[serde(default)]
+    anthropic: Option<Envelope>,
 }
 
 /// What a message keeps.
@@ -179,6 +183,8 @@ pub(in super::super) fn envelope_of(message: &Message, format: Format) -> Option
         Format::ClaudeCode => custom.claude_code,
         Format::Codex => custom.codex,
         Format::Pi => custom.pi,
+        Format::OpenAi => custom.openai,
+        Format::Anthropic => custom.anthropic,
         _ => None,
     }
 }
