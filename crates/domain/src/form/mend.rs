@@ -403,14 +403,14 @@ pub(super) fn most(message: &Message, form: Form, rules: &FormRules) -> Message 
     }
     parts.extend(labels);
     if message.role == MessageRole::System {
-        let text = joined(&parts);
-        if !is_blank(&text) && super::shape::may_be_users(form, rules) {
-            // Uncut, since the parts may stand by themselves as well, and with what a cut says.
-            let text = words::instructions(&text);
-            let is_cut = fitting(text.clone(), rules).is_err();
-            let mark = is_cut.then(|| MessagePart::Text(words::cut(text.chars().count())));
-            let calls = parts.into_iter().filter(|part| !matches!(part, MessagePart::Text(_)));
-            parts = std::iter::once(MessagePart::Text(text)).chain(mark).chain(calls).collect();
+        let texts = parts.iter().filter(|part| matches!(part, MessagePart::Text(_))).count();
+        if texts > 0 && super::shape::may_be_users(form, rules) {
+            // The parts may stand by themselves as well, so what joins them is beside them, and what a cut says.
+            let whole = words::instructions(&joined(&parts));
+            let is_cut = fitting(whole.clone(), rules).is_err();
+            let mark = is_cut.then(|| words::cut(whole.chars().count()));
+            let joins = std::iter::repeat_n("\n".to_owned(), texts - 1);
+            parts.extend(std::iter::once(words::instructions("")).chain(joins).chain(mark).map(MessagePart::Text));
         }
     }
     Message { role: message.role, parts, metadata: MessageMetadata::default() }
