@@ -241,6 +241,88 @@ fn part(chance: &mut Chance, role: MessageRole) -> MessagePart {
     }
 }
 
+/// Histories that have more of something than providers take.
+pub(crate) fn excessive() -> Vec<History> {
+    let picture = |number: usize| {
+        // A gif of 2500 pixels, or one at an address.
+        let url = if number.is_multiple_of(3) {
+            "data:image/gif;base64,R0lGODlhxAkBAAAA".to_owned()
+        } else {
+            format!("https://example.org/{number}.png")
+        };
+        MessagePart::File(FileRef { media_type: "image/png".to_owned(), name: None, artifact: None, url: Some(url) })
+    };
+    let large = |kind: &str, begin: &str, size: usize| {
+        let url = format!("data:{kind};base64,{begin}{}", "A".repeat(size / 4 * 4));
+        MessagePart::File(FileRef { media_type: kind.to_owned(), name: None, artifact: None, url: Some(url) })
+    };
+    let call = |number: usize| MessagePart::tool_call(format!("c{number}"), "f", "{}").unwrap();
+    let result = |number: usize, content| {
+        MessagePart::ToolResult(ToolResult {
+            call_id: format!("c{number}"),
+            content,
+            is_error: number.is_multiple_of(7),
+        })
+    };
+    let said = |role, parts| Message { role, parts, metadata: MessageMetadata::default() };
+    let (user, answer, tool) = (MessageRole::User, MessageRole::Assistant, MessageRole::Tool);
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(126), "]".repeat(126));
+    let deep_call = MessagePart::tool_call("deep", "f", &deep).unwrap();
+    let deep_custom = MessagePart::Custom(Json::parse(&deep.replace("\"a\"", "\"type\":\"x\",\"a\"")).unwrap());
+    let all = [
+        ("pictures", vec![said(user, (0..60).map(picture).collect()), said(user, (60..130).map(picture).collect())]),
+        (
+            "pictures of tools",
+            vec![
+                said(answer, (0..110).map(call).collect()),
+                said(tool, (0..110).map(|at| result(at, ToolContent::Parts(vec![picture(at)]))).collect()),
+            ],
+        ),
+        (
+            "calls",
+            vec![
+                said(answer, (0..300).map(call).collect()),
+                said(tool, (100..300).rev().map(|at| result(at, ToolContent::Text("x".to_owned()))).collect()),
+                said(tool, (0..100).map(|at| result(at, ToolContent::Parts(vec![picture(at)]))).collect()),
+                Message::user("And?"),
+            ],
+        ),
+        (
+            "texts",
+            vec![
+                Message::user("é".repeat(1_048_577)),
+                said(answer, vec![call(7)]),
+                said(tool, vec![result(7, ToolContent::Text("x".repeat(1_048_576)))]),
+                Message::system("x".repeat(1_048_570)),
+            ],
+        ),
+        (
+            "bytes",
+            vec![
+                said(user, (0..8).map(|_| large("image/png", "iVBORw0KGgoA", 5_000_000)).collect()),
+                said(user, vec![large("image/jpeg", "/9j/", 6_000_000), large("image/gif", "R0lGODlh", 21_000_000)]),
+                said(
+                    user,
+                    vec![
+                        large("application/pdf", "JVBERi0A", 30_000_000),
+                        large("application/pdf", "JVBERi0A", 20_000_000),
+                    ],
+                ),
+            ],
+        ),
+        (
+            "depth",
+            vec![said(user, vec![deep_custom]), said(answer, vec![deep_call]), Message::tool_result("deep", "found")],
+        ),
+    ];
+    let history = |(name, messages): (&str, Vec<Message>)| History {
+        name: name.to_owned(),
+        model: MODEL.to_owned(),
+        messages: messages.into_iter().map(|message| (false, message)).collect(),
+    };
+    all.into_iter().map(history).collect()
+}
+
 /// The real transcripts that `SESSIONS_TEST_DATA` names the folder of: what is on the main path of each, whether hidden or not.
 pub(crate) fn real() -> Vec<History> {
     let Some(folder) = std::env::var_os("SESSIONS_TEST_DATA").map(PathBuf::from) else {

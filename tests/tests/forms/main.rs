@@ -15,6 +15,7 @@ mod rules;
 mod forms {
     use std::{fs, path::Path};
 
+    use sessions_domain::form::{Form, FormRules};
     use sessions_tests::chance::Chance;
 
     use super::{
@@ -92,6 +93,25 @@ mod forms {
         assert!(all / 20 < valid && valid < all - all / 20, "{valid} of {all}: the mix tells nothing");
     }
 
+    /// More pictures, calls, words and bytes than a provider takes.
+    #[test]
+    fn what_is_too_much_is_cut_left_out_or_split() {
+        for history in histories::excessive() {
+            // Much data is dear to look through.
+            let most = if history.name == "bytes" { 1 } else { usize::MAX };
+            for form in [Form::OpenAi, Form::Anthropic] {
+                for way in laws::ways(&history.model).into_iter().filter(|way| way.form == form).take(most) {
+                    let built = laws::built(&history.messages, &way);
+                    let objections = laws::objections(&built, &way);
+                    assert!(objections.is_empty(), "{}, {:?}: {objections:?}", history.name, way.form);
+                    let (messages, _) = laws::paired(&history.messages);
+                    laws::shaping_is_stable(&messages, &way);
+                    laws::shaping_is_bounded(&messages, &way);
+                }
+            }
+        }
+    }
+
     #[test]
     fn real_transcripts_are_valid_wherever_they_are_cut() {
         let seed = Chance::seed();
@@ -99,8 +119,7 @@ mod forms {
         for history in histories::real() {
             let mut chance = Chance::of(seed);
             let ways = laws::ways(&history.model);
-            let plain: Vec<Way> =
-                ways.into_iter().filter(|way| way.rules == sessions_domain::form::FormRules::of(way.form)).collect();
+            let plain: Vec<Way> = ways.into_iter().filter(|way| way.rules == FormRules::of(way.form)).collect();
             assert_eq!(plain.len(), 2);
             every_piece_is_valid(&history.name, &history.messages, &plain, cuts(), &mut chance, &laws::built);
             for way in &plain {

@@ -177,6 +177,19 @@ pub(super) const RULES: &[Rule] = &[
         ],
     ),
     rule(
+        "A15",
+        "The results of an answer's calls all stand in one message.",
+        "platform.claude.com, handle tool calls",
+        MANUAL,
+        a15,
+        &[
+            r#"{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t1"},{"type":"tool_use","id":"t2"}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1"}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t2"}]}]}"#,
+        ],
+        &[
+            r#"{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t1"},{"type":"tool_use","id":"t2"}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1"},{"type":"tool_result","tool_use_id":"t2"}]}]}"#,
+        ],
+    ),
+    rule(
         "A16",
         "In a user's message results come first.",
         "platform.claude.com, handle tool calls; anthropics/anthropic-sdk-typescript#653",
@@ -370,16 +383,43 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "A41",
-        "No mark for the cache is on an empty text or on reasoning.",
+        "No mark for the cache is on an empty text.",
         "anthropics/claude-code#55302",
         THREAD,
         a41,
         &[
             r#"{"messages":[{"role":"user","content":[{"type":"text","text":"","cache_control":{"type":"ephemeral"}}]}]}"#,
-            r#"{"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":"b","cache_control":{"type":"ephemeral"}}]}]}"#,
         ],
         &[
             r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}]}"#,
+        ],
+    ),
+    rule(
+        "A42",
+        "No mark for the cache is on reasoning.",
+        "inspect_ai#3967",
+        THREAD,
+        a42,
+        &[
+            r#"{"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":"b","cache_control":{"type":"ephemeral"}}]}]}"#,
+        ],
+        &[
+            r#"{"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":"b"}]},{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}]}"#,
+        ],
+    ),
+    rule(
+        "A43",
+        "A mark for the cache is `ephemeral`, of 5m or 1h, and none of 1h stands behind one of 5m.",
+        "headroomlabs-ai/headroom#2939, vellum-ai/vellum-assistant#22191",
+        THREAD,
+        a43,
+        &[
+            r#"{"system":[{"type":"text","text":"a","cache_control":{"type":"ephemeral","ttl":"5m"}}],"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral","ttl":"1h"}}]}]}"#,
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"forever"}}]}]}"#,
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral","ttl":"2h"}}]}]}"#,
+        ],
+        &[
+            r#"{"system":[{"type":"text","text":"a","cache_control":{"type":"ephemeral","ttl":"1h"}}],"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}]}"#,
         ],
     ),
     rule(
@@ -663,6 +703,20 @@ fn a14(request: &Request) -> Vec<String> {
     found
 }
 
+fn a15(request: &Request) -> Vec<String> {
+    let messages = request.body.messages();
+    let (mut called, mut before): (HashSet<&str>, Vec<&str>) = Default::default();
+    let mut found = Vec::new();
+    for (at, message) in &messages {
+        let apart = |id: &&str| called.contains(*id) && !before.contains(id);
+        let results = ids(message, "tool_result", "tool_use_id");
+        found.extend(results.iter().filter(|id| apart(id)).map(|id| format!("{at}: the result of {id} stands apart")));
+        before = ids(message, "tool_use", "id");
+        called.extend(before.iter().copied());
+    }
+    found
+}
+
 fn a16(request: &Request) -> Vec<String> {
     each(request, |message| {
         let mut blocks = parts(message).into_iter().skip_while(|block| kind(block) == "tool_result");
@@ -796,8 +850,21 @@ fn a40(request: &Request) -> Vec<String> {
 }
 
 fn a41(request: &Request) -> Vec<String> {
-    let wrong = |block: &Value| is_thought(block) || (kind(block) == "text" && text(block, "text").is_empty());
+    let wrong = |block: &Value| kind(block) == "text" && text(block, "text").is_empty();
     one(marked(request).into_iter().any(wrong), "a mark where none may be")
+}
+
+fn a42(request: &Request) -> Vec<String> {
+    one(marked(request).into_iter().any(is_thought), "a mark on reasoning")
+}
+
+fn a43(request: &Request) -> Vec<String> {
+    let marks: Vec<&Value> = marked(request).into_iter().map(|block| &block["cache_control"]).collect();
+    let times = marks.iter().map(|mark| mark.get("ttl").map_or("5m", |ttl| ttl.as_str().unwrap_or_default()));
+    let times: Vec<&str> = times.collect();
+    let known =
+        marks.iter().all(|mark| kind(mark) == "ephemeral") && times.iter().all(|time| matches!(*time, "5m" | "1h"));
+    one(!known || times.windows(2).any(|two| two == ["5m", "1h"]), "marks that the API does not take")
 }
 
 fn pictures(request: &Request) -> Vec<&Value> {
