@@ -320,11 +320,12 @@ mod wiring;
 
 pub use manager::{Builder, Counters, NeedsKeyService, NoKeyStore, NoStoreNamed, SessionManager};
 pub use sessions_app::{
-    Activity, Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, Deletion, DeletionReport, DeletionStep,
-    EndReason, Entry, EntryKind, ErrorKind, Export, ExportFormat, Forked, Forks, Format, ImportError, ImportOptions,
-    ImportReport, InFlight, Lineage, ListPage, LostToFork, MessagePage, MessageRange, MessageSize, MessageStream,
-    Messages, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError, Settings,
-    SortBy, Subscription, Tally, Update,
+    Activity, Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, CompactionRefused, CompactionReport,
+    CompactionWish, ContextWish, Deletion, DeletionReport, DeletionStep, EndReason, Entry, EntryKind, ErrorKind,
+    Export, ExportFormat, Extractive, Forked, Forks, Format, ImportError, ImportOptions, ImportReport, InFlight,
+    Lineage, ListPage, LostToFork, MessagePage, MessageRange, MessageSize, MessageStream, Messages, ModelCall,
+    ModelUsage, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError, Settings,
+    SortBy, Subscription, Tally, Update, Usage,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{
@@ -335,9 +336,13 @@ pub use sessions_domain::{
     RuntimeState, Sealed, SessionId, SessionKey, SessionSettings, SessionStatus, SessionSummary, Stamp, StateChange,
     StateKey, StateOwner, StateScope, StatusChange, StoredMessage, StreamEnd, TokenUsage, ToolCall, ToolContent,
     ToolResult, View,
-    context::{Budget, Context, OverBudget},
+    compaction::{
+        CallOutcome, CallPurpose, Compacted, CompactionCause, CompactionPolicy, Instructed, Plan as CompactionPlan,
+        Spent, Uncompacted,
+    },
+    context::{Budget, Context, ContextMessage, ContextPart, OverBudget},
     decide::Draft,
-    form::Form,
+    form::{Form, FormBody, FormRules},
     json_depth, money,
     pairing::Repair,
     price,
@@ -376,7 +381,7 @@ pub use sessions_ports::{
     Entropy, EntropyError, Erased, Erasure, Expected, Head, Heir, IdGenerator, KeyContext, KeyError, KeyHealth, KeyId,
     KeyProvider, KeyStore, KindFilter, Link, Order, Page, Passphrase, ProviderKind, ReadRange, Record, Removal,
     Removed, Row, RowChange, RowPage, SecretKey, SessionLog, Slot, SlotChange, StoreError, StoreId, StoredClaim,
-    StoredRing, TokenCounter, UnknownEncoding, Wrapped,
+    StoredRing, Summarizer, Summary, SummaryFailure, SummaryWish, TokenCounter, UnknownEncoding, Wrapped,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};
 #[cfg(feature = "config")]

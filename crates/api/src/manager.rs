@@ -8,7 +8,7 @@ use std::{ops::Deref, sync::Arc};
 
 use serde::Serialize;
 use sessions_app::{Activity, Ports, SessionError, Settings};
-use sessions_domain::{Actor, Limits};
+use sessions_domain::{Actor, Limits, compaction::CompactionPolicy, price::PriceTable, profile::Profiles};
 #[cfg(all(feature = "sled", feature = "config"))]
 use sessions_infra::sled::{BackupSchedule, ScheduledBackups};
 use sessions_infra::{
@@ -290,6 +290,30 @@ impl Builder {
     /// ```
     pub fn warm_tokens(mut self, encodings: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.warm.extend(encodings.into_iter().map(Into::into));
+        self
+    }
+
+    /// Knows these models, in place of those that are shipped.
+    pub fn profiles(mut self, profiles: Profiles) -> Self {
+        self.settings.profiles = profiles;
+        self
+    }
+
+    /// Knows what calls of models cost.
+    pub fn prices(mut self, prices: PriceTable) -> Self {
+        self.settings.prices = prices;
+        self
+    }
+
+    /// Gives no context more tokens than this, whatever the model takes.
+    pub fn max_context_tokens(mut self, tokens: u64) -> Self {
+        self.settings.max_context_tokens = Some(tokens);
+        self
+    }
+
+    /// Compacts conversations like this where nobody says otherwise.
+    pub fn compaction(mut self, policy: CompactionPolicy) -> Self {
+        self.settings.compaction = policy;
         self
     }
 

@@ -13,7 +13,7 @@ use sessions_domain::{
     branches::Stretch,
     compaction::{CallOutcome, CallPurpose, Spent},
     money::Money,
-    price::{Day, PriceTable, cost},
+    price::{Day, PriceRow, PriceTable, cost},
 };
 use sessions_ports::{KindFilter, Order};
 
@@ -99,8 +99,17 @@ fn priced(spent: &Spent, at: Moment, prices: &PriceTable) -> Option<Money> {
     if let Some(known) = spent.cost.as_deref() {
         return Money::parse(known).ok();
     }
-    let (provider, model) = (spent.provider.as_deref()?, spent.model.as_deref()?);
+    let model = spent.model.as_deref()?;
+    let provider = spent.provider.as_deref().or_else(|| only_provider(prices, model))?;
     cost(&spent.usage, &prices.find(provider, model, Day::of(at)?)?.price)
+}
+
+/// The one provider that has a model of this name: transcripts of other programs seldom say whose it is.
+fn only_provider<'a>(prices: &'a PriceTable, model: &str) -> Option<&'a str> {
+    let is_named = |row: &&PriceRow| row.model == model || row.aliases.iter().any(|alias| alias == model);
+    let mut providers = prices.rows().iter().filter(is_named).map(|row| row.provider.as_str());
+    let first = providers.next()?;
+    providers.all(|other| other == first).then_some(first)
 }
 
 /// Adds an amount to those of its currency. What does not fit a number of money is left as it was.

@@ -2,6 +2,7 @@
 //!
 //! Must not know: what it does.
 
+mod context;
 mod conversation;
 mod history;
 mod keys;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use sessions_api::{Durability, MessageId, MessageRole, SessionStatus};
 
 pub(crate) use self::{
+    context::{Compact, Context as ContextArguments, Instruct, Tokens},
     conversation::{Append, Follow, Show},
     history::{Checkout, Checkpoint, Edit, Fork, Pin, Redo, Undo},
     keys::{InitKeys, KeySource, KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
@@ -155,6 +157,31 @@ pub(crate) enum Command {
     /// Take a session out of the trash
     #[command(after_help = "With --json: {\"id\",\"version\",\"changed\"}")]
     Restore(One),
+    /// Tell what would be sent to a model: instructions, pinned messages, the summary and the newest turns that fit
+    #[command(
+        after_help = "With --json: {\"messages\",\"tokens\",\"repairs\"}, the messages as the form has them (\"system\" apart where it does), and where it \
+                            is so \"estimate\", \"summary\" (the compaction's record), \"cut\" (older turns do not fit)."
+    )]
+    Context(ContextArguments),
+    /// Let a summary, or shortened results, stand for the older part of what a model is sent; the history stays, and it can be taken away
+    #[command(
+        after_help = "With --json: {\"before\",\"after\" (tokens),\"covers\" (messages),\"plan\",\"version\"} and, where there is one, \"summary\", \"by\", \
+                            \"calls\", \"compaction\" (its record). With --dry-run there is no \"version\", and \"after\" is the most it may be."
+    )]
+    Compact(Compact),
+    /// Take the newest compaction away
+    #[command(after_help = "With --json: {\"version\"}")]
+    Uncompact(Changed),
+    /// Tell or change what the model is told before all else
+    #[command(after_help = "With --json: {\"instructions\",\"version\",\"changed\"}")]
+    Instruct(Instruct),
+    /// Tell what calls of models took and cost, and how full the window is
+    #[command(
+        after_help = "With --json: {\"models\":[{\"provider\",\"model\",\"calls\",\"estimated\",\"usage\",\"cost\",\"unpriced\"}],\"total\",\"context\"}; context is \
+                            null or {\"model\",\"window\",\"usable\",\"tokens\",\"estimate\",\"state\"} (normal, warning at 75 %, critical at 90 %). With --calls a line for each \
+                            call: {\"seq\",\"call\",\"purpose\",\"outcome\",\"usage\"} and what else is known."
+    )]
+    Tokens(Tokens),
     /// Bring in sessions from files, or from all files of a folder; what was brought in before is not brought in twice
     #[command(
         after_help = "With --json a report for each session: {\"id\",\"messages\",\"tool_calls\",\"repaired\":[{\"line\",\"what\"}],\

@@ -11,6 +11,7 @@ mod backup;
 mod bench;
 mod completions;
 mod config;
+mod context;
 mod core_dumps;
 mod creation;
 mod demo;
@@ -105,6 +106,11 @@ async fn run(program: &Program, command: Command) -> Result<(), Failure> {
         Command::Pin(wish) => marks::pin(program, wish, true).await,
         Command::Unpin(wish) => marks::pin(program, wish, false).await,
         Command::Checkpoint(wish) => marks::checkpoint(program, wish).await,
+        Command::Context(wish) => context::context(program, wish).await,
+        Command::Compact(wish) => context::compact(program, wish).await,
+        Command::Uncompact(wish) => context::uncompact(program, wish).await,
+        Command::Instruct(wish) => context::instruct(program, wish).await,
+        Command::Tokens(wish) => context::tokens(program, wish).await,
         Command::Import(wish) => transfer::import(program, wish).await,
         Command::Export(wish) => transfer::export(program, wish).await,
         Command::Demo(wish) => demo::demo(program, wish).await,

@@ -191,14 +191,15 @@ pub(crate) fn print(program: &Program, message: &StoredMessage, pinned: bool) ->
     let late = if message.late { " (late)" } else { "" };
     let state = if message.state.is_complete() { String::new() } else { format!(" ({})", message.state.as_str()) };
     let pin = if pinned { " (pinned)" } else { "" };
+    let covered = if message.covered_by.is_some() { " (summarised)" } else { "" };
     let replaces = message.replaces.map(|old| format!("  in place of {old}")).unwrap_or_default();
     let (seq, role) = (format!("{:>5} ", message.seq), role_name(message.role));
-    let rest = format!("{hidden}{late}{state}{pin}  {}  {}{replaces}", message.said_at(), message.id);
+    let rest = format!("{hidden}{late}{state}{pin}{covered}  {}  {}{replaces}", message.said_at(), message.id);
     out.styled(&[(Style::Faint, &seq), (Style::Name, role), (Style::Faint, &rest)])?;
     print_parts(program, message, "      ")
 }
 
-fn print_parts(program: &Program, message: &Message, indent: &str) -> Result<(), Failure> {
+pub(crate) fn print_parts(program: &Program, message: &Message, indent: &str) -> Result<(), Failure> {
     message.parts.iter().try_for_each(|part| print_part(program, part, indent))
 }
 

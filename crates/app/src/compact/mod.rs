@@ -12,7 +12,7 @@ mod wish;
 use std::sync::Arc;
 
 use sessions_domain::{
-    Event, RuleViolation,
+    Event, RuleViolation, View,
     chain::to_hex,
     compaction::{CallOutcome, Covers, Plan, Shortens, Spent, SummaryText},
     context::{Piece, Weigher, summary_message},
@@ -55,7 +55,7 @@ impl Session {
             Ok(compacted) => compacted,
             Err((refused, calls)) => return self.refuse(refused.into(), calls, CallOutcome::Rejected).await,
         };
-        let decided = |view: &sessions_domain::View| {
+        let decided = |view: &View| {
             let event = decide::compact(view, survey.compacted_now, compacted.clone()).map_err(SessionError::Rule)?;
             Ok(vec![event])
         };
@@ -118,13 +118,9 @@ impl Session {
         loop {
             let view = self.quiet_view().await?;
             let stated = view.compactions().instructions();
-            let now = match stated {
-                Some(seq) => self.manager().read_one(&view, seq).await?.map(|read| read.event),
-                None => None,
-            };
-            let now = now.and_then(|event| if let Event::Instructed(stated) = event { stated.text } else { None });
+            let now = self.stated(&view, stated).await?;
             let mut is_other = false;
-            let decided = |view: &sessions_domain::View| {
+            let decided = |view: &View| {
                 // Somebody else said something meanwhile.
                 is_other = view.compactions().instructions() != stated;
                 let event = if is_other { None } else { decide::instruct(now.as_deref(), text.clone()) };
@@ -135,6 +131,22 @@ impl Session {
                 return Ok(done.is_some());
             }
         }
+    }
+
+    /// What the model is told before all else, where that was stated ([`Self::instruct`]). System messages that a conversation begins with
+    /// are in its context alone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn instructions(&self) -> Result<Option<String>, SessionError> {
+        let view = self.fresh_view().await?;
+        self.stated(&view, view.compactions().instructions()).await
+    }
+
+    async fn stated(&self, view: &View, seq: Option<u64>) -> Result<Option<String>, SessionError> {
+        let Some(seq) = seq else { return Ok(None) };
+        let read = self.manager().read_one(view, seq).await?;
+        Ok(read.and_then(|read| if let Event::Instructed(stated) = read.event { stated.text } else { None }))
     }
 
     /// Whether a compaction's summary stands for what the log has: the digest of what it covers is made anew.

@@ -42,7 +42,7 @@ impl Scope {
             profile.as_ref().map(|profile| profile.usable()),
             session.manager().max_context_tokens(view),
         ];
-        let budget = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
+        let budget = limits.into_iter().flatten().min().filter(|_| !wish.is_whole).unwrap_or(u64::MAX);
         let form = wish.form.or(profile.as_ref().map(|profile| profile.form)).unwrap_or_default();
         let weigher = weigher(session, profile.as_deref(), form)?;
         Ok(Self {

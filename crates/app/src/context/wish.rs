@@ -24,6 +24,7 @@ pub struct ContextWish {
     pub(crate) model: Option<Model>,
     pub(crate) form: Option<Form>,
     pub(crate) at: At,
+    pub(crate) is_whole: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -44,13 +45,13 @@ impl Model {
 
 impl From<Budget> for ContextWish {
     fn from(budget: Budget) -> Self {
-        Self { budget: Some(budget), model: None, form: None, at: At::Now }
+        Self { budget: Some(budget), model: None, form: None, at: At::Now, is_whole: false }
     }
 }
 
 impl ContextWish {
     fn of(model: Model) -> Self {
-        Self { budget: None, model: Some(model), form: None, at: At::Now }
+        Self { budget: None, model: Some(model), form: None, at: At::Now, is_whole: false }
     }
 
     /// For a model that the manager knows: within its window less what is kept free for its answer, in its provider's form and counted
@@ -68,6 +69,13 @@ impl ContextWish {
     #[must_use]
     pub fn within(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
+        self
+    }
+
+    /// The same, with all turns, whatever the model takes.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.is_whole = true;
         self
     }
 

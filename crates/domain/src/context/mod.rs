@@ -116,6 +116,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether the number of tokens is what the model's encoding has, and no estimate.
+    pub fn is_exact(&self) -> bool {
+        self.exactness == Exactness::Exact
+    }
+
     /// The messages as the provider takes them: the form of the model that the context was made for.
     ///
     /// # Errors

@@ -1,0 +1,317 @@
+//! What a model is sent: `context`, `compact`, `uncompact`, `instruct`, `tokens`.
+//!
+//! Must not know: what fits, what is compacted, or what a call costs; the library does.
+
+use serde::Serialize;
+use sessions_api::{
+    Budget, CompactionPlan, CompactionReport, CompactionWish, Context, ContextPart, ContextWish, Json, ModelUsage,
+    Repair, Session, SessionError, Usage, WindowState, money::Money, window_state,
+};
+
+use crate::{
+    arguments::{Changed, Compact, ContextArguments, Instruct, Tokens},
+    failure::Failure,
+    output::Style,
+    place::Place,
+    program::Program,
+    reading::{print_parts, role_name},
+    table::{Column, Table, counted},
+};
+
+/// What is sent, as its provider takes it.
+#[derive(Serialize)]
+struct Sent<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<Json>,
+    messages: Json,
+    tokens: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    estimate: bool,
+    repairs: &'a [Repair],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cut: bool,
+}
+
+/// `context`
+pub(crate) async fn context(program: &Program, wish: ContextArguments) -> Result<(), Failure> {
+    let place = Place::read(wish.at.as_deref())?;
+    program
+        .with_session(&wish.session, async |_, session| {
+            let context = session.context(asked(&wish).at(place.of(&session).await?)).await?;
+            if program.out.is_json() { print_sent(program, &context) } else { print_context(program, &context) }
+        })
+        .await
+}
+
+fn asked(wish: &ContextArguments) -> ContextWish {
+    let budget = wish.max_tokens.map(Budget::tokens);
+    let asked = match &wish.model {
+        Some(model) => ContextWish::for_model(model),
+        None => ContextWish::from(Budget::tokens(u64::MAX)),
+    };
+    let asked = budget.into_iter().fold(asked, ContextWish::within);
+    wish.format.into_iter().fold(asked, |asked, form| asked.in_form(form.into()))
+}
+
+fn print_sent(program: &Program, context: &Context) -> Result<(), Failure> {
+    let body = context
+        .body()
+        .map_err(|_| Failure::failed("the context has no JSON form", "`context` without --json shows it"))?;
+    program.out.object(&Sent {
+        system: body.system,
+        messages: body.messages,
+        tokens: context.tokens,
+        estimate: !context.is_exact(),
+        repairs: &context.repairs,
+        summary: context.summary,
+        cut: context.is_cut,
+    })
+}
+
+fn print_context(program: &Program, context: &Context) -> Result<(), Failure> {
+    let out = &program.out;
+    for message in &context.messages {
+        let seq = message.seq.map_or_else(|| "      ".to_owned(), |seq| format!("{seq:>5} "));
+        let part = match message.part {
+            ContextPart::Instructions => "  instructions",
+            ContextPart::Pinned => "  pinned",
+            ContextPart::Summary => "  summary",
+            ContextPart::Supplied => "  supplied",
+            _ => "",
+        };
+        let rest = format!("{part}  {}", counted(message.tokens, "token"));
+        out.styled(&[(Style::Faint, &seq), (Style::Name, role_name(message.role)), (Style::Faint, &rest)])?;
+        print_parts(program, message, "      ")?;
+    }
+    let messages = counted(context.messages.len() as u64, "message");
+    let about = if context.is_exact() { "" } else { "about " };
+    let cut = if context.is_cut { "; older turns do not fit" } else { "" };
+    out.line(&format!("{messages}, {about}{}{cut}", counted(context.tokens, "token")))?;
+    for repair in &context.repairs {
+        let repair = serde_json::to_string(repair).unwrap_or_default();
+        out.line(&format!("mended: {repair}"))?;
+    }
+    Ok(())
+}
+
+/// `compact`
+pub(crate) async fn compact(program: &Program, wish: Compact) -> Result<(), Failure> {
+    let asked = wish.model.iter().fold(CompactionWish::default(), CompactionWish::for_model);
+    let asked = wish.max_tokens.into_iter().fold(asked, |asked, tokens| asked.down_to(Budget::tokens(tokens)));
+    program
+        .changing(&wish.session, wish.once, async |session| {
+            let report =
+                if wish.dry_run { session.plan_compaction(asked).await? } else { session.compact(asked).await? };
+            compacted(program, &report)
+        })
+        .await
+}
+
+fn compacted(program: &Program, report: &CompactionReport) -> Result<(), Failure> {
+    if program.out.is_json() {
+        return program.out.object(report);
+    }
+    let what = match report.plan {
+        CompactionPlan::Nothing => return program.out.line("there is nothing to compact"),
+        CompactionPlan::Shorten { to } => format!("results of tools up to message {to} are shown shortened"),
+        CompactionPlan::Summarise { .. } => {
+            format!("a summary stands for {}", counted(report.covers, "message"))
+        }
+    };
+    let (most, would) = if report.version.is_some() { ("", "") } else { ("at most ", "would be: ") };
+    let tokens = format!("{} tokens, {most}{} from here on", report.before, report.after);
+    let version = report.version.map(|version| format!(" (version {version})")).unwrap_or_default();
+    program.out.line(&format!("{would}{what}; {tokens}{version}"))?;
+    match &report.summary {
+        Some(summary) => program.out.paragraph(summary, "  "),
+        None => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: u64,
+}
+
+/// `uncompact`
+pub(crate) async fn uncompact(program: &Program, wish: Changed) -> Result<(), Failure> {
+    program
+        .changing(&wish.session, wish.once, async |session| {
+            let version = session.uncompact().await?;
+            if program.out.is_json() {
+                return program.out.object(&Version { version });
+            }
+            program.out.line(&format!("the newest compaction is taken away (version {version})"))
+        })
+        .await
+}
+
+#[derive(Serialize)]
+struct Told {
+    instructions: Option<String>,
+    version: u64,
+    changed: bool,
+}
+
+/// `instruct`
+pub(crate) async fn instruct(program: &Program, wish: Instruct) -> Result<(), Failure> {
+    let is_asked = wish.text.is_none() && !wish.none;
+    program
+        .changing(&wish.session, wish.once, async |session| {
+            let changed = if is_asked { false } else { session.instruct(wish.text).await? };
+            let instructions = session.instructions().await?;
+            let version = session.version().await?;
+            if program.out.is_json() {
+                return program.out.object(&Told { instructions, version, changed });
+            }
+            match (instructions, is_asked) {
+                (Some(text), true) => program.out.paragraph(&text, ""),
+                (None, _) => program.out.line("the model is told nothing before all else"),
+                (Some(_), false) if changed => program.out.line(&format!("instructions noted (version {version})")),
+                (Some(_), false) => program.out.line("these are its instructions already"),
+            }
+        })
+        .await
+}
+
+#[derive(Serialize)]
+struct Window {
+    model: String,
+    window: u64,
+    usable: u64,
+    tokens: u64,
+    estimate: bool,
+    state: WindowState,
+}
+
+#[derive(Serialize)]
+struct Ledger {
+    #[serde(flatten)]
+    usage: Usage,
+    context: Option<Window>,
+}
+
+/// `tokens`
+pub(crate) async fn tokens(program: &Program, wish: Tokens) -> Result<(), Failure> {
+    program
+        .with_session(&wish.session, async |_, session| {
+            if wish.calls {
+                return calls(program, &session).await;
+            }
+            let usage = session.usage().await?;
+            let context = window(&session, wish.model.as_deref()).await?;
+            let ledger = Ledger { usage, context };
+            if program.out.is_json() { program.out.object(&ledger) } else { print_ledger(program, &ledger) }
+        })
+        .await
+}
+
+/// How full the window is: of the model that was named, or of the session's where that is known.
+async fn window(session: &Session, model: Option<&str>) -> Result<Option<Window>, Failure> {
+    let view = session.fresh_view().await?;
+    let own = view.origin().settings.model.clone().or_else(|| view.origin().model.clone());
+    let Some(name) = model.map(str::to_owned).or(own) else { return Ok(None) };
+    let profile = match session.manager().profiles().find(&name) {
+        Ok(profile) => profile,
+        Err(error) if model.is_some() => return Err(SessionError::from(error).into()),
+        Err(_) => return Ok(None),
+    };
+    let asked = ContextWish::for_profile(profile.clone()).whole();
+    let context = session.context(asked).await?;
+    Ok(Some(Window {
+        model: profile.name.clone(),
+        window: profile.window,
+        usable: profile.usable(),
+        tokens: context.tokens,
+        estimate: !context.is_exact(),
+        state: window_state(context.tokens, &profile),
+    }))
+}
+
+fn print_ledger(program: &Program, ledger: &Ledger) -> Result<(), Failure> {
+    let out = &program.out;
+    let columns = [
+        Column::Cut("MODEL"),
+        Column::Right("CALLS"),
+        Column::Right("INPUT"),
+        Column::Right("CACHED"),
+        Column::Right("CACHE WRITTEN"),
+        Column::Right("OUTPUT"),
+        Column::Right("COST"),
+    ];
+    let mut table = Table::new(columns);
+    let mut row = |name: String, of: &ModelUsage| {
+        let usage = of.usage;
+        let numbers = [of.calls, usage.input, usage.cache_read, usage.cache_write, usage.output];
+        table.row([name].into_iter().chain(numbers.map(|number| number.to_string())).chain([cost(of)]));
+    };
+    for model in &ledger.usage.models {
+        row(model.model.clone().unwrap_or_else(|| "not known".to_owned()), model);
+    }
+    if ledger.usage.models.len() != 1 {
+        row("all".to_owned(), &ledger.usage.total);
+    }
+    table.print(out)?;
+    if let Some(window) = &ledger.context {
+        let about = if window.estimate { "about " } else { "" };
+        let state = match window.state {
+            WindowState::Normal => "normal",
+            WindowState::Warning => "warning",
+            WindowState::Critical => "critical",
+        };
+        let Window { model, usable, tokens, .. } = window;
+        out.line(&format!("the conversation takes {about}{tokens} of {usable} tokens that {model} takes: {state}"))?;
+    }
+    Ok(())
+}
+
+/// What calls cost; with a plus where that is not known of all of them.
+fn cost(of: &ModelUsage) -> String {
+    let known: Vec<String> = of.cost.iter().map(Money::to_string).collect();
+    match (known.is_empty(), of.unpriced) {
+        (_, 0) => known.join(" + "),
+        (true, _) => "not known".to_owned(),
+        (false, _) => format!("{} +", known.join(" + ")),
+    }
+}
+
+async fn calls(program: &Program, session: &Session) -> Result<(), Failure> {
+    let columns = [
+        Column::Right("RECORD"),
+        Column::Left("FOR"),
+        Column::Left("OUTCOME"),
+        Column::Cut("MODEL"),
+        Column::Right("INPUT"),
+        Column::Right("OUTPUT"),
+        Column::Left("COST"),
+    ];
+    let (mut table, mut from) = (Table::new(columns), Some(0));
+    while let Some(next) = from {
+        let (page, more) = session.calls(next).await?;
+        for call in page {
+            if program.out.is_json() {
+                program.out.object(&call)?;
+                continue;
+            }
+            let spent = call.spent;
+            table.row([
+                call.seq.to_string(),
+                word(&spent.purpose),
+                word(&spent.outcome),
+                spent.model.unwrap_or_default(),
+                spent.usage.input.to_string(),
+                spent.usage.output.to_string(),
+                spent.cost.unwrap_or_default(),
+            ]);
+        }
+        from = more;
+    }
+    if program.out.is_json() { Ok(()) } else { table.print(&program.out) }
+}
+
+/// The word that something serialises as.
+fn word(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default().trim_matches('"').to_owned()
+}
