@@ -16,7 +16,7 @@ use sessions_api::{
     config::{ApiKeyAt, Configuration, Environment, ProviderProtocol, Sources},
     maintenance,
 };
-use sessions_domain::{form::Form, price};
+use sessions_domain::{form::Form, price, profile::Profiles};
 
 fn with(environment: &[(&str, &str)], text: &str) -> Configuration {
     Sources::of(Environment::of(environment.iter().copied())).text("c.yaml", text).load().unwrap()
@@ -166,8 +166,8 @@ sessions:
         ("gpt-5.4", "work", "house my.house")
     );
     assert_eq!((house.window, house.max_output, house.reserved_output), (32_768, Some(8_192), Some(4_096)));
-    assert_eq!((house.encoding.as_str(), house.form), ("o200k_base", Some(Form::OpenAi)));
-    assert_eq!((small.encoding.as_str(), small.form, small.reserved_output), ("estimate-1", None, None));
+    assert_eq!((house.encoding.as_deref(), house.form), (Some("o200k_base"), Some(Form::OpenAi)));
+    assert_eq!((&small.encoding, small.form, small.reserved_output), (&None, None, None));
     let rows = configuration.rows();
     assert!(rows.iter().any(|row| row.option == "models.\"gpt-5.4\".window" && row.value.to_string() == "32768"));
 }
@@ -386,4 +386,38 @@ async fn the_age_of_a_key_is_told_after_as_many_days_as_it_says() {
     assert_eq!(advice("30").await.as_deref(), Some("the key is older than 30 days; run `keys rotate`"));
     assert_eq!(advice("36500").await, None);
     assert_eq!(configured("").key_rotation_days(), 90);
+}
+
+#[test]
+fn models_of_the_configuration_are_known_by_their_names_or_stand_in_for_known_ones() {
+    let text = "
+sessions:
+  tokens: { reserve_tokens: 9000 }
+  providers: { far: { kind: anthropic }, work: { kind: openai } }
+  models:
+    house: { provider: far, window: 20000, aliases: [home] }
+    gpt-4o: { provider: work, window: 64000, reserved_output: 1000 }
+    claude-opus-4-6: { provider: anthropic, window: 500000 }
+";
+    let configuration = configured(text);
+    let find = |name: &str| configuration.profiles().find(name).unwrap();
+    let house = find("home");
+    assert_eq!((house.name.as_str(), house.provider.as_str(), house.form), ("house", "far", Form::Anthropic));
+    assert_eq!((house.usable(), house.encoding.as_str()), (11_000, "estimate-1"));
+    let (own, shipped) = (find("gpt-4o"), Profiles::shipped().find("gpt-4o").unwrap());
+    assert_eq!((own.usable(), own.provider.as_str(), own.encoding.as_str()), (63_000, "work", "o200k_base"));
+    assert_eq!((&own.rules, own.max_output), (&shipped.rules, shipped.max_output));
+    let opus = find("claude-opus-4-6");
+    assert_eq!((opus.window, &opus.rules), (500_000, &Profiles::shipped().find("claude-opus-4-6").unwrap().rules));
+    // The reserve is kept of every window that has as much.
+    assert_eq!(find("gpt-5").reserved_output, 9_000);
+    assert_eq!(find("gpt-4").reserved_output, Profiles::shipped().find("gpt-4").unwrap().reserved_output, "of 8192");
+    assert!(configuration.profiles().find("houses").unwrap_err().nearest.is_some());
+    assert_eq!(configured("").profiles(), &Profiles::shipped());
+    let none = "sessions: { tokens: { reserve_tokens: 5000 }, models: { m: { provider: ollama, window: 5000 } } }";
+    let errors = Sources::of(Environment::of::<&str, &str>([])).text("c.yaml", none).load().unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "c.yaml:1:39: tokens.reserve_tokens: nothing of a model's window is left for messages"
+    );
 }

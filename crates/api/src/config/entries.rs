@@ -32,8 +32,8 @@ pub struct ModelEntry {
     pub max_output: Option<u64>,
     /// Tokens of the window that are kept free for the answer; less than the window. `None`: as many as `tokens.reserve_tokens` says.
     pub reserved_output: Option<u64>,
-    /// How its tokens are counted.
-    pub encoding: String,
+    /// How its tokens are counted; `None`: as those of a known model of its name, or by estimate.
+    pub encoding: Option<String>,
     /// The form in which it takes messages; `None`: that of its provider.
     pub form: Option<Form>,
 }
@@ -181,7 +181,7 @@ pub(super) fn model(group: &Group<'_>, providers: &[String], errors: &mut Vec<Co
         window,
         max_output: group.whole(&["max_output"]),
         reserved_output,
-        encoding: group.text("encoding").unwrap_or_else(|| "estimate-1".to_owned()),
+        encoding: group.text("encoding"),
         form,
     })
 }

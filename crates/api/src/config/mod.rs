@@ -11,6 +11,7 @@ mod environment;
 mod error;
 mod layer;
 mod nearest;
+mod profiles;
 mod resolve;
 mod shown;
 mod sources;
@@ -28,6 +29,7 @@ use std::{
 use sessions_domain::{
     Actor, Limits, Moment,
     price::{Day, PriceTable},
+    profile::Profiles,
 };
 use sessions_ports::Durability;
 
@@ -49,6 +51,7 @@ use crate::url::StoreUrl;
 pub struct Configuration {
     said: BTreeMap<Path, Said>,
     models: Vec<ModelEntry>,
+    profiles: Profiles,
     providers: Vec<ProviderEntry>,
     own_prices: PriceTable,
     notices: Vec<Notice>,
@@ -283,6 +286,12 @@ impl Configuration {
             trash_after: days("trash.after_days"),
             delete_after: days("cleanup.delete_after_days"),
         }
+    }
+
+    /// The models that are known, and `models` among them or in their place, with `tokens.reserve_tokens` kept free of each window that has
+    /// as many.
+    pub fn profiles(&self) -> &Profiles {
+        &self.profiles
     }
 
     /// `models`, in the order of the file.

@@ -11,6 +11,7 @@ use super::{
     environment::Environment,
     error::{ConfigError, ConfigErrors, Notice, Path, Place, Wrong},
     layer::{Layer, Said},
+    profiles::profiles,
     table::State,
     tree,
     value::Set,
@@ -51,6 +52,11 @@ impl Configuration {
             group("models").iter().filter_map(|group| entries::model(group, &names, &mut errors)).collect();
         let own_prices =
             if named("prices") > 0 { entries::prices(&group("prices"), &mut errors) } else { PriceTable::default() };
+        let reserve = said.get(&Path::of("tokens.reserve_tokens")).and_then(|said| match said.set {
+            Set::Whole(tokens) => Some(tokens),
+            _ => None,
+        });
+        let profiles = profiles(&models, &providers, reserve, &said, &mut errors);
         if !errors.is_empty() {
             return Err(ConfigErrors(ordered(errors)));
         }
@@ -60,7 +66,7 @@ impl Configuration {
             }
             _ => None,
         }));
-        Ok(Self { said, models, providers, own_prices, notices, environment, file })
+        Ok(Self { said, models, profiles, providers, own_prices, notices, environment, file })
     }
 }
 

@@ -251,13 +251,13 @@ pub static OPTIONS: &[OptionRow] = &[
     row(
         "models.*.reserved_output",
         whole(0, MOST, "tokens"),
-        "`tokens.reserve_tokens`",
+        "`tokens.reserve_tokens`, or a quarter of the window and 32000 at most",
         "Tokens of this model's window that are kept free for the answer; less than the window.",
     ),
     row(
         "models.*.encoding",
         Kind::OneOf(&["o200k_base", "cl100k_base", "estimate-1"]),
-        "estimate-1",
+        "that of a known model of this name, or `estimate-1`",
         "How its tokens are counted. `estimate-1` is an estimate and is marked as one.",
     ),
     row(

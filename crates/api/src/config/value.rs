@@ -164,7 +164,7 @@ fn share(text: &str) -> Option<Result<Set, Refusal>> {
 /// Text on one line.
 pub(super) fn line(text: &str, longest: usize) -> Result<String, Refusal> {
     match text.chars().count() {
-        0 => Err(form("it is empty; leave it out instead")),
+        _ if text.trim().is_empty() => Err(form("it is empty; leave it out instead")),
         length if length > longest => Err(form(format!("it has more than {longest} characters"))),
         _ if text.chars().any(char::is_control) => Err(form("it has control characters in it")),
         _ => Ok(text.to_owned()),
@@ -288,6 +288,7 @@ mod tests {
             (text, Written::Quoted("a\u{1b}[1m"), "it has control characters in it"),
             (text, Written::Quoted("12345678901"), "it has more than 10 characters"),
             (text, Written::Quoted(""), "it is empty; leave it out instead"),
+            (text, Written::Quoted(" "), "it is empty; leave it out instead"),
             (Kind::Price, Written::Plain("2.50"), "2.5"),
             (
                 Kind::Price,
