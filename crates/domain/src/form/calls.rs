@@ -76,12 +76,15 @@ pub(super) fn longest(id: &str, rules: &FormRules) -> String {
 pub(super) fn rename(items: &mut [Item], form: Form, rules: &FormRules, repairs: &mut Vec<Repair>) {
     let mut used: HashSet<String> = HashSet::new();
     let mut names: HashMap<String, VecDeque<String>> = HashMap::new();
+    // How often each id was given another one, so that one that comes again and again is not tried from the beginning.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for item in items {
         if item.message.role != MessageRole::Tool {
             names.clear();
             if form == Form::OpenAi {
                 // There ids need to differ within an answer only.
                 used.clear();
+                numbers.clear();
             }
         }
         let seq = item.number();
@@ -89,7 +92,7 @@ pub(super) fn rename(items: &mut [Item], form: Form, rules: &FormRules, repairs:
             match part {
                 MessagePart::ToolCall(call) => {
                     let old = call.call_id.clone();
-                    let mut number = 0;
+                    let mut number = numbers.get(&old).copied().unwrap_or(0);
                     while !is_taken(&call.call_id, form, rules) || used.contains(&call.call_id) {
                         number += 1;
                         call.call_id = other(&old, number, rules);
@@ -97,6 +100,7 @@ pub(super) fn rename(items: &mut [Item], form: Form, rules: &FormRules, repairs:
                     used.insert(call.call_id.clone());
                     if call.call_id != old {
                         repairs.push(Repair::CallRenamed { seq, call_id: old.clone() });
+                        numbers.insert(old.clone(), number);
                         item.is_changed = true;
                     }
                     names.entry(old).or_default().push_back(call.call_id.clone());
@@ -193,5 +197,22 @@ mod tests {
         assert_eq!(wrapped("null").as_deref(), Some(r#"{"value":null}"#));
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         assert_eq!(wrapped(&deep), Some(serde_json::json!({ "value": deep }).to_string()));
+    }
+
+    #[test]
+    fn calls_of_one_id_are_told_apart_however_many_there_are() {
+        let call = MessagePart::tool_call("c", "f", "{}").unwrap();
+        let messages = (0..5_000).flat_map(|at| {
+            let pair = [Message::assistant("a").with(call.clone()), Message::tool_result("c", "x")];
+            pair.into_iter().map(move |message| Item { seq: Some(at), message, is_changed: false })
+        });
+        let mut items: Vec<Item> = messages.collect();
+        let mut repairs = Vec::new();
+        rename(&mut items, Form::Anthropic, &FormRules::of(Form::Anthropic), &mut repairs);
+        let called: HashSet<&str> = items.iter().flat_map(|item| item.message.calls()).map(|it| &*it.call_id).collect();
+        assert_eq!((called.len(), repairs.len()), (5_000, 4_999));
+        let asks = |item: &Item| item.message.calls().next().map(|call| call.call_id.clone());
+        let says = |item: &Item| item.message.results().next().map(|result| result.call_id.clone());
+        assert!(items.chunks(2).all(|pair| asks(&pair[0]) == says(&pair[1])));
     }
 }
