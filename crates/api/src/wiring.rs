@@ -10,17 +10,13 @@ use std::{
 };
 
 use sessions_app::SessionError;
-use sessions_domain::{
-    compaction::CompactionPolicy,
-    form::Form,
-    profile::{ModelProfile, Profiles},
-};
+use sessions_domain::compaction::CompactionPolicy;
 use sessions_infra::keys::KeyFileProvider;
 use sessions_ports::{KeyError, KeyProvider, Passphrase, StoreError};
 
 use crate::{
     Builder, StoreUrl,
-    config::{Configuration, KeyAt, ModelEntry, ProviderProtocol},
+    config::{Configuration, KeyAt},
 };
 
 /// A secret has no more bytes than this.
@@ -82,7 +78,7 @@ impl Builder {
     /// Takes what the configuration says of the store, its key, limits and who acts. What is said to the builder afterwards counts more.
     ///
     /// Reads the file of a key or passphrase, and waits for it. A key file that is not there is made only for a store that is not there
-    /// either. Tokens, models, providers and prices are asked of the configuration by whoever calls models.
+    /// either. Providers are asked of the configuration by whoever calls models.
     ///
     #[cfg_attr(feature = "sled", doc = "```")]
     #[cfg_attr(not(feature = "sled"), doc = "```ignore")]
@@ -113,7 +109,7 @@ impl Builder {
             Some(level) => builder.durability(level),
             None => builder,
         };
-        let builder = builder.for_models(configuration)?;
+        let builder = builder.for_models(configuration);
         let builder = builder.limits(configuration.limits()).actor(configuration.actor());
         let builder = if configuration.wants_key_service() { builder.needs_key_service() } else { builder };
         let builder = match key(configuration, url.as_ref())? {
@@ -124,27 +120,15 @@ impl Builder {
     }
 
     /// Takes what the configuration says of models, their prices, contexts and compaction.
-    ///
-    /// # Errors
-    /// [`SessionError::Configuration`] when a model's profile says nothing that can be gone by.
-    pub fn for_models(self, configuration: &Configuration) -> Result<Self, SessionError> {
-        let invalid = |error| SessionError::Configuration(Box::new(error));
-        let reserve = configuration.reserve_tokens();
-        let shipped = Profiles::shipped();
-        let reserved = |profile: &ModelProfile| ModelProfile {
-            reserved_output: reserve.map_or(profile.reserved_output, |tokens| tokens.min(profile.window / 2)),
-            ..profile.clone()
-        };
-        let known = shipped.iter().map(|profile| reserved(profile));
-        let own = configuration.models().iter().map(|entry| profile_of(entry, configuration));
-        let profiles = known.chain(own).try_fold(Profiles::default(), Profiles::with).map_err(invalid)?;
+    pub fn for_models(self, configuration: &Configuration) -> Self {
         let threshold_percent = configuration.compaction_threshold_percent();
         let policy = CompactionPolicy { threshold_percent, ..CompactionPolicy::default() };
+        let profiles = configuration.profiles().clone();
         let builder = self.profiles(profiles).prices(configuration.prices()).compaction(policy);
-        Ok(match configuration.max_context_tokens() {
+        match configuration.max_context_tokens() {
             Some(most) => builder.max_context_tokens(most.get()),
             None => builder,
-        })
+        }
     }
 
     #[cfg(feature = "sled")]
@@ -192,27 +176,6 @@ impl crate::SessionManager {
                 Err(error)
             }
         }
-    }
-}
-
-/// The profile of a model that a person added.
-fn profile_of(entry: &ModelEntry, configuration: &Configuration) -> ModelProfile {
-    let of_provider = || {
-        let provider = configuration.providers().iter().find(|provider| provider.name == entry.provider);
-        match provider.map(|provider| provider.protocol) {
-            Some(ProviderProtocol::Anthropic) => Form::Anthropic,
-            None if entry.provider == "anthropic" => Form::Anthropic,
-            _ => Form::OpenAi,
-        }
-    };
-    let profile = ModelProfile::of(&entry.name, &entry.provider, entry.form.unwrap_or_else(of_provider), entry.window);
-    let reserve = configuration.reserve_tokens().map(|tokens| tokens.min(entry.window / 2));
-    ModelProfile {
-        aliases: entry.aliases.clone(),
-        max_output: entry.max_output,
-        reserved_output: entry.reserved_output.or(reserve).unwrap_or(profile.reserved_output),
-        encoding: entry.encoding.clone(),
-        ..profile
     }
 }
 

@@ -203,7 +203,7 @@ impl Program {
     ) -> Result<SessionManager, Failure> {
         let place = url.to_string();
         let configuration = &self.configuration;
-        let builder = SessionManager::builder().at(url).for_models(configuration)?;
+        let builder = SessionManager::builder().at(url).for_models(configuration);
         let builder = builder.limits(configuration.limits()).actor(configuration.actor());
         let builder = if configuration.wants_key_service() { builder.needs_key_service() } else { builder };
         let builder = if creates { builder } else { builder.open_existing() };
