@@ -14,6 +14,8 @@ mod program_audit;
 mod program_backup;
 mod program_canary;
 mod program_config;
+#[cfg(test)]
+mod program_context;
 mod program_core;
 mod program_damage;
 mod program_help;

@@ -185,6 +185,9 @@ impl Canary {
         // As many as it takes for a snapshot to be kept of what the session is.
         let many: Vec<Value> = (0..300).map(|at| json!({"role": "user", "content": format!("{at}")})).collect();
         self.reads(&["append", &k, "--jsonl"], &many.iter().map(|one| format!("{one}\n")).collect::<String>());
+        self.does(&["instruct", &k, &m(), "--once", &m()]);
+        self.does(&["compact", &k, "--max-tokens", "1000", "--once", &m()]);
+        self.does(&["context", &k, "--max-tokens", "5000"]);
         let fork = self.one(&["fork", &k, "--once", &m()])["id"].as_str().unwrap().to_owned();
         self.does(&["append", &fork, "--role", "user", &m()]);
         self.bring_in();
