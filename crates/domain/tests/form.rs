@@ -200,8 +200,17 @@ mod form_tables {
         let target = Target { unchanged_since: Some(4), ..TARGET };
         let (kept, repairs) = thinking(&rules(ReasoningBack::Unchanged), &target);
         assert_eq!((kept, repairs), (vec![3, 5], vec!["reasoning-left-out 2".to_owned()]));
+        // Where some was left out, what comes behind it was not thought of what is sent.
+        let rules = rules(ReasoningBack::Unchanged);
+        let unsigned = r#"{"type":"reasoning","text":"hm"}"#;
+        let signed = r#"{"type":"reasoning","text":"hm","signature":"s"}"#;
+        let list = format!(
+            r#"[["user","a"],["assistant",{unsigned},"b"],["user","c"],["assistant",{signed},"d"],["user","e"]]"#
+        );
+        let repairs = sent(&list, Form::Anthropic, &rules, &TARGET).1;
+        assert_eq!(repairs, ["reasoning-left-out 2", "reasoning-left-out 4"]);
         // A name that had to be changed before it, and what is sent is not what was thought of.
-        let rules = FormRules { longest_call_id: 1, longest_name: 4, ..rules(ReasoningBack::Unchanged) };
+        let rules = FormRules { longest_call_id: 1, longest_name: 4, ..rules };
         let thought = r#"{"type":"reasoning","text":"","signature":"s"}"#;
         let list = format!(
             r#"[["user","a"],["assistant",{thought},"b"],["user"," ","c"],["assistant",{thought},"d"],["user","e"]]"#

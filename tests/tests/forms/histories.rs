@@ -108,7 +108,7 @@ const FILES: [(&str, Option<&str>); 12] = [
     ("application/pdf", Some("data:application/pdf;base64,JVBERi0=")),
     ("application/pdf", Some("https://example.org/a.pdf")),
     ("audio/wav", Some("data:audio/wav;base64,UklGRg==")),
-    ("text/csv", Some("file:///tmp/a.csv")),
+    ("text/csv", Some("file:///a.csv")),
     ("image/png", None),
     ("image/png", Some("data:image/png;base64,not base64")),
 ];

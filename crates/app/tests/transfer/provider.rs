@@ -126,6 +126,11 @@ fn nothing_of_a_list_is_lost() {
             let lines: Vec<String> = lines.into_iter().map(|(_, line)| String::from_utf8(line).unwrap()).collect();
             if at == 0 {
                 assert_eq!(lines.join("\n") + "\n", file);
+                let kept = log.path(false).into_iter().filter_map(|(_, message)| message.metadata.custom);
+                let kept: String = kept.map(|json| json.as_str().to_owned()).collect();
+                for text in ["I look.", "1.1", "iVBOR", "example.org"] {
+                    assert!(!kept.contains(text), "{text} stands twice");
+                }
             }
             let values: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
             let (said, beside): (Vec<Value>, Vec<Value>) =
