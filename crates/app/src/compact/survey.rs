@@ -24,7 +24,7 @@ use crate::{
     context::{Scope, Sources},
     error::SessionError,
     reading::{Bounds, Read},
-    session::Session,
+    session::{At, Session},
 };
 
 /// What is left of a result in what a summarizer reads, in bytes.
@@ -65,7 +65,8 @@ impl Session {
     pub(super) async fn survey(&self, wish: &CompactionWish) -> Result<Survey, SessionError> {
         let view = self.quiet_view().await?;
         let head = view.head();
-        let scope = Scope::unbounded(self, &wish.context(), &view, head)?;
+        let place = self.place_at(&view, At::Now).await?;
+        let scope = Scope::unbounded(self, &wish.context(), &view, &place)?;
         let sources = Sources { session: self, view: &view, head };
         let (standing, first, _) = sources.standing(&scope).await?;
         let compacted_now = view.compacted_at(head);

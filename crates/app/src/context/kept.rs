@@ -18,7 +18,10 @@ use sessions_domain::{
 use sessions_ports::TokenCounter;
 
 use super::wish::ContextWish;
-use crate::{error::SessionError, session::Session};
+use crate::{
+    error::SessionError,
+    session::{HeadAt, Session},
+};
 
 /// All that a context depends on, beside the messages that come behind it.
 #[derive(Clone)]
@@ -27,15 +30,19 @@ pub(crate) struct Scope {
     profile: Option<Arc<ModelProfile>>,
     form: Form,
     pub(super) weigher: Weigher,
-    compacted: InForce,
-    instructions: Option<u64>,
-    changed: u64,
+    /// How the conversation is compacted.
+    pub(super) compacted: InForce,
+    /// The record that stated its instructions.
+    pub(super) instructions: Option<u64>,
+    /// The newest record that changed either.
+    pub(super) changed: u64,
     pins: BTreeSet<u64>,
     lost: u64,
 }
 
 impl Scope {
-    pub(crate) fn of(session: &Session, wish: &ContextWish, view: &View, head: u64) -> Result<Self, SessionError> {
+    /// Of the conversation as it was at a place: what was compacted and stated later does not count there.
+    pub(crate) fn of(session: &Session, wish: &ContextWish, view: &View, place: &HeadAt) -> Result<Self, SessionError> {
         let profile = wish.model.as_ref().map(|model| model.profile(session)).transpose()?;
         let limits = [
             wish.budget.map(Budget::as_tokens),
@@ -45,14 +52,15 @@ impl Scope {
         let budget = limits.into_iter().flatten().min().filter(|_| !wish.is_whole).unwrap_or(u64::MAX);
         let form = wish.form.or(profile.as_ref().map(|profile| profile.form)).unwrap_or_default();
         let weigher = weigher(session, profile.as_deref(), form)?;
+        let compactions = view.compactions().up_to(place.at);
         Ok(Self {
             budget: Budget::tokens(budget),
             profile,
             form,
             weigher,
-            compacted: view.compacted_at(head),
-            instructions: view.compactions().instructions(),
-            changed: view.compactions().changed(),
+            compacted: compactions.in_force(|seq| is_visible(view, seq, place.head)),
+            instructions: compactions.instructions(),
+            changed: compactions.changed(),
             pins: view.pins().clone(),
             lost: view.lost(),
         })
@@ -63,9 +71,9 @@ impl Scope {
         session: &Session,
         wish: &ContextWish,
         view: &View,
-        head: u64,
+        place: &HeadAt,
     ) -> Result<Self, SessionError> {
-        Ok(Self { budget: Budget::tokens(u64::MAX), ..Self::of(session, wish, view, head)? })
+        Ok(Self { budget: Budget::tokens(u64::MAX), ..Self::of(session, wish, view, place)? })
     }
 
     pub(crate) fn weigher(&self) -> &Weigher {
@@ -138,6 +146,11 @@ impl Counted {
     }
 }
 
+/// Whether a message is on the path that is visible at a head.
+fn is_visible(view: &View, seq: u64, head: u64) -> bool {
+    view.tree().path(head).any(|stretch| stretch.first <= seq && seq <= stretch.last)
+}
+
 /// A context that was given.
 pub(crate) struct Kept {
     pub(super) scope: Scope,
@@ -151,12 +164,10 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Whether the context of a scope begins as this one does.
-    pub(super) fn goes_on_to(&self, scope: &Scope, view: &View) -> bool {
+    /// Whether the context of a scope at a head begins as this one does.
+    pub(super) fn goes_on_to(&self, scope: &Scope, view: &View, head: u64) -> bool {
         let is_whole = self.newest.iter().all(|message| message.state.is_complete());
-        let is_behind = self.head != 0
-            && view.tree().path(view.head()).any(|stretch| stretch.first <= self.head && self.head <= stretch.last);
-        self.scope.is_same_as(scope) && is_whole && is_behind
+        self.head != 0 && is_whole && is_visible(view, self.head, head) && self.scope.is_same_as(scope)
     }
 
     /// Takes in messages that came behind it, oldest first; `None`: it has to be collected anew.

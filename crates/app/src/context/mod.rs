@@ -47,9 +47,9 @@ impl Session {
     pub async fn context(&self, wish: impl Into<ContextWish>) -> Result<Context, SessionError> {
         let wish = wish.into();
         let view = self.fresh_view().await?;
-        let head = self.place_at(&view, wish.at).await?.head;
-        let scope = Scope::of(self, &wish, &view, head)?;
-        let known = self.lane().take_context().filter(|kept| kept.goes_on_to(&scope, &view));
+        let place = self.place_at(&view, wish.at).await?;
+        let (scope, head) = (Scope::of(self, &wish, &view, &place)?, place.head);
+        let known = self.lane().take_context().filter(|kept| kept.goes_on_to(&scope, &view, head));
         let kept = match known {
             Some(kept) => self.go_on(kept, &view, head).await?,
             None => None,
@@ -67,7 +67,7 @@ impl Session {
     async fn collect(&self, scope: Scope, view: &Arc<View>, head: u64) -> Result<Box<Kept>, SessionError> {
         let sources = Sources { session: self, view, head };
         let (standing, first, is_closed) = sources.standing(&scope).await?;
-        let shortens = view.compacted_at(head).shortens;
+        let shortens = scope.compacted.shortens;
         let mut gather = Gather::new(scope.budget, scope.weigher.clone(), shortens, standing)?;
         let mut walk = BackWalk::visible(self.manager(), Arc::clone(view), head);
         let (mut waiting, mut newest): (Vec<StoredMessage>, Option<Vec<StoredMessage>>) = (Vec::new(), None);

@@ -30,7 +30,7 @@ impl Sources<'_> {
     pub(crate) async fn standing(&self, scope: &Scope) -> Result<(Standing, u64, bool), SessionError> {
         let leading = self.leading().await?;
         let last = leading.messages.last().map_or(0, |message| message.seq);
-        let stated = self.instructions().await?;
+        let stated = self.instructions(scope).await?;
         let own = |message: StoredMessage| {
             let seq = Some(message.seq).filter(|_| message.state.is_complete());
             Piece { seq: Some(message.seq), ..Piece::of(seq, message.message, &scope.weigher) }
@@ -42,21 +42,20 @@ impl Sources<'_> {
             }
             None => leading.messages.into_iter().map(own).collect(),
         };
-        let compacted = self.view.compacted_at(self.head);
+        let compacted = scope.compacted;
         let summary = match compacted.summary {
             Some((compaction, _)) => self.summary(compaction, scope).await?,
             None => None,
         };
         let covered = compacted.summary.filter(|_| summary.is_some()).map_or(0, |(_, to)| to);
         let pinned = self.pinned(scope, last).await?;
-        let changed = self.view.compactions().changed();
-        let standing = Standing { instructions, pinned, summary, changed };
+        let standing = Standing { instructions, pinned, summary, changed: scope.changed };
         Ok((standing, last.max(covered).saturating_add(1), leading.is_closed))
     }
 
     /// What was stated last, with its record.
-    async fn instructions(&self) -> Result<Option<(u64, Option<String>)>, SessionError> {
-        let Some(seq) = self.view.compactions().instructions() else { return Ok(None) };
+    async fn instructions(&self, scope: &Scope) -> Result<Option<(u64, Option<String>)>, SessionError> {
+        let Some(seq) = scope.instructions else { return Ok(None) };
         let read = self.session.manager().read_one(self.view, seq).await?;
         match read.map(|read| read.event) {
             Some(Event::Instructed(stated)) => Ok(Some((seq, stated.text))),
@@ -98,7 +97,7 @@ impl Sources<'_> {
         let is_on_path = |seq: &u64| path.iter().any(|stretch| stretch.first <= *seq && *seq <= stretch.last);
         let wanted = self.view.pins().iter().copied().filter(|seq| *seq > instructions_to).filter(is_on_path);
         let (mut groups, mut taken): (Vec<Group>, BTreeSet<u64>) = (Vec::new(), BTreeSet::new());
-        let shortens = self.view.compacted_at(self.head).shortens;
+        let shortens = scope.compacted.shortens;
         for seq in wanted {
             if taken.contains(&seq) {
                 continue;

@@ -95,6 +95,7 @@ async fn whole(chat: &Session) -> Context {
 async fn a_compaction_fits_says_what_it_did_and_can_be_taken_away() {
     let chat = long(&manager(MemoryStore::new())).await;
     let (before, all) = (sent(&chat).await, chat.messages().await.unwrap().next_page().await.unwrap());
+    let (then, version) = (whole(&chat).await, chat.version().await.unwrap());
     let planned = chat.plan_compaction(saying(Ok("Goal"))).await.unwrap();
     assert_eq!((planned.version, planned.before), (None, whole(&chat).await.tokens));
     assert_eq!(sent(&chat).await, before, "a plan changes nothing");
@@ -116,6 +117,9 @@ async fn a_compaction_fits_says_what_it_did_and_can_be_taken_away() {
     assert_eq!(texts(&now), texts(&all), "nothing of the conversation is gone");
     let covered = now.unwrap().iter().filter(|stored| stored.covered_by == report.compaction).count() as u64;
     assert_eq!(covered, report.covers);
+
+    let past = ContextWish::from(Budget::tokens(u64::MAX)).at(At::Version(version));
+    assert_eq!(chat.context(past).await.unwrap(), then, "as it was before");
 
     assert!(chat.check_summary(report.compaction.unwrap()).await.unwrap());
     chat.uncompact().await.unwrap();

@@ -31,6 +31,7 @@ enum Step {
     Checkout,
     Fork,
     Look(u64, Form),
+    LookBack(u64, u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -44,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Fork),
         12 => (select(vec![60, 150, 600]), select(vec![Form::Neutral, Form::OpenAi, Form::Anthropic]))
             .prop_map(|(budget, form)| Step::Look(budget, form)),
+        2 => (select(vec![60, 600]), 0_u64..12).prop_map(|(budget, ago)| Step::LookBack(budget, ago)),
     ]
 }
 
@@ -81,8 +83,17 @@ async fn take(chat: &mut Session, step: &Step, other: &SessionManager) {
                 *chat = fork;
             }
         }
-        Step::Look(budget, form) => {
-            let wish = || ContextWish::from(Budget::tokens(*budget)).in_form(*form);
+        Step::LookBack(..) | Step::Look(..) => {
+            let version = chat.version().await.unwrap();
+            let (budget, wish) = match step {
+                Step::Look(budget, form) => (budget, ContextWish::from(Budget::tokens(*budget)).in_form(*form)),
+                Step::LookBack(budget, ago) => {
+                    let at = At::Version(version.saturating_sub(*ago).max(1));
+                    (budget, ContextWish::from(Budget::tokens(*budget)).at(at))
+                }
+                _ => return,
+            };
+            let wish = || wish.clone();
             let anew = other.load(chat.id()).await.unwrap();
             match (chat.context(wish()).await, anew.context(wish()).await) {
                 (Ok(going_on), Ok(anew)) => {

@@ -131,7 +131,7 @@ pub fn plan(weights: &Weights, policy: &CompactionPolicy, target: u64) -> Plan {
     Plan::Summarise { to: last.last }
 }
 
-/// Where the tail starts.
+/// Where the tail starts: at a user's message, unless that keeps less than a quarter of what fits.
 fn tail_start(groups: &[Weighed], tail: u64) -> usize {
     let (mut used, mut fits) = (0_u64, groups.len());
     for (at, group) in groups.iter().enumerate().rev() {
@@ -144,7 +144,9 @@ fn tail_start(groups: &[Weighed], tail: u64) -> usize {
     // The newest group always stays.
     let fits = fits.min(groups.len().saturating_sub(1));
     let starts = |(at, group): (usize, &Weighed)| (group.starts_turn && at >= fits).then_some(at);
-    groups.iter().enumerate().find_map(starts).unwrap_or(fits)
+    let kept = |start: usize| groups.iter().skip(start).map(|group| group.tokens).fold(0, u64::saturating_add);
+    let start = groups.iter().enumerate().find_map(starts);
+    start.filter(|start| kept(*start) >= kept(fits) / 4).unwrap_or(fits)
 }
 
 #[cfg(test)]
@@ -183,6 +185,8 @@ mod tests {
         assert_eq!(planned(&turns, 1_000), Plan::Summarise { to: 9 }, "the newest turn fits");
         let one_turn = [('u', 100), ('a', 300), ('a', 300), ('a', 300), ('a', 100), ('a', 100)];
         assert_eq!(planned(&one_turn, 1_000), Plan::Summarise { to: 9 }, "one turn is cut within");
+        let long_turn = [('u', 100), ('a', 500), ('a', 100), ('a', 100), ('u', 10)];
+        assert_eq!(planned(&long_turn, 1_000), Plan::Summarise { to: 5 }, "not only the last question is kept");
         let huge = [('u', 100), ('a', 300), ('a', 5_000)];
         assert_eq!(planned(&huge, 1_000), Plan::Summarise { to: 5 }, "the newest group stays");
         assert_eq!(planned(&[('a', 5_000)], 1_000), Plan::Nothing);
