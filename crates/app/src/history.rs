@@ -27,16 +27,16 @@ pub struct Messages {
 
 /// The messages that a summary stands for.
 #[derive(Clone, Copy)]
-struct Covered(Option<(u64, u64)>);
+pub(crate) struct Covered(Option<(u64, u64)>);
 
 impl Covered {
     /// On the path to a head.
-    fn at(view: &View, head: u64) -> Self {
+    pub(crate) fn at(view: &View, head: u64) -> Self {
         Self(view.compacted_at(head).summary)
     }
 
     /// The message on that path, with the compaction that covers it.
-    fn mark(self, message: StoredMessage) -> StoredMessage {
+    pub(crate) fn mark(self, message: StoredMessage) -> StoredMessage {
         let by = self.0.filter(|(_, to)| message.seq <= *to).map(|(compaction, _)| compaction);
         message.covered_by(by)
     }

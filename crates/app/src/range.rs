@@ -8,6 +8,7 @@ use sessions_ports::{KindFilter, Order};
 
 use crate::{
     error::SessionError,
+    history::Covered,
     reading::Bounds,
     session::{At, Session},
 };
@@ -148,6 +149,7 @@ impl Session {
     ) -> Result<Option<u64>, SessionError> {
         let view = self.fresh_view().await?;
         let head = self.place_at(&view, range.at).await?.head;
+        let covered = Covered::at(&view, head);
         // So that the last of the list is the next.
         let mut stretches: Vec<Stretch> = view.tree().path(head).filter_map(|stretch| range.clip(stretch)).collect();
         if range.order == Order::NewestFirst {
@@ -168,7 +170,7 @@ impl Session {
                 }
                 last = Some(message.seq);
                 given += 1;
-                take(message, size);
+                take(covered.mark(message), size);
             }
         }
         Ok(None)

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sessions_app::{
-    At, CompactionRefused, CompactionWish, ContextWish, EntryKind, NewSession, Session, SessionError, SessionManager,
+    At, CompactionRefused, CompactionWish, ContextWish, EntryKind, MessageRange, NewSession, Session, SessionError,
+    SessionManager,
 };
 use sessions_domain::{
     Event, Message, MessagePart, RuleViolation, TokenUsage,
@@ -117,6 +118,8 @@ async fn a_compaction_fits_says_what_it_did_and_can_be_taken_away() {
     assert_eq!(texts(&now), texts(&all), "nothing of the conversation is gone");
     let covered = now.unwrap().iter().filter(|stored| stored.covered_by == report.compaction).count() as u64;
     assert_eq!(covered, report.covers);
+    let (range, last) = (chat.read(MessageRange::oldest_first()).await.unwrap(), chat.last(usize::MAX).await.unwrap());
+    assert!(range.messages == last && last.iter().any(|stored| stored.covered_by.is_some()), "however it is read");
 
     let past = ContextWish::from(Budget::tokens(u64::MAX)).at(At::Version(version));
     assert_eq!(chat.context(past).await.unwrap(), then, "as it was before");
