@@ -5,11 +5,17 @@
 //! Must not know: how forms are made; it sees what is sent.
 
 #[cfg(test)]
+mod compaction;
+#[cfg(test)]
 mod histories;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod pipeline;
+#[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod sources;
 
 #[cfg(test)]
 mod forms {
@@ -28,7 +34,7 @@ mod forms {
     const MADE_UP: u64 = 2_000;
 
     /// At how many places each real transcript is cut.
-    fn cuts() -> u64 {
+    pub(crate) fn cuts() -> u64 {
         std::env::var("SESSIONS_CUTS").ok().and_then(|cuts| cuts.parse().ok()).unwrap_or(100)
     }
 
