@@ -99,7 +99,7 @@ async fn memory(manager: &SessionManager) -> Outcome<Figure> {
 }
 
 /// A transcript of so many messages, of which each fourth is a call and each fourth its result.
-fn generated(messages: usize) -> Vec<u8> {
+pub(super) fn generated(messages: usize) -> Vec<u8> {
     let mut file = Vec::new();
     for at in 0..messages {
         let parent = if at == 0 { "null".to_owned() } else { format!("\"u{}\"", at - 1) };

@@ -2,6 +2,7 @@
 //!
 //! Must not know: how a report looks.
 
+mod contexts;
 mod growth;
 mod importing;
 mod keys;
@@ -39,12 +40,13 @@ pub(crate) enum Group {
     Keys,
     Importing,
     Tokens,
+    Contexts,
     Growth,
     Peers,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Single,
         Self::Writers,
         Self::Memory,
@@ -56,6 +58,7 @@ impl Group {
         Self::Keys,
         Self::Importing,
         Self::Tokens,
+        Self::Contexts,
         Self::Growth,
         Self::Peers,
     ];
@@ -73,6 +76,7 @@ impl Group {
             Self::Keys => "keys",
             Self::Importing => "importing",
             Self::Tokens => "tokens",
+            Self::Contexts => "contexts",
             Self::Growth => "growth",
             Self::Peers => "peers",
         }
@@ -92,6 +96,7 @@ impl Group {
             Self::Keys => &["P8", "P14"],
             Self::Importing => &["P13"],
             Self::Tokens => &["P9", "P16"],
+            Self::Contexts => &["P11"],
             Self::Growth | Self::Peers => &[],
         }
     }
@@ -117,6 +122,7 @@ impl Group {
             Self::Keys => keys::run(&stage).await,
             Self::Importing => importing::run(&stage).await,
             Self::Tokens => tokens::run(&stage).await,
+            Self::Contexts => contexts::run(&stage).await,
             Self::Growth => growth::run(&stage).await,
             Self::Peers => peers::run(&stage).await,
         }
