@@ -78,6 +78,8 @@ struct Chat<'a> {
     said: BTreeMap<u64, Message>,
     name: &'a str,
     profiles: &'a [Arc<ModelProfile>],
+    /// A budget that is asked for over and over, so that contexts go on from those before.
+    steady: Budget,
 }
 
 #[tokio::test]
@@ -141,7 +143,8 @@ async fn taken_up(chat: &Session, name: &str, model: String, chance: &mut Chance
         if is_fork {
             known.retain(|seq, _| *seq <= at);
         }
-        let mut here = Chat { session: &session, said: known, name: &place, profiles: &profiles };
+        let steady = Budget::tokens(budget(chance));
+        let mut here = Chat { session: &session, said: known, name: &place, profiles: &profiles, steady };
         if is_fork && chance.below(4) == 0 {
             instruct_and_pin(&session, chance).await;
         }
@@ -249,13 +252,16 @@ impl Chat<'_> {
         let profile = Arc::clone(&self.profiles[chance.below(self.profiles.len() as u64) as usize]);
         let other = Arc::clone(&self.profiles[chance.below(self.profiles.len() as u64) as usize]);
         let in_other_form = if other.form == Form::OpenAi { Form::Anthropic } else { Form::OpenAi };
+        let steady = || ContextWish::from(self.steady).in_form(Form::OpenAi);
         let wishes = [
-            (ContextWish::from(within).in_form(Form::OpenAi), None),
-            (ContextWish::from(within).in_form(Form::Anthropic), None),
-            (ContextWish::for_profile(Arc::clone(&profile)).within(within), Some(profile)),
-            (ContextWish::for_profile(Arc::clone(&other)).in_form(in_other_form).within(within), Some(other)),
+            (steady(), self.steady, None),
+            (ContextWish::from(within).in_form(Form::OpenAi), within, None),
+            (ContextWish::from(within).in_form(Form::Anthropic), within, None),
+            (ContextWish::for_profile(Arc::clone(&profile)).within(within), within, Some(profile)),
+            (ContextWish::for_profile(Arc::clone(&other)).in_form(in_other_form).within(within), within, Some(other)),
+            (steady(), self.steady, None),
         ];
-        for (wish, profile) in wishes {
+        for (wish, within, profile) in wishes {
             let limit = profile.as_ref().map_or(u64::MAX, |profile| profile.usable()).min(within.as_tokens());
             let what = format!(
                 "{}, {}, {limit} tokens",
