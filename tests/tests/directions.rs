@@ -73,7 +73,10 @@ const TABLE: &[Row] = &[
             ("bytes", "payloads are handed on without copies"),
             ("crc32c", "frames of segments"),
             ("foldhash", "the ledger is asked for a session several times with each append"),
+            ("http-body-util", "bodies of hyper's requests and answers; only with its feature"),
             ("httparse", "answers of a key service; only with its feature"),
+            ("hyper", "HTTP/1.1 to a provider of models, without redirects, proxies and logs; only with its feature"),
+            ("hyper-util", "hyper over tokio's streams; only with its feature"),
             ("ring", "digests of frames and blobs, random bytes"),
             (
                 "rustls",
@@ -82,6 +85,7 @@ const TABLE: &[Row] = &[
             ("sled", "the index; only with its feature"),
             ("thiserror", "typed errors"),
             ("tokio", "the writer's queue, blocking reads off the runtime"),
+            ("tokio-rustls", "rustls over tokio's streams; only with its feature"),
             ("serde", "counters of a store as a host hands them on"),
             ("serde_json", "what is stored beside a wrapped key"),
             ("tracing", "spans without content"),

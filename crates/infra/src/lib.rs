@@ -7,6 +7,8 @@
 
 #[cfg(feature = "sealing")]
 mod beginning;
+#[cfg(any(feature = "vault", feature = "providers"))]
+mod certificates;
 pub mod counted;
 pub mod disk;
 pub mod environment;

@@ -2,10 +2,34 @@
 //!
 //! Must not know: sessions, turns, or retries.
 
+#[cfg(feature = "providers")]
+mod anthropic;
+#[cfg(feature = "providers")]
+pub mod decoder;
 mod demo;
+#[cfg(feature = "providers")]
+mod failure;
+#[cfg(feature = "providers")]
+pub mod frames;
+#[cfg(feature = "providers")]
+mod openai;
+#[cfg(feature = "providers")]
+mod remote;
+#[cfg(feature = "providers")]
+mod request;
 pub mod scripted;
+#[cfg(feature = "providers")]
+mod transport;
+#[cfg(feature = "providers")]
+mod waiting;
 
+#[cfg(feature = "providers")]
+pub use remote::{
+    ANTHROPIC, AnthropicProvider, InvalidProvider, OLLAMA, OPENAI, OpenAiProvider, Protocol, connect, ollama,
+};
 pub use scripted::{Answer, Gate, ScriptedProvider};
+#[cfg(feature = "providers")]
+pub use transport::Bounds;
 
 #[cfg(test)]
 pub(crate) mod tests {

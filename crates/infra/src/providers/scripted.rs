@@ -46,7 +46,8 @@ impl Gate {
         self.until(|passage| passage.reached > 0).await;
     }
 
-    async fn pass(&self) {
+    /// Comes to the gate and waits until it is open.
+    pub async fn pass(&self) {
         self.0.send_modify(|passage| passage.reached += 1);
         self.until(|passage| passage.is_open).await;
     }

@@ -12,12 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use sessions_ports::{KeyError, Passphrase};
 use zeroize::Zeroizing;
+
+use crate::certificates;
 
 use super::{
     super::random,
@@ -27,14 +26,6 @@ use super::{
 
 /// The most bytes of a token.
 const MOST_OF_TOKEN: usize = 8 << 10;
-/// Where systems keep the certificates that they trust.
-const CERTIFICATES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-];
-
 /// What proves to the service who asks.
 pub enum Token {
     /// The token itself.
@@ -66,9 +57,11 @@ impl Default for Bounds {
     }
 }
 
+const SETTING_UP: &str = "setting up the key service";
+
 /// A setting that cannot work.
 pub(super) fn unusable(what: &'static str) -> KeyError {
-    KeyError::Io { operation: "setting up the key service", source: io::Error::new(ErrorKind::InvalidInput, what) }
+    KeyError::Io { operation: SETTING_UP, source: io::Error::new(ErrorKind::InvalidInput, what) }
 }
 
 /// Where a service is.
@@ -123,21 +116,10 @@ fn is_here(host: &str) -> bool {
 }
 
 fn tls(trusted: Option<&Path>) -> Result<ClientConfig, KeyError> {
-    let path = trusted.or_else(|| CERTIFICATES.iter().map(Path::new).find(|path| path.is_file()));
-    let path = path.ok_or_else(|| unusable("the system has no certificates where others have them; name a file"))?;
-    let failed = |source| KeyError::Io { operation: "reading the certificates for the key service", source };
-    let mut pem = Vec::new();
-    File::open(path).map_err(failed)?.take(16 << 20).read_to_end(&mut pem).map_err(failed)?;
-    let mut roots = RootCertStore::empty();
-    // A system's list may have some that nobody can read any more.
-    let (added, _) = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
-    if added == 0 {
-        return Err(unusable("there is no certificate in the file of certificates"));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|_| unusable("there is no TLS here"))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    certificates::client(trusted).map_err(|source| match source.kind() {
+        ErrorKind::InvalidInput => KeyError::Io { operation: SETTING_UP, source },
+        _ => KeyError::Io { operation: "reading the certificates for the key service", source },
+    })
 }
 
 /// Checks what is to be a header's value.

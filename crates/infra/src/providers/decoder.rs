@@ -1,0 +1,705 @@
+//! The bytes of an answer as events, in bounded memory. Pure: the same bytes give the same events, however they are cut.
+//!
+//! Must not know: how the bytes come, or how long they take.
+
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use sessions_domain::{Json, MessagePart, ToolCall};
+use sessions_ports::{ModelAnswer, ModelError, ModelEvent};
+
+use super::{anthropic::Anthropic, frames::Frames, openai::OpenAi};
+
+/// The most bytes of an answer.
+pub const MOST_OF_ANSWER: usize = 64 << 20;
+/// The most calls in an answer.
+pub const MOST_CALLS: usize = 128;
+/// The most bytes of one call's input.
+pub const MOST_OF_INPUT: usize = 8 << 20;
+/// The longest name of a model, id or word that is kept.
+const MOST_OF_NAME: usize = 200;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Chunks of OpenAI's chat completions.
+    OpenAi,
+    /// Events of Anthropic's messages.
+    Anthropic,
+}
+
+enum Kind {
+    OpenAi(OpenAi),
+    Anthropic(Anthropic),
+}
+
+/// Reads one answer.
+pub struct Decoder {
+    frames: Frames,
+    kind: Kind,
+    bytes: usize,
+}
+
+impl Decoder {
+    /// For an answer to the request of which `request` is a digest: calls that come without an id are given one that follows from it.
+    pub fn new(wire: Wire, request: &str) -> Self {
+        let kind = match wire {
+            Wire::OpenAi => Kind::OpenAi(OpenAi::new(request)),
+            Wire::Anthropic => Kind::Anthropic(Anthropic::new()),
+        };
+        Self { frames: Frames::default(), kind, bytes: 0 }
+    }
+
+    /// Takes more bytes. What they tell is put behind `events`, also when they end in an error. Behind the answer's end mark nothing is read.
+    ///
+    /// # Errors
+    /// What the answer says is wrong, [`ModelError::Broken`] and [`ModelError::TooLarge`].
+    pub fn feed(&mut self, mut bytes: &[u8], events: &mut Vec<ModelEvent>) -> Result<(), ModelError> {
+        while !self.is_over() && !bytes.is_empty() {
+            let before = bytes.len();
+            let room = MOST_OF_ANSWER - self.bytes;
+            let mut within = bytes.get(..room).unwrap_or(bytes);
+            let cut = before - within.len();
+            let frame = self.frames.next(&mut within)?;
+            self.bytes += before - cut - within.len();
+            bytes = bytes.get(before - cut - within.len()..).unwrap_or_default();
+            match frame {
+                Some(frame) => self.take(&frame.data, events)?,
+                None if !bytes.is_empty() => return Err(ModelError::TooLarge { limit: MOST_OF_ANSWER as u64 }),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, data: &str, events: &mut Vec<ModelEvent>) -> Result<(), ModelError> {
+        match &mut self.kind {
+            Kind::OpenAi(answer) => answer.take(data, events),
+            Kind::Anthropic(answer) => answer.take(data, events),
+        }
+    }
+
+    /// The end mark came: what follows is no part of the answer.
+    pub fn is_over(&self) -> bool {
+        match &self.kind {
+            Kind::OpenAi(answer) => answer.is_over(),
+            Kind::Anthropic(answer) => answer.is_over(),
+        }
+    }
+
+    /// The answer is whole already, though more may be said of it.
+    pub fn is_whole(&self) -> bool {
+        match &self.kind {
+            Kind::OpenAi(answer) => answer.is_whole(),
+            Kind::Anthropic(answer) => answer.is_over(),
+        }
+    }
+
+    /// No more bytes come.
+    ///
+    /// # Errors
+    /// As [`Self::feed`]; [`ModelError::Broken`] when the end mark did not come, or a call's input is no JSON.
+    pub fn end(mut self, events: &mut Vec<ModelEvent>) -> Result<ModelAnswer, ModelError> {
+        // Behind a whole answer, half a frame is of no interest.
+        if !self.is_over() {
+            match self.frames.end() {
+                Ok(Some(frame)) if self.is_whole() => drop(self.take(&frame.data, events)),
+                Ok(Some(frame)) => self.take(&frame.data, events)?,
+                Ok(None) => {}
+                Err(_) if self.is_whole() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match self.kind {
+            Kind::OpenAi(answer) => answer.end(events),
+            Kind::Anthropic(answer) => answer.end(),
+        }
+    }
+}
+
+/// What does not parse.
+pub(super) fn broken<T>(what: &'static str) -> impl FnOnce(T) -> ModelError {
+    move |_| ModelError::Broken { what }
+}
+
+/// A call that came whole. An empty input is an object without entries.
+pub(super) fn call(call_id: String, name: String, input: &str) -> Result<ToolCall, ModelError> {
+    let input = if input.trim_ascii().is_empty() { "{}" } else { input };
+    let input = Json::parse(input).map_err(broken("the input of a call is no JSON"))?;
+    if name.is_empty() || name.len() > MOST_OF_NAME {
+        return Err(ModelError::Broken { what: "a call has no name" });
+    }
+    Ok(ToolCall { call_id, name, input })
+}
+
+/// A JSON text as a string, when it is one.
+pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
+    raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
+}
+
+/// A name, an id or a word, when it is one that can be kept.
+pub(super) fn name(raw: Option<&RawValue>) -> Option<String> {
+    text(raw).filter(|name| !name.is_empty() && name.len() <= MOST_OF_NAME)
+}
+
+/// A block as the provider wrote it.
+pub(super) fn custom(raw: &str) -> Result<MessagePart, ModelError> {
+    Json::parse(raw).map(MessagePart::Custom).map_err(broken("a block nests too deep"))
+}
+
+/// A number of tokens, whatever the provider makes of it: below zero is zero, and what is too large is the largest.
+pub(super) fn count(value: Option<&Value>) -> Option<u64> {
+    let value = value?;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "such a cast keeps to the bounds, which is what is wanted"
+    )]
+    let kept = |number: f64| number as u64;
+    value.as_u64().or_else(|| value.as_f64().map(kept))
+}
+
+/// An object's entries in their order, each to the letter.
+pub(super) struct Object<'a>(pub(super) Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> serde::de::Visitor<'de> for Entries {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+        }
+        deserializer.deserialize_map(Entries).map(Self)
+    }
+}
+
+impl serde::Serialize for Object<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sessions_domain::TokenUsage;
+    use sessions_ports::ModelStop;
+
+    use super::*;
+
+    type Told = (Vec<MessagePart>, Result<ModelAnswer, ModelError>);
+
+    /// The parts that bytes make, when they come in pieces of these sizes, and the end.
+    fn decoded(wire: Wire, bytes: &[u8], sizes: &[usize]) -> (Vec<ModelEvent>, Result<ModelAnswer, ModelError>) {
+        let (mut decoder, mut events, mut left) = (Decoder::new(wire, "r"), Vec::new(), bytes);
+        let mut sizes = sizes.iter().copied().cycle();
+        while !left.is_empty() {
+            let (piece, rest) = left.split_at(sizes.next().unwrap_or(usize::MAX).clamp(1, left.len()));
+            left = rest;
+            if let Err(error) = decoder.feed(piece, &mut events) {
+                return (events, Err(error));
+            }
+        }
+        let answer = decoder.end(&mut events);
+        (events, answer)
+    }
+
+    fn told(wire: Wire, bytes: &[u8]) -> Told {
+        let (events, answer) = decoded(wire, bytes, &[usize::MAX]);
+        let mut parts = Vec::new();
+        events.into_iter().for_each(|event| event.push_to(&mut parts));
+        (parts, answer)
+    }
+
+    fn stream(frames: &[&str]) -> Vec<u8> {
+        frames.iter().map(|frame| format!("data: {frame}\n\n")).collect::<String>().into_bytes()
+    }
+
+    fn openai(frames: &[&str]) -> Told {
+        told(Wire::OpenAi, &stream(frames))
+    }
+
+    fn anthropic(frames: &[&str]) -> Told {
+        let begun = r#"{"type":"message_start","message":{"id":"msg_1","model":"claude","usage":{"input_tokens":5,"output_tokens":1}}}"#;
+        told(Wire::Anthropic, &stream(&[&[begun], frames].concat()))
+    }
+
+    fn delta(delta: &str) -> String {
+        format!(r#"{{"id":"c1","model":"gpt","choices":[{{"index":0,"delta":{delta}}}]}}"#)
+    }
+
+    fn finish(reason: &str) -> String {
+        format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#)
+    }
+
+    fn tool(id: &str, name: &str, input: &str) -> MessagePart {
+        MessagePart::tool_call(id, name, input).unwrap()
+    }
+
+    #[test]
+    fn openai_answers_become_parts() {
+        let reasoning = MessagePart::Reasoning { text: "hm, so".into(), signature: None };
+        let call =
+            r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"read","arguments":""}}]}"#;
+        for (deltas, reason, expected, stop) in [
+            (
+                vec![r#"{"role":"assistant","content":""}"#, r#"{"content":"I "}"#, r#"{"content":"look."}"#],
+                "stop",
+                vec![MessagePart::text("I look.")],
+                ModelStop::EndTurn,
+            ),
+            (
+                vec![r#"{"reasoning_content":"hm,"}"#, r#"{"reasoning":" so"}"#, r#"{"content":"x"}"#],
+                "stop",
+                vec![reasoning, MessagePart::text("x")],
+                ModelStop::EndTurn,
+            ),
+            (
+                vec![
+                    call,
+                    r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":"}}]}"#,
+                    r#"{"tool_calls":[{"index":0,"function":{"arguments":"1.10}"}}]}"#,
+                ],
+                "tool_calls",
+                vec![tool("a", "read", r#"{"a":1.10}"#)],
+                ModelStop::ToolUse,
+            ),
+            // Without arguments, and with `stop` beside calls.
+            (vec![call], "stop", vec![tool("a", "read", "{}")], ModelStop::ToolUse),
+            // Two at once, and without an index.
+            (
+                vec![
+                    r#"{"tool_calls":[{"id":"a","function":{"name":"x","arguments":"{}"}},{"id":"b","function":{"name":"y","arguments":"[1]"}}]}"#,
+                ],
+                "tool_calls",
+                vec![tool("a", "x", "{}"), tool("b", "y", "[1]")],
+                ModelStop::ToolUse,
+            ),
+            // Another call under the same index.
+            (
+                vec![call, r#"{"tool_calls":[{"index":0,"id":"b","function":{"name":"y","arguments":"{}"}}]}"#],
+                "tool_calls",
+                vec![tool("a", "read", "{}"), tool("b", "y", "{}")],
+                ModelStop::ToolUse,
+            ),
+            // The id is said again with each piece.
+            (
+                vec![call, r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"read","arguments":"{}"}}]}"#],
+                "tool_calls",
+                vec![tool("a", "read", "{}")],
+                ModelStop::ToolUse,
+            ),
+            // Pieces that take turns.
+            (
+                vec![
+                    call,
+                    r#"{"tool_calls":[{"index":7,"id":"b","function":{"name":"y","arguments":"{"}}]}"#,
+                    r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}},{"index":7,"function":{"arguments":"}"}}]}"#,
+                ],
+                "tool_calls",
+                vec![tool("a", "read", "{}"), tool("b", "y", "{}")],
+                ModelStop::ToolUse,
+            ),
+            // An object where a text should be, to the letter.
+            (
+                vec![
+                    r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"x","arguments":{"n":12345678901234567890123}}}]}"#,
+                ],
+                "stop",
+                vec![tool("a", "x", r#"{"n":12345678901234567890123}"#)],
+                ModelStop::ToolUse,
+            ),
+            (
+                vec![r#"{"tool_calls":[{"index":4294967295,"id":"a","function":{"name":"x","arguments":"{}"}}]}"#],
+                "stop",
+                vec![tool("a", "x", "{}")],
+                ModelStop::ToolUse,
+            ),
+            (
+                vec![
+                    r#"{"function_call":{"name":"x","arguments":"{\"a\""}}"#,
+                    r#"{"function_call":{"arguments":":1}"}}"#,
+                ],
+                "function_call",
+                vec![tool("call_e36ed4a4a1b6d8f6be87e8ea", "x", r#"{"a":1}"#)],
+                ModelStop::ToolUse,
+            ),
+            (
+                vec![r#"{"refusal":"I "}"#, r#"{"refusal":"won't"}"#],
+                "stop",
+                vec![MessagePart::Custom(Json::parse(r#"{"refusal":"I won't","type":"refusal"}"#).unwrap())],
+                ModelStop::Refusal,
+            ),
+            (
+                vec![r#"{"content":[{"type":"text","text":"a"},{"type":"odd","v":1.0}]}"#],
+                "stop",
+                vec![MessagePart::text("a"), MessagePart::Custom(Json::parse(r#"{"type":"odd","v":1.0}"#).unwrap())],
+                ModelStop::EndTurn,
+            ),
+            (vec![], "stop", vec![], ModelStop::EndTurn),
+            (vec![r#"{"content":"cut"}"#], "length", vec![MessagePart::text("cut")], ModelStop::MaxTokens),
+            // A call that the limit cut off is none.
+            (
+                vec![call, r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}"#],
+                "length",
+                vec![],
+                ModelStop::MaxTokens,
+            ),
+            (vec![r#"{"content":"x"}"#], "content_filter", vec![MessagePart::text("x")], ModelStop::Refusal),
+            (vec![r#"{"content":"x"}"#], "brand_new", vec![MessagePart::text("x")], ModelStop::Other),
+        ] {
+            let frames: Vec<String> = deltas.iter().map(|one| delta(one)).chain([finish(reason)]).collect();
+            let mut frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+            for has_done in [false, true] {
+                frames.extend(has_done.then_some("[DONE]"));
+                let (parts, answer) = openai(&frames);
+                let answer = answer.unwrap();
+                let same_id = |part: &MessagePart| match part {
+                    MessagePart::ToolCall(call) if call.call_id.starts_with("call_") => {
+                        assert_eq!(call.call_id.len(), 29);
+                        MessagePart::ToolCall(ToolCall { call_id: "call_".into(), ..call.clone() })
+                    }
+                    other => other.clone(),
+                };
+                let [parts, expected] = [&parts, &expected].map(|list| list.iter().map(same_id).collect::<Vec<_>>());
+                assert_eq!(
+                    (parts, answer.stop, answer.raw_stop.as_deref()),
+                    (expected, stop, Some(reason)),
+                    "{deltas:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_openai_says_of_an_answer_is_kept() {
+        let usage = |usage: &str| {
+            let said = format!(r#"{{"choices":[],"usage":{usage}}}"#);
+            openai(&[&delta(r#"{"content":"x"}"#), &finish("stop"), &said, "[DONE]", "{ not read"]).1.unwrap()
+        };
+        let of = |input, output, cache_read, cache_write, reasoning| {
+            Some(TokenUsage { input, output, cache_read, cache_write, reasoning })
+        };
+        for (said, expected) in [
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":10},"completion_tokens_details":{"reasoning_tokens":3}}"#,
+                of(30, 7, 60, 10, 3),
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":60}}"#,
+                of(0, 7, 60, 0, 0),
+            ),
+            (r#"{"prompt_tokens":10,"completion_tokens":7,"prompt_cache_hit_tokens":4}"#, of(6, 7, 4, 0, 0)),
+            (
+                r#"{"prompt_tokens":-1,"completion_tokens":1000000000000000000}"#,
+                of(0, 1_000_000_000_000_000_000, 0, 0, 0),
+            ),
+            (r#"{"prompt_tokens":1e300,"completion_tokens":2.0}"#, of(u64::MAX, 2, 0, 0, 0)),
+            (r#"{"prompt_tokens":"many","completion_tokens":null}"#, None),
+            ("{}", None),
+            ("null", None),
+            ("[1]", None),
+        ] {
+            assert_eq!(usage(said).usage, expected, "{said}");
+        }
+        let answer = usage("null");
+        assert_eq!((answer.model.as_deref(), answer.request_id.as_deref()), (Some("gpt"), Some("c1")));
+    }
+
+    #[test]
+    fn anthropic_answers_become_parts() {
+        let start = |index: usize, block: &str| {
+            format!(r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#)
+        };
+        let more =
+            |index: usize, delta: &str| format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
+        let stop = |index: usize| format!(r#"{{"type":"content_block_stop","index":{index}}}"#);
+        let thought = |text: &str, signature: Option<&str>| MessagePart::Reasoning {
+            text: text.into(),
+            signature: signature.map(Into::into),
+        };
+        let custom = |json: &str| MessagePart::Custom(Json::parse(json).unwrap());
+        let text = r#"{"type":"text","text":""}"#;
+        let use_of = r#"{"type":"tool_use","id":"toolu_1","name":"read","input":{}}"#;
+        let redacted = r#"{"type":"redacted_thinking","data":"EuYB="}"#;
+        for (frames, reason, expected, ends) in [
+            (
+                vec![
+                    start(0, text),
+                    more(0, r#"{"type":"text_delta","text":"I "}"#),
+                    r#"{"type":"ping"}"#.into(),
+                    more(0, r#"{"type":"text_delta","text":"see"}"#),
+                    stop(0),
+                ],
+                "end_turn",
+                vec![MessagePart::text("I see")],
+                ModelStop::EndTurn,
+            ),
+            // Two texts stay two.
+            (
+                vec![
+                    start(0, text),
+                    more(0, r#"{"type":"text_delta","text":"a"}"#),
+                    stop(0),
+                    start(1, text),
+                    more(1, r#"{"type":"text_delta","text":"b"}"#),
+                    more(1, r#"{"type":"text_delta","text":"c"}"#),
+                    stop(1),
+                ],
+                "end_turn",
+                vec![MessagePart::text("a"), MessagePart::text("bc")],
+                ModelStop::EndTurn,
+            ),
+            (
+                vec![
+                    start(0, r#"{"type":"thinking","thinking":"","signature":""}"#),
+                    more(0, r#"{"type":"thinking_delta","thinking":"hm"}"#),
+                    more(0, r#"{"type":"signature_delta","signature":"sig"}"#),
+                    stop(0),
+                    start(1, r#"{"type":"thinking","thinking":"","signature":""}"#),
+                    more(1, r#"{"type":"signature_delta","signature":"hidden"}"#),
+                    stop(1),
+                    start(2, redacted),
+                    stop(2),
+                ],
+                "end_turn",
+                vec![thought("hm", Some("sig")), thought("", Some("hidden")), custom(redacted)],
+                ModelStop::EndTurn,
+            ),
+            // Two thoughts without signatures stay two.
+            (
+                vec![
+                    start(0, r#"{"type":"thinking","thinking":"a"}"#),
+                    stop(0),
+                    start(1, r#"{"type":"thinking","thinking":"b"}"#),
+                    stop(1),
+                ],
+                "end_turn",
+                vec![thought("a", None), thought("b", None)],
+                ModelStop::EndTurn,
+            ),
+            (
+                vec![
+                    start(0, use_of),
+                    more(0, r#"{"type":"input_json_delta","partial_json":""}"#),
+                    more(0, r#"{"type":"input_json_delta","partial_json":"{\"a\": 1.1"}"#),
+                    more(0, r#"{"type":"input_json_delta","partial_json":"0}"}"#),
+                    stop(0),
+                ],
+                "tool_use",
+                vec![tool("toolu_1", "read", r#"{"a": 1.10}"#)],
+                ModelStop::ToolUse,
+            ),
+            (
+                vec![start(0, use_of), stop(0), start(1, &use_of.replace("_1", "_2")), stop(1)],
+                "tool_use",
+                vec![tool("toolu_1", "read", "{}"), tool("toolu_2", "read", "{}")],
+                ModelStop::ToolUse,
+            ),
+            // What is not known is kept, with what came for it.
+            (
+                vec![
+                    start(0, r#"{"type":"server_tool_use","id":"s","name":"web_search","input":{},"x":1.0}"#),
+                    more(0, r#"{"type":"input_json_delta","partial_json":"{\"q\":1e400}"}"#),
+                    more(0, r#"{"type":"brand_new_delta","x":1}"#),
+                    stop(0),
+                    start(1, r#"{"type":"web_search_tool_result", "content":[{"z":1.50,"a":2}]}"#),
+                    stop(1),
+                ],
+                "end_turn",
+                vec![
+                    custom(r#"{"type":"server_tool_use","id":"s","name":"web_search","input":{"q":1e400},"x":1.0}"#),
+                    custom(r#"{"type":"web_search_tool_result", "content":[{"z":1.50,"a":2}]}"#),
+                ],
+                ModelStop::EndTurn,
+            ),
+            (
+                vec![
+                    start(0, r#"{"type":"text","text":"","citations":[]}"#),
+                    more(0, r#"{"type":"citations_delta","citation":{"type":"page","n":1.0}}"#),
+                    more(0, r#"{"type":"text_delta","text":"cited"}"#),
+                    stop(0),
+                    start(1, text),
+                    more(1, r#"{"type":"text_delta","text":"plain"}"#),
+                    stop(1),
+                ],
+                "end_turn",
+                vec![
+                    MessagePart::text("cited"),
+                    custom(r#"{"type":"citations","citations":[{"type":"page","n":1.0}]}"#),
+                    MessagePart::text("plain"),
+                ],
+                ModelStop::EndTurn,
+            ),
+            (vec![r#"{"type":"brand_new","index":"x"}"#.into()], "end_turn", vec![], ModelStop::EndTurn),
+            (
+                vec![start(0, use_of), more(0, r#"{"type":"input_json_delta","partial_json":"{\"a"}"#), stop(0)],
+                "max_tokens",
+                vec![],
+                ModelStop::MaxTokens,
+            ),
+            (vec![start(0, text)], "model_context_window_exceeded", vec![], ModelStop::WindowFull),
+            (vec![], "refusal", vec![], ModelStop::Refusal),
+            (vec![], "pause_turn", vec![], ModelStop::Other),
+            (vec![], "stop_sequence", vec![], ModelStop::EndTurn),
+        ] {
+            let end = format!(
+                r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":42,"cache_read_input_tokens":3}}}}"#
+            );
+            let mut all: Vec<&str> = frames.iter().map(String::as_str).collect();
+            all.extend([end.as_str(), r#"{"type":"message_stop"}"#, "{ not read"]);
+            let (parts, answer) = anthropic(&all);
+            let answer = answer.unwrap();
+            assert_eq!((parts, answer.stop, answer.raw_stop.as_deref()), (expected, ends, Some(reason)), "{frames:?}");
+            let usage = TokenUsage { input: 5, output: 42, cache_read: 3, ..TokenUsage::default() };
+            assert_eq!(
+                (answer.usage, answer.model.as_deref(), answer.request_id.as_deref()),
+                (Some(usage), Some("claude"), Some("msg_1"))
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_answer_is_an_error() {
+        let broken = |what| Err(ModelError::Broken { what });
+        let text = delta(r#"{"content":"x"}"#);
+        let call = |input: &str| {
+            delta(&format!(
+                r#"{{"tool_calls":[{{"index":0,"id":"a","function":{{"name":"n","arguments":"{input}"}}}}]}}"#
+            ))
+        };
+        for (frames, expected) in [
+            (vec![text.as_str()], broken("it ended without an end mark")),
+            (vec![], broken("it ended without an end mark")),
+            (vec!["[DONE]"], broken("it ended before it began")),
+            (vec!["{"], broken("a chunk of it is no JSON")),
+            (vec!["<html>"], broken("a chunk of it is no JSON")),
+            (vec![&call("{a}"), &finish("tool_calls")], broken("the input of a call is no JSON")),
+            (vec![&delta(r#"{"tool_calls":[{"index":0,"id":"a"}]}"#), &finish("stop")], broken("a call has no name")),
+            (vec![&text, r#"{"error":{"code":"insufficient_quota"}}"#], Err(ModelError::Quota)),
+            (vec![&text, r#"{"error":"the model ran out"}"#], broken("the provider told of an error within it")),
+            (
+                vec![&text, r#"{"choices":[{"delta":{},"finish_reason":"error","error":{"code":502}}]}"#],
+                Err(ModelError::Refused { status: 502 }),
+            ),
+            (vec![&finish("load")], broken("the model was loaded and did not answer")),
+        ] {
+            assert_eq!(openai(&frames).1, expected, "{frames:?}");
+        }
+        let start = |block: &str| format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#);
+        let end = [r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"}}"#, r#"{"type":"message_stop"}"#];
+        let cut =
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"a"}}"#;
+        let used = start(r#"{"type":"tool_use","id":"t","name":"n","input":{}}"#);
+        for (frames, expected) in [
+            (vec![start(r#"{"type":"text","text":"x"}"#)], broken("it ended without an end mark")),
+            (
+                vec![
+                    used.clone(),
+                    cut.to_owned(),
+                    r#"{"type":"content_block_stop","index":0}"#.to_owned(),
+                    end[0].to_owned(),
+                    end[1].to_owned(),
+                ],
+                broken("the input of a call is no JSON"),
+            ),
+            (
+                vec![r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#.to_owned()],
+                Err(ModelError::Overloaded { retry_after: None }),
+            ),
+            (vec![cut.to_owned()], broken("a piece belongs to no block")),
+            (vec!["{".to_owned()], broken("an event of it is no JSON")),
+            (vec![start(r#"{"type":"tool_use","name":"n"}"#)], broken("a call has no id")),
+        ] {
+            let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+            assert_eq!(anthropic(&frames).1, expected, "{frames:?}");
+        }
+        assert_eq!(told(Wire::Anthropic, &stream(&[end[1]])).1, broken("it ended before it began"));
+    }
+
+    #[test]
+    fn an_answer_is_bounded() {
+        let many: Vec<String> = (0..=MOST_CALLS)
+            .map(|index| {
+                delta(&format!(r#"{{"tool_calls":[{{"index":{index},"id":"c{index}","function":{{"name":"n"}}}}]}}"#))
+            })
+            .collect();
+        let frames: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(openai(&frames).1, Err(ModelError::TooLarge { limit: MOST_CALLS as u64 }));
+        let piece = "a".repeat(4 << 20);
+        let more = delta(&format!(
+            r#"{{"tool_calls":[{{"index":0,"id":"a","function":{{"name":"n","arguments":"{piece}"}}}}]}}"#
+        ));
+        assert_eq!(openai(&[&more, &more, &more]).1, Err(ModelError::TooLarge { limit: MOST_OF_INPUT as u64 }));
+        let text = delta(&format!(r#"{{"content":"{piece}"}}"#));
+        let (_, answer) = openai(&[text.as_str(); 16]);
+        assert_eq!(answer, Err(ModelError::TooLarge { limit: MOST_OF_ANSWER as u64 }));
+    }
+
+    /// An answer with something of everything.
+    fn sample(wire: Wire) -> Vec<u8> {
+        match wire {
+            Wire::OpenAi => stream(&[
+                &delta(r#"{"reasoning_content":"hm 🦀"}"#),
+                &delta(r#"{"content":"é\u00e9"}"#),
+                &delta(r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"n","arguments":"{\"a\":"}}]}"#),
+                &delta(r#"{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}"#),
+                &finish("tool_calls"),
+                r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+                "[DONE]",
+                "more",
+            ]),
+            Wire::Anthropic => stream(&[
+                r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":5}}}"#,
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"hm 🦀"}}"#,
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s"}}"#,
+                r#"{"type":"content_block_stop","index":0}"#,
+                r#"{"type":"content_block_start","index":1,"content_block":{"type":"odd","v":1.0}}"#,
+                r#"{"type":"content_block_stop","index":1}"#,
+                r#"{"type":"content_block_start","index":2,"content_block":{"type":"tool_use","id":"t","name":"n"}}"#,
+                r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+                r#"{"type":"content_block_stop","index":2}"#,
+                r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":2}}"#,
+                r#"{"type":"message_stop"}"#,
+                "more",
+            ]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn however_an_answer_is_cut_and_damaged_it_tells_the_same(
+            is_openai in any::<bool>(),
+            sizes in prop::collection::vec(1_usize..40, 1..8),
+            damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            end in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let wire = if is_openai { Wire::OpenAi } else { Wire::Anthropic };
+            let mut bytes = sample(wire);
+            if let Some((at, byte)) = damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(end.map_or(bytes.len(), |end| end.index(bytes.len())));
+            let whole = decoded(wire, &bytes, &[usize::MAX]);
+            prop_assert_eq!(&decoded(wire, &bytes, &sizes), &whole);
+            prop_assert_eq!(&decoded(wire, &bytes, &[1]), &whole);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(is_openai in any::<bool>(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let wire = if is_openai { Wire::OpenAi } else { Wire::Anthropic };
+            let _ = decoded(wire, &bytes, &[3]);
+        }
+    }
+}

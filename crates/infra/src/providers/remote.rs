@@ -1,0 +1,324 @@
+//! Providers over HTTP: those that speak OpenAI's chat completions, Anthropic, and Ollama by the first of the two.
+//!
+//! A key is sent to the address that it was given for, in one header, and stands nowhere else; in memory its header lives as long as the
+//! provider, and is not wiped. No redirect is followed, and nothing is read from the environment.
+//!
+//! Must not know: how an answer is read, or who asks.
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT},
+};
+use sessions_domain::{
+    chain::{sha256, to_hex},
+    form::Form,
+};
+use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, Passphrase, Stop};
+
+use super::{
+    decoder::{Decoder, Wire},
+    failure, request,
+    scripted::ScriptedProvider,
+    transport::{Bounds, Exchange, Transport},
+    waiting,
+};
+
+/// Where OpenAI is.
+pub const OPENAI: &str = "https://api.openai.com/v1";
+/// Where Anthropic is.
+pub const ANTHROPIC: &str = "https://api.anthropic.com";
+/// Where Ollama usually is.
+pub const OLLAMA: &str = "http://localhost:11434";
+/// The version of Anthropic's API that is spoken.
+const VERSION: &str = "2023-06-01";
+/// The most bytes of a refusal that are looked at.
+const MOST_OF_REFUSAL: usize = 64 << 10;
+
+/// A setting with which no provider can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the provider cannot be used: {what}")]
+pub struct InvalidProvider {
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+/// Which protocol a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// OpenAI's chat completions.
+    OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Ollama, by its chat completions.
+    Ollama,
+    /// A script, without a network.
+    Scripted,
+}
+
+/// What one exchange needs.
+struct Remote {
+    transport: Transport,
+    wire: Wire,
+    path: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// How the longest answer is called.
+    limit: &'static str,
+}
+
+fn secret(key: &Passphrase, before: &str) -> Result<HeaderValue, InvalidProvider> {
+    let text = zeroize::Zeroizing::new(format!("{before}{}", key.expose()));
+    let is_one = !key.expose().is_empty() && key.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    let value = HeaderValue::from_str(&text).ok().filter(|_| is_one);
+    let mut value =
+        value.ok_or(InvalidProvider { what: "its key is empty, or has blanks or other characters that no key has" })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Remote {
+    fn new(base: &str, key: Option<&Passphrase>, wire: Wire, trusted: Option<&Path>) -> Result<Self, InvalidProvider> {
+        let transport = Transport::new(base, key.is_some(), trusted)?;
+        let prefix = transport.prefix.as_str();
+        let (path, headers) = match wire {
+            Wire::OpenAi => {
+                let key = key.map(|key| Ok((AUTHORIZATION, secret(key, "Bearer ")?))).transpose()?;
+                (format!("{prefix}/chat/completions"), key.into_iter().collect())
+            }
+            Wire::Anthropic => {
+                let key = key.map(|key| Ok((HeaderName::from_static("x-api-key"), secret(key, "")?))).transpose()?;
+                let version = (HeaderName::from_static("anthropic-version"), HeaderValue::from_static(VERSION));
+                let prefix = prefix.strip_suffix("/v1").unwrap_or(prefix);
+                (format!("{prefix}/v1/messages"), key.into_iter().chain([version]).collect())
+            }
+        };
+        // Its newer models refuse the old name, and others do not know the new one.
+        let is_openai = wire == Wire::OpenAi && transport.authority == "api.openai.com";
+        let limit = if is_openai { "max_completion_tokens" } else { "max_tokens" };
+        Ok(Self { transport, wire, path, headers, limit })
+    }
+
+    fn request(&self, body: Vec<u8>) -> Result<Request<Full<Bytes>>, ModelError> {
+        let mut request = Request::post(self.path.as_str())
+            .header(HOST, self.transport.authority.as_str())
+            .header(USER_AGENT, "sessions")
+            .header(ACCEPT, "text/event-stream")
+            .header(CONTENT_TYPE, "application/json");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let body = Full::new(Bytes::from(body));
+        request.body(body).map_err(|_| ModelError::Unsupported { what: "its address makes no request" })
+    }
+
+    async fn call(&self, asked: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
+        let form = match self.wire {
+            Wire::OpenAi => Form::OpenAi,
+            Wire::Anthropic => Form::Anthropic,
+        };
+        if asked.profile.form != form {
+            return Err(ModelError::Unsupported { what: "messages in this form" });
+        }
+        let body = request::body(&asked, self.wire, self.limit)?;
+        let decoder = Decoder::new(self.wire, &to_hex(&sha256(&body)));
+        drop(asked);
+        let mut exchange = self.transport.ask(self.request(body)?).await?;
+        judge(&mut exchange).await?;
+        let id = ["request-id", "x-request-id"].iter().find_map(|name| exchange.header(name));
+        let id = id.filter(|id| id.len() <= 200).map(str::to_owned);
+        let mut answer = read(&mut exchange, decoder, events).await?;
+        answer.request_id = id.or(answer.request_id);
+        Ok(answer)
+    }
+}
+
+fn asked_to_wait(exchange: &Exchange) -> Option<Duration> {
+    let header = |name| exchange.header(name);
+    waiting::asked(header("retry-after-ms"), header("retry-after"), header("date"))
+}
+
+/// Whether an answer comes at all.
+async fn judge(exchange: &mut Exchange) -> Result<(), ModelError> {
+    let status = exchange.head.status.as_u16();
+    let kind = exchange.header("content-type").unwrap_or_default().to_ascii_lowercase();
+    if status != 200 {
+        let wait = asked_to_wait(exchange);
+        let body = exchange.beginning(MOST_OF_REFUSAL).await;
+        return Err(failure::refused(status, &body, wait));
+    }
+    if exchange.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(ModelError::Broken { what: "it is compressed, which was not asked for" });
+    }
+    if kind.starts_with("application/json") {
+        let body = exchange.beginning(MOST_OF_REFUSAL).await;
+        return Err(failure::within(&String::from_utf8_lossy(&body)));
+    }
+    if kind.starts_with("text/html") {
+        return Err(ModelError::Broken { what: "it is a page and no answer" });
+    }
+    Ok(())
+}
+
+/// Reads an answer to its end and hands on what comes.
+async fn read(
+    exchange: &mut Exchange,
+    mut decoder: Decoder,
+    events: &mut dyn ModelEvents,
+) -> Result<ModelAnswer, ModelError> {
+    let mut told = Vec::new();
+    while !decoder.is_over() {
+        let piece = match exchange.next().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break,
+            // What is missing then is not the answer.
+            Err(_) if decoder.is_whole() => break,
+            Err(error) => return Err(error),
+        };
+        let fed = decoder.feed(&piece, &mut told);
+        hand_on(&mut told, events).await?;
+        match fed {
+            Err(_) if decoder.is_whole() => break,
+            fed => fed?,
+        }
+    }
+    let answer = decoder.end(&mut told)?;
+    hand_on(&mut told, events).await?;
+    Ok(answer)
+}
+
+async fn hand_on(told: &mut Vec<ModelEvent>, events: &mut dyn ModelEvents) -> Result<(), ModelError> {
+    for event in told.drain(..) {
+        events.on(event).await.map_err(|Stop| ModelError::Stopped)?;
+    }
+    Ok(())
+}
+
+/// Whoever speaks OpenAI's chat completions: OpenAI, and most others.
+pub struct OpenAiProvider {
+    name: &'static str,
+    remote: Remote,
+}
+
+/// Anthropic.
+pub struct AnthropicProvider(Remote);
+
+impl OpenAiProvider {
+    /// One at an address such as [`OPENAI`], with or without a key.
+    ///
+    /// It needs a tokio runtime with its network and clock enabled.
+    ///
+    /// # Errors
+    /// [`InvalidProvider`] when the address or the key cannot be one, when a key would be sent unencrypted to another machine, and when the system
+    /// has no certificates.
+    pub fn new(base_url: &str, key: Option<&Passphrase>) -> Result<Self, InvalidProvider> {
+        Ok(Self { name: "openai", remote: Remote::new(base_url, key, Wire::OpenAi, None)? })
+    }
+
+    /// The same, trusting the certificates in this file (PEM) instead of the system's.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn trusting(base_url: &str, key: Option<&Passphrase>, certificates: &Path) -> Result<Self, InvalidProvider> {
+        Ok(Self { name: "openai", remote: Remote::new(base_url, key, Wire::OpenAi, Some(certificates))? })
+    }
+
+    /// The same with other bounds of time.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.remote.transport.bounds = bounds;
+        self
+    }
+}
+
+impl AnthropicProvider {
+    /// One at an address such as [`ANTHROPIC`].
+    ///
+    /// # Errors
+    /// As [`OpenAiProvider::new`].
+    pub fn new(base_url: &str, key: Option<&Passphrase>) -> Result<Self, InvalidProvider> {
+        Remote::new(base_url, key, Wire::Anthropic, None).map(Self)
+    }
+
+    /// The same, trusting the certificates in this file (PEM) instead of the system's.
+    ///
+    /// # Errors
+    /// As [`OpenAiProvider::new`].
+    pub fn trusting(base_url: &str, key: Option<&Passphrase>, certificates: &Path) -> Result<Self, InvalidProvider> {
+        Remote::new(base_url, key, Wire::Anthropic, Some(certificates)).map(Self)
+    }
+
+    /// The same with other bounds of time.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.0.transport.bounds = bounds;
+        self
+    }
+}
+
+/// An Ollama at an address such as [`OLLAMA`]; most have no key. It is asked for chat completions, at `/v1`.
+///
+/// Ollama cuts a prompt that is longer than its own context without a word, and that way of asking cannot set the context: the window of the
+/// model's profile has to be what the server was started with.
+///
+/// # Errors
+/// As [`OpenAiProvider::new`].
+pub fn ollama(base_url: &str, key: Option<&Passphrase>) -> Result<OpenAiProvider, InvalidProvider> {
+    let base = base_url.trim_end_matches('/');
+    let base = base.strip_suffix("/v1").unwrap_or(base);
+    Ok(OpenAiProvider { name: "ollama", remote: Remote::new(&format!("{base}/v1"), key, Wire::OpenAi, None)? })
+}
+
+/// The provider of a protocol, where it usually is or at another address.
+///
+/// # Errors
+/// As [`OpenAiProvider::new`].
+pub fn connect(
+    protocol: Protocol,
+    base_url: Option<&str>,
+    key: Option<&Passphrase>,
+) -> Result<Arc<dyn ModelProvider>, InvalidProvider> {
+    Ok(match protocol {
+        Protocol::OpenAi => Arc::new(OpenAiProvider::new(base_url.unwrap_or(OPENAI), key)?),
+        Protocol::Anthropic => Arc::new(AnthropicProvider::new(base_url.unwrap_or(ANTHROPIC), key)?),
+        Protocol::Ollama => Arc::new(ollama(base_url.unwrap_or(OLLAMA), key)?),
+        Protocol::Scripted => Arc::new(ScriptedProvider::demo()),
+    })
+}
+
+impl fmt::Debug for OpenAiProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenAiProvider({} at {})", self.name, self.remote.transport.authority)
+    }
+}
+
+impl fmt::Debug for AnthropicProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnthropicProvider(at {})", self.0.transport.authority)
+    }
+}
+
+#[async_trait]
+impl ModelProvider for OpenAiProvider {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn call(&self, request: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
+        self.remote.call(request, events).await
+    }
+}
+
+#[async_trait]
+impl ModelProvider for AnthropicProvider {
+    fn name(&self) -> &str {
+        "anthropic"
+    }
+
+    async fn call(&self, request: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
+        self.0.call(request, events).await
+    }
+}
