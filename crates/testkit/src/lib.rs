@@ -5,6 +5,7 @@
 //! - [`clock_laws!`], [`id_laws!`], [`entropy_laws!`] and [`token_laws!`] do so for the smaller ports.
 //! - [`FaultyStore`] fails a chosen call of any store, before or after it happened; [`HeldStore`] holds commits back until it is told.
 //! - [`FixedClock`], [`SequentialIds`] and [`FixedEntropy`] give the same run each time.
+//! - [`stub`] stands in for providers of models, on loopback, and does what they do badly.
 //! - [`model`] is a session as its users see it, plain enough to be obviously right, to compare the real thing with.
 //!
 //! ```no_run
@@ -35,6 +36,7 @@ pub mod model;
 mod polled;
 mod report;
 mod script;
+pub mod stub;
 mod suite;
 
 pub use environment::{FixedClock, FixedEntropy, SequentialIds};
