@@ -144,6 +144,8 @@ mod tests {
             ("data: a\n\n", vec![("", "a")]),
             ("data:a\r\n\r\ndata:b\r\rdata: c\n\n", vec![("", "a"), ("", "b"), ("", "c")]),
             ("event: e\ndata: a\ndata: b\n\n", vec![("e", "a\nb")]),
+            ("event: e\r\ndata: a\r\ndata: b\r\n\r\n", vec![("e", "a\nb")]),
+            ("data: a\rdata: b\r\r", vec![("", "a\nb")]),
             (": a comment\n\ndata:  two\nid: 1\nretry: 5\nwhat\n\n", vec![("", " two")]),
             ("event: lost\n\ndata: a\n\n", vec![("", "a")]),
             ("data\n\ndata: \n\n", vec![("", ""), ("", "")]),
