@@ -3,6 +3,7 @@
 //!
 //! Must not know: how bytes are made up.
 
+pub mod answers;
 pub mod backup;
 pub mod codec;
 pub mod import;
