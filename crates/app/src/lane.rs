@@ -248,6 +248,12 @@ impl Lane {
         self.sent().context = Some(context);
     }
 
+    /// Lets go of what is kept for the next context.
+    pub(crate) fn forget_context(&self) {
+        let mut sent = self.sent();
+        (sent.context, sent.counted) = (None, Vec::new());
+    }
+
     /// The ledger as far as it was read, for whoever goes on from there.
     pub(crate) fn take_ledger(&self) -> Option<Box<Ledger>> {
         self.sent().ledger.take()

@@ -16,7 +16,9 @@ use sessions_ports::{
     Clock, Digest, Durability, Encodings, Entropy, IdGenerator, SessionLog, StoreError, TokenCounter,
 };
 
-use crate::{activity::Counts, directory::Directory, error::SessionError, keyed, lane::Lane, session::Session};
+use crate::{
+    activity::Counts, context::Keeping, directory::Directory, error::SessionError, keyed, lane::Lane, session::Session,
+};
 
 /// What a manager is given from outside.
 #[derive(Clone)]
@@ -101,6 +103,7 @@ struct Shared {
     prices: PriceTable,
     max_context_tokens: Option<u64>,
     compaction: CompactionPolicy,
+    keeping: Keeping,
     counts: Counts,
     /// Names this run: what it noted as busy is interrupted for any other.
     run: OnceLock<u64>,
@@ -156,6 +159,7 @@ impl SessionManager {
             prices: settings.prices,
             max_context_tokens: settings.max_context_tokens,
             compaction: settings.compaction,
+            keeping: Keeping::default(),
             counts: Counts::default(),
             run: OnceLock::new(),
             lanes: Mutex::new(Lanes::default()),
@@ -202,6 +206,11 @@ impl SessionManager {
     /// The models that are known.
     pub fn profiles(&self) -> &Profiles {
         &self.inner.shared.profiles
+    }
+
+    /// Which lanes keep a context.
+    pub(crate) fn keeping(&self) -> &Keeping {
+        &self.inner.shared.keeping
     }
 
     /// What calls of models cost.

@@ -5,6 +5,7 @@
 //!
 //! Must not know: how a provider spells messages, or how tokens are counted.
 
+mod keeping;
 mod kept;
 mod sources;
 mod wish;
@@ -18,6 +19,7 @@ use sessions_domain::{
 
 pub use self::wish::ContextWish;
 pub(crate) use self::{
+    keeping::Keeping,
     kept::{Counted, Kept, Scope},
     sources::Sources,
     wish::Model,
@@ -60,6 +62,7 @@ impl Session {
         };
         let context = kept.gather.finish()?;
         self.lane().keep_context(kept);
+        self.manager().keeping().note(self.lane(), weight(&context));
         Ok(context)
     }
 
@@ -127,6 +130,12 @@ impl Session {
         }
         off_the_runtime(move || kept.take_in(newer)).await
     }
+}
+
+/// About how much memory a context takes, in bytes.
+fn weight(context: &Context) -> usize {
+    let text = usize::try_from(context.tokens).unwrap_or(usize::MAX).saturating_mul(4);
+    text.saturating_add(context.messages.len().saturating_mul(256))
 }
 
 /// Takes older groups, newest of them first. `false`: no more are wanted.
