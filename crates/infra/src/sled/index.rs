@@ -611,7 +611,50 @@ impl Mark {
 }
 
 /// True while another handle, which may be on its way out, holds the engine's lock.
+///
+/// What was locked to look is unlocked by name and not by closing the file: a program that is being started elsewhere in the process has the file
+/// open as well until it runs, and would keep the lock so long.
 fn is_locked(path: &Path) -> bool {
-    File::open(path.join("db"))
-        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+    let Ok(file) = File::open(path.join("db")) else { return false };
+    match file.try_lock_shared() {
+        Ok(()) => {
+            // When it cannot be let go of, it goes with the file.
+            let _ = file.unlock();
+            false
+        }
+        Err(refused) => matches!(refused, std::fs::TryLockError::WouldBlock),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, sync::atomic::AtomicBool};
+
+    use super::*;
+
+    #[test]
+    fn a_look_at_the_lock_leaves_none_to_programs_that_are_being_started() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("db"), "x").unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        assert!(Command::new("true").status().unwrap().success());
+                    }
+                });
+            }
+            let file = File::open(folder.path().join("db")).unwrap();
+            let held = (0..20_000).filter(|_| {
+                let was_locked = is_locked(folder.path());
+                let is_free = file.try_lock().is_ok();
+                let _ = file.unlock();
+                was_locked || !is_free
+            });
+            let held = held.count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(held, 0);
+        });
+    }
 }
