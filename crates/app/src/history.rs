@@ -10,7 +10,7 @@ use sessions_ports::{KindFilter, Order};
 use crate::{
     error::SessionError,
     reading::{BackWalk, Bounds, Read, is_unreadable},
-    session::{At, Session},
+    session::{At, HeadAt, Session},
 };
 
 /// A page is at most so many messages.
@@ -30,9 +30,13 @@ pub struct Messages {
 pub(crate) struct Covered(Option<(u64, u64)>);
 
 impl Covered {
-    /// On the path to a head.
-    pub(crate) fn at(view: &View, head: u64) -> Self {
-        Self(view.compacted_at(head).summary)
+    /// As it was at a place.
+    pub(crate) fn at(view: &View, place: &HeadAt) -> Self {
+        Self(view.compacted_at(place.at, place.head).summary)
+    }
+
+    fn now(view: &View) -> Self {
+        Self(view.compacted_now().summary)
     }
 
     /// The message on that path, with the compaction that covers it.
@@ -43,10 +47,9 @@ impl Covered {
 }
 
 impl Messages {
-    /// Those on the path to a head of a view.
-    pub(crate) fn of(session: &Session, view: Arc<View>, head: u64) -> Self {
-        let stretches = view.tree().path(head).collect();
-        let covered = Covered::at(&view, head);
+    /// Those that are visible in a view.
+    pub(crate) fn of(session: &Session, view: Arc<View>) -> Self {
+        let (stretches, covered) = (view.tree().path(view.head()).collect(), Covered::now(&view));
         Self { session: session.clone(), view, stretches, covered }
     }
 
@@ -220,9 +223,9 @@ impl Session {
     /// The newest elements, newest first, so many messages among them.
     async fn last_reads(&self, at: At, count: usize) -> Result<(Vec<Read>, Covered), SessionError> {
         let view = self.fresh_view().await?;
-        let head = self.place_at(&view, at).await?.head;
-        let covered = Covered::at(&view, head);
-        let mut walk = BackWalk::visible(self.manager(), view, head);
+        let place = self.place_at(&view, at).await?;
+        let covered = Covered::at(&view, &place);
+        let mut walk = BackWalk::visible(self.manager(), view, place.head);
         let (mut reads, mut messages): (Vec<Read>, usize) = (Vec::new(), 0);
         while messages < count {
             let Some(page) = walk.next_page(Bounds::records((count - messages).min(PAGE))).await? else { break };
@@ -250,8 +253,9 @@ impl Session {
     /// As [`Session::fork`].
     pub async fn messages_at(&self, at: At) -> Result<Messages, SessionError> {
         let view = self.fresh_view().await?;
-        let head = self.place_at(&view, at).await?.head;
-        Ok(Messages::of(self, view, head))
+        let place = self.place_at(&view, at).await?;
+        let (stretches, covered) = (view.tree().path(place.head).collect(), Covered::at(&view, &place));
+        Ok(Messages { session: self.clone(), view, stretches, covered })
     }
 
     /// Records from a number on, hidden ones included, at most one page; empty behind the last.
@@ -268,7 +272,7 @@ impl Session {
         let stretch = Stretch { first: from.max(1), last: view.version() };
         let (order, kinds) = (Order::OldestFirst, KindFilter::All);
         let (reads, _) = self.manager().read_stretch(&view, stretch, order, kinds, Bounds::records(PAGE)).await?;
-        let covered = Covered::at(&view, view.head());
+        let covered = Covered::now(&view);
         let entry = |read: Read| {
             let visible = is_visible(read.record.seq);
             let entry = Entry::of(read, visible);

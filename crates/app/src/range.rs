@@ -148,8 +148,8 @@ impl Session {
         mut take: impl FnMut(StoredMessage, MessageSize) + Send,
     ) -> Result<Option<u64>, SessionError> {
         let view = self.fresh_view().await?;
-        let head = self.place_at(&view, range.at).await?.head;
-        let covered = Covered::at(&view, head);
+        let place = self.place_at(&view, range.at).await?;
+        let (head, covered) = (place.head, Covered::at(&view, &place));
         // So that the last of the list is the next.
         let mut stretches: Vec<Stretch> = view.tree().path(head).filter_map(|stretch| range.clip(stretch)).collect();
         if range.order == Order::NewestFirst {

@@ -210,6 +210,11 @@ impl Tree {
         seq == 0 || self.whole_path(head).any(|stretch| stretch.first <= seq && seq <= stretch.last)
     }
 
+    /// Whether an element is visible at a head: on its path, and not behind a clear.
+    pub fn is_visible(&self, seq: u64, head: u64) -> bool {
+        self.path(head).any(|stretch| stretch.first <= seq && seq <= stretch.last)
+    }
+
     /// The tree as it was when `at`, a place on it, was the last.
     #[must_use]
     pub fn clipped(&self, at: u64) -> Self {

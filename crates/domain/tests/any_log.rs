@@ -91,9 +91,8 @@ mod logs {
                 tree.path(seq).count(),
                 tree.clipped(seq).runs().count(),
             );
-            let in_force = view.compacted_at(seq);
-            let is_visible = |at: u64| tree.path(seq).any(|stretch| stretch.first <= at && at <= stretch.last);
-            assert!(in_force.summary.is_none_or(|(_, to)| is_visible(to)), "a summary is of what is visible");
+            let in_force = view.compacted_at(view.version(), seq);
+            assert!(in_force.summary.is_none_or(|(_, to)| tree.is_visible(to, seq)), "a summary is of what is visible");
             let _ = (view.owner_of(seq), view.owners_up_to(seq), decide::checkout(&view, seq, seq));
         }
         let _ = (view.tree().branches(), decide::clear(&view));

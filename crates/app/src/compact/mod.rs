@@ -35,7 +35,7 @@ impl Session {
     /// [`SessionError::Compaction`] when there is nothing to compact, when the summary failed, or when it won too little: then nothing is
     /// changed but the ledger; [`RuleViolation::CompactionOutdated`] when somebody else was faster; as [`Session::context`], and the store's.
     pub async fn compact(&self, wish: CompactionWish) -> Result<CompactionReport, SessionError> {
-        let once = self.wish("compact", &()).await?;
+        let once = self.wish("compact", &wish.asked()).await?;
         if let Some(done) = self.done_before(once).await? {
             let Event::Compacted(compacted) = done.event else { return Err(SessionError::KeyReused) };
             return Ok(CompactionReport::of(&compacted, done.first, done.version));
@@ -88,7 +88,7 @@ impl Session {
         let usable = wish.usable(self, &view)?;
         let policy = wish.policy(self, &view);
         let is_due = usable.is_some_and(|usable| context.is_cut || policy.is_due(context.tokens, usable));
-        let in_force = view.compacted_at(view.head());
+        let in_force = view.compacted_now();
         if !is_due || in_force.newest.is_some_and(|compaction| compaction > view.head()) {
             return Ok(None);
         }
@@ -117,12 +117,12 @@ impl Session {
         let wish = self.wish("instruct", &text).await?;
         loop {
             let view = self.quiet_view().await?;
-            let stated = view.compactions().instructions();
+            let stated = view.compactions().instructions(view.version());
             let now = self.stated(&view, stated).await?;
             let mut is_other = false;
             let decided = |view: &View| {
                 // Somebody else said something meanwhile.
-                is_other = view.compactions().instructions() != stated;
+                is_other = view.compactions().instructions(view.version()) != stated;
                 let event = if is_other { None } else { decide::instruct(now.as_deref(), text.clone()) };
                 Ok(event.into_iter().collect())
             };
@@ -140,7 +140,7 @@ impl Session {
     /// The store's.
     pub async fn instructions(&self) -> Result<Option<String>, SessionError> {
         let view = self.fresh_view().await?;
-        self.stated(&view, view.compactions().instructions()).await
+        self.stated(&view, view.compactions().instructions(view.version())).await
     }
 
     async fn stated(&self, view: &View, seq: Option<u64>) -> Result<Option<String>, SessionError> {

@@ -21,7 +21,7 @@ use super::{
     wish::{CompactionRefused, CompactionReport, CompactionWish},
 };
 use crate::{
-    context::{Scope, Sources},
+    context::{Scope, Sources, off_the_runtime},
     error::SessionError,
     reading::{Bounds, Read},
     session::{At, Session},
@@ -69,7 +69,7 @@ impl Session {
         let scope = Scope::unbounded(self, &wish.context(), &view, &place)?;
         let sources = Sources { session: self, view: &view, head };
         let (standing, first, _) = sources.standing(&scope).await?;
-        let compacted_now = view.compacted_at(head);
+        let compacted_now = view.compacted_now();
         let previous = match compacted_now.summary.filter(|_| standing.summary.is_some()) {
             Some((compaction, to)) => self.previous(&view, compaction, to).await?,
             None => None,
@@ -100,7 +100,7 @@ impl Session {
             survey.weigh(target, usable);
             survey
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| SessionError::BrokenOff)
+        off_the_runtime(work).await
     }
 
     /// What the newest summary covers; `None` where its record is lost.
@@ -112,9 +112,10 @@ impl Session {
     ) -> Result<Option<(PreviousCover, String)>, SessionError> {
         let Some(compacted) = self.compaction(view, compaction).await? else { return Ok(None) };
         let said = compacted.covers.zip(compacted.summary);
-        Ok(said.and_then(|(covers, summary)| {
-            let digest = from_hex(&covers.digest)?.try_into().ok()?;
-            Some((PreviousCover { compaction, to, digest }, summary.text))
+        Ok(said.map(|(covers, summary)| {
+            // Whatever a stranger's file says there, the summary is carried on; it only cannot be checked.
+            let digest = from_hex(&covers.digest).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+            (PreviousCover { compaction, to, digest }, summary.text)
         }))
     }
 
@@ -303,15 +304,14 @@ pub(super) async fn cover_digest(session: &Session, view: &View, covers: &Covers
     };
     let before = previous.and_then(|covers| from_hex(&covers.digest)?.try_into().ok());
     let mut digest = CoverDigest::behind(before);
-    let path: Vec<Stretch> = view.tree().path(covers.to).collect();
-    let is_on_path = |seq: u64| path.iter().any(|stretch| stretch.first <= seq && seq <= stretch.last);
+    let is_visible = |seq: u64| view.tree().is_visible(seq, covers.to);
     for (first, last) in &covers.stretches {
         let mut rest = (*last <= view.version()).then_some(Stretch { first: *first, last: *last });
         while let Some(stretch) = rest {
             let (order, kinds) = (Order::OldestFirst, KindFilter::Elements);
             let (reads, more) =
                 session.manager().read_stretch(view, stretch, order, kinds, Bounds::records(PAGE)).await?;
-            let bound = reads.iter().map(bound_of).filter(|(seq, _)| is_on_path(*seq));
+            let bound = reads.iter().map(bound_of).filter(|(seq, _)| is_visible(*seq));
             bound.for_each(|(seq, commit)| digest.add(seq, commit));
             rest = more;
         }

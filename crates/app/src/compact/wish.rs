@@ -78,6 +78,11 @@ impl CompactionWish {
         self
     }
 
+    /// What tells it from another that is asked for under the same key.
+    pub(super) fn asked(&self) -> impl Serialize + use<> {
+        (self.target.map(Budget::as_tokens), self.model.as_ref().map(Model::name), self.policy, self.cause)
+    }
+
     /// The context that it is about, within the model's window.
     pub(super) fn context(&self) -> ContextWish {
         ContextWish { model: self.model.clone(), ..ContextWish::from(Budget::tokens(u64::MAX)) }

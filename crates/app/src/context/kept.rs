@@ -8,7 +8,7 @@ use std::{
 };
 
 use sessions_domain::{
-    Message, MessageRole, StoredMessage, View,
+    Message, MessageRole, MessageState, StoredMessage, View,
     compaction::InForce,
     context::{Budget, Gather, Weigher},
     form::{Form, FormRules},
@@ -52,15 +52,15 @@ impl Scope {
         let budget = limits.into_iter().flatten().min().filter(|_| !wish.is_whole).unwrap_or(u64::MAX);
         let form = wish.form.or(profile.as_ref().map(|profile| profile.form)).unwrap_or_default();
         let weigher = weigher(session, profile.as_deref(), form)?;
-        let compactions = view.compactions().up_to(place.at);
+        let compactions = view.compactions();
         Ok(Self {
             budget: Budget::tokens(budget),
             profile,
             form,
             weigher,
-            compacted: compactions.in_force(|seq| is_visible(view, seq, place.head)),
-            instructions: compactions.instructions(),
-            changed: compactions.changed(),
+            compacted: view.compacted_at(place.at, place.head),
+            instructions: compactions.instructions(place.at),
+            changed: compactions.changed().min(place.at),
             pins: view.pins().clone(),
             lost: view.lost(),
         })
@@ -146,11 +146,6 @@ impl Counted {
     }
 }
 
-/// Whether a message is on the path that is visible at a head.
-fn is_visible(view: &View, seq: u64, head: u64) -> bool {
-    view.tree().path(head).any(|stretch| stretch.first <= seq && seq <= stretch.last)
-}
-
 /// A context that was given.
 pub(crate) struct Kept {
     pub(super) scope: Scope,
@@ -166,8 +161,8 @@ pub(crate) struct Kept {
 impl Kept {
     /// Whether the context of a scope at a head begins as this one does.
     pub(super) fn goes_on_to(&self, scope: &Scope, view: &View, head: u64) -> bool {
-        let is_whole = self.newest.iter().all(|message| message.state.is_complete());
-        self.head != 0 && is_whole && is_visible(view, self.head, head) && self.scope.is_same_as(scope)
+        let is_over = !self.newest.iter().any(|message| message.state == MessageState::Partial);
+        self.head != 0 && is_over && view.tree().is_visible(self.head, head) && self.scope.is_same_as(scope)
     }
 
     /// Takes in messages that came behind it, oldest first; `None`: it has to be collected anew.

@@ -156,6 +156,9 @@ fn size(message: &StoredMessage) -> usize {
     sessions_domain::tokens::message(&message.message, &|text| text.len() as u64).count.try_into().unwrap_or(usize::MAX)
 }
 
-async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SessionError> {
+/// Does work beside the runtime.
+pub(crate) async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SessionError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| SessionError::BrokenOff)
 }

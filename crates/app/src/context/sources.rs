@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use sessions_domain::{
-    Event, MessageRole, StoredMessage, View,
+    Event, MessageRole, MessageState, StoredMessage, View,
     branches::Stretch,
     context::{Group, Piece, Standing, summary_message},
 };
@@ -32,7 +32,7 @@ impl Sources<'_> {
         let last = leading.messages.last().map_or(0, |message| message.seq);
         let stated = self.instructions(scope).await?;
         let own = |message: StoredMessage| {
-            let seq = Some(message.seq).filter(|_| message.state.is_complete());
+            let seq = Some(message.seq).filter(|_| message.state != MessageState::Partial);
             Piece { seq: Some(message.seq), ..Piece::of(seq, message.message, &scope.weigher) }
         };
         let instructions = match stated {
@@ -94,8 +94,8 @@ impl Sources<'_> {
     /// The groups of pinned messages on the path, oldest first, without those that are instructions.
     async fn pinned(&self, scope: &Scope, instructions_to: u64) -> Result<Vec<Group>, SessionError> {
         let path: Vec<Stretch> = self.view.tree().path(self.head).collect();
-        let is_on_path = |seq: &u64| path.iter().any(|stretch| stretch.first <= *seq && *seq <= stretch.last);
-        let wanted = self.view.pins().iter().copied().filter(|seq| *seq > instructions_to).filter(is_on_path);
+        let is_visible = |seq: &u64| self.view.tree().is_visible(*seq, self.head);
+        let wanted = self.view.pins().iter().copied().filter(|seq| *seq > instructions_to).filter(is_visible);
         let (mut groups, mut taken): (Vec<Group>, BTreeSet<u64>) = (Vec::new(), BTreeSet::new());
         let shortens = scope.compacted.shortens;
         for seq in wanted {

@@ -34,6 +34,13 @@ pub(crate) enum Model {
 }
 
 impl Model {
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Of(profile) => profile.name.clone(),
+            Self::Named(name) => name.clone(),
+        }
+    }
+
     /// What is known of it.
     pub(crate) fn profile(&self, session: &Session) -> Result<Arc<ModelProfile>, SessionError> {
         match self {

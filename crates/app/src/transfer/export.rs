@@ -174,7 +174,7 @@ impl Export {
 
     async fn page(session: &Session, page: Page) -> Result<Self, SessionError> {
         let view = session.fresh_view().await?;
-        let messages = Box::new(Messages::of(session, Arc::clone(&view), view.head()));
+        let messages = Box::new(Messages::of(session, Arc::clone(&view)));
         let (session, extents, lost, commit) = (session.clone(), Extents::none(), Vec::new(), CommitHash::ZERO);
         let stage = Stage::Page { messages, page, is_begun: false };
         Ok(Self { session, view, is_document: false, extents, stage, lost, commit })
@@ -268,7 +268,7 @@ impl Export {
         chunk.extend_from_slice(b",\"session\":");
         put(chunk, &Facts::of(&self.view, lineage))?;
         chunk.extend_from_slice(b",\"messages\":[");
-        let messages = Messages::of(&self.session, Arc::clone(&self.view), self.view.head());
+        let messages = Messages::of(&self.session, Arc::clone(&self.view));
         Ok(Stage::Messages { messages: Box::new(messages), is_first: true })
     }
 

@@ -15,7 +15,7 @@ use crate::{error::SessionError, history::Messages, session::Session};
 /// The session as it is in a view.
 pub(super) async fn of(session: &Session, view: &Arc<View>, form: Form) -> Result<Vec<u8>, SessionError> {
     let mut visible: Vec<StoredMessage> = Vec::new();
-    let mut messages = Messages::of(session, Arc::clone(view), view.head());
+    let mut messages = Messages::of(session, Arc::clone(view));
     while let Some(page) = messages.next_page().await? {
         visible.extend(page);
     }

@@ -31,7 +31,7 @@ impl Outgoing {
     /// The session as it is in a view.
     pub(super) async fn of(session: &Session, view: &Arc<View>, format: Format) -> Result<Self, SessionError> {
         let mut visible: Vec<StoredMessage> = Vec::new();
-        let mut messages = Messages::of(session, Arc::clone(view), view.head());
+        let mut messages = Messages::of(session, Arc::clone(view));
         while let Some(page) = messages.next_page().await? {
             visible.extend(page);
         }

@@ -10,13 +10,15 @@ use sessions_app::{
     SessionManager,
 };
 use sessions_domain::{
-    Event, Message, MessagePart, RuleViolation, TokenUsage,
-    compaction::{CallOutcome, CallPurpose, CompactionPolicy, Plan, Spent},
+    Actor, Event, Message, MessagePart, Moment, RuleViolation, Stamp, TokenUsage, codec,
+    compaction::{CallOutcome, CallPurpose, Compacted, CompactionPolicy, Covers, Plan, Spent},
     context::{Budget, Context, ContextPart},
     form::Form,
 };
 use sessions_infra::MemoryStore;
-use sessions_ports::{Summarizer, Summary, SummaryFailure, SummaryWish};
+use sessions_ports::{
+    Commit, Durability, Expected, Record, RowChange, SessionLog, Summarizer, Summary, SummaryFailure, SummaryWish,
+};
 
 use crate::ground::manager;
 
@@ -245,6 +247,53 @@ async fn the_next_summary_carries_on_the_one_before_and_a_fork_has_both() {
     assert_eq!(whole(&chat).await.summary, second.compaction);
     let nothing = chat.check_summary(2).await;
     assert!(matches!(nothing, Err(SessionError::UnknownVersion { version: 2, .. })));
+}
+
+#[tokio::test]
+async fn a_summary_that_does_not_stand_for_what_it_says_is_found() {
+    let store = MemoryStore::new();
+    let chat = long(&manager(store.clone())).await;
+    let made = chat.compact(CompactionWish::default().down_to(Budget::tokens(400))).await.unwrap();
+    let view = chat.fresh_view().await.unwrap();
+    let EntryKind::Event(Event::Compacted(made)) = chat.entries(made.compaction.unwrap()).await.unwrap().remove(0).what
+    else {
+        panic!("a compaction")
+    };
+    let covers = made.covers.clone().unwrap();
+    let digest = covers.digest.replace('0', "1");
+    let other = [
+        Covers { digest, ..covers.clone() },
+        Covers { stretches: vec![(covers.stretches[0].0, covers.to - 1)], ..covers.clone() },
+        Covers { previous: made.covers.clone().map(|covers| covers.to), ..covers },
+    ];
+    // As somebody writes it who has the store and no better intentions.
+    let (mut seq, mut commit) = (view.version(), view.commit());
+    for covers in other {
+        let is_same = covers.previous.is_some();
+        let event = Event::Compacted(Box::new(Compacted { covers: Some(covers), ..(*made).clone() }));
+        let stamp = Stamp { at: Moment::from_millis(1), actor: Actor::default() };
+        let (body, before) = (codec::encode(&event, &stamp).unwrap(), (seq, commit));
+        seq += 1;
+        commit = commit.next(view.lineage(), seq, event.kind(), &[7; 32], &body);
+        let payload = [&[7; 32][..], &body].concat().into();
+        let record = Record { seq, kind: event.kind(), commit, label: 0, payload };
+        let row = RowChange { updated: stamp.at, messages: view.depth(), words: None };
+        let written = Commit {
+            session: chat.id(),
+            expected: Expected::Behind { version: before.0, commit: before.1 },
+            records: vec![record],
+            row,
+            key: None,
+            claims: Vec::new(),
+            links: Vec::new(),
+            snapshot: None,
+            durability: Durability::Volatile,
+        };
+        store.commit(written).await.unwrap();
+        let says = manager(store.clone()).load(chat.id()).await.unwrap().check_summary(seq).await.unwrap();
+        // What is no summary before it adds nothing to the digest.
+        assert_eq!(says, is_same, "{seq}");
+    }
 }
 
 #[tokio::test]

@@ -163,6 +163,30 @@ async fn a_message_is_counted_once_however_many_contexts_it_is_in() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_still_arriving_is_counted_as_far_as_it_came() {
+    let store = MemoryStore::new();
+    let sessions = manager(store.clone());
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    chat.append(Message::user("go")).await.unwrap();
+    let mut stream = chat.begin(Message { parts: Vec::new(), ..Message::assistant("") }).await.unwrap();
+    let looks_alike = async || {
+        let anew = manager(store.clone()).load(chat.id()).await.unwrap();
+        for budget in [40, 10_000] {
+            let (a, b) = (chat.context(Budget::tokens(budget)).await, anew.context(Budget::tokens(budget)).await);
+            assert_eq!(a.unwrap(), b.unwrap());
+        }
+    };
+    for _ in 0..3 {
+        stream.push_text(&"word ".repeat(300)).await.unwrap();
+        looks_alike().await;
+    }
+    stream.finish(None).await.unwrap();
+    looks_alike().await;
+    chat.append(Message::user("and now?")).await.unwrap();
+    looks_alike().await;
+}
+
+#[tokio::test]
 async fn a_pinned_message_stays_when_older_turns_leave_and_a_fork_has_it_too() {
     let sessions = manager(MemoryStore::new());
     let chat = sessions.create(NewSession::default()).await.unwrap();

@@ -276,10 +276,10 @@ impl Compactions {
         Self { places, instructions, changed: self.changed.min(at) }
     }
 
-    /// How the conversation is compacted where `is_on_path` says which messages are on the path to the head.
-    pub fn in_force(&self, is_on_path: impl Fn(u64) -> bool) -> InForce {
+    /// How the conversation is compacted at a version, where `is_on_path` says which messages are on the path to the head.
+    pub fn in_force(&self, version: u64, is_on_path: impl Fn(u64) -> bool) -> InForce {
         let mut found = InForce::default();
-        for place in self.places.iter().rev() {
+        for place in self.places.iter().rev().filter(|place| place.seq <= version) {
             let summary = place.covers_to.filter(|to| is_on_path(*to));
             let shortens = place.shortens.filter(|shortens| is_on_path(shortens.to));
             if summary.is_some() || shortens.is_some() {
@@ -300,9 +300,9 @@ impl Compactions {
         self.changed
     }
 
-    /// The record that stated the newest instructions.
-    pub fn instructions(&self) -> Option<u64> {
-        self.instructions.last().copied()
+    /// The record that stated the newest instructions at a version.
+    pub fn instructions(&self, version: u64) -> Option<u64> {
+        self.instructions.iter().rev().copied().find(|seq| *seq <= version)
     }
 }
 
@@ -337,7 +337,7 @@ mod tests {
         all.add(10, &compacted(Some(5), None));
         all.add(20, &compacted(None, Some(15)));
         all.add(30, &compacted(Some(25), Some(28)));
-        let at = |head: u64| all.in_force(|seq| seq <= head);
+        let at = |head: u64| all.in_force(u64::MAX, |seq| seq <= head);
         let shortens = |to| Some(Shortens { to, keep: 9 });
         assert_eq!(at(40), InForce { summary: Some((30, 25)), shortens: shortens(28), newest: Some(30) });
         assert_eq!(at(26), InForce { summary: Some((30, 25)), shortens: shortens(15), newest: Some(30) });
@@ -345,11 +345,11 @@ mod tests {
         assert_eq!(at(6), InForce { summary: Some((10, 5)), shortens: None, newest: Some(10) });
         assert_eq!(at(4), InForce::default());
         assert_eq!(
-            (all.up_to(19).in_force(|_| true).newest, all.up_to(19).changed(), all.changed()),
+            (all.up_to(19).in_force(u64::MAX, |_| true).newest, all.up_to(19).changed(), all.changed()),
             (Some(10), 19, 30)
         );
         all.remove(31, 30);
-        assert_eq!(all.in_force(|_| true).newest, Some(20));
+        assert_eq!(all.in_force(u64::MAX, |_| true).newest, Some(20));
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
             all.instruct(seq);
         }
         assert_eq!((all.places.len(), all.instructions.len()), (KEPT_PLACES, KEPT_PLACES));
-        assert_eq!((all.instructions(), all.in_force(|_| true).newest), (Some(199), Some(199)));
+        assert_eq!((all.instructions(u64::MAX), all.in_force(u64::MAX, |_| true).newest), (Some(199), Some(199)));
     }
 
     #[test]

@@ -189,7 +189,8 @@ impl Gather {
 
     fn context_from(&self, start: usize) -> Context {
         let kept = || self.groups.iter().skip(start);
-        let seqs: BTreeSet<u64> = kept().flat_map(Group::seqs).collect();
+        // Only what is pinned is looked for among them.
+        let seqs: BTreeSet<u64> = kept().filter(|_| !self.paid.is_empty()).flat_map(Group::seqs).collect();
         let apart = || self.standing.pinned.iter().filter(|group| !group.seqs().any(|seq| seqs.contains(&seq)));
         let summary = self.standing.summary.as_ref().filter(|_| !self.is_summary_left_out);
         let instructions = self.standing.instructions.iter().map(|piece| (ContextPart::Instructions, piece));

@@ -12,6 +12,7 @@ use crate::{
     pairing::{Repair, pair},
     profile::ModelProfile,
     stored::StoredMessage,
+    stream::MessageState,
     tokens::{Framing, Tokens},
 };
 
@@ -55,9 +56,11 @@ impl Weigher {
         Self { form, rules, framing, provider, model: name, ..self }
     }
 
-    /// Tokens of a message as it is sent, with what is written around it. `seq`: the record whose message it is, unchanged.
+    /// Tokens of a message as it is sent, with what is written around it. `seq`: the record whose message it is, unchanged. Exact when the
+    /// texts are: what is written around them is a published number or ours, and the same for every count.
     pub fn message(&self, seq: Option<u64>, message: &Message) -> Tokens {
-        (self.count)(seq, message) + self.framing.around(message)
+        let texts = (self.count)(seq, message);
+        Tokens { count: texts.count.saturating_add(self.framing.around(message).count), ..texts }
     }
 
     /// The most that may become of a message when it is shaped.
@@ -102,23 +105,18 @@ pub struct Group {
     pub cost: u64,
     /// Whether it was cut because it is larger than all the room there is.
     pub(super) is_squeezed: bool,
-    /// Whether a compaction shows results in it shortened.
-    pub(super) is_shortened: bool,
 }
 
 impl Group {
     /// The group of these messages, oldest first: one that is no result, and the results behind it.
     pub fn of(messages: &[StoredMessage], shortens: Option<Shortens>, weigher: &Weigher) -> Self {
-        let mut is_shortened = false;
         let shown = messages.iter().map(|stored| {
             let keep = shortens.filter(|shortens| stored.seq <= shortens.to).map(|shortens| shortens.keep);
             let short = keep
                 .and_then(|keep| shortened(&stored.message, usize::try_from(keep).unwrap_or(usize::MAX), stored.seq));
-            is_shortened |= short.is_some();
             (Some(stored.seq), stored.late, short.unwrap_or_else(|| stored.message.clone()))
         });
-        let group = Self::paired(shown.collect(), messages, weigher);
-        Self { is_shortened, ..group }
+        Self::paired(shown.collect(), messages, weigher)
     }
 
     /// What of the group fits into a room that is too small for it; `None`: nothing does.
@@ -146,14 +144,16 @@ impl Group {
     /// A message that stands by itself.
     pub(super) fn alone(piece: Piece, weigher: &Weigher) -> Self {
         let cost = weigher.most(&piece.message, piece.tokens);
-        Self { pieces: vec![piece], repairs: Vec::new(), cost, is_squeezed: false, is_shortened: false }
+        Self { pieces: vec![piece], repairs: Vec::new(), cost, is_squeezed: false }
     }
 
     fn paired(shown: Vec<(Option<u64>, bool, Message)>, messages: &[StoredMessage], weigher: &Weigher) -> Self {
         let (paired, repairs) = pair(shown);
         let piece = |(seq, message): (Option<u64>, Message)| {
-            // Only of a message that is sent as it was said may a count be kept.
-            let is_as_said = |stored: &&StoredMessage| Some(stored.seq) == seq && stored.message == message;
+            // Only of a message that is sent as it was said, and of which no more comes, may a count be kept.
+            let is_over = |stored: &StoredMessage| stored.state != MessageState::Partial;
+            let is_as_said =
+                |stored: &&StoredMessage| Some(stored.seq) == seq && is_over(stored) && stored.message == message;
             let known = messages.iter().find(is_as_said).and(seq);
             let tokens = weigher.message(known, &message);
             Piece { seq, message: Arc::new(message), tokens }
@@ -161,7 +161,7 @@ impl Group {
         let pieces: Vec<Piece> = paired.into_iter().map(piece).collect();
         let cost = pieces.iter().map(|piece| weigher.most(&piece.message, piece.tokens));
         let cost = cost.fold(0, u64::saturating_add);
-        Self { pieces, repairs, cost, is_squeezed: false, is_shortened: false }
+        Self { pieces, repairs, cost, is_squeezed: false }
     }
 
     /// Whether it begins with what a person says.

@@ -96,7 +96,8 @@ pub struct Context {
     pub messages: Vec<ContextMessage>,
     /// Tokens of all of it, as the counter counts.
     pub tokens: u64,
-    /// Whether that is an estimate. Framing always is, so only a counter of texts alone gives exact numbers.
+    /// Whether that is an estimate: of texts whose encoding is not published, of files, of signed reasoning. What a provider writes around
+    /// messages is counted by [`crate::tokens::Framing`] either way.
     #[serde(skip)]
     pub exactness: Exactness,
     /// What had to be mended so that the sequence is valid.
@@ -116,7 +117,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether the number of tokens is what the model's encoding has, and no estimate.
+    /// Whether all texts are counted in the model's own encoding.
     pub fn is_exact(&self) -> bool {
         self.exactness == Exactness::Exact
     }

@@ -15,8 +15,8 @@ use crate::{
 /// [`RuleViolation::CompactionOutdated`] when the conversation is compacted otherwise by now, or what was to be covered is not visible any more.
 pub fn compact(view: &View, planned: InForce, compacted: Compacted) -> Result<Event, RuleViolation> {
     let ends = [compacted.covers.as_ref().map(|covers| covers.to), compacted.shortens.map(|shortens| shortens.to)];
-    let is_visible = |to: u64| view.tree().path(view.head()).any(|stretch| stretch.first <= to && to <= stretch.last);
-    if view.compacted_at(view.head()) != planned || !ends.into_iter().flatten().all(is_visible) {
+    let is_visible = |to: u64| view.tree().is_visible(to, view.head());
+    if view.compacted_now() != planned || !ends.into_iter().flatten().all(is_visible) {
         return Err(RuleViolation::CompactionOutdated);
     }
     Ok(Event::Compacted(Box::new(compacted)))
@@ -27,7 +27,7 @@ pub fn compact(view: &View, planned: InForce, compacted: Compacted) -> Result<Ev
 /// # Errors
 /// [`RuleViolation::NotCompacted`].
 pub fn uncompact(view: &View) -> Result<Event, RuleViolation> {
-    let compaction = view.compacted_at(view.head()).newest.ok_or(RuleViolation::NotCompacted)?;
+    let compaction = view.compacted_now().newest.ok_or(RuleViolation::NotCompacted)?;
     Ok(Event::Uncompacted(Uncompacted { compaction }))
 }
 

@@ -517,10 +517,14 @@ impl View {
         &self.about.pins
     }
 
-    /// How the conversation is compacted at an element.
-    pub fn compacted_at(&self, head: u64) -> InForce {
-        let is_visible = |seq: u64| self.tree.path(head).any(|stretch| stretch.first <= seq && seq <= stretch.last);
-        self.about.compactions.in_force(is_visible)
+    /// How the conversation is compacted.
+    pub fn compacted_now(&self) -> InForce {
+        self.compacted_at(self.version, self.standing.head)
+    }
+
+    /// How the conversation was compacted at a version, with its head at an element. What was taken away since does not count there either.
+    pub fn compacted_at(&self, version: u64, head: u64) -> InForce {
+        self.about.compactions.in_force(version, |seq| self.tree.is_visible(seq, head))
     }
 
     /// Where the log says how the conversation is compacted, and what the model is told.
