@@ -323,7 +323,7 @@ impl Chat<'_> {
     /// Where nothing was mended, messages are spelled as they were said.
     async fn changes_in_silence(&self, context: &Context, body: &FormBody) -> Option<String> {
         let view = self.session.fresh_view().await.unwrap();
-        if view.compacted_at(view.head()).shortens.is_some() {
+        if view.compacted_now().shortens.is_some() {
             return None;
         }
         let as_said = |sent: &sessions_domain::context::ContextMessage| match sent.part {
