@@ -56,13 +56,13 @@ impl Check {
             return;
         }
         let is_first = frame.header.flags & frame::FIRST != 0;
-        if is_first {
-            let begun = self.adopted_from.entry(session).or_insert(seq);
-            *begun = seq.min(*begun);
-        }
         let first = self.meet(session, is_first.then_some(seq)).first;
         if !frame::can_be_missing(seq.abs_diff(first), self.reached) {
             return self.tell_too_far(file, at, frame.header);
+        }
+        if is_first {
+            let begun = self.adopted_from.entry(session).or_insert(seq);
+            *begun = seq.min(*begun);
         }
         let is_newest = |(number, offset): &(u32, usize)| *offset == at && inspection::name_of(*number) == file;
         let newest = self.newest.place(session, seq).filter(is_newest);
