@@ -314,18 +314,20 @@ mod encodings;
 #[cfg(feature = "sled")]
 pub mod maintenance;
 mod manager;
+pub mod providers;
 mod url;
 #[cfg(feature = "config")]
 mod wiring;
 
 pub use manager::{Builder, Counters, NeedsKeyService, NoKeyStore, NoStoreNamed, SessionManager};
 pub use sessions_app::{
-    Activity, Ancestor, Append, AppendOutcome, At, BranchInfo, Checkpoint, CompactionRefused, CompactionReport,
-    CompactionWish, ContextWish, Deletion, DeletionReport, DeletionStep, EndReason, Entry, EntryKind, ErrorKind,
-    Export, ExportFormat, Extractive, Forked, Forks, Format, ImportError, ImportOptions, ImportReport, InFlight,
-    Lineage, ListPage, LostToFork, MessagePage, MessageRange, MessageSize, MessageStream, Messages, ModelCall,
-    ModelUsage, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError, Settings,
-    SortBy, Subscription, Tally, Update, Usage,
+    Activity, Agent, Ancestor, Append, AppendOutcome, At, BranchInfo, ByModel, Canceller, Checkpoint,
+    CompactionRefused, CompactionReport, CompactionWish, ContextWish, Deletion, DeletionReport, DeletionStep,
+    EndReason, Entry, EntryKind, ErrorKind, Export, ExportFormat, Extractive, Forked, Forks, Format, ImportError,
+    ImportOptions, ImportReport, InFlight, InvalidAgent, Lineage, ListPage, LostToFork, MessagePage, MessageRange,
+    MessageSize, MessageStream, Messages, ModelCall, ModelUsage, MoveReceipt, NewSession, Opened, PlaceToken, Ports,
+    Query, Receipt, Session, SessionError, Settings, SortBy, Subscription, Tally, ToolEnd, Turn, TurnEvent, TurnNote,
+    TurnOutcome, TurnProblem, TurnStep, Update, Usage,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{
@@ -348,6 +350,7 @@ pub use sessions_domain::{
     price,
     profile::{InvalidProfile, ModelProfile, Profiles, UnknownModel, WindowState, window_state},
     tokens::{Exactness, Framing, Tokens},
+    turn::{Retry, StopReason},
 };
 #[cfg(feature = "vault")]
 pub use sessions_infra::keys::{Bounds, Token, VaultTransit, VaultTransitProvider};
@@ -378,10 +381,12 @@ pub use sessions_infra::{
 };
 pub use sessions_ports::{
     BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Encodings,
-    Entropy, EntropyError, Erased, Erasure, Expected, Head, Heir, IdGenerator, KeyContext, KeyError, KeyHealth, KeyId,
-    KeyProvider, KeyStore, KindFilter, Link, Order, Page, Passphrase, ProviderKind, ReadRange, Record, Removal,
-    Removed, Row, RowChange, RowPage, SecretKey, SessionLog, Slot, SlotChange, StoreError, StoreId, StoredClaim,
-    StoredRing, Summarizer, Summary, SummaryFailure, SummaryWish, TokenCounter, UnknownEncoding, Wrapped,
+    Entropy, EntropyError, Erased, Erasure, Expected, GateAnswer, Head, Heir, IdGenerator, KeyContext, KeyError,
+    KeyHealth, KeyId, KeyProvider, KeyStore, KindFilter, Link, ModelAnswer, ModelError, ModelEvent, ModelEvents,
+    ModelProvider, ModelRequest, ModelStop, Order, Page, Passphrase, ProviderKind, ReadRange, Record, Removal, Removed,
+    Row, RowChange, RowPage, SecretKey, SessionLog, Slot, SlotChange, Stop, StoreError, StoreId, StoredClaim,
+    StoredRing, Summarizer, Summary, SummaryFailure, SummaryWish, TokenCounter, Tool, ToolConduct, ToolFailure,
+    ToolGate, ToolRun, ToolSpec, UnknownEncoding, Wrapped,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};
 #[cfg(feature = "config")]

@@ -10,7 +10,7 @@ use sessions_domain::{
 };
 use sessions_ports::{BackendErrorKind, BackupError, EntropyError, KeyError, StoreError};
 
-use crate::{compact::CompactionRefused, reading, transfer::ImportError};
+use crate::{compact::CompactionRefused, reading, transfer::ImportError, turn::InvalidAgent};
 
 /// Why something was not done. No variant shows content.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +151,15 @@ pub enum SessionError {
     /// The conversation was not compacted.
     #[error(transparent)]
     Compaction(#[from] CompactionRefused),
+    /// No turn can run with the agent.
+    #[error(transparent)]
+    Agent(#[from] InvalidAgent),
+    /// A turn runs in the session already.
+    #[error("a turn runs in this session; wait for its end, or cancel it")]
+    TurnRunning,
+    /// No turn was cut off.
+    #[error("the conversation ends with a whole answer, or is empty, so there is no turn to go on with; say something")]
+    NothingToResume,
     /// Work beside the runtime did not come to its end.
     #[error("the work was broken off, because its runtime ended or it panicked; nothing was changed")]
     BrokenOff,
@@ -335,10 +344,15 @@ impl SessionError {
             | Self::EmptyIdempotencyKey
             | Self::Rule(_)
             | Self::OverBudget(_)
+            | Self::Agent(_)
             | Self::UnknownEncoding { .. }
             | Self::Unwritable(_)
             | Self::Configuration(_) => ErrorKind::Invalid,
-            Self::Conflict { .. } | Self::KeyReused | Self::HasForks { .. } => ErrorKind::Conflict,
+            Self::Conflict { .. }
+            | Self::KeyReused
+            | Self::HasForks { .. }
+            | Self::TurnRunning
+            | Self::NothingToResume => ErrorKind::Conflict,
             Self::LimitReached { .. } => ErrorKind::Limit,
             Self::InvalidRecord { .. } | Self::InvalidHistory { .. } | Self::Unexportable(_) => ErrorKind::Damaged,
             Self::Import(error) => error.asks(),

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
     context::{Counted, Kept},
+    turn::Running,
     usage::Ledger,
 };
 
@@ -211,6 +212,8 @@ pub(crate) struct Lane {
     temporary: Mutex<BTreeMap<String, Json>>,
     /// What a model was to be sent last, and what is counted of it.
     sent: Mutex<Sent>,
+    /// The turn that runs.
+    turn: Mutex<Weak<Running>>,
 }
 
 #[derive(Default)]
@@ -231,7 +234,23 @@ impl Lane {
             stream: Mutex::default(),
             temporary: Mutex::default(),
             sent: Mutex::default(),
+            turn: Mutex::default(),
         }
+    }
+
+    /// Notes that a turn runs, as long as it is held. `false`: another one does.
+    pub(crate) fn begin_turn(&self, running: &Arc<Running>) -> bool {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = turn.strong_count() == 0;
+        if is_free {
+            *turn = Arc::downgrade(running);
+        }
+        is_free
+    }
+
+    /// The turn that runs.
+    pub(crate) fn turn(&self) -> Option<Arc<Running>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     fn sent(&self) -> MutexGuard<'_, Sent> {

@@ -32,11 +32,12 @@ mod streaming;
 mod subscription;
 mod transact;
 pub mod transfer;
+mod turn;
 mod usage;
 
 pub use activity::Activity;
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
-pub use compact::{CompactionRefused, CompactionReport, CompactionWish, Extractive};
+pub use compact::{ByModel, CompactionRefused, CompactionReport, CompactionWish, Extractive};
 pub use context::ContextWish;
 pub use creation::{NewSession, Opened};
 pub use deletion::{Deletion, DeletionReport, DeletionStep, Forks, LostToFork};
@@ -52,4 +53,7 @@ pub use session::{At, Session};
 pub use streaming::MessageStream;
 pub use subscription::{EndReason, Subscription, Update};
 pub use transfer::{Export, ExportFormat, Format, ImportError, ImportOptions, ImportReport};
+pub use turn::{
+    Agent, Canceller, InvalidAgent, ToolEnd, Turn, TurnEvent, TurnNote, TurnOutcome, TurnProblem, TurnStep,
+};
 pub use usage::{ModelCall, ModelUsage, Usage};

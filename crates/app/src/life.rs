@@ -250,8 +250,13 @@ impl Session {
     pub async fn runtime(&self) -> Result<RuntimeState, SessionError> {
         let view = self.fresh_view().await?;
         if let Some(stream) = view.stream() {
-            let is_abandoned = matches!(self.lane().arriving(stream.message), Arriving::Abandoned);
-            return Ok(if is_abandoned { RuntimeState::Interrupted } else { RuntimeState::Busy });
+            if matches!(self.lane().arriving(stream.message), Arriving::Abandoned) {
+                return Ok(RuntimeState::Interrupted);
+            }
+            let noted = view.runtime().filter(|noted| Some(noted.run) == self.manager().run()).map(|noted| &noted.to);
+            // A call may be made again for a message that has begun.
+            let tries = noted.filter(|to| matches!(to, RuntimeState::Retrying { .. }));
+            return Ok(tries.cloned().unwrap_or(RuntimeState::Busy));
         }
         Ok(match view.runtime() {
             None => RuntimeState::Idle,

@@ -13,7 +13,7 @@ use std::{
 use sessions_domain::{
     Message, MessageId, MessageMetadata, MessagePart, OpenStream, RuleViolation, StreamEnd, View, decide, stream,
 };
-use sessions_ports::Durability;
+use sessions_ports::{Durability, ModelEvent};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -103,13 +103,15 @@ impl Session {
         let ports = self.manager().ports();
         let live = Arc::new(());
         let durability = self.manager().durability().min(Durability::Process);
-        let mut message = None;
+        let (mut message, mut most) = (None, None);
         let done = self
             .manager()
             .transact(self.lane(), durability, |view| {
                 let id = ports.ids.message(ports.clock.now());
                 let event = decide::begin(view, id, begun.clone())?;
-                self.manager().limits_of(view).check_message(&begun, view.depth())?;
+                let limits = self.manager().limits_of(view);
+                limits.check_message(&begun, view.depth())?;
+                most = limits.message_bytes;
                 // Known as live before anybody can see it.
                 self.lane().hold_stream(view.version() + 1, Arc::downgrade(&live));
                 message = Some(id);
@@ -120,7 +122,7 @@ impl Session {
         let seq = done.first;
         let gathered = Mutex::new(Gathered { written: begun.parts, ..Gathered::default() });
         let session = self.keyed(None);
-        let most_bytes = self.manager().limits().message_bytes.map_or(MAX_BODY_BYTES, |max| max.min(MAX_BODY_BYTES));
+        let most_bytes = most.map_or(MAX_BODY_BYTES, |most| most.min(MAX_BODY_BYTES));
         let writer = Writer { session, seq, durability, most_bytes, gathered, _live: live };
         Ok(MessageStream { writer: Some(Arc::new(writer)), message, seq })
     }
@@ -191,6 +193,20 @@ impl MessageStream {
     /// As [`Self::push_text`], and the rule that the part breaks.
     pub async fn push_part(&mut self, part: MessagePart) -> Result<(), SessionError> {
         self.push(part, false).await
+    }
+
+    /// What came of a model's answer ([`ModelEvent::push_to`] says how the pieces make parts).
+    ///
+    /// # Errors
+    /// As [`Self::push_part`].
+    pub async fn push_event(&mut self, event: ModelEvent) -> Result<(), SessionError> {
+        match event {
+            ModelEvent::Text(text) => self.push(MessagePart::Text(text), true).await,
+            ModelEvent::Reasoning { text, signature } => {
+                self.push(MessagePart::Reasoning { text, signature }, true).await
+            }
+            ModelEvent::Part(part) => self.push(part, false).await,
+        }
     }
 
     async fn push(&mut self, part: MessagePart, joins: bool) -> Result<(), SessionError> {

@@ -31,6 +31,7 @@ mod stored;
 pub mod stream;
 mod summary;
 pub mod tokens;
+pub mod turn;
 pub mod varint;
 mod view;
 

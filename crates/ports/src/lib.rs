@@ -35,5 +35,5 @@ pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;
 pub use summary::{Summarizer, Summary, SummaryFailure, SummaryWish};
 pub use tokens::{Encodings, TokenCounter, UnknownEncoding};
-pub use tool::ToolSpec;
+pub use tool::{GateAnswer, Tool, ToolConduct, ToolFailure, ToolGate, ToolRun, ToolSpec};
 pub use witness::{BatchEdge, HeadWitness};

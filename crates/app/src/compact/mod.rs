@@ -5,6 +5,7 @@
 //!
 //! Must not know: what to compact; the domain plans. Who writes summaries.
 
+mod by_model;
 mod extractive;
 mod survey;
 mod wish;
@@ -22,6 +23,7 @@ use sessions_ports::{Summarizer, Summary, SummaryWish};
 
 use self::survey::Survey;
 pub use self::{
+    by_model::ByModel,
     extractive::Extractive,
     wish::{CompactionRefused, CompactionReport, CompactionWish},
 };

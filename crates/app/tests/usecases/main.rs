@@ -37,4 +37,6 @@ mod streaming;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]
+mod turns;
+#[cfg(test)]
 mod usage;

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 pub use self::{
     gather::{Gather, Standing},
     group::{Group, Piece, Weigher},
-    shorten::{shortened, shortened_text},
+    shorten::{shortened, shortened_output, shortened_text},
     summary::{SUMMARY_END, summary_message},
 };
 use crate::{

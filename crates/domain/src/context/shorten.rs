@@ -9,15 +9,62 @@ const MARK: usize = 120;
 
 /// A text with about `keep` bytes of it left: two thirds from its beginning, the rest from its end. `None`: it is no longer than that.
 pub fn shortened_text(text: &str, keep: usize, seq: u64) -> Option<String> {
+    let (head, tail, left_out) = between(text, keep)?;
+    Some(format!("{head}\n[… {left_out} bytes are left out here; message {seq} has all of it …]\n{tail}"))
+}
+
+/// The beginning and the end of a text that is longer, and how many bytes are between them.
+fn between(text: &str, keep: usize) -> Option<(&str, &str, usize)> {
     if text.len() <= keep.saturating_add(MARK) {
         return None;
     }
     let is_between = |at: &usize| text.is_char_boundary(*at);
     let head = (0..=keep / 3 * 2 + keep % 3).rev().find(is_between)?;
     let tail = (text.len() - keep / 3..=text.len()).find(is_between)?;
-    let left_out = tail - head;
-    let (head, tail) = (text.get(..head)?, text.get(tail..)?);
-    Some(format!("{head}\n[… {left_out} bytes are left out here; message {seq} has all of it …]\n{tail}"))
+    Some((text.get(..head)?, text.get(tail..)?, tail - head))
+}
+
+/// What a tool gave, with about `most` bytes of its texts left. What is left out is kept nowhere. Parts behind the first `most` bytes go.
+pub fn shortened_output(content: ToolContent, most: usize) -> ToolContent {
+    let cut = |text: String, most: usize| match between(&text, most) {
+        Some((head, tail, left_out)) => {
+            format!("{head}\n[… {left_out} bytes are left out, and were not kept …]\n{tail}")
+        }
+        None => text,
+    };
+    match content {
+        ToolContent::Text(text) => ToolContent::Text(cut(text, most)),
+        ToolContent::Parts(parts) => {
+            let mut left = most;
+            let mut kept = Vec::new();
+            let all = parts.len();
+            for part in parts {
+                let (part, size) = match part {
+                    MessagePart::Text(text) => {
+                        let size = text.len();
+                        (MessagePart::Text(cut(text, left)), size)
+                    }
+                    other => {
+                        let size = serde_json::to_vec(&other).map_or(0, |json| json.len());
+                        if size > left.saturating_add(MARK) {
+                            break;
+                        }
+                        (other, size)
+                    }
+                };
+                kept.push(part);
+                left = left.saturating_sub(size);
+                if left == 0 {
+                    break;
+                }
+            }
+            let gone = all - kept.len();
+            if gone > 0 {
+                kept.push(MessagePart::Text(format!("[… {gone} parts are left out, and were not kept …]")));
+            }
+            ToolContent::Parts(kept)
+        }
+    }
 }
 
 /// The message with the results of tools in it shortened. `None`: nothing of it is that long.

@@ -1,0 +1,9 @@
+//! Who answers: providers of models. A script is always there; those over the network come with the feature `providers`.
+//!
+//! Must not know: sessions or turns.
+
+#[cfg(feature = "providers")]
+pub use sessions_infra::providers::{
+    ANTHROPIC, AnthropicProvider, InvalidProvider, OLLAMA, OPENAI, OpenAiProvider, Protocol, connect, ollama,
+};
+pub use sessions_infra::providers::{Answer, Gate, ScriptedProvider};

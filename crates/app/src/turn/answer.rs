@@ -1,0 +1,356 @@
+//! One answer of a model: asked for, written to the log while it arrives, asked for again where that may help, and what is known of it in the
+//! end.
+//!
+//! Must not know: what becomes of its calls.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sessions_domain::{
+    Message, MessageId, MessageMetadata, MessagePart, MessageRole, MessageState, Moment, RuleViolation, RuntimeState,
+    TokenUsage, ToolCall,
+    context::Context,
+    decide,
+    money::Money,
+    price::{Day, cost},
+    tokens,
+};
+use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelRequest, ModelStop, Stop};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    handle::unless,
+    outcome::{TurnEvent, TurnNote, TurnProblem, TurnStep},
+    run::{Halt, Runner},
+};
+use crate::{append::Receipt, error::SessionError, session::At, streaming::MessageStream};
+
+/// Differences of so many tokens between what is reported and what was counted are none.
+const SLACK: u64 = 1_000;
+
+/// An answer that is whole.
+pub(super) struct Answered {
+    pub(super) calls: Vec<ToolCall>,
+    pub(super) stop: ModelStop,
+}
+
+/// What a model is asked.
+struct Asked {
+    request: ModelRequest,
+    /// Tokens that it is sent, as they are counted here.
+    sent: u64,
+    /// Where the head stands: what is answered.
+    to: Option<MessageId>,
+}
+
+/// Takes an answer in, into the log first.
+struct Taking<'a> {
+    stream: &'a mut MessageStream,
+    events: &'a mpsc::Sender<TurnEvent>,
+    parts: Vec<MessagePart>,
+    failed: Option<SessionError>,
+}
+
+impl Taking<'_> {
+    /// Whether a part can be one of an answer, before it is gathered with others.
+    fn check(&self, event: &ModelEvent) -> Result<(), RuleViolation> {
+        let ModelEvent::Part(part) = event else { return Ok(()) };
+        let is_call = matches!(part, MessagePart::ToolCall(_));
+        let others = self.parts.iter().filter(|part| is_call && matches!(part, MessagePart::ToolCall(_)));
+        let parts = others.chain([part]).cloned().collect();
+        let said = Message { role: MessageRole::Assistant, parts, metadata: MessageMetadata::default() };
+        decide::check_message(&said)
+    }
+}
+
+#[async_trait]
+impl ModelEvents for Taking<'_> {
+    async fn on(&mut self, event: ModelEvent) -> Result<(), Stop> {
+        let told = match &event {
+            ModelEvent::Text(text) | ModelEvent::Part(MessagePart::Text(text)) => Some(TurnEvent::Text(text.clone())),
+            ModelEvent::Reasoning { text, .. } | ModelEvent::Part(MessagePart::Reasoning { text, .. }) => {
+                Some(TurnEvent::Reasoning(text.clone()))
+            }
+            ModelEvent::Part(_) => None,
+        };
+        if let Err(rule) = self.check(&event) {
+            self.failed = Some(rule.into());
+            return Err(Stop);
+        }
+        if let Err(error) = self.stream.push_event(event.clone()).await {
+            self.failed = Some(error);
+            return Err(Stop);
+        }
+        event.push_to(&mut self.parts);
+        if let Some(told) = told {
+            // Nobody may listen.
+            let _ = self.events.send(told).await;
+        }
+        Ok(())
+    }
+}
+
+/// How a request went.
+enum Went {
+    Whole(ModelAnswer),
+    Failed(ModelError),
+    /// What came is more than a message may have.
+    TooLarge(TurnProblem),
+    Halted(Halt),
+}
+
+impl Runner {
+    /// An answer to the conversation as it stands; `None`: the turn has ended, and its outcome says why.
+    pub(super) async fn answer(&mut self) -> Result<Option<Answered>, SessionError> {
+        let (mut failed, mut has_shrunk) = (0_u32, false);
+        let mut asked = self.asks().await?;
+        let mut open: Option<MessageStream> = None;
+        loop {
+            let mut stream = match open.take() {
+                Some(stream) => stream,
+                None => self.begin().await?,
+            };
+            let started = Instant::now();
+            let (went, parts) = self.request(&asked, &mut stream).await?;
+            let error = match went {
+                Went::Whole(answer) => {
+                    let took = u64::try_from(started.elapsed().as_millis()).ok();
+                    return self.taken(stream, parts, answer, &asked, took, failed + 1).await.map(Some);
+                }
+                Went::Halted(halt) => {
+                    self.broken(stream, &parts, MessageState::Cancelled, halt.words(), failed + 1).await?;
+                    self.halt(halt);
+                    return Ok(None);
+                }
+                Went::TooLarge(problem) => {
+                    self.broken(stream, &parts, MessageState::Failed, &problem.to_string(), failed + 1).await?;
+                    self.fail(problem);
+                    return Ok(None);
+                }
+                Went::Failed(error) => error,
+            };
+            failed += 1;
+            if error == ModelError::TooLong && !has_shrunk {
+                has_shrunk = true;
+                self.broken(stream, &parts, MessageState::Failed, &error.to_string(), failed).await?;
+                self.go_back(&asked).await?;
+                self.shrink(asked.sent).await?;
+                asked = self.asks().await?;
+                continue;
+            }
+            let jitter = self.jitter()?;
+            let wait = Some(error).filter(ModelError::is_transient);
+            let Some(wait) = wait.and_then(|error| self.agent.retry.wait(failed, error.retry_after(), jitter)) else {
+                self.broken(stream, &parts, MessageState::Failed, &error.to_string(), failed).await?;
+                self.fail(error.into());
+                return Ok(None);
+            };
+            let is_anew = !parts.is_empty();
+            self.outcome.notes.push(TurnNote::Retried { attempt: failed, why: error.to_string() });
+            self.tell(TurnEvent::Retrying { attempt: failed + 1, wait, error, is_anew }).await;
+            let (attempt, next) = (failed + 1, self.after(wait));
+            self.session.set_runtime(RuntimeState::Retrying { attempt, next, message: error.to_string() }).await?;
+            if is_anew {
+                self.broken(stream, &parts, MessageState::Failed, &error.to_string(), failed).await?;
+            } else {
+                open = Some(stream);
+            }
+            if let Err(halt) = unless(tokio::time::sleep(wait), self.halted()).await {
+                if let Some(stream) = open {
+                    self.broken(stream, &[], MessageState::Cancelled, halt.words(), failed).await?;
+                }
+                self.halt(halt);
+                return Ok(None);
+            }
+            self.session.set_runtime(RuntimeState::Busy).await?;
+            if is_anew {
+                self.go_back(&asked).await?;
+            }
+        }
+    }
+
+    /// What the model is asked, from the conversation as it stands.
+    async fn asks(&mut self) -> Result<Asked, SessionError> {
+        let context = self.session.context(self.wish()).await?;
+        let body = context.body().map_err(|_| SessionError::BrokenOff)?;
+        let Context { tokens, is_cut, .. } = context;
+        if is_cut && !self.outcome.notes.contains(&TurnNote::Cut) {
+            self.outcome.notes.push(TurnNote::Cut);
+        }
+        let kept_free =
+            self.profile.max_output.map_or(self.profile.reserved_output, |most| most.min(self.profile.reserved_output));
+        let request = ModelRequest {
+            profile: Arc::clone(&self.profile),
+            body,
+            tools: self.specs.clone(),
+            max_output: self.agent.max_output.unwrap_or(kept_free),
+            parameters: self.agent.parameters.clone(),
+        };
+        Ok(Asked { request, sent: tokens.saturating_add(self.told), to: self.newest().await? })
+    }
+
+    async fn begin(&self) -> Result<MessageStream, SessionError> {
+        let metadata = MessageMetadata {
+            provider: Some(self.agent.provider.name().to_owned()),
+            model: Some(self.profile.name.clone()),
+            ..MessageMetadata::default()
+        };
+        let stream = self.session.begin(Message { role: MessageRole::Assistant, parts: Vec::new(), metadata }).await?;
+        self.tell(TurnEvent::Answering { message: stream.message() }).await;
+        Ok(stream)
+    }
+
+    /// Makes one request.
+    async fn request(
+        &self,
+        asked: &Asked,
+        stream: &mut MessageStream,
+    ) -> Result<(Went, Vec<MessagePart>), SessionError> {
+        let mut taking = Taking { stream, events: self.events(), parts: Vec::new(), failed: None };
+        let called = unless(self.agent.provider.call(asked.request.clone(), &mut taking), self.halted()).await;
+        let Taking { parts, failed, .. } = taking;
+        let went = match (failed, called) {
+            (Some(SessionError::LimitReached { limit, max, .. }), _) => {
+                Went::TooLarge(TurnProblem::TooLarge { limit, max })
+            }
+            (Some(SessionError::Rule(rule)), _) if is_of_part(&rule) => {
+                Went::Failed(ModelError::Broken { what: "a part that no message can have" })
+            }
+            (Some(error), _) => return Err(error),
+            (None, Err(halt)) => Went::Halted(halt),
+            (None, Ok(Ok(answer))) => Went::Whole(answer),
+            (None, Ok(Err(error))) => Went::Failed(error),
+        };
+        Ok((went, parts))
+    }
+
+    /// Ends a message that did not become whole. What came of it stays.
+    async fn broken(
+        &mut self,
+        stream: MessageStream,
+        parts: &[MessagePart],
+        state: MessageState,
+        why: &str,
+        attempt: u32,
+    ) -> Result<(), SessionError> {
+        let message = stream.message();
+        let receipt = match state {
+            MessageState::Cancelled => stream.cancel(Some(why.to_owned())).await?,
+            _ => stream.fail(why).await?,
+        };
+        self.outcome.text = text_of(parts);
+        let calls = calls_in(parts).len() as u64;
+        self.answered(receipt, TurnStep::Answer { message, state, calls, attempt });
+        Ok(())
+    }
+
+    /// Lets the conversation go on from what was answered, beside the answer that failed.
+    async fn go_back(&self, asked: &Asked) -> Result<(), SessionError> {
+        let Some(to) = asked.to else { return Ok(()) };
+        self.session.checkout_at(At::Message(to)).await.map(|_| ())
+    }
+
+    /// Ends a message that is whole.
+    async fn taken(
+        &mut self,
+        stream: MessageStream,
+        parts: Vec<MessagePart>,
+        answer: ModelAnswer,
+        asked: &Asked,
+        took: Option<u64>,
+        attempt: u32,
+    ) -> Result<Answered, SessionError> {
+        let message = stream.message();
+        let (usage, estimated) = match answer.usage {
+            Some(usage) => (usage, false),
+            None => (self.estimate(&parts, asked.sent), true),
+        };
+        let model = answer.model.unwrap_or_else(|| self.profile.name.clone());
+        let money = self.money(&model, &usage);
+        let metadata = MessageMetadata {
+            usage: Some(usage),
+            estimated,
+            model: Some(model),
+            provider: Some(self.agent.provider.name().to_owned()),
+            duration_ms: took,
+            cost: money.map(|money| money.to_string()),
+            request_id: answer.request_id,
+            finish_reason: answer.raw_stop,
+            ..MessageMetadata::default()
+        };
+        let receipt: Receipt = stream.finish(Some(metadata)).await?;
+        self.tell(TurnEvent::Answered).await;
+        if !estimated {
+            self.compare(&usage, asked.sent);
+        }
+        self.add(usage, estimated, money);
+        let calls = calls_in(&parts);
+        self.outcome.text = text_of(&parts);
+        let state = MessageState::Complete;
+        self.answered(receipt, TurnStep::Answer { message, state, calls: calls.len() as u64, attempt });
+        Ok(Answered { calls, stop: answer.stop })
+    }
+
+    fn add(&mut self, usage: TokenUsage, estimated: bool, money: Option<Money>) {
+        let outcome = &mut self.outcome;
+        outcome.usage = outcome.usage.plus(usage);
+        outcome.estimated |= estimated;
+        let Some(money) = money else { return };
+        match outcome.cost.iter_mut().find(|sum| sum.currency() == money.currency()) {
+            Some(sum) => *sum = sum.checked_add(money).unwrap_or(*sum),
+            None => outcome.cost.push(money),
+        }
+    }
+
+    /// What it probably took, where the provider does not say.
+    fn estimate(&self, parts: &[MessagePart], sent: u64) -> TokenUsage {
+        let counter = self.session.manager().ports().encodings.named(&self.profile.encoding);
+        let said =
+            Message { role: MessageRole::Assistant, parts: parts.to_vec(), metadata: MessageMetadata::default() };
+        let output = counter.map_or(0, |counter| tokens::message(&said, &|text| counter.count(text)).count);
+        TokenUsage { input: sent, output, ..TokenUsage::default() }
+    }
+
+    /// What a call cost, by the prices of this day.
+    fn money(&self, model: &str, usage: &TokenUsage) -> Option<Money> {
+        let manager = self.session.manager();
+        let (provider, today) = (self.agent.provider.name(), Day::of(manager.ports().clock.now())?);
+        let named = |model: &str| manager.prices().find(provider, model, today);
+        cost(usage, &named(model).or_else(|| named(&self.profile.name))?.price)
+    }
+
+    /// Notes where what is reported can hardly be.
+    fn compare(&mut self, usage: &TokenUsage, counted: u64) {
+        let reported = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
+        let is_far = |less: u64, more: u64| more > less.saturating_mul(2).saturating_add(SLACK);
+        if is_far(reported, counted) || is_far(counted, reported) {
+            self.outcome.notes.push(TurnNote::UsageDiffers { reported, counted });
+        }
+    }
+
+    fn jitter(&self) -> Result<u16, SessionError> {
+        let mut drawn = [0; 2];
+        self.session.manager().ports().entropy.fill(&mut drawn)?;
+        Ok(u16::from_le_bytes(drawn))
+    }
+
+    fn after(&self, wait: std::time::Duration) -> Moment {
+        let now = self.session.manager().ports().clock.now().as_millis();
+        Moment::from_millis(now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Whether a rule is one that a part of an answer broke.
+fn is_of_part(rule: &RuleViolation) -> bool {
+    matches!(rule, RuleViolation::AmbiguousCall | RuleViolation::MisplacedPart { .. } | RuleViolation::TooDeep)
+}
+
+fn calls_in(parts: &[MessagePart]) -> Vec<ToolCall> {
+    let call = |part: &MessagePart| if let MessagePart::ToolCall(call) = part { Some(call.clone()) } else { None };
+    parts.iter().filter_map(call).collect()
+}
+
+fn text_of(parts: &[MessagePart]) -> String {
+    let text = |part: &MessagePart| if let MessagePart::Text(text) = part { Some(text.clone()) } else { None };
+    parts.iter().filter_map(text).collect::<Vec<_>>().join("\n")
+}
