@@ -5,3 +5,4 @@
 pub mod chance;
 pub mod content;
 pub mod line;
+pub mod turner;

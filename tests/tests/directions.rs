@@ -146,9 +146,12 @@ const TABLE: &[Row] = &[
     // Its program is a process to be killed; it opens the default store as a host without the facade does.
     Row {
         name: "sessions-tests",
-        internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra"],
-        internal_in_tests: &["sessions-api", "sessions-testkit"],
-        external: &[("tokio", "the runtime of the process to be killed")],
+        internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra", "sessions-testkit"],
+        internal_in_tests: &["sessions-api"],
+        external: &[
+            ("async-trait", "the provider and the tools of a turn that is killed"),
+            ("tokio", "the runtime of the process to be killed"),
+        ],
     },
     // Measures below the facade, so that a figure is of the use cases and a store and nothing else.
     Row {
