@@ -21,8 +21,10 @@ use sessions_ports::{
 
 /// Tokens of a request beside the conversation, at most.
 const AROUND: u64 = 2_000;
-/// Of what is counted in another encoding than the model's own this share is taken for certain, in percent.
-const CERTAIN: u64 = 80;
+/// Of what a model takes, this share is filled where tokens are estimated, in percent.
+const ESTIMATED: u64 = 80;
+/// The same where they are counted.
+const COUNTED: u64 = 95;
 /// A piece of a conversation has so many tokens at least, whatever the window.
 const SMALLEST: u64 = 1_000;
 
@@ -104,8 +106,10 @@ impl Summarizer for ByModel {
     }
 
     async fn summarize(&self, wish: &SummaryWish) -> Result<Summary, SummaryFailure> {
-        let usable = self.profile.usable().saturating_sub(AROUND).saturating_sub(wish.max_tokens.saturating_mul(2));
-        let most = (usable / 100).saturating_mul(CERTAIN).max(SMALLEST);
+        let is_counted = wish.counter.is_exact() && wish.counter.encoding() == self.profile.encoding;
+        let share = if is_counted { COUNTED } else { ESTIMATED };
+        let usable = self.profile.usable().saturating_sub(AROUND).saturating_sub(wish.max_tokens);
+        let most = (usable / 100).saturating_mul(share).max(SMALLEST);
         let messages = wish.messages.clone();
         let counter = Arc::clone(&wish.counter);
         let mut calls = Vec::new();

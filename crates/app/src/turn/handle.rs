@@ -34,6 +34,10 @@ impl Running {
         self.stop.send_replace(true);
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
     /// Waits until somebody stops it.
     pub(super) async fn stopped(&self) {
         // The sender is held here, so it does not go away.

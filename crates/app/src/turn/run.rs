@@ -146,6 +146,10 @@ impl Runner {
                 self.compact_if_due().await?;
             }
             iterations += 1;
+            if let Some(halt) = self.is_halted() {
+                self.halt(halt);
+                return Ok(());
+            }
             let Some(answered) = self.answer().await? else { return Ok(()) };
             self.outcome.stop_reason = match answered.stop {
                 ModelStop::MaxTokens | ModelStop::WindowFull => StopReason::MaxTokens,
@@ -176,6 +180,12 @@ impl Runner {
                 Err(()) => Halt::OutOfTime(most),
             },
         }
+    }
+
+    /// Whether the turn is to end early by now.
+    fn is_halted(&self) -> Option<Halt> {
+        let late = self.ends.filter(|(at, _)| *at <= Instant::now()).map(|(_, most)| Halt::OutOfTime(most));
+        if self.running.is_stopped() { Some(Halt::Cancelled) } else { late }
     }
 
     /// Notes that the turn ends early.

@@ -18,6 +18,7 @@ use sessions_app::{
 use sessions_domain::{
     Json, Message, MessagePart, MessageRole, MessageState, Origin, RuleViolation, RuntimeState, SessionSettings,
     TokenUsage, ToolContent,
+    compaction::{CallOutcome, CallPurpose},
     form::Form,
     profile::ModelProfile,
     turn::{Retry, StopReason},
@@ -678,4 +679,92 @@ async fn a_turn_that_was_cut_off_goes_on_where_it_stood() {
     assert_eq!(outcome.text, "Done.");
     assert_eq!(ends(&outcome.steps), [ToolEnd::Interrupted, ToolEnd::Done]);
     assert_eq!((reads.runs(), writes.runs()), (1, 0));
+}
+
+const SUMMARY: &str = "## Goal\n- mend the build\n## Decisions\n- pin the crate\n## State\n- red\n## Next step\n- run it\n## Files\n- src/lib.rs";
+
+/// A conversation that fills most of the window.
+async fn full() -> (SessionManager, Session) {
+    let (sessions, chat) = chat().await;
+    for turn in 0..32 {
+        chat.append(Message::user(format!("question {turn}: {}", "why is it red? ".repeat(80)))).await.unwrap();
+        chat.append(Message::assistant(format!("answer {turn}: {}", "an import is missing. ".repeat(60))))
+            .await
+            .unwrap();
+    }
+    (sessions, chat)
+}
+
+fn compacting(answers: impl IntoIterator<Item = Answer>) -> (Agent, Arc<ScriptedProvider>) {
+    let provider = Arc::new(ScriptedProvider::new(answers));
+    (Agent::of_profile(Arc::clone(&provider) as Arc<dyn ModelProvider>, profile()).retry(quick()), provider)
+}
+
+#[tokio::test]
+async fn a_turn_compacts_what_is_due_with_a_summary_that_its_model_writes() {
+    let usage = TokenUsage { input: 9_000, output: 60, ..TokenUsage::default() };
+    let (agent, provider) = compacting([
+        says(&SUMMARY.replace("pin the crate", "take the crate away")).usage(usage),
+        says(SUMMARY).usage(usage),
+        says("Green.").usage(usage),
+    ]);
+    let (_, chat) = full().await;
+    let outcome = chat.send_message(&agent, Message::user("and now?")).await.unwrap();
+    assert_eq!(outcome.text, "Green.", "{outcome:?}");
+    let Some(TurnNote::Compacted(report)) = outcome.notes.iter().find(|note| matches!(note, TurnNote::Compacted(_)))
+    else {
+        panic!("{:?}", outcome.notes)
+    };
+    assert_eq!((report.by.as_deref(), report.summary.as_deref()), (Some("model"), Some(SUMMARY)));
+    assert!(report.after * 2 < report.before);
+    let asked = provider.asked();
+    assert!(asked[0].body.messages.as_str().contains("question 3:") && asked[0].tools.is_empty());
+    // What does not fit one request is summarised on top of what did.
+    assert!(asked[1].body.messages.as_str().contains("take the crate away") && asked.len() == 3);
+    let sent = asked[2].body.messages.as_str();
+    assert!(sent.contains("pin the crate") && !sent.contains("question 3:") && sent.contains("and now?"));
+    let calls = chat.calls(0).await.unwrap().0;
+    let kinds: Vec<(CallPurpose, CallOutcome)> =
+        calls.iter().map(|call| (call.spent.purpose, call.spent.outcome)).collect();
+    let compaction = (CallPurpose::Compaction, CallOutcome::Taken);
+    assert_eq!(kinds, [compaction, compaction, (CallPurpose::Turn, CallOutcome::Taken)]);
+    // Nothing was compacted twice, and the next turn needs no summary.
+    let (agent, provider) = compacting([says("Still green.")]);
+    assert_eq!(chat.send_message(&agent, Message::user("and now?")).await.unwrap().text, "Still green.");
+    assert_eq!(provider.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_summary_that_its_model_does_not_write_is_made_without_it() {
+    let gone = Answer::failed(ModelError::Quota);
+    for (answers, rejected) in [(vec![says("It went well."), says("## Goal\n- all")], 2), (vec![gone], 0)] {
+        let (agent, provider) = compacting(answers.into_iter().chain([says("Green.")]));
+        let (_, chat) = full().await;
+        let outcome = chat.send_message(&agent, Message::user("and now?")).await.unwrap();
+        assert_eq!((outcome.text.as_str(), outcome.stop_reason), ("Green.", StopReason::EndTurn));
+        let by = outcome.notes.iter().find_map(|note| match note {
+            TurnNote::Compacted(report) => report.by.clone(),
+            _ => None,
+        });
+        assert_eq!(by.as_deref(), Some("extractive"));
+        let calls = chat.calls(0).await.unwrap().0;
+        let in_vain = calls.iter().filter(|call| call.spent.outcome == CallOutcome::Rejected).count();
+        assert_eq!(in_vain, rejected, "what was paid for is in the ledger");
+        assert_eq!(provider.asked().len() as u64, 1 + rejected.max(1) as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_is_cancelled_while_it_compacts_changes_nothing() {
+    let gate = Gate::new();
+    let (agent, _) = compacting([Answer::new().text("## Goal").wait(&gate)]);
+    let (_, chat) = full().await;
+    let turn = chat.turn(&agent, Message::user("and now?"));
+    due("the summary", gate.reached()).await;
+    let before = chat.version().await.unwrap();
+    turn.canceller().cancel();
+    let outcome = due("the end", turn.outcome()).await.unwrap();
+    assert_eq!(outcome.stop_reason, StopReason::Cancelled);
+    assert!(chat.version().await.unwrap() <= before + 3, "an answer that was not begun, and that it is idle");
+    assert!(chat.calls(0).await.unwrap().0.iter().all(|call| call.spent.purpose == CallPurpose::Turn));
 }
