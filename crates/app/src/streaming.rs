@@ -206,6 +206,8 @@ impl MessageStream {
                 self.push(MessagePart::Reasoning { text, signature }, true).await
             }
             ModelEvent::Part(part) => self.push(part, false).await,
+            // It is known in the end.
+            ModelEvent::Usage(_) => Ok(()),
         }
     }
 
@@ -261,7 +263,7 @@ impl MessageStream {
         self.writer = None;
     }
 
-    async fn end(
+    pub(crate) async fn end(
         mut self,
         end: StreamEnd,
         reason: Option<String>,

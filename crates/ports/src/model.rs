@@ -44,6 +44,9 @@ pub enum ModelEvent {
     /// A part that does not go on with what came before: a whole call, a block that we do not know (`Custom`, as the provider wrote it), or the
     /// first piece of a text or reasoning of its own.
     Part(MessagePart),
+    /// What the request took so far, as the provider counts: the newest stands for those before. It is no part of the message, and is all that
+    /// is known of what an answer cost that does not become whole.
+    Usage(TokenUsage),
 }
 
 impl ModelEvent {
@@ -68,6 +71,7 @@ impl ModelEvent {
             Self::Text(text) => push_part(parts, MessagePart::Text(text), true),
             Self::Reasoning { text, signature } => push_part(parts, MessagePart::Reasoning { text, signature }, true),
             Self::Part(part) => push_part(parts, part, false),
+            Self::Usage(_) => {}
         }
     }
 }

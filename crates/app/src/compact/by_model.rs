@@ -15,8 +15,8 @@ use sessions_domain::{
     turn::Retry,
 };
 use sessions_ports::{
-    ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, Stop, Summarizer,
-    Summary, SummaryFailure, SummaryWish, TokenCounter,
+    ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, Stop, Summarizer, Summary,
+    SummaryFailure, SummaryWish, TokenCounter,
 };
 
 /// Tokens of a request beside the conversation, at most.
@@ -57,7 +57,10 @@ impl ByModel {
             let request = asked.request(&self.profile)?;
             match self.provider.call(request, &mut taken).await {
                 Ok(answer) => {
-                    calls.push(self.spent(&answer, asked, &taken.text));
+                    let is_told = answer.usage.is_some();
+                    let usage = answer.usage.unwrap_or_else(|| asked.estimate(&taken.text));
+                    let spent = self.spent(usage, answer.model.clone(), answer.request_id.clone());
+                    calls.push(Spent { estimated: !is_told, ..spent });
                     let is_whole = answer.stop == ModelStop::EndTurn || answer.stop == ModelStop::Other;
                     if is_whole && Sections::are_all_in(&taken.text) {
                         return Ok((taken.text, answer.model));
@@ -72,6 +75,8 @@ impl ByModel {
                 }
                 Err(error) => {
                     failed += 1;
+                    let spent = taken.usage.map(|usage| self.spent(usage, None, None));
+                    calls.extend(spent.map(|spent| Spent { outcome: CallOutcome::Failed, ..spent }));
                     let wait = self.retry.wait(failed, error.retry_after(), 0).filter(|_| error.is_transient());
                     tokio::time::sleep(wait.ok_or(error)?).await;
                 }
@@ -79,22 +84,16 @@ impl ByModel {
         }
     }
 
-    fn spent(&self, answer: &ModelAnswer, asked: &Asked<'_>, text: &str) -> Spent {
-        let count = |text: &str| asked.wish.counter.count(text);
-        let estimate = || TokenUsage {
-            input: count(&asked.conversation).saturating_add(count(&asked.instructions)),
-            output: count(text),
-            ..TokenUsage::default()
-        };
+    fn spent(&self, usage: TokenUsage, model: Option<String>, request_id: Option<String>) -> Spent {
         Spent {
             purpose: CallPurpose::Compaction,
             outcome: CallOutcome::Taken,
             provider: Some(self.provider.name().to_owned()),
-            model: Some(answer.model.clone().unwrap_or_else(|| self.profile.name.clone())),
-            usage: answer.usage.unwrap_or_else(estimate),
-            estimated: answer.usage.is_none(),
+            model: Some(model.unwrap_or_else(|| self.profile.name.clone())),
+            usage,
+            estimated: false,
             cost: None,
-            request_id: answer.request_id.clone(),
+            request_id,
         }
     }
 }
@@ -138,6 +137,13 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// What a request probably took, where the provider does not say.
+    fn estimate(&self, text: &str) -> TokenUsage {
+        let count = |text: &str| self.wish.counter.count(text);
+        let input = count(&self.conversation).saturating_add(count(&self.instructions));
+        TokenUsage { input, output: count(text), ..TokenUsage::default() }
+    }
+
     fn request(&self, profile: &Arc<ModelProfile>) -> Result<ModelRequest, ModelError> {
         let previous = match &self.previous {
             Some(text) => format!("The summary so far, which yours takes the place of:\n\n{text}\n\n"),
@@ -252,6 +258,7 @@ fn content(content: &ToolContent) -> String {
 #[derive(Default)]
 struct Taken {
     text: String,
+    usage: Option<TokenUsage>,
 }
 
 /// A summary is no longer than this, in bytes, before anybody counts its tokens.
@@ -260,8 +267,10 @@ const LONGEST: usize = 1 << 20;
 #[async_trait]
 impl ModelEvents for Taken {
     async fn on(&mut self, event: ModelEvent) -> Result<(), Stop> {
-        if let ModelEvent::Text(text) | ModelEvent::Part(MessagePart::Text(text)) = event {
-            self.text.push_str(&text);
+        match event {
+            ModelEvent::Text(text) | ModelEvent::Part(MessagePart::Text(text)) => self.text.push_str(&text),
+            ModelEvent::Usage(usage) => self.usage = Some(usage),
+            _ => {}
         }
         if self.text.len() > LONGEST { Err(Stop) } else { Ok(()) }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sessions_domain::{
     Message, MessageId, MessageMetadata, MessagePart, MessageRole, MessageState, Moment, RuleViolation, RuntimeState,
-    TokenUsage, ToolCall,
+    StreamEnd, TokenUsage, ToolCall,
     context::Context,
     decide,
     money::Money,
@@ -47,8 +47,16 @@ struct Asked {
 struct Taking<'a> {
     stream: &'a mut MessageStream,
     events: &'a mpsc::Sender<TurnEvent>,
-    parts: Vec<MessagePart>,
+    came: Came,
     failed: Option<SessionError>,
+}
+
+/// What came of an answer.
+#[derive(Default)]
+struct Came {
+    parts: Vec<MessagePart>,
+    /// What it took so far, as the provider counts.
+    usage: Option<TokenUsage>,
 }
 
 impl Taking<'_> {
@@ -56,7 +64,7 @@ impl Taking<'_> {
     fn check(&self, event: &ModelEvent) -> Result<(), RuleViolation> {
         let ModelEvent::Part(part) = event else { return Ok(()) };
         let is_call = matches!(part, MessagePart::ToolCall(_));
-        let others = self.parts.iter().filter(|part| is_call && matches!(part, MessagePart::ToolCall(_)));
+        let others = self.came.parts.iter().filter(|part| is_call && matches!(part, MessagePart::ToolCall(_)));
         let parts = others.chain([part]).cloned().collect();
         let said = Message { role: MessageRole::Assistant, parts, metadata: MessageMetadata::default() };
         decide::check_message(&said)
@@ -72,6 +80,10 @@ impl ModelEvents for Taking<'_> {
                 Some(TurnEvent::Reasoning(text.clone()))
             }
             ModelEvent::Part(_) => None,
+            ModelEvent::Usage(usage) => {
+                self.came.usage = Some(*usage);
+                return Ok(());
+            }
         };
         if let Err(rule) = self.check(&event) {
             self.failed = Some(rule.into());
@@ -81,7 +93,7 @@ impl ModelEvents for Taking<'_> {
             self.failed = Some(error);
             return Err(Stop);
         }
-        event.push_to(&mut self.parts);
+        event.push_to(&mut self.came.parts);
         if let Some(told) = told {
             // Nobody may listen.
             let _ = self.events.send(told).await;
@@ -111,19 +123,19 @@ impl Runner {
                 None => self.begin().await?,
             };
             let started = Instant::now();
-            let (went, parts) = self.request(&asked, &mut stream).await?;
+            let (went, came) = self.request(&asked, &mut stream).await?;
             let error = match went {
                 Went::Whole(answer) => {
                     let took = u64::try_from(started.elapsed().as_millis()).ok();
-                    return self.taken(stream, parts, answer, &asked, took, failed + 1).await.map(Some);
+                    return self.taken(stream, came.parts, answer, &asked, took, failed + 1).await.map(Some);
                 }
                 Went::Halted(halt) => {
-                    self.broken(stream, &parts, MessageState::Cancelled, halt.words(), failed + 1).await?;
+                    self.broken(stream, &came, MessageState::Cancelled, halt.words(), failed + 1).await?;
                     self.halt(halt);
                     return Ok(None);
                 }
                 Went::TooLarge(problem) => {
-                    self.broken(stream, &parts, MessageState::Failed, &problem.to_string(), failed + 1).await?;
+                    self.broken(stream, &came, MessageState::Failed, &problem.to_string(), failed + 1).await?;
                     self.fail(problem);
                     return Ok(None);
                 }
@@ -132,7 +144,7 @@ impl Runner {
             failed += 1;
             if error == ModelError::TooLong && !has_shrunk {
                 has_shrunk = true;
-                self.broken(stream, &parts, MessageState::Failed, &error.to_string(), failed).await?;
+                self.broken(stream, &came, MessageState::Failed, &error.to_string(), failed).await?;
                 self.go_back(&asked).await?;
                 self.shrink(asked.sent).await?;
                 asked = self.asks().await?;
@@ -141,23 +153,23 @@ impl Runner {
             let jitter = self.jitter()?;
             let wait = Some(error).filter(ModelError::is_transient);
             let Some(wait) = wait.and_then(|error| self.agent.retry.wait(failed, error.retry_after(), jitter)) else {
-                self.broken(stream, &parts, MessageState::Failed, &error.to_string(), failed).await?;
+                self.broken(stream, &came, MessageState::Failed, &error.to_string(), failed).await?;
                 self.fail(error.into());
                 return Ok(None);
             };
-            let is_anew = !parts.is_empty();
+            let is_anew = !came.parts.is_empty() || came.usage.is_some();
             self.outcome.notes.push(TurnNote::Retried { attempt: failed, why: error.to_string() });
             self.tell(TurnEvent::Retrying { attempt: failed + 1, wait, error, is_anew }).await;
             let (attempt, next) = (failed + 1, self.after(wait));
             self.session.set_runtime(RuntimeState::Retrying { attempt, next, message: error.to_string() }).await?;
             if is_anew {
-                self.broken(stream, &parts, MessageState::Failed, &error.to_string(), failed).await?;
+                self.broken(stream, &came, MessageState::Failed, &error.to_string(), failed).await?;
             } else {
                 open = Some(stream);
             }
             if let Err(halt) = unless(tokio::time::sleep(wait), self.halted()).await {
                 if let Some(stream) = open {
-                    self.broken(stream, &[], MessageState::Cancelled, halt.words(), failed).await?;
+                    self.broken(stream, &Came::default(), MessageState::Cancelled, halt.words(), failed).await?;
                 }
                 self.halt(halt);
                 return Ok(None);
@@ -201,14 +213,10 @@ impl Runner {
     }
 
     /// Makes one request.
-    async fn request(
-        &self,
-        asked: &Asked,
-        stream: &mut MessageStream,
-    ) -> Result<(Went, Vec<MessagePart>), SessionError> {
-        let mut taking = Taking { stream, events: self.events(), parts: Vec::new(), failed: None };
+    async fn request(&self, asked: &Asked, stream: &mut MessageStream) -> Result<(Went, Came), SessionError> {
+        let mut taking = Taking { stream, events: self.events(), came: Came::default(), failed: None };
         let called = unless(self.agent.provider.call(asked.request.clone(), &mut taking), self.halted()).await;
-        let Taking { parts, failed, .. } = taking;
+        let Taking { came, failed, .. } = taking;
         let went = match (failed, called) {
             (Some(SessionError::LimitReached { limit, max, .. }), _) => {
                 Went::TooLarge(TurnProblem::TooLarge { limit, max })
@@ -221,27 +229,43 @@ impl Runner {
             (None, Ok(Ok(answer))) => Went::Whole(answer),
             (None, Ok(Err(error))) => Went::Failed(error),
         };
-        Ok((went, parts))
+        Ok((went, came))
     }
 
     /// Ends a message that did not become whole. What came of it stays.
     async fn broken(
         &mut self,
         stream: MessageStream,
-        parts: &[MessagePart],
+        came: &Came,
         state: MessageState,
         why: &str,
         attempt: u32,
     ) -> Result<(), SessionError> {
         let message = stream.message();
-        let receipt = match state {
-            MessageState::Cancelled => stream.cancel(Some(why.to_owned())).await?,
-            _ => stream.fail(why).await?,
+        let end = match state {
+            MessageState::Cancelled => StreamEnd::Cancelled,
+            _ => StreamEnd::Failed,
         };
-        self.outcome.text = text_of(parts);
-        let calls = calls_in(parts).len() as u64;
+        let metadata = came.usage.map(|usage| self.known(usage, self.profile.name.clone()));
+        let receipt = stream.end(end, Some(why.to_owned()), metadata).await?;
+        if let Some(usage) = came.usage {
+            self.add(usage, false, self.money(&self.profile.name, &usage));
+        }
+        self.outcome.text = text_of(&came.parts);
+        let calls = calls_in(&came.parts).len() as u64;
         self.answered(receipt, TurnStep::Answer { message, state, calls, attempt });
         Ok(())
+    }
+
+    /// What is known of an answer that took so much.
+    fn known(&self, usage: TokenUsage, model: String) -> MessageMetadata {
+        MessageMetadata {
+            cost: self.money(&model, &usage).map(|money| money.to_string()),
+            usage: Some(usage),
+            model: Some(model),
+            provider: Some(self.agent.provider.name().to_owned()),
+            ..MessageMetadata::default()
+        }
     }
 
     /// Lets the conversation go on from what was answered, beside the answer that failed.
@@ -268,15 +292,11 @@ impl Runner {
         let model = answer.model.unwrap_or_else(|| self.profile.name.clone());
         let money = self.money(&model, &usage);
         let metadata = MessageMetadata {
-            usage: Some(usage),
             estimated,
-            model: Some(model),
-            provider: Some(self.agent.provider.name().to_owned()),
             duration_ms: took,
-            cost: money.map(|money| money.to_string()),
             request_id: answer.request_id,
             finish_reason: answer.raw_stop,
-            ..MessageMetadata::default()
+            ..self.known(usage, model)
         };
         let receipt: Receipt = stream.finish(Some(metadata)).await?;
         self.tell(TurnEvent::Answered).await;

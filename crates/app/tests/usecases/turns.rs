@@ -768,3 +768,22 @@ async fn a_turn_that_is_cancelled_while_it_compacts_changes_nothing() {
     assert!(chat.version().await.unwrap() <= before + 3, "an answer that was not begun, and that it is idle");
     assert!(chat.calls(0).await.unwrap().0.iter().all(|call| call.spent.purpose == CallPurpose::Turn));
 }
+
+#[tokio::test]
+async fn what_an_answer_took_that_did_not_become_whole_is_in_the_ledger() {
+    let so_far = TokenUsage { input: 900, output: 1, ..TokenUsage::default() };
+    let gate = Gate::new();
+    let (agent, _) = agent([
+        Answer::new().used(so_far).text("It is ").fails(ModelError::Broken { what: "it ends early" }),
+        Answer::new().used(so_far).text("It is ").used(TokenUsage { output: 5, ..so_far }).wait(&gate),
+    ]);
+    let (_, chat) = chat().await;
+    let turn = chat.turn(&agent, Message::user("Why?"));
+    due("the gate", gate.reached()).await;
+    turn.canceller().cancel();
+    let outcome = due("the end", turn.outcome()).await.unwrap();
+    let expected = TokenUsage { input: 1_800, output: 6, ..TokenUsage::default() };
+    assert_eq!((outcome.stop_reason, outcome.usage, outcome.estimated), (StopReason::Cancelled, expected, false));
+    let total = chat.usage().await.unwrap().total;
+    assert_eq!((total.usage, total.calls), (expected, 2));
+}

@@ -183,6 +183,7 @@ impl Anthropic {
                 if let Some(begun) = said.message {
                     (self.id, self.model) = (name(begun.id), name(begun.model));
                     begun.usage.iter().for_each(|usage| self.usage.take(usage));
+                    events.extend(begun.usage.and_then(|_| self.usage.whole()).map(ModelEvent::Usage));
                 }
                 Ok(())
             }
@@ -195,6 +196,7 @@ impl Anthropic {
                     self.reason = name(delta.stop_reason).or(self.reason.take());
                 }
                 said.usage.iter().for_each(|usage| self.usage.take(usage));
+                events.extend(said.usage.and_then(|_| self.usage.whole()).map(ModelEvent::Usage));
                 Ok(())
             }
             Some("message_stop") if !self.has_begun => Err(ModelError::Broken { what: "it ended before it began" }),

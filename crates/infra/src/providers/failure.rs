@@ -39,6 +39,8 @@ const QUOTA: [&str; 6] = [
     "insufficient_balance",
     "insufficient balance",
 ];
+/// What says that it is the address that is wrong, and not the model.
+const NO_PATH: [&str; 3] = ["invalid url", "unknown url", "no route"];
 const UNKNOWN_MODEL: [&str; 3] = ["model_not_found", "unknown model", "model does not exist"];
 
 /// The words of an error, whatever its shape, in small letters.
@@ -119,7 +121,9 @@ pub(super) fn refused(status: u16, body: &[u8], retry_after: Option<Duration>) -
         (413, _) => ModelError::TooLong,
         (429, Some(ModelError::Quota)) => ModelError::Quota,
         (429, _) => ModelError::RateLimited { retry_after },
-        // Without an error of theirs it is the path that is not there.
+        // The path is not there: an address that lacks its /v1, say.
+        (404, _) if words.say(&NO_PATH) => ModelError::Refused { status },
+        // Nor is it without an error of theirs.
         (404, None) if words.is_error => ModelError::UnknownModel,
         (503 | 529, None) => ModelError::Overloaded { retry_after },
         (500.., None) if retry_after.is_some() => ModelError::Overloaded { retry_after },
@@ -168,6 +172,11 @@ mod tests {
             ),
             (404, r#"{"error":"model 'x' not found"}"#, ModelError::UnknownModel),
             (404, "404 page not found", ModelError::Refused { status: 404 }),
+            (
+                404,
+                r#"{"error":{"message":"Invalid URL (POST /chat/completions)","type":"invalid_request_error","code":null}}"#,
+                ModelError::Refused { status: 404 },
+            ),
             (413, "", ModelError::TooLong),
             (
                 400,

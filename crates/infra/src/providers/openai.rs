@@ -151,7 +151,10 @@ impl OpenAi {
         }
         self.id = self.id.take().or_else(|| name(chunk.id));
         self.model = self.model.take().or_else(|| name(chunk.model));
-        self.usage = chunk.usage.and_then(usage).or(self.usage);
+        if let Some(usage) = chunk.usage.and_then(usage) {
+            self.usage = Some(usage);
+            events.push(ModelEvent::Usage(usage));
+        }
         for choice in chunk.choices.into_iter().flatten() {
             // Others were not asked for.
             if choice.index.as_ref().and_then(Value::as_u64).unwrap_or(0) == 0 {

@@ -97,7 +97,7 @@ impl Remote {
             }
         };
         // Its newer models refuse the old name, and others do not know the new one.
-        let is_openai = wire == Wire::OpenAi && transport.authority == "api.openai.com";
+        let is_openai = wire == Wire::OpenAi && transport.is_openai();
         let limit = if is_openai { "max_completion_tokens" } else { "max_tokens" };
         Ok(Self { transport, wire, path, headers, limit })
     }
@@ -155,7 +155,13 @@ async fn judge(exchange: &mut Exchange) -> Result<(), ModelError> {
     }
     if kind.starts_with("application/json") {
         let body = exchange.beginning(MOST_OF_REFUSAL).await;
-        return Err(failure::within(&String::from_utf8_lossy(&body)));
+        let body = String::from_utf8_lossy(&body);
+        let is_answer =
+            ["\"choices\"", "\"content\""].iter().any(|name| body.contains(name)) && !body.contains("\"error\"");
+        if is_answer {
+            return Err(ModelError::Unsupported { what: "an answer that streams; the server gives it all at once" });
+        }
+        return Err(failure::within(&body));
     }
     if kind.starts_with("text/html") {
         return Err(ModelError::Broken { what: "it is a page and no answer" });

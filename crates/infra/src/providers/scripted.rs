@@ -127,6 +127,12 @@ impl Answer {
         self.step(Step::Wait(gate.clone()))
     }
 
+    /// Then it says what it took so far.
+    #[must_use]
+    pub fn used(self, so_far: TokenUsage) -> Self {
+        self.step(Step::Tell(ModelEvent::Usage(so_far)))
+    }
+
     /// What the provider says it cost; without this it says nothing.
     #[must_use]
     pub fn usage(mut self, usage: TokenUsage) -> Self {

@@ -36,6 +36,8 @@ use crate::certificates;
 const READ_AHEAD: usize = 64 << 10;
 /// The most lines before a body.
 const MOST_HEADERS: usize = 128;
+/// So long is listened to why a request is refused.
+const REFUSAL: Duration = Duration::from_secs(10);
 const TOO_LATE: &str = "no connection stood in time";
 const NO_ANSWER: &str = "no answer began in time";
 const SILENT: &str = "nothing more came for too long";
@@ -52,10 +54,11 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// Ten seconds to connect, sixty until the answer begins, sixty between its pieces.
+    /// Ten seconds to connect, ten minutes until the answer begins, ten minutes between its pieces: models that think, and those that read a long
+    /// request on a small machine, say nothing for minutes.
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connect: seconds(10), first_byte: seconds(60), silence: seconds(60) }
+        Self { connect: seconds(10), first_byte: seconds(600), silence: seconds(600) }
     }
 }
 
@@ -102,6 +105,12 @@ impl Transport {
         let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
         let prefix = uri.path().trim_end_matches('/').to_owned();
         Ok(Self { host, port, tls, authority: authority.as_str().to_owned(), prefix, bounds: Bounds::default() })
+    }
+
+    /// Whether OpenAI's own models are there.
+    pub(super) fn is_openai(&self) -> bool {
+        let host = self.host.to_ascii_lowercase();
+        host == "api.openai.com" || host.ends_with(".openai.azure.com")
     }
 
     async fn stream(&self) -> Result<Box<dyn Stream>, ModelError> {
@@ -209,16 +218,20 @@ impl Exchange {
         }
     }
 
-    /// The beginning of the body, up to so many bytes, as far as it comes.
+    /// The beginning of the body, up to so many bytes, as far as it comes in time.
     pub(super) async fn beginning(&mut self, most: usize) -> Vec<u8> {
         let mut body = Vec::new();
-        while let Ok(Some(piece)) = self.next().await {
-            let room = most - body.len();
-            body.extend(piece.iter().take(room));
-            if body.len() == most {
-                break;
+        let reading = async {
+            while let Ok(Some(piece)) = self.next().await {
+                let room = most - body.len();
+                body.extend(piece.iter().take(room));
+                if body.len() == most {
+                    break;
+                }
             }
-        }
+        };
+        // What came until then may say enough.
+        let _ = timeout(REFUSAL, reading).await;
         body
     }
 }
