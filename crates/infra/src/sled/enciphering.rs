@@ -33,6 +33,7 @@ use super::{
     reclaim::{self, Dead},
     replay,
     segment::{self, SEGMENT_HEADER},
+    stand_ins::stand_ins,
     takeover::{self, Gone, Step, WORK},
 };
 use crate::sealing::is_stand_in;
@@ -150,7 +151,7 @@ impl PlainStore {
         let dead = reclaim::dead(core);
         let standing = Standing::of(core);
         let numbers = segment::numbers(&core.folder.log())?;
-        let lost = replay::stand_ins(&core.folder, &numbers, |_| {})?.into_keys().collect();
+        let lost = stand_ins(&core.folder, &numbers, None, |_| {})?.into_keys().collect();
         let folder = core.folder.handed_over().ok_or(StoreError::Closed)?;
         Ok(Self { folder, dead, standing, lost, rewritten: OnceCell::new() })
     }

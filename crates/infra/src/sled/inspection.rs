@@ -19,8 +19,9 @@ use super::{
     newest::Newest,
     recovery::is_unborn,
     remembered::{Remembered, Silent},
-    replay::{self, Replay, StandIn},
+    replay::Replay,
     segment::{self, Head, SEGMENT_HEADER},
+    stand_ins::{StandIn, stand_ins},
     unsealing::{EpochChain, RecordOpener, SealingLook},
 };
 use crate::{counted::counted, sealing::ClosedEpoch};
@@ -250,7 +251,27 @@ pub(super) struct Keyed<'a> {
     pub(super) opener: Option<Arc<dyn RecordOpener>>,
 }
 
-pub(super) fn inspect(folder: &Folder, Keyed { witness, opener }: Keyed<'_>) -> Result<Inspection, StoreError> {
+pub(super) fn inspect(folder: &Folder, keyed: Keyed<'_>) -> Result<Inspection, StoreError> {
+    let again = Keyed { opener: keyed.opener.clone(), ..keyed };
+    let (found, stand_ins) = inspect_up_to(folder, keyed, None)?;
+    let unfinished = found.damage.iter().find(|damage| damage.torn).map(|damage| (damage.segment, damage.from));
+    let is_in_it =
+        |stand_in: &StandIn| unfinished.is_some_and(|from| (stand_in.segment, stand_in.offset as usize) >= from);
+    if stand_ins.values().any(is_in_it) {
+        // What was taken to stand for lost records is to be set aside itself. Where an unfinished write begins shows only when all is read.
+        return Ok(inspect_up_to(folder, again, unfinished)?.0);
+    }
+    Ok(found)
+}
+
+type StandIns = HashMap<(SessionId, u64), StandIn>;
+
+/// `unfinished`: where an unfinished write begins, if it is known; it stands for nothing.
+fn inspect_up_to(
+    folder: &Folder,
+    Keyed { witness, opener }: Keyed<'_>,
+    unfinished: Option<(u32, usize)>,
+) -> Result<(Inspection, StandIns), StoreError> {
     let mut numbers = segment::numbers(&folder.log())?;
     // What a newer version wrote is refused before anything is judged.
     Replay::new(folder, numbers.clone())?;
@@ -259,7 +280,7 @@ pub(super) fn inspect(folder: &Folder, Keyed { witness, opener }: Keyed<'_>) -> 
     numbers.retain(|number| unborn != Some(*number));
     let refused = Replay::new(folder, numbers.clone())?.refused()?;
     numbers.retain(|number| refused != Some(*number));
-    let (repairs, stand_ins) = repairs(folder, &numbers)?;
+    let (repairs, stand_ins) = repairs(folder, &numbers, unfinished)?;
     let (remembered, silent) = match Remembered::of(folder) {
         Ok(remembered) => (remembered, None),
         Err(silent) => (None, Some(silent)),
@@ -318,7 +339,7 @@ pub(super) fn inspect(folder: &Folder, Keyed { witness, opener }: Keyed<'_>) -> 
     }
     let found = walk.finish(remembered)?;
     let unused = unborn.into_iter().chain(refused).collect();
-    Ok(Inspection { is_behind, not_seen: not_copied.or(found.not_seen), unused, ..found })
+    Ok((Inspection { is_behind, not_seen: not_copied.or(found.not_seen), unused, ..found }, stand_ins))
 }
 
 /// Goes through the segments in their order.
@@ -569,12 +590,12 @@ pub(super) fn name_of(number: u32) -> String {
     format!("log/{number:08}.seg")
 }
 
-type Repairs = (HashMap<(SessionId, u64), Repaired>, HashMap<(SessionId, u64), StandIn>);
+type Repairs = (HashMap<(SessionId, u64), Repaired>, StandIns);
 
 /// What earlier repairs wrote in the place of lost records, and where it stands.
-fn repairs(folder: &Folder, numbers: &[u32]) -> Result<Repairs, StoreError> {
+fn repairs(folder: &Folder, numbers: &[u32], unfinished: Option<(u32, usize)>) -> Result<Repairs, StoreError> {
     let mut repairs = HashMap::new();
-    let stand_ins = replay::stand_ins(folder, numbers, |frame| {
+    let stand_ins = stand_ins(folder, numbers, unfinished, |frame| {
         let event = frame.body.get(32..).and_then(|body| codec::decode(frame.header.kind, body).ok());
         let created = match event {
             Some((Event::Created(created), stamp)) => Some((created, stamp)),

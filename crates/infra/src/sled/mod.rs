@@ -49,6 +49,7 @@ mod rewrite;
 mod rewriting;
 mod roots;
 mod segment;
+mod stand_ins;
 mod stood_for;
 mod superseded;
 pub(crate) mod takeover;

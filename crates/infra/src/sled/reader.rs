@@ -352,7 +352,7 @@ fn pieces(core: &Core, places: &[(u64, Place)]) -> Result<Pieces, StoreError> {
 }
 
 /// Reads to the end of the buffer or of the file; how much there was.
-fn read_up_to(file: &std::fs::File, bytes: &mut [u8], from: u64) -> std::io::Result<usize> {
+pub(super) fn read_up_to(file: &std::fs::File, bytes: &mut [u8], from: u64) -> std::io::Result<usize> {
     let mut read = 0;
     while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, from + read as u64) {

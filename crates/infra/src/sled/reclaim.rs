@@ -26,6 +26,7 @@ use super::{
     frame::{self, FILLER, Found, Frame, MARK, REMOVED, REPAIR, Scan},
     index::{Index, NamedBlob},
     segment::{self, SEGMENT_BYTES, SEGMENT_HEADER},
+    stand_ins::is_repairs,
     superseded::{Behind, Fate},
 };
 
@@ -332,7 +333,7 @@ fn stretches(bytes: &[u8], fates: &[Fate], dead: &Dead) -> Option<Vec<Stretch>> 
         }
     }
     // What a repair wrote is found by the first frame of its segment.
-    if frames.first().is_none_or(|(_, frame)| frame.header.flags & REPAIR != 0) || fates.len() != frames.len() {
+    if frames.is_empty() || is_repairs(frames.iter().map(|(_, frame)| frame)) || fates.len() != frames.len() {
         return None;
     }
     let mut stretches: Vec<Stretch> = Vec::new();
@@ -545,5 +546,21 @@ mod tests {
             drop(store);
             fs::remove_dir_all(path.join("index")).unwrap();
         }
+    }
+
+    #[test]
+    fn a_segment_of_a_repair_stays_as_it_is_also_where_a_part_of_it_was_set_aside() {
+        let gone = sessions_domain::SessionId::from_bytes([3; 16]);
+        let written = |flags| {
+            let commit = sessions_domain::CommitHash::ZERO;
+            let header = frame::FrameHeader { kind: Kind::LOST, flags, session: gone, seq: 2, label: 0, commit };
+            let mut bytes = [[0; SEGMENT_HEADER as usize].as_slice(), &frame::filler(frame::HEADER)].concat();
+            frame::write(&mut bytes, &header, &[0; 200], Some(frame::Trailer::default()), &[]);
+            bytes
+        };
+        let dead = Dead::from([(gone, 0)]);
+        let fates = [Fate::Stays, Fate::Goes];
+        assert!(stretches(&written(REPAIR), &fates, &dead).is_none());
+        assert_eq!(stretches(&written(0), &fates, &dead).map(|stretches| stretches.len()), Some(1));
     }
 }

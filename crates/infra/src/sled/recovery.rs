@@ -25,10 +25,11 @@ use super::{
     locator::Locator,
     log_state::{LogState, Place},
     remembered,
-    replay::{self, Replay, StandIn},
+    replay::Replay,
     rewriting::Moved,
     roots::{self, Trail},
     segment::{self, Head, SEGMENT_HEADER, Segment},
+    stand_ins::{StandIn, stand_ins},
 };
 use crate::counted::counted;
 
@@ -146,7 +147,7 @@ pub(crate) fn recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, St
     Replay::new(folder, numbers.clone())?;
     let fresh = folder.created || numbers.is_empty();
     let (existed, held_one) = (folder.index().exists(), folder.index().join("db").exists());
-    let opened = open_index(folder, cache_bytes, &replay::stand_ins(folder, &numbers, |_| {})?);
+    let opened = open_index(folder, cache_bytes, &stand_ins(folder, &numbers, None, |_| {})?);
     let (mut index, mut ledger, mut why) = match opened {
         Ok((index, contents)) => {
             let why = (!fresh && index.position() == 0)

@@ -18,7 +18,7 @@ use super::{
     folder::{Folder, failed},
     index::{CoreRow, Index, IndexFailure, Loaded},
     locator::Locator,
-    replay::StandIn,
+    stand_ins::StandIn,
 };
 
 const CACHE_BYTES: u64 = 16 << 20;

@@ -762,4 +762,46 @@ mod tests {
         repair(&path, false).unwrap();
         is_repaired(&folder, script.session(), &[2, 3]).await;
     }
+
+    /// A store without an index that was repaired: what stands for the first two records of a session is in the second segment.
+    async fn repaired_before() -> (TempDir, Script, PathBuf) {
+        let (folder, script) = harmed(|log, frames| frames[..2].iter().for_each(|frame| damage(log, *frame))).await;
+        let path = folder.path().join("store");
+        repair(&path, false).unwrap();
+        fs::remove_dir_all(path.join("quarantine/index-before-repair.0")).unwrap();
+        let written = path.join("log/00000002.seg");
+        (folder, script, written)
+    }
+
+    fn marked(did: &[RepairAction]) -> Vec<(Option<u64>, Option<u64>)> {
+        did.iter().filter(|did| did.session.is_some()).map(|did| (did.seq, did.last)).collect()
+    }
+
+    #[tokio::test]
+    async fn what_stands_for_lost_records_is_found_beside_one_that_is_damaged_itself_and_was_set_aside() {
+        // Of the first frame: its header, the byte that says who wrote it, and its body.
+        for (from, to) in [(0, HEADER), (6, 7), (HEADER + 5, HEADER + 6)] {
+            let (folder, script, written) = repaired_before().await;
+            let mut bytes = fs::read(&written).unwrap();
+            let first = frames(&bytes)[0];
+            bytes[first + from..first + to].iter_mut().for_each(|byte| *byte ^= 0xff);
+            fs::write(&written, bytes).unwrap();
+            let did = repair(&folder.path().join("store"), false).unwrap().actions;
+            assert_eq!(marked(&did), [(Some(1), None)], "{did:?}");
+            is_repaired(&folder, script.session(), &[2]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stands_in_an_unfinished_write_stands_for_nothing() {
+        let (folder, script, written) = repaired_before().await;
+        let mut bytes = fs::read(&written).unwrap();
+        let [first, _, mark] = frames(&bytes)[..] else { panic!("other frames") };
+        // A power cut took the first part of it, and the end.
+        damage(&mut bytes, first);
+        fs::write(&written, &bytes[..mark]).unwrap();
+        let did = repair(&folder.path().join("store"), false).unwrap().actions;
+        assert_eq!(marked(&did), [(Some(1), Some(2))], "{did:?}");
+        is_repaired(&folder, script.session(), &[2]).await;
+    }
 }

@@ -27,6 +27,7 @@ use super::{
     recovery::TornTail,
     roots::Trail,
     segment::{self, Head, SEGMENT_HEADER, Segment},
+    stand_ins::stand_ins,
     stood_for::{self, BesideFirst},
 };
 
@@ -44,56 +45,6 @@ fn ends_with_loss(file: &fs::File, length: u64) -> bool {
     length == u64::from(SEGMENT_HEADER) + frame.len() as u64
         && file.read_exact_at(&mut frame, u64::from(SEGMENT_HEADER)).is_ok()
         && frame::read(&frame).is_ok_and(|frame| frame.header.kind == FILLER && frame.header.flags & REPAIR != 0)
-}
-
-/// Where a record of a repair stands, which takes the place of one that was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StandIn {
-    pub(super) segment: u32,
-    pub(super) offset: u32,
-    /// Its place in the whole log, where the segment's header tells.
-    pub(super) position: Option<u64>,
-    /// Everything that the repair had to write stands with it, up to the mark behind it.
-    pub(super) is_finished: bool,
-}
-
-/// What stands for lost records, where it stands: of several for one record the last. A repair writes it into segments of their own. `each`
-/// is given every one.
-pub(super) fn stand_ins(
-    folder: &Folder,
-    numbers: &[u32],
-    mut each: impl FnMut(&Frame<'_>),
-) -> Result<HashMap<(SessionId, u64), StandIn>, StoreError> {
-    let mut stand_ins = HashMap::new();
-    for number in numbers {
-        let path = segment::path_of(&folder.log(), *number);
-        let file = fs::File::open(&path).map_err(|error| failed("reading the log", error))?;
-        let mut start = [0; frame::HEADER];
-        let is_one = file.read_exact_at(&mut start, u64::from(SEGMENT_HEADER)).is_ok()
-            && frame::header(&start).is_some_and(|header| header.flags & REPAIR != 0);
-        if !is_one {
-            continue;
-        }
-        let bytes = fs::read(&path).map_err(|error| failed("reading the log", error))?;
-        let base = segment::base_of(&bytes, *number, folder.id);
-        let found: Vec<Found<'_>> = Scan::new(&bytes, SEGMENT_HEADER as usize).collect();
-        let is_repair =
-            |found: &&Found<'_>| matches!(found, Found::Frame(_, frame) if frame.header.flags & REPAIR != 0);
-        let behind = found.iter().find(|found| !is_repair(found));
-        let is_finished = matches!(behind, Some(Found::Frame(_, frame)) if frame.header.kind == MARK);
-        for found in found.iter().filter(is_repair) {
-            let Found::Frame(at, frame) = found else { continue };
-            if frame.header.kind == FILLER || frame.header.kind == REMOVED {
-                continue;
-            }
-            each(frame);
-            let offset = u32::try_from(*at).unwrap_or(u32::MAX);
-            let position = base.map(|base| base + *at as u64);
-            let stand_in = StandIn { segment: *number, offset, position, is_finished };
-            stand_ins.insert((frame.header.session, frame.header.seq), stand_in);
-        }
-    }
-    Ok(stand_ins)
 }
 
 /// Reads the log into a ledger.
@@ -210,7 +161,7 @@ impl<'a> Replay<'a> {
 
     pub(crate) fn run(&mut self, from: u64, ledger: &mut Ledger) -> Result<(), StoreError> {
         let numbers: Vec<u32> = self.files.iter().map(|file| file.number).collect();
-        stand_ins(self.folder, &numbers, |frame| {
+        stand_ins(self.folder, &numbers, None, |frame| {
             if frame.header.flags & FIRST != 0 {
                 self.firsts.insert(frame.header.session, frame.header.seq);
             }
