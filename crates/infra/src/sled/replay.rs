@@ -14,6 +14,7 @@ use sessions_domain::{Event, Kind, SessionId, codec};
 use sessions_ports::{Digest, Link, StoreError};
 
 use super::{
+    MAX_COMMIT_BYTES,
     folder::{self, Folder, failed},
     frame::{
         self, BLOB, CLAIM, FILLER, FIRST, Found, Frame, FrameHeader, KEY, LINK, MARK, REMOVED, REPAIR, REWRITE,
@@ -479,7 +480,8 @@ pub(super) fn payload_bytes(frame: &Frame<'_>) -> u64 {
     let named = (frame.header.flags & BLOB != 0).then(|| frame.body.get(32..40)).flatten();
     let stripped = (frame.header.flags & STRIPPED != 0).then_some(frame.body);
     let length = named.or(stripped).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-    length.unwrap_or(frame.body.len() as u64)
+    // A frame that says more than any append may have was never written, whatever its checksum says.
+    length.filter(|length| *length <= MAX_COMMIT_BYTES).unwrap_or(frame.body.len() as u64)
 }
 
 /// What a log inherits, as its first frame says. Those of early versions say it in their body only.
@@ -706,5 +708,19 @@ mod tests {
         holds(&store, &script).await;
         store.commit(Commit { durability: Durability::Disk, ..script.say("c") }).await.unwrap();
         store.close().await.unwrap();
+    }
+
+    #[test]
+    fn a_payload_is_not_believed_to_be_longer_than_any_append() {
+        let session = sessions_domain::SessionId::from_bytes([3; 16]);
+        for (claimed, expected) in [(100_000, 100_000), (MAX_COMMIT_BYTES, MAX_COMMIT_BYTES), (u64::MAX, 40)] {
+            for flags in [BLOB, STRIPPED | BLOB] {
+                let commit = sessions_domain::CommitHash::ZERO;
+                let header = FrameHeader { kind: Kind::APPENDED, flags, session, seq: 2, label: 0, commit };
+                let (mut bytes, body) = (Vec::new(), [[9; 32].as_slice(), &claimed.to_le_bytes()].concat());
+                frame::write(&mut bytes, &header, &body, Some(Trailer::default()), &[]);
+                assert_eq!(payload_bytes(&frame::read(&bytes).unwrap()), expected);
+            }
+        }
     }
 }
