@@ -423,6 +423,21 @@ impl Found<'_> {
         told.max().unwrap_or(0)
     }
 
+    /// Where an unfinished write begins in the last segment of a log, which has this base and is known to have been synced up to a position.
+    pub(crate) fn unfinished(found: &[Self], base: u64, synced: u64) -> Option<usize> {
+        let mut append = None;
+        let is_behind = |at: &usize| base + *at as u64 >= synced;
+        for found in found {
+            match found {
+                Self::Damage(from, _) if is_behind(from) => return append.or(Some(*from)),
+                Self::Damage(..) | Self::Newer(_) => append = None,
+                Self::Frame(_, frame) if frame.header.kind == FILLER => {}
+                Self::Frame(at, frame) => append = append.or(Some(*at)).filter(|_| !frame.is_last()),
+            }
+        }
+        append.filter(is_behind)
+    }
+
     /// The later format among what was found, if there is one: then nothing of it may be judged.
     pub(crate) fn newer(found: &[Self]) -> Option<u8> {
         found.iter().find_map(|found| if let Self::Newer(format) = found { Some(*format) } else { None })

@@ -161,12 +161,7 @@ impl<'a> Replay<'a> {
     }
 
     pub(crate) fn run(&mut self, from: u64, ledger: &mut Ledger) -> Result<(), StoreError> {
-        let numbers: Vec<u32> = self.files.iter().map(|file| file.number).collect();
-        stand_ins(self.folder, &numbers, None, |frame| {
-            if frame.header.flags & FIRST != 0 {
-                self.firsts.insert(frame.header.session, frame.header.seq);
-            }
-        })?;
+        self.firsts = self.begun_anew(from)?;
         let count = self.files.len();
         for at in 0..count {
             let Some(file) = self.files.get(at) else { break };
@@ -189,6 +184,30 @@ impl<'a> Replay<'a> {
         self.hint(ledger);
         self.begin(ledger);
         Ok(())
+    }
+
+    /// Where sessions begin whose beginnings a repair wrote anew. What stands in an unfinished write is to be set aside, and stands for nothing.
+    fn begun_anew(&self, synced: u64) -> Result<HashMap<SessionId, u64>, StoreError> {
+        let numbers: Vec<u32> = self.files.iter().map(|file| file.number).collect();
+        let look = |unfinished| {
+            let mut firsts = HashMap::new();
+            let found = stand_ins(self.folder, &numbers, unfinished, |frame| {
+                if frame.header.flags & FIRST != 0 {
+                    firsts.insert(frame.header.session, frame.header.seq);
+                }
+            })?;
+            Ok::<_, StoreError>((firsts, found))
+        };
+        let (firsts, stand_ins) = look(None)?;
+        let at_end = self.files.last().filter(|last| stand_ins.values().any(|one| one.segment == last.number));
+        let Some(last) = at_end else { return Ok(firsts) };
+        let bytes = self.bytes(last.number)?;
+        let found: Vec<Found<'_>> = Scan::new(&bytes, SEGMENT_HEADER as usize).collect();
+        let synced = Found::synced(&found, last.base).max(synced);
+        match Found::unfinished(&found, last.base, synced) {
+            Some(at) => Ok(look(Some((last.number, at)))?.0),
+            None => Ok(firsts),
+        }
     }
 
     /// A session whose own beginning is gone, because nobody needs it any more, begins with what it adopted.
@@ -722,5 +741,43 @@ mod tests {
                 assert_eq!(payload_bytes(&frame::read(&bytes).unwrap()), expected);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn where_a_session_begins_is_not_taken_from_an_unfinished_write() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        let mut script = Script::new(1);
+        written(&path, &mut script, &["a"]).await;
+        fs::remove_dir_all(path.join("index")).unwrap();
+        let session = sessions_domain::SessionId::from_bytes([3; 16]);
+        let frame = |kind, flags, seq| {
+            let header = FrameHeader { kind, flags, session, seq, label: 0, commit: sessions_domain::CommitHash::ZERO };
+            let mut bytes = Vec::new();
+            frame::write(&mut bytes, &header, &[0; 40], Some(Trailer::default()), &[]);
+            bytes
+        };
+        // What it began with is gone, and what was to stand for that is behind bytes that never came to the disk.
+        let segment = path.join("log/00000001.seg");
+        let mut log = fs::read(&segment).unwrap();
+        log.extend(frame(Kind::APPENDED, 0, 4));
+        fs::write(&segment, &log).unwrap();
+        let folder = Folder::existing(&path).unwrap();
+        let second = Segment::create(&folder.log(), 2, log.len() as u64, folder.id, SEGMENT_HEADER).unwrap();
+        let torn = [vec![0xee; 90], frame(Kind::CREATED, FIRST | REPAIR, 3)].concat();
+        second.file.write_all_at(&torn, u64::from(SEGMENT_HEADER)).unwrap();
+        drop(folder);
+        let mut first_read = Vec::new();
+        for is_torn in [true, false] {
+            let store = open(&path).await;
+            assert_eq!(store.report().torn_tail.is_some(), is_torn);
+            let (order, kinds) = (Order::OldestFirst, KindFilter::All);
+            let range = ReadRange { from: 1, to: 1, order, kinds, max_records: 1, max_bytes: 1 };
+            first_read.push(format!("{:?}", store.read(session, range).await));
+            store.close().await.unwrap();
+            drop(store);
+            fs::remove_dir_all(path.join("index")).unwrap();
+        }
+        assert_eq!(first_read[0], first_read[1]);
     }
 }
