@@ -213,7 +213,9 @@ impl<'a> Replay<'a> {
     /// A session whose own beginning is gone, because nobody needs it any more, begins with what it adopted.
     fn begin(&self, ledger: &mut Ledger) {
         for (session, first) in self.begun.iter().filter(|(session, _)| self.assumed.contains(*session)) {
-            let Some(log) = ledger.sessions.get_mut(session).filter(|log| log.row.first < *first) else { continue };
+            // A number beyond the session's end was not believed where it stands either.
+            let begins_later = |log: &&mut LogState| (log.row.first + 1..=log.row.version).contains(first);
+            let Some(log) = ledger.sessions.get_mut(session).filter(begins_later) else { continue };
             let before = usize::try_from(first - log.row.first).unwrap_or(0).min(log.recent.len());
             log.recent.drain(..before);
             ledger.recent_records = ledger.recent_records.saturating_sub(before);
@@ -779,5 +781,25 @@ mod tests {
             fs::remove_dir_all(path.join("index")).unwrap();
         }
         assert_eq!(first_read[0], first_read[1]);
+    }
+
+    #[tokio::test]
+    async fn a_rewritten_record_that_claims_to_be_a_first_one_beyond_all_others_hides_no_session() {
+        let ground = TempDir::new().unwrap();
+        let path = ground.path().join("store");
+        written(&path, &mut Script::new(1), &["a"]).await;
+        fs::remove_dir_all(path.join("index")).unwrap();
+        let session = sessions_domain::SessionId::from_bytes([3; 16]);
+        let segment = path.join("log/00000001.seg");
+        let mut log = fs::read(&segment).unwrap();
+        for (flags, seq) in [(0, 3), (FIRST | REWRITTEN, 1 << 40)] {
+            let commit = sessions_domain::CommitHash::ZERO;
+            let header = FrameHeader { kind: Kind::APPENDED, flags, session, seq, label: 0, commit };
+            frame::write(&mut log, &header, &[0; 40], Some(Trailer::default()), &[]);
+        }
+        fs::write(&segment, &log).unwrap();
+        let store = open(&path).await;
+        assert_eq!(store.head(session).await.unwrap().map(|head| head.version), Some(3));
+        store.close().await.unwrap();
     }
 }
