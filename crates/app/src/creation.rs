@@ -203,6 +203,7 @@ impl SessionManager {
         inherited: Option<&Tree>,
         durability: Durability,
     ) -> Result<(Session, Durability), SessionError> {
+        self.check_going_on()?;
         let (commit, view) = self.beginning(events, stamp, inherited, durability)?;
         let done = self.ports().store.commit(commit).await?;
         let lane = self.adopt(Lane::new(view.session(), Some(view)));

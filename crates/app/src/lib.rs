@@ -27,9 +27,11 @@ mod range;
 mod reading;
 mod room;
 mod session;
+mod shutdown;
 mod state;
 mod streaming;
 mod subscription;
+mod tasks;
 mod transact;
 pub mod transfer;
 mod turn;
@@ -50,8 +52,10 @@ pub use moves::{BranchInfo, Forked, MoveReceipt};
 pub use place::PlaceToken;
 pub use range::{MessagePage, MessageRange, MessageSize};
 pub use session::{At, Session};
+pub use shutdown::Shutdown;
 pub use streaming::MessageStream;
 pub use subscription::{EndReason, Subscription, Update};
+pub use tasks::Stopping;
 pub use transfer::{Export, ExportFormat, Format, ImportError, ImportOptions, ImportReport};
 pub use turn::{
     Agent, Canceller, InvalidAgent, ToolEnd, Turn, TurnEvent, TurnNote, TurnOutcome, TurnProblem, TurnStep,

@@ -18,6 +18,7 @@ use sessions_ports::{
 
 use crate::{
     activity::Counts, context::Keeping, directory::Directory, error::SessionError, keyed, lane::Lane, session::Session,
+    tasks::Tasks,
 };
 
 /// What a manager is given from outside.
@@ -105,6 +106,7 @@ struct Shared {
     compaction: CompactionPolicy,
     keeping: Keeping,
     counts: Counts,
+    tasks: Tasks,
     /// Names this run: what it noted as busy is interrupted for any other.
     run: OnceLock<u64>,
     lanes: Mutex<Lanes>,
@@ -161,6 +163,7 @@ impl SessionManager {
             compaction: settings.compaction,
             keeping: Keeping::default(),
             counts: Counts::default(),
+            tasks: Tasks::default(),
             run: OnceLock::new(),
             lanes: Mutex::new(Lanes::default()),
             directories: Mutex::new(HashMap::new()),
@@ -176,6 +179,11 @@ impl SessionManager {
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.inner.shared.counts
+    }
+
+    /// What runs beside whoever asked for it.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.inner.shared.tasks
     }
 
     /// Sessions that are kept ready.
@@ -295,6 +303,7 @@ impl SessionManager {
     /// # Errors
     /// [`SessionError::NotFound`] when there is none, or when it belongs to another tenant.
     pub async fn load_any(&self, id: SessionId) -> Result<Session, SessionError> {
+        self.check_going_on()?;
         let lane = self.lane(id);
         if !self.may_see(&*self.fresh_view(&lane).await?) {
             return Err(SessionError::NotFound { session: id });
@@ -309,14 +318,6 @@ impl SessionManager {
 
     fn may_see(&self, view: &View) -> bool {
         view.tenant() == self.actor().tenant && view.state_of().is_none()
-    }
-
-    /// Writes out everything and releases the store. Handles answer errors afterwards.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn close(&self) -> Result<(), SessionError> {
-        self.ports().store.close().await.map_err(SessionError::from)
     }
 
     pub(crate) fn lane(&self, id: SessionId) -> Arc<Lane> {

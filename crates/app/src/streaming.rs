@@ -20,7 +20,9 @@ use crate::{
     append::{AppendOutcome, Receipt},
     error::SessionError,
     lane::Arriving,
+    manager::SessionManager,
     session::Session,
+    tasks::Stopping,
     transact::{MAX_BODY_BYTES, Plan},
 };
 
@@ -218,7 +220,8 @@ impl MessageStream {
         let is_full = gathered.bytes >= CHUNK_BYTES;
         if !is_full && !gathered.is_due {
             gathered.is_due = true;
-            tokio::spawn(write_when_due(Arc::downgrade(writer)));
+            let manager = writer.session.manager();
+            manager.spawn(write_when_due(Arc::downgrade(writer), manager.stopping()));
         }
         drop(gathered);
         if is_full { self.flush().await } else { Ok(()) }
@@ -230,7 +233,8 @@ impl MessageStream {
     /// As [`Self::push_text`].
     pub async fn flush(&mut self) -> Result<(), SessionError> {
         let Some(writer) = self.writer.clone() else { return Ok(()) };
-        to_its_end(async move { writer.write(&mut *writer.gathered.lock().await).await }).await
+        let manager = writer.session.manager().clone();
+        to_its_end(&manager, async move { writer.write(&mut *writer.gathered.lock().await).await }).await
     }
 
     /// Ends the message: it is whole. `metadata` stands for what was known when it began.
@@ -270,17 +274,18 @@ impl MessageStream {
         metadata: Option<MessageMetadata>,
     ) -> Result<Receipt, SessionError> {
         let Some(writer) = self.writer.take() else { return Err(RuleViolation::TurnEnded.into()) };
-        let message = self.message;
-        to_its_end(writer.ending(message, end, reason, metadata)).await
+        let manager = writer.session.manager().clone();
+        to_its_end(&manager, writer.ending(self.message, end, reason, metadata)).await
     }
 }
 
 /// Runs it as a task of its own: whoever waits may go away, and nothing is written in half or twice.
 async fn to_its_end<T: Send + 'static>(
+    manager: &SessionManager,
     work: impl Future<Output = Result<T, SessionError>> + Send + 'static,
 ) -> Result<T, SessionError> {
     // A task that was broken off went with its runtime, and the message is as the log has it.
-    tokio::spawn(work).await.unwrap_or_else(|_| Err(RuleViolation::TurnEnded.into()))
+    manager.spawn(work).await.unwrap_or_else(|_| Err(RuleViolation::TurnEnded.into()))
 }
 
 impl Drop for MessageStream {
@@ -288,7 +293,9 @@ impl Drop for MessageStream {
         let Some(writer) = self.writer.take() else { return };
         // Without a runtime the next writer ends the message; what was gathered and not written is then all that is lost.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(writer.ending(self.message, StreamEnd::Interrupted, None, None));
+            let manager = writer.session.manager().clone();
+            let ending = writer.ending(self.message, StreamEnd::Interrupted, None, None);
+            runtime.spawn(manager.tasks().counted(ending));
         }
     }
 }
@@ -377,9 +384,9 @@ impl Writer {
     }
 }
 
-/// Writes what was gathered when its time has come, unless the message has ended.
-async fn write_when_due(writer: Weak<Writer>) {
-    tokio::time::sleep(CHUNK_AGE).await;
+/// Writes what was gathered when its time has come or all is to end, unless the message has ended.
+async fn write_when_due(writer: Weak<Writer>, stopping: Stopping) {
+    let _ = tokio::time::timeout(CHUNK_AGE, stopping.asked()).await;
     let Some(writer) = writer.upgrade() else { return };
     let mut gathered = writer.gathered.lock().await;
     gathered.is_due = false;

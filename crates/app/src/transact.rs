@@ -92,6 +92,7 @@ impl SessionManager {
         durability: Durability,
         decide: &mut (impl FnMut(&View) -> Result<Option<Plan>, SessionError> + Send),
     ) -> Result<Option<Placed>, SessionError> {
+        self.check_writable()?;
         let mut is_fresh = false;
         loop {
             is_fresh |= !lane.lock().is_ready();
@@ -122,7 +123,7 @@ impl SessionManager {
             };
             // Not under the lane's lock: a runtime that is ending, or none at all, drops the task at once, and that settles the lane.
             if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
-                runtime.spawn(rest);
+                runtime.spawn(self.tasks().committing(rest));
             }
             return Ok(Some(placed));
         }

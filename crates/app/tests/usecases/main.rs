@@ -29,6 +29,8 @@ mod rivals;
 #[cfg(test)]
 mod sealed;
 #[cfg(test)]
+mod shutdown;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod stale;
