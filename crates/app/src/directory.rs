@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sessions_domain::{
     Moment, SessionId, SessionKey, SessionStatus, SessionSummary, SummaryWords,
     chain::{from_hex, to_hex},
+    upkeep::{self, Age, AgePolicy, Step},
 };
 use sessions_ports::Row;
 
@@ -150,6 +151,13 @@ impl Known {
         self.names(b"\"trashed\":") && self.words().trashed.is_some()
     }
 
+    fn age(&self) -> Age {
+        let Self { row, .. } = self;
+        let (words, updated) = (self.words(), row.updated);
+        let used = words.touched.map_or(updated, |touched| touched.max(updated));
+        Age { status: words.status, created: self.created(), used, trashed: words.trashed }
+    }
+
     fn summary(&self) -> SessionSummary {
         summary_of(&self.row, self.words().clone())
     }
@@ -214,6 +222,21 @@ impl Directory {
             self.by_update.remove(&(descending(known.row.updated.as_millis()), id));
         }
         self.trashed.remove(&id);
+    }
+
+    /// What is due by age, the session that was not changed for longest first. Of those that were changed lately and are not in the trash
+    /// the words are not read.
+    fn aged(&self, now: Moment, ages: &AgePolicy) -> Vec<(SessionId, Step)> {
+        let due = |known: &Known| Some((known.row.session, upkeep::due(&known.age(), now, ages)?));
+        let mut found: Vec<_> = match ages.shortest().map(|shortest| upkeep::earlier(now, shortest)) {
+            None => self.trashed.iter().filter_map(|id| self.sessions.get(id)).filter_map(due).collect(),
+            Some(before) => {
+                let is_old = |known: &&Known| known.row.updated <= before || self.trashed.contains(&known.row.session);
+                self.sessions.values().filter(is_old).filter_map(due).collect()
+            }
+        };
+        found.sort_unstable_by_key(|(id, _)| (self.sessions.get(id).map(|known| known.row.updated), *id));
+        found
     }
 
     fn page(&self, query: &Query) -> Result<ListPage, SessionError> {
@@ -311,6 +334,20 @@ impl SessionManager {
         self.look_up(|directory| {
             let is_there = |id| directory.sessions.contains_key(&id) && !directory.trashed.contains(&id);
             look((directory.sessions.len() - directory.trashed.len()) as u64, &is_there)
+        })
+        .await
+    }
+
+    /// What is due by age, of all that a list can show.
+    pub(crate) async fn aged(&self, now: Moment, ages: &AgePolicy) -> Result<Vec<(SessionId, Step)>, SessionError> {
+        self.look_up(|directory| directory.aged(now, ages)).await
+    }
+
+    /// When any of them was changed last; `None`: there are none.
+    pub(crate) async fn newest_change(&self) -> Result<Option<Moment>, SessionError> {
+        let newest = |directory: &Directory| directory.by_update.first().map(|(_, id)| *id);
+        self.look_up(|directory| {
+            newest(directory).and_then(|id| directory.sessions.get(&id)).map(|known| known.row.updated)
         })
         .await
     }

@@ -6,10 +6,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
-use sessions_domain::{CommitHash, Event, InvalidHistory, Json, SessionId, Stamp, View};
+use sessions_domain::{CommitHash, Event, InvalidHistory, Json, Moment, SessionId, Stamp, View};
 use sessions_ports::{Committed, StoreError};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -214,6 +217,8 @@ pub(crate) struct Lane {
     sent: Mutex<Sent>,
     /// The turn that runs.
     turn: Mutex<Weak<Running>>,
+    /// When somebody asked for a handle last, in milliseconds since 1970.
+    asked_for: AtomicI64,
 }
 
 #[derive(Default)]
@@ -235,6 +240,7 @@ impl Lane {
             temporary: Mutex::default(),
             sent: Mutex::default(),
             turn: Mutex::default(),
+            asked_for: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -251,6 +257,18 @@ impl Lane {
     /// The turn that runs.
     pub(crate) fn turn(&self) -> Option<Arc<Running>> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// Notes that somebody asks for a handle.
+    pub(crate) fn note_use(&self, now: Moment) {
+        self.asked_for.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Whether nobody asked for a handle or changed the session since a moment, and nothing of it is on its way.
+    pub(crate) fn is_idle_since(&self, moment: Moment) -> bool {
+        let state = self.lock();
+        let is_old = state.visible().is_none_or(|view| view.accessed() <= moment);
+        state.is_quiet() && is_old && self.asked_for.load(Ordering::Relaxed) <= moment.as_millis()
     }
 
     fn sent(&self) -> MutexGuard<'_, Sent> {

@@ -7,6 +7,8 @@
 
 mod activity;
 mod append;
+mod cleaning;
+mod cleanup;
 mod compact;
 mod context;
 mod creation;
@@ -39,6 +41,8 @@ mod usage;
 
 pub use activity::Activity;
 pub use append::{Append, AppendOutcome, InFlight, Receipt};
+pub use cleaning::{Cleaning, CleanupOutcome};
+pub use cleanup::{Cleaned, CleanupPolicy, CleanupReport, CleanupRun, Skipped, WhySkipped};
 pub use compact::{ByModel, CompactionRefused, CompactionReport, CompactionWish, Extractive};
 pub use context::ContextWish;
 pub use creation::{NewSession, Opened};

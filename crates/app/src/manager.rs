@@ -88,6 +88,15 @@ pub struct SessionManager {
     inner: Arc<Inner>,
 }
 
+/// A manager that is there as long as others hold it.
+pub(crate) struct WeakManager(Weak<Inner>);
+
+impl WeakManager {
+    pub(crate) fn upgrade(&self) -> Option<SessionManager> {
+        self.0.upgrade().map(|inner| SessionManager { inner })
+    }
+}
+
 struct Inner {
     shared: Arc<Shared>,
     actor: Actor,
@@ -186,9 +195,19 @@ impl SessionManager {
         &self.inner.shared.tasks
     }
 
+    /// The sessions that are kept ready. No lane may be locked meanwhile.
+    pub(crate) fn lanes<T>(&self, look: impl FnOnce(&mut HashMap<SessionId, Arc<Lane>>) -> T) -> T {
+        look(&mut self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).by_id)
+    }
+
+    /// For what ends when nobody holds a handle to the manager any more.
+    pub(crate) fn weak(&self) -> WeakManager {
+        WeakManager(Arc::downgrade(&self.inner))
+    }
+
     /// Sessions that are kept ready.
     pub(crate) fn live_count(&self) -> usize {
-        self.inner.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).by_id.len()
+        self.lanes(|lanes| lanes.len())
     }
 
     /// What the manager was given.
@@ -308,6 +327,7 @@ impl SessionManager {
         if !self.may_see(&*self.fresh_view(&lane).await?) {
             return Err(SessionError::NotFound { session: id });
         }
+        lane.note_use(self.ports().clock.now());
         Ok(Session::new(self.clone(), self.adopt_shared(lane)))
     }
 
@@ -316,7 +336,7 @@ impl SessionManager {
         Ok(self.may_see(&*self.fresh_view(&self.lane(id)).await?))
     }
 
-    fn may_see(&self, view: &View) -> bool {
+    pub(crate) fn may_see(&self, view: &View) -> bool {
         view.tenant() == self.actor().tenant && view.state_of().is_none()
     }
 

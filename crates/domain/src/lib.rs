@@ -32,6 +32,7 @@ pub mod stream;
 mod summary;
 pub mod tokens;
 pub mod turn;
+pub mod upkeep;
 pub mod varint;
 mod view;
 

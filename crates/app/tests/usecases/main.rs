@@ -3,6 +3,8 @@
 //! Must not know: other stores.
 
 #[cfg(test)]
+mod cleanup;
+#[cfg(test)]
 mod compaction;
 #[cfg(test)]
 mod contexts;
