@@ -36,13 +36,17 @@ impl SessionManager {
         Ok(self.on_disk()?.backup(file.as_ref(), progress).await?)
     }
 
-    /// Makes backups in the background, until what this gives is dropped or the store is closed.
+    /// Makes backups in the background, until what this gives is dropped or the manager is shut down, which waits for the one that is at work to be
+    /// given up.
     ///
     /// # Errors
     /// [`SessionError::Configuration`] with an [`InvalidSchedule`](sessions_infra::sled::InvalidSchedule) or [`NothingOnDisk`].
     pub fn schedule_backups(&self, schedule: BackupSchedule) -> Result<ScheduledBackups, SessionError> {
         let scheduled = self.on_disk()?.schedule_backups(schedule);
-        scheduled.map_err(|invalid| SessionError::Configuration(Box::new(invalid)))
+        let scheduled = scheduled.map_err(|invalid| SessionError::Configuration(Box::new(invalid)))?;
+        let stopping = self.stopping();
+        self.spawn(scheduled.ended_with(async move { stopping.asked().await }));
+        Ok(scheduled)
     }
 
     fn on_disk(&self) -> Result<&SledStore, SessionError> {

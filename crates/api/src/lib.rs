@@ -321,13 +321,14 @@ mod wiring;
 
 pub use manager::{Builder, Counters, NeedsKeyService, NoKeyStore, NoStoreNamed, SessionManager};
 pub use sessions_app::{
-    Activity, Agent, Ancestor, Append, AppendOutcome, At, BranchInfo, ByModel, Canceller, Checkpoint,
-    CompactionRefused, CompactionReport, CompactionWish, ContextWish, Deletion, DeletionReport, DeletionStep,
-    EndReason, Entry, EntryKind, ErrorKind, Export, ExportFormat, Extractive, Forked, Forks, Format, ImportError,
-    ImportOptions, ImportReport, InFlight, InvalidAgent, Lineage, ListPage, LostToFork, MessagePage, MessageRange,
-    MessageSize, MessageStream, Messages, ModelCall, ModelUsage, MoveReceipt, NewSession, Opened, PlaceToken, Ports,
-    Query, Receipt, Session, SessionError, Settings, SortBy, Subscription, Tally, ToolEnd, Turn, TurnEvent, TurnNote,
-    TurnOutcome, TurnProblem, TurnStep, Update, Usage,
+    Activity, Agent, Ancestor, Append, AppendOutcome, At, BranchInfo, ByModel, Canceller, Checkpoint, Cleaned,
+    Cleaning, CleanupOutcome, CleanupPolicy, CleanupReport, CleanupRun, CompactionRefused, CompactionReport,
+    CompactionWish, ContextWish, Deletion, DeletionReport, DeletionStep, EndReason, Entry, EntryKind, ErrorKind,
+    Export, ExportFormat, Extractive, Forked, Forks, Format, ImportError, ImportOptions, ImportReport, InFlight,
+    InvalidAgent, Lineage, ListPage, LostToFork, MessagePage, MessageRange, MessageSize, MessageStream, Messages,
+    ModelCall, ModelUsage, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError,
+    Settings, Shutdown, Skipped, SortBy, Stopping, Subscription, Tally, ToolEnd, Turn, TurnEvent, TurnNote,
+    TurnOutcome, TurnProblem, TurnStep, Update, Usage, WhySkipped,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{
@@ -351,6 +352,7 @@ pub use sessions_domain::{
     profile::{InvalidProfile, ModelProfile, Profiles, UnknownModel, WindowState, window_state},
     tokens::{Exactness, Framing, Tokens},
     turn::{Retry, StopReason},
+    upkeep::Step as CleanupStep,
 };
 #[cfg(feature = "vault")]
 pub use sessions_infra::keys::{Bounds, Token, VaultTransit, VaultTransitProvider};

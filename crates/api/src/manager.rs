@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{ops::Deref, sync::Arc};
 
 use serde::Serialize;
-use sessions_app::{Activity, Ports, SessionError, Settings};
+use sessions_app::{Activity, Cleaning, CleanupPolicy, Ports, SessionError, Settings};
 use sessions_domain::{Actor, Limits, compaction::CompactionPolicy, price::PriceTable, profile::Profiles};
 #[cfg(all(feature = "sled", feature = "config"))]
 use sessions_infra::sled::{BackupSchedule, ScheduledBackups};
@@ -46,6 +46,8 @@ pub struct SessionManager {
     /// Made until the last clone is dropped or the store is closed.
     #[cfg(all(feature = "sled", feature = "config"))]
     pub(crate) scheduled: Option<Arc<ScheduledBackups>>,
+    /// Goes on as long.
+    cleaning: Option<Arc<Cleaning>>,
 }
 
 impl SessionManager {
@@ -104,6 +106,11 @@ impl SessionManager {
     #[cfg(feature = "sled")]
     pub fn attested(&self) -> Option<WitnessReport> {
         self.sealed.as_ref().and_then(|unlocked| unlocked.attested)
+    }
+
+    /// The cleanup that the builder was asked for.
+    pub fn cleaning(&self) -> Option<&Cleaning> {
+        self.cleaning.as_deref()
     }
 
     /// The backups that the configuration asked for.
@@ -173,6 +180,7 @@ pub struct Builder {
     must_exist: bool,
     /// Only a key in a key service opens or makes the store.
     needs_key_service: bool,
+    cleanup: Option<CleanupPolicy>,
     #[cfg(all(feature = "sled", feature = "config"))]
     pub(crate) backups: Option<BackupSchedule>,
 }
@@ -341,6 +349,12 @@ impl Builder {
         self
     }
 
+    /// Cleans up in the background, as long as a handle to the manager is there ([`sessions_app::SessionManager::start_cleanup`]).
+    pub fn cleanup(mut self, policy: CleanupPolicy) -> Self {
+        self.cleanup = Some(policy).filter(|policy| !policy.is_off());
+        self
+    }
+
     /// Opens the store and wires the manager.
     ///
     /// # Errors
@@ -387,8 +401,11 @@ impl Builder {
         let store = Arc::clone(&ports.store);
         match sessions_app::SessionManager::with(ports, self.settings) {
             Ok(app) => {
+                // Nothing is in hand yet that could refuse it.
+                let cleaning = self.cleanup.map(|policy| app.start_cleanup(policy)).transpose()?;
                 let opened = SessionManager {
                     app,
+                    cleaning: cleaning.map(Arc::new),
                     store: observed,
                     sealed,
                     #[cfg(feature = "sled")]

@@ -7,7 +7,7 @@ use std::{
     fmt, fs,
     future::poll_fn,
     path::{Path, PathBuf},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Weak,
     task::Poll,
     time::{Duration, SystemTime},
@@ -78,6 +78,29 @@ impl ScheduledBackups {
         self.end();
         if let Some(task) = self.task.take() {
             let _ = task.await;
+        }
+    }
+
+    /// Ends them when something else does, and is over when they have ended, whoever ended them: for whoever has to wait for all that runs.
+    pub fn ended_with<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        other: F,
+    ) -> impl Future<Output = ()> + Send + use<F> {
+        let (stop, progress, mut last) = (self.stop.clone(), self.progress.clone(), self.last.clone());
+        let other: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(other);
+        async move {
+            let mut other = Some(other);
+            // The sender goes with the task.
+            let mut ended = pin!(async move { while last.changed().await.is_ok() {} });
+            poll_fn(|cx| {
+                if other.as_mut().is_some_and(|other| other.as_mut().poll(cx).is_ready()) {
+                    other = None;
+                    progress.stop();
+                    stop.send_replace(true);
+                }
+                ended.as_mut().poll(cx)
+            })
+            .await;
         }
     }
 
