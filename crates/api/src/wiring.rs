@@ -9,14 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use sessions_app::SessionError;
+use sessions_app::{CleanupPolicy, SessionError};
 use sessions_domain::compaction::CompactionPolicy;
 use sessions_infra::keys::KeyFileProvider;
 use sessions_ports::{KeyError, KeyProvider, Passphrase, StoreError};
 
 use crate::{
     Builder, StoreUrl,
-    config::{Configuration, KeyAt},
+    config::{CleanupWish, Configuration, KeyAt},
 };
 
 /// A secret has no more bytes than this.
@@ -111,6 +111,7 @@ impl Builder {
         };
         let builder = builder.for_models(configuration);
         let builder = builder.limits(configuration.limits()).actor(configuration.actor());
+        let builder = builder.cleanup(configuration.cleanup_policy());
         let builder = if configuration.wants_key_service() { builder.needs_key_service() } else { builder };
         let builder = match key(configuration, url.as_ref())? {
             Some(key) => builder.sealed_by(key),
@@ -143,6 +144,14 @@ impl Builder {
     #[cfg(not(feature = "sled"))]
     fn copied(self, configuration: &Configuration, _: Option<&StoreUrl>) -> Result<Self, SessionError> {
         if configuration.backups().is_some() { Err(Unwired::NothingToCopy.into()) } else { Ok(self) }
+    }
+}
+
+impl Configuration {
+    /// What is cleaned up by age, and how often: nothing, unless it is said.
+    pub fn cleanup_policy(&self) -> CleanupPolicy {
+        let CleanupWish { interval, idle, trash_after, delete_after } = self.cleanup();
+        CleanupPolicy { interval, idle, trash_after, delete_after, ..CleanupPolicy::default() }
     }
 }
 

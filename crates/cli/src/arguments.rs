@@ -19,8 +19,8 @@ pub(crate) use self::{
     history::{Checkout, Checkpoint, Edit, Fork, Pin, Redo, Undo},
     keys::{InitKeys, KeySource, KeyStatus, Keys, NewKey, NewPassphrase, RotateData},
     life::{
-        Delete, Describe, Known, List, ListState, New, Rename, Scope, SetState, State, StateCommand, StateKey, Status,
-        Tag, UnsetState,
+        Cleanup, Delete, Describe, Known, List, ListState, New, Rename, Scope, SetState, State, StateCommand, StateKey,
+        Status, Tag, UnsetState,
     },
 };
 use crate::{agents::Agent, failure::Failure, output::Output};
@@ -157,6 +157,11 @@ pub(crate) enum Command {
     /// Take a session out of the trash
     #[command(after_help = "With --json: {\"id\",\"version\",\"changed\"}")]
     Restore(One),
+    /// Put sessions aside that were not used for long, and delete for good what was in the trash for long, as the configuration says
+    #[command(after_help = "With --json a line for each session that is due: \
+                            {\"id\",\"step\" (trash, delete),\"done\"} and, where it is left alone, \"why\" (changed, in_use, turn_open, pinned, has_forks, unreadable); \
+                            and last {\"cleaned\":{\"done\",\"skipped\",\"more\",\"dry_run\",\"now\"}}. Nothing is done unless trash.after_days or cleanup.delete_after_days is set.")]
+    Cleanup(Cleanup),
     /// Tell what would be sent to a model: instructions, pinned messages, the summary and the newest turns that fit
     #[command(
         after_help = "With --json: {\"messages\",\"tokens\",\"repairs\"}, the messages as the form has them (\"system\" apart where it does), and where it \

@@ -9,6 +9,7 @@ mod arguments;
 mod auditing;
 mod backup;
 mod bench;
+mod cleanup;
 mod completions;
 mod config;
 mod context;
@@ -93,6 +94,7 @@ async fn run(program: &Program, command: Command) -> Result<(), Failure> {
         Command::State(wish) => state::state(program, wish.what).await,
         Command::Delete(wish) => trash::delete(program, wish).await,
         Command::Restore(one) => trash::restore(program, &one.session).await,
+        Command::Cleanup(wish) => cleanup::cleanup(program, wish).await,
         Command::Append(wish) => append::append(program, wish).await,
         Command::Show(wish) => reading::show(program, wish).await,
         Command::Follow(wish) => reading::follow(program, wish).await,

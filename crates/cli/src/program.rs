@@ -9,8 +9,8 @@ use std::{
 };
 
 use sessions_api::{
-    Builder, Durability, KeyError, KeyProvider, KeysAt, ScheduledBackups, Session, SessionError, SessionManager,
-    StoreError, StoreUrl, config::Configuration, maintenance,
+    Builder, Cleaning, Durability, KeyError, KeyProvider, KeysAt, ScheduledBackups, Session, SessionError,
+    SessionManager, StoreError, StoreUrl, config::Configuration, maintenance,
 };
 
 use crate::{
@@ -183,6 +183,12 @@ impl Program {
     pub(crate) fn backups(&self, sessions: &SessionManager) -> Result<Option<ScheduledBackups>, Failure> {
         let schedule = self.configuration.backup_schedule(&self.url()?);
         Ok(schedule.map(|schedule| sessions.schedule_backups(schedule)).transpose()?)
+    }
+
+    /// Cleans up by age as the configuration says, as long: for such a command too.
+    pub(crate) fn cleaning(&self, sessions: &SessionManager) -> Result<Option<Cleaning>, Failure> {
+        let policy = self.configuration.cleanup_policy();
+        Ok((!policy.is_off()).then(|| sessions.start_cleanup(policy)).transpose()?)
     }
 
     /// Whether an argument or the configuration says that the store is plain.

@@ -104,7 +104,7 @@ async fn show_all(program: &Program, session: &Session, pins: &BTreeSet<u64>) ->
 /// `follow`
 pub(crate) async fn follow(program: &Program, wish: Follow) -> Result<(), Failure> {
     let followed = program.with_session(&wish.session, async |sessions, session| {
-        let _backups = program.backups(sessions)?;
+        let (_backups, _cleaning) = (program.backups(sessions)?, program.cleaning(sessions)?);
         program.out.notice("this process has the store now: nobody else can write to it until Ctrl-C ends this");
         let mut updates = session.subscribe(wish.from);
         let mut open = None;

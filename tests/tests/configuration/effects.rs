@@ -7,16 +7,18 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
 use sessions_api::{
-    Clock, Durability, ErrorKind, KeyFileProvider, Limits, Message, Moment, NeedsKeyService, NewSession, SessionError,
-    SessionManager, TokenUsage,
+    CleanupOutcome, Clock, Durability, ErrorKind, KeyFileProvider, Limits, Message, Moment, NeedsKeyService,
+    NewSession, SessionError, SessionManager, TokenUsage,
     config::{ApiKeyAt, Configuration, Environment, ProviderProtocol, Sources},
     maintenance,
 };
 use sessions_domain::{form::Form, price, profile::Profiles};
+use sessions_testkit::FixedClock;
 
 fn with(environment: &[(&str, &str)], text: &str) -> Configuration {
     Sources::of(Environment::of(environment.iter().copied())).text("c.yaml", text).load().unwrap()
@@ -386,6 +388,83 @@ async fn the_age_of_a_key_is_told_after_as_many_days_as_it_says() {
     assert_eq!(advice("30").await.as_deref(), Some("the key is older than 30 days; run `keys rotate`"));
     assert_eq!(advice("36500").await, None);
     assert_eq!(configured("").key_rotation_days(), 90);
+}
+
+fn at(day: i64) -> FixedClock {
+    FixedClock::at(Moment::from_millis(day * 86_400_000))
+}
+
+async fn opened_at(clock: &FixedClock, configuration: &Configuration) -> SessionManager {
+    SessionManager::builder().configured(configuration).unwrap().clock(clock.clone()).build().await.unwrap()
+}
+
+/// Waits until a cleanup was made that is not `before`.
+async fn cleaned(sessions: &SessionManager, before: Option<&CleanupOutcome>) -> CleanupOutcome {
+    let made = async {
+        loop {
+            let last = sessions.cleaning().unwrap().last();
+            match last.filter(|last| before.is_none_or(|before| !Arc::ptr_eq(before, last))) {
+                Some(last) => return last,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), made).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_not_used_for_long_is_put_away_as_it_says() {
+    let ground = tempfile::tempdir().unwrap();
+    let plain = configured(&on_disk(ground.path(), ""));
+    let sessions = opened_at(&at(1_000), &plain).await;
+    assert!(sessions.cleaning().is_none(), "nothing is put away unless it is said");
+    let unused = sessions.create(NewSession::titled("a")).await.unwrap().id();
+    let trashed = sessions.create(NewSession::titled("b")).await.unwrap().id();
+    sessions.trash(trashed).await.unwrap();
+    sessions.close().await.unwrap();
+    let text = "trash: { after_days: 20 }\n  cleanup: { delete_after_days: 30, interval_seconds: 1 }";
+    let cleaning = configured(&on_disk(ground.path(), text));
+    for (day, done) in [(1_019, 0), (1_020, 1), (1_029, 0), (1_030, 1), (1_049, 0), (1_050, 1)] {
+        let sessions = opened_at(&at(day), &plain).await;
+        sessions.open_or_create("used").await.unwrap().touch().await.unwrap();
+        sessions.open_or_create("used").await.unwrap().append(Message::user("hi")).await.unwrap();
+        sessions.close().await.unwrap();
+        let sessions = opened_at(&at(day), &cleaning).await;
+        let first = cleaned(&sessions, None).await;
+        let report = first.as_ref().as_ref().unwrap();
+        assert_eq!(report.done.len(), done, "{day}: {report:?}");
+        if day == 1_050 {
+            assert!(cleaned(&sessions, Some(&first)).await.as_ref().as_ref().unwrap().done.is_empty());
+        }
+        sessions.close().await.unwrap();
+    }
+    let sessions = opened_at(&at(1_050), &plain).await;
+    for id in [unused, trashed] {
+        assert!(matches!(sessions.load_any(id).await, Err(SessionError::Gone { .. })));
+    }
+    sessions.close().await.unwrap();
+    let defaults = configured("sessions: { trash: { after_days: 20 } }").cleanup_policy();
+    assert_eq!((defaults.interval, defaults.delete_after), (Duration::from_secs(300), None));
+}
+
+#[tokio::test]
+async fn what_is_idle_leaves_memory_as_it_says() {
+    let text = "sessions: { storage: { url: 'memory:' }, cleanup: { max_idle_seconds: 60, interval_seconds: 1 } }";
+    let clock = at(1_000);
+    let sessions = opened_at(&clock, &configured(text)).await;
+    let id = sessions.create(NewSession::titled("a")).await.unwrap().id();
+    let first = cleaned(&sessions, None).await;
+    let live = || sessions.counters().sessions.live_sessions;
+    assert_eq!(live(), 1);
+    clock.jump(60_000);
+    cleaned(&sessions, Some(&first)).await;
+    let left = async {
+        while live() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), left).await.unwrap();
+    assert_eq!(sessions.load(id).await.unwrap().summary().await.unwrap().title.as_deref(), Some("a"));
 }
 
 #[test]

@@ -144,7 +144,6 @@ const fn later(
 }
 
 const AGENTS: &str = "running agents in the background";
-const CLEANUP: &str = "cleanup by age";
 const SHARING: &str = "sharing";
 const ARTIFACTS: &str = "artifacts";
 const ROTATION: &str = "changing keys in the background";
@@ -378,32 +377,28 @@ pub static OPTIONS: &[OptionRow] = &[
         "The first line of this file is the token for it.",
     ),
     row("keys.vault.ca_file", Kind::File, "the system's list", "Who is trusted to be that service."),
-    later(
+    row(
         "trash.after_days",
         limit("days"),
         "none",
-        CLEANUP,
-        "A session that was not used for so long goes to the trash.",
+        "A session that was not changed or touched for so long goes to the trash. One with pinned messages, or that others inherit from, does not.",
     ),
-    later(
+    row(
         "cleanup.interval_seconds",
         whole(1, 31_622_400, "seconds"),
         "300",
-        CLEANUP,
         "How often a host that goes on running looks for what is due.",
     ),
-    later(
+    row(
         "cleanup.max_idle_seconds",
         limit("seconds"),
         "none",
-        CLEANUP,
-        "A session that was not used for so long leaves memory.",
+        "A session that nobody holds, changed or asked for so long leaves memory; its next use reads it again.",
     ),
-    later(
+    row(
         "cleanup.delete_after_days",
         limit("days"),
         "none",
-        CLEANUP,
         "A session that has been in the trash for so long is deleted for good. It does nothing to one that nobody put there.",
     ),
     later("artifacts.max_bytes", limit("bytes"), "104857600", ARTIFACTS, "Bytes of an artifact."),

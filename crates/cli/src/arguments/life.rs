@@ -264,6 +264,16 @@ pub(crate) struct Delete {
     pub(crate) accept_loss: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    /// Tell what would be done, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Believe this machine's clock; otherwise it counts for an hour after the newest change at most, so that a wrong one deletes nothing
+    #[arg(long)]
+    pub(crate) trust_clock: bool,
+}
+
 /// Reads an id, saying what is wrong with it.
 fn session_id(text: &str) -> Result<SessionId, String> {
     text.parse().map_err(|error: sessions_api::InvalidId| error.to_string())

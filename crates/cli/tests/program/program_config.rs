@@ -96,7 +96,7 @@ fn the_store_its_level_its_limits_and_who_acts_come_from_the_file() {
     let desk = Desk::new();
     configure(
         &desk,
-        "sessions:\n  storage: { url: 'sled:disk', durability: process, max_sessions: 1 }\n  identity: { actor: ana }\n  cleanup: { delete_after_days: 30, interval_seconds: 60 }\n",
+        "sessions:\n  storage: { url: 'sled:disk', durability: process, max_sessions: 1 }\n  identity: { actor: ana }\n  artifacts: { max_bytes: 30, quota_bytes: 60 }\n",
     );
     let made = program(&desk, &["new", "--key", "k", "--json"], &[("SESSIONS_STORAGE_DURABILTY", "disk")]);
     assert_eq!((made.code, made.lines()[0]["durability"].as_str()), (0, Some("process")), "{made:?}");
