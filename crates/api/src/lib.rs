@@ -315,11 +315,13 @@ mod encodings;
 pub mod maintenance;
 mod manager;
 pub mod providers;
+mod rotation;
 mod url;
 #[cfg(feature = "config")]
 mod wiring;
 
 pub use manager::{Builder, Counters, NeedsKeyService, NoKeyStore, NoStoreNamed, SessionManager};
+pub use rotation::{KeyRotation, RotationOutcome};
 pub use sessions_app::{
     Activity, Agent, Ancestor, Append, AppendOutcome, At, BranchInfo, ByModel, Canceller, Checkpoint, Cleaned,
     Cleaning, CleanupOutcome, CleanupPolicy, CleanupReport, CleanupRun, CompactionRefused, CompactionReport,

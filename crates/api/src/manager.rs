@@ -31,6 +31,7 @@ use sessions_ports::{
 
 use crate::{
     encodings::Warming,
+    rotation::{KeyRotation, Rotating},
     url::{InvalidStoreUrl, StoreUrl},
 };
 
@@ -48,6 +49,7 @@ pub struct SessionManager {
     pub(crate) scheduled: Option<Arc<ScheduledBackups>>,
     /// Goes on as long.
     cleaning: Option<Arc<Cleaning>>,
+    rotation: Option<Arc<KeyRotation>>,
 }
 
 impl SessionManager {
@@ -111,6 +113,11 @@ impl SessionManager {
     /// The cleanup that the builder was asked for.
     pub fn cleaning(&self) -> Option<&Cleaning> {
         self.cleaning.as_deref()
+    }
+
+    /// The changes of the key that the builder was asked for; `None` also for a plain store.
+    pub fn key_rotation(&self) -> Option<&KeyRotation> {
+        self.rotation.as_deref()
     }
 
     /// The backups that the configuration asked for.
@@ -181,6 +188,7 @@ pub struct Builder {
     /// Only a key in a key service opens or makes the store.
     needs_key_service: bool,
     cleanup: Option<CleanupPolicy>,
+    rotates_after: Option<u64>,
     #[cfg(all(feature = "sled", feature = "config"))]
     pub(crate) backups: Option<BackupSchedule>,
 }
@@ -355,6 +363,13 @@ impl Builder {
         self
     }
 
+    /// Changes the key of a sealed store in the background once it is more than so many days old, with the provider that opens it. A change that
+    /// fails is told by [`SessionManager::key_rotation`] and tried again.
+    pub fn rotating_key(mut self, days: u64) -> Self {
+        self.rotates_after = Some(days);
+        self
+    }
+
     /// Opens the store and wires the manager.
     ///
     /// # Errors
@@ -374,6 +389,7 @@ impl Builder {
         let opened = Opened::of(self.source, self.must_exist, self.key.is_some(), self.key_store).await?;
         let Opened { store, kind, .. } = &opened;
         let (kind, plain) = (*kind, Arc::clone(store));
+        let (key, rotates_after) = (self.key.clone(), self.rotates_after);
         let sealed = match self.key {
             None => None,
             Some(key) => match opened.unlocked(key.as_ref(), Arc::clone(&clock)).await {
@@ -403,8 +419,16 @@ impl Builder {
             Ok(app) => {
                 // Nothing is in hand yet that could refuse it.
                 let cleaning = self.cleanup.map(|policy| app.start_cleanup(policy)).transpose()?;
+                let rotation = rotates_after.zip(key).zip(sealed.as_ref()).map(|((after, key), unlocked)| {
+                    let (store, clock) = (unlocked.store.clone(), Arc::clone(&app.ports().clock));
+                    let wish = Rotating { store, key, clock, after, stopping: app.stopping() };
+                    let (rotation, work) = KeyRotation::of(wish);
+                    app.spawn(work);
+                    Arc::new(rotation)
+                });
                 let opened = SessionManager {
                     app,
+                    rotation,
                     cleaning: cleaning.map(Arc::new),
                     store: observed,
                     sealed,

@@ -113,6 +113,10 @@ impl Builder {
         let builder = builder.limits(configuration.limits()).actor(configuration.actor());
         let builder = builder.cleanup(configuration.cleanup_policy());
         let builder = if configuration.wants_key_service() { builder.needs_key_service() } else { builder };
+        let builder = match configuration.rotates_by_itself() {
+            true => builder.rotating_key(configuration.key_rotation_days()),
+            false => builder,
+        };
         let builder = match key(configuration, url.as_ref())? {
             Some(key) => builder.sealed_by(key),
             None => builder,

@@ -390,6 +390,50 @@ async fn the_age_of_a_key_is_told_after_as_many_days_as_it_says() {
     assert_eq!(configured("").key_rotation_days(), 90);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_key_is_changed_by_itself_where_it_says_so() {
+    let ground = tempfile::tempdir().unwrap();
+    let text = |rotates: bool, days: u32| {
+        let key = ground.path().join("key");
+        let encryption = format!("encryption: {{ enabled: true, auto_rotate: {rotates}, key_rotation_days: {days} }}");
+        configured(&on_disk(ground.path(), &format!("{encryption}\n  keys: {{ key_file: '{}' }}", key.display())))
+    };
+    let made = SessionManager::builder().configured(&text(false, 1)).unwrap().clock(Before).build().await.unwrap();
+    let chat = made.open_or_create("k").await.unwrap();
+    chat.append(Message::user("kept")).await.unwrap();
+    let facts = |sessions: &SessionManager| sessions.sealed_store().unwrap().key_facts();
+    let first = facts(&made).key;
+    drop(chat);
+    made.close().await.unwrap();
+    for (rotates, days) in [(false, 30), (true, 36_500)] {
+        let sessions = open(&text(rotates, days)).await.unwrap();
+        assert_eq!(sessions.key_rotation().is_some(), rotates);
+        sessions.close().await.unwrap();
+        assert_eq!(facts(&sessions).key, first, "{rotates} {days}");
+    }
+    let sessions = open(&text(true, 30)).await.unwrap();
+    let changed = async {
+        loop {
+            match sessions.key_rotation().unwrap().last() {
+                Some(last) => return last,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let changed = tokio::time::timeout(Duration::from_secs(60), changed).await.unwrap();
+    assert_eq!(changed.as_ref().as_ref().unwrap().slots, 1);
+    let second = facts(&sessions);
+    assert!(second.key != first && !second.is_changing);
+    sessions.close().await.unwrap();
+    drop(sessions);
+    // The same file opens it, and the new key is not old.
+    let sessions = open(&text(true, 30)).await.unwrap();
+    let chat = sessions.open_or_create("k").await.unwrap();
+    assert_eq!(chat.last(1).await.unwrap()[0].text(), "kept");
+    sessions.close().await.unwrap();
+    assert_eq!(facts(&sessions).key, second.key);
+}
+
 fn at(day: i64) -> FixedClock {
     FixedClock::at(Moment::from_millis(day * 86_400_000))
 }

@@ -38,6 +38,7 @@ mod configuration {
         ("cleanup.delete_after_days", "what_was_not_used_for_long_is_put_away_as_it_says"),
         ("cleanup.interval_seconds", "what_was_not_used_for_long_is_put_away_as_it_says"),
         ("cleanup.max_idle_seconds", "what_is_idle_leaves_memory_as_it_says"),
+        ("encryption.auto_rotate", "an_old_key_is_changed_by_itself_where_it_says_so"),
         ("keys.key_file", "a_plain_store_never_passes_for_a_sealed_one_nor_the_other_way_round"),
         ("keys.passphrase_", "a_passphrase_is_taken_from_a_file_or_a_variable"),
         ("keys.vault.", "a_key_service_is_asked_where_it_says_with_the_token_of_the_file"),

@@ -146,7 +146,6 @@ const fn later(
 const AGENTS: &str = "running agents in the background";
 const SHARING: &str = "sharing";
 const ARTIFACTS: &str = "artifacts";
-const ROTATION: &str = "changing keys in the background";
 const YEARS: u64 = 36_500;
 
 /// A price, which stands in four places each for a row of prices and for what it costs above some tokens.
@@ -348,12 +347,11 @@ pub static OPTIONS: &[OptionRow] = &[
         "90",
         "A key that wraps the others and is older than this is told.",
     ),
-    later(
+    row(
         "encryption.auto_rotate",
         Kind::Switch,
         "false",
-        ROTATION,
-        "Such a key is changed in the background, and all others wrapped anew under the next one.",
+        "A host that goes on running changes such a key in the background, and wraps all others anew under the next one. The program tells it, and `keys rotate` does it.",
     ),
     row(
         "keys.key_file",
