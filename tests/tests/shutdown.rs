@@ -4,11 +4,12 @@
 
 #[cfg(test)]
 mod shutdown {
-    use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+    use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
     use sessions_api::{
-        BackupSchedule, CleanupPolicy, EndReason, KeyFileProvider, Message, MessageMetadata, MessageRole, MessageState,
-        SessionError, SessionManager,
+        Agent, BackupSchedule, CleanupPolicy, EndReason, Form, KeyFileProvider, Message, MessageMetadata, MessageRole,
+        MessageState, ModelProfile, SessionError, SessionManager, StopReason,
+        providers::{Answer, Gate, ScriptedProvider},
     };
     use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -75,7 +76,16 @@ mod shutdown {
         let answer = Message { role: MessageRole::Assistant, parts: Vec::new(), metadata: MessageMetadata::default() };
         let mut arriving = session.begin(answer).await.unwrap();
         arriving.push_text("half of it").await.unwrap();
+        let gate = Gate::new();
+        let script = ScriptedProvider::new([Answer::new().text("It is ").wait(&gate)]);
+        let profile = Arc::new(ModelProfile::of("m", "scripted", Form::OpenAi, 32_000));
+        let asked = sessions.open_or_create("asked").await.unwrap();
+        let turn = asked.turn(&Agent::of_profile(Arc::new(script), profile), Message::user("Why?"));
+        gate.reached().await;
         assert_eq!(sessions.shutdown(Duration::from_secs(60)).await.unwrap().unfinished, 0, "{kind:?}");
+        assert_eq!(turn.outcome().await.unwrap().stop_reason, StopReason::Cancelled);
+        let refused = asked.resume_turn(&Agent::new(Arc::new(ScriptedProvider::demo()), "gpt-4o")).await;
+        assert!(is_closed(&refused.unwrap_err()));
         // These are the test's own.
         assert_eq!(following.await.unwrap(), Some(EndReason::Closed));
         let (taken, was_closed) = appending.await.unwrap();
@@ -94,12 +104,15 @@ mod shutdown {
         let ours: Vec<String> = threads().into_keys().filter(|name| name.starts_with("sessions-")).collect();
         assert!(ours.is_empty(), "{kind:?}: {ours:?}");
         assert!(is_closed(&session.append(Message::user("late")).await.unwrap_err()));
-        drop((backups, cleaning, arriving, session, sessions));
+        drop((backups, cleaning, arriving, asked, session, sessions));
         if kind != Kind::Memory {
             let sessions = open(kind, folder).await;
             let session = sessions.open_or_create("k").await.unwrap();
             let last = session.last(1).await.unwrap().remove(0);
             assert_eq!((last.text().as_str(), last.state), ("half of it", MessageState::Partial));
+            let asked = sessions.open_or_create("asked").await.unwrap();
+            let last = asked.last(1).await.unwrap().remove(0);
+            assert_eq!((last.text().as_str(), last.state), ("It is ", MessageState::Cancelled));
             let busy = sessions.open_or_create("busy").await.unwrap();
             assert!(busy.summary().await.unwrap().messages >= taken as u64, "what was acknowledged is there");
             sessions.close().await.unwrap();

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::outcome::{TurnEvent, TurnOutcome};
-use crate::error::SessionError;
+use crate::{error::SessionError, manager::SessionManager};
 
 /// Events that wait for whoever takes them. When there are more, the turn waits.
 const WAITING: usize = 64;
@@ -68,12 +68,16 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub(super) fn start<W>(running: &Arc<Running>, work: impl FnOnce(mpsc::Sender<TurnEvent>) -> W) -> Self
+    pub(super) fn start<W>(
+        running: &Arc<Running>,
+        manager: &SessionManager,
+        work: impl FnOnce(mpsc::Sender<TurnEvent>) -> W,
+    ) -> Self
     where
         W: Future<Output = Result<TurnOutcome, SessionError>> + Send + 'static,
     {
         let (sender, events) = mpsc::channel(WAITING);
-        let task = tokio::spawn(work(sender));
+        let task = manager.spawn(work(sender));
         Self { canceller: Canceller(Arc::downgrade(running)), events, task: Some(task) }
     }
 

@@ -124,7 +124,8 @@ impl Session {
         let running = Running::new();
         let is_first = self.lane().begin_turn(&running);
         let (session, agent, kept) = (self.clone(), agent.clone(), Arc::clone(&running));
-        Turn::start(&running, move |events| async move {
+        Turn::start(&running, self.manager(), move |events| async move {
+            session.manager().check_going_on()?;
             if !is_first {
                 return Err(SessionError::TurnRunning);
             }

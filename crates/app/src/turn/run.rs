@@ -25,6 +25,7 @@ use crate::{
     context::{ContextWish, off_the_runtime},
     error::SessionError,
     session::Session,
+    tasks::Stopping,
 };
 
 /// Tokens that providers write around each tool, about.
@@ -67,6 +68,7 @@ pub(super) struct Runner {
     pub(super) outcome: TurnOutcome,
     pub(super) repeats: Repeats,
     running: Arc<Running>,
+    stopping: Stopping,
     ends: Option<(Instant, Duration)>,
     events: mpsc::Sender<TurnEvent>,
 }
@@ -91,6 +93,7 @@ impl Runner {
         let longest = asked.into_iter().chain(agent.deadline).min();
         let now = Instant::now();
         let ends = longest.and_then(|longest| Some((now.checked_add(longest)?, longest)));
+        let stopping = session.manager().stopping();
         let mut runner = Self {
             session,
             agent,
@@ -102,6 +105,7 @@ impl Runner {
             outcome: TurnOutcome::default(),
             repeats: Repeats::default(),
             running,
+            stopping,
             ends,
             events,
         };
@@ -170,13 +174,14 @@ impl Runner {
 
     /// Waits until the turn is to end early.
     pub(super) async fn halted(&self) -> Halt {
+        let stopped = unless(self.running.stopped(), self.stopping.asked());
         match self.ends {
             None => {
-                self.running.stopped().await;
+                let _ = stopped.await;
                 Halt::Cancelled
             }
-            Some((at, most)) => match unless(self.running.stopped(), tokio::time::sleep_until(at)).await {
-                Ok(()) => Halt::Cancelled,
+            Some((at, most)) => match unless(stopped, tokio::time::sleep_until(at)).await {
+                Ok(_) => Halt::Cancelled,
                 Err(()) => Halt::OutOfTime(most),
             },
         }
@@ -185,7 +190,7 @@ impl Runner {
     /// Whether the turn is to end early by now.
     fn is_halted(&self) -> Option<Halt> {
         let late = self.ends.filter(|(at, _)| *at <= Instant::now()).map(|(_, most)| Halt::OutOfTime(most));
-        if self.running.is_stopped() { Some(Halt::Cancelled) } else { late }
+        if self.running.is_stopped() || self.stopping.is_asked() { Some(Halt::Cancelled) } else { late }
     }
 
     /// Notes that the turn ends early.
