@@ -2,6 +2,7 @@
 //!
 //! Must not know: prices, endpoints, keys.
 
+mod dated;
 mod nearest;
 mod shipped;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use crate::tokens::Framing;
+pub use dated::{is_same_model, undated};
 pub use nearest::nearest;
 pub use shipped::{ShippedRow, shipped_rows};
 
@@ -163,7 +165,8 @@ impl Profiles {
     }
 
     /// The model of this name: by its name, by an alias (the one that was added last), or by a name with a date behind it where its
-    /// provider documents that the date names a snapshot of that model. Nothing else is taken for it.
+    /// provider documents that the date names a snapshot of that model ([`undated`]); a snapshot keeps its name, and is asked for by it.
+    /// Nothing else is taken for it.
     ///
     /// # Errors
     /// [`UnknownModel`], with the nearest name.
@@ -172,32 +175,17 @@ impl Profiles {
         let named = newest().find(|known| known.name == name);
         let found = named
             .or_else(|| newest().find(|known| known.aliases.iter().any(|alias| alias == name)))
-            .or_else(|| newest().find(|known| is_snapshot(known, name)));
-        found.cloned().ok_or_else(|| {
+            .cloned()
+            .or_else(|| {
+                let of = newest().find(|known| undated(&known.provider, name) == Some(&known.name))?;
+                Some(Arc::new(ModelProfile { name: name.to_owned(), ..of.as_ref().clone() }))
+            });
+        found.ok_or_else(|| {
             let names = self.known.iter().flat_map(|known| [&known.name].into_iter().chain(&known.aliases));
             let nearest = nearest(name, names.map(String::as_str)).map(str::to_owned);
             UnknownModel { name: name.to_owned(), nearest }
         })
     }
-}
-
-/// Whether the name is that of a snapshot of the model: OpenAI writes `gpt-4o-2024-08-06` (<https://developers.openai.com/api/docs/models>),
-/// Anthropic `claude-sonnet-4-5-20250929` (<https://platform.claude.com/docs/en/about-claude/models/overview>). Others document no such rule.
-fn is_snapshot(model: &ModelProfile, name: &str) -> bool {
-    let Some(date) = name.strip_prefix(model.name.as_str()).and_then(|rest| rest.strip_prefix('-')) else {
-        return false;
-    };
-    let parts: Vec<&str> = match (model.provider.as_str(), date.len()) {
-        ("openai", 10) => date.split('-').collect(),
-        ("anthropic", 8) if date.is_ascii() => vec![&date[..4], &date[4..6], &date[6..]],
-        _ => return false,
-    };
-    let [year, month, day] = parts.as_slice() else { return false };
-    let within = |digits: &str, length: usize, from: u32, to: u32| {
-        let plain = digits.len() == length && digits.bytes().all(|byte| byte.is_ascii_digit());
-        plain && digits.parse().is_ok_and(|number: u32| (from..=to).contains(&number))
-    };
-    within(year, 4, 2020, 2099) && within(month, 2, 1, 12) && within(day, 2, 1, 31)
 }
 
 /// How full a model's window is.

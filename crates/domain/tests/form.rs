@@ -10,7 +10,7 @@ mod form_tables {
         pairing::Repair,
     };
 
-    const TARGET: Target<'_> = Target { provider: "anthropic", model: "m", unchanged_since: Some(0) };
+    const TARGET: Target<'_> = Target { provider: "anthropic", model: "m", aliases: &[], unchanged_since: Some(0) };
 
     /// Messages from a list of `["role", part…]`, where a part is a text or its JSON. Answers are the model's.
     fn messages(list: &str) -> Vec<(Option<u64>, Message)> {
@@ -218,6 +218,29 @@ mod form_tables {
         let (sent, repairs) = sent(&list, Form::Anthropic, &rules, &TARGET);
         assert_eq!(sent.matches("thinking\",").count(), 1, "{sent}");
         assert_eq!(repairs, ["blank-text 3", "reasoning-left-out 4"]);
+    }
+
+    #[test]
+    fn a_model_knows_its_reasoning_under_each_of_its_names() {
+        let rules = FormRules::of(Form::Anthropic);
+        let aliases = ["m".to_owned()];
+        let of = |model, aliases| thinking(&rules, &Target { model, aliases, ..TARGET }).0;
+        assert_eq!(of("m-20250929", &[]), [3, 5], "a snapshot of the one that answered");
+        assert_eq!(of("house", &aliases), [3, 5], "an alias");
+        for other in ["m-2", "m-20251332", "m-2025-09-29", "house"] {
+            assert_eq!(of(other, &[]), [0_usize; 0], "{other}");
+        }
+        let dated = |model: &str, of: &str| {
+            let thought = MessagePart::Reasoning { text: "hm".into(), signature: Some("s".into()) };
+            let mut answer = Message::assistant("b");
+            answer.parts.insert(0, thought);
+            answer.metadata.model = Some(of.to_owned());
+            let said = vec![(Some(1), Message::user("a")), (Some(2), answer), (Some(3), Message::user("c"))];
+            let rules = FormRules { reasoning: ReasoningBack::Unchanged, ..rules.clone() };
+            form::shape(said, Form::Anthropic, &rules, &Target { model, ..TARGET }).repairs.is_empty()
+        };
+        assert!(dated("m", "m-20250929") && dated("m-20250929", "m-20250929"));
+        assert!(!dated("m-20251101", "m-20250929"), "two snapshots are two models");
     }
 
     #[test]

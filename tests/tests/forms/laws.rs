@@ -31,7 +31,7 @@ pub(crate) struct Way {
 
 impl Way {
     pub(crate) fn target(&self) -> Target<'_> {
-        Target { provider: PROVIDER, model: &self.model, unchanged_since: self.from_start.then_some(0) }
+        Target { provider: PROVIDER, model: &self.model, aliases: &[], unchanged_since: self.from_start.then_some(0) }
     }
 }
 

@@ -30,7 +30,7 @@ fn spelled(visible: Vec<StoredMessage>, form: Form) -> Result<Vec<u8>, SessionEr
     };
     let provider = told(|message| message.metadata.provider.as_ref());
     let model = told(|message| message.metadata.model.as_ref());
-    let target = Target { provider: &provider, model: &model, unchanged_since: Some(0) };
+    let target = Target { provider: &provider, model: &model, aliases: &[], unchanged_since: Some(0) };
     let (paired, _) = pairing::pair(visible.into_iter().map(|stored| (Some(stored.seq), stored.late, stored.message)));
     let shaped = form::shape(paired, form, &rules, &target);
     let body = form::render(shaped.messages.iter().map(|(_, message)| message), form, &rules);

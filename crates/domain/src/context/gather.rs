@@ -217,7 +217,7 @@ impl Gather {
         summary: Option<u64>,
         unchanged_since: Option<u64>,
     ) -> Context {
-        let Weigher { form, rules, provider, model, .. } = &self.weigher;
+        let Weigher { form, rules, provider, model, aliases, .. } = &self.weigher;
         let as_it_is = |(part, piece): &(ContextPart, &Piece)| {
             let message = ContextMessage {
                 seq: piece.seq,
@@ -233,7 +233,7 @@ impl Gather {
             let known: BTreeMap<u64, usize> =
                 pieces.iter().enumerate().filter_map(|(at, (_, piece))| Some((piece.seq?, at))).collect();
             let sent = pieces.iter().map(|(_, piece)| (piece.seq, (*piece.message).clone())).collect();
-            let target = Target { provider, model, unchanged_since };
+            let target = Target { provider, model, aliases, unchanged_since };
             let shaped = shape(sent, *form, rules, &target);
             repairs.extend(shaped.repairs);
             let again = |(seq, message): (Option<u64>, Message)| {

@@ -33,6 +33,8 @@ pub struct Weigher {
     pub provider: String,
     /// Its name, as the metadata of messages has it.
     pub model: String,
+    /// Other names of it.
+    pub aliases: Vec<String>,
 }
 
 impl fmt::Debug for Weigher {
@@ -46,14 +48,15 @@ impl Weigher {
     pub fn new(count: impl Fn(Option<u64>, &Message) -> Tokens + Send + Sync + 'static) -> Self {
         let (form, framing) = (Form::Neutral, Framing::CHAT);
         let (provider, model) = (String::new(), String::new());
-        Self { count: Arc::new(count), form, rules: FormRules::of(form), framing, provider, model }
+        let (count, rules, aliases) = (Arc::new(count), FormRules::of(form), Vec::new());
+        Self { count, form, rules, framing, provider, model, aliases }
     }
 
     /// The same, for a model of this profile.
     #[must_use]
     pub fn for_model(self, profile: &ModelProfile) -> Self {
-        let ModelProfile { form, rules, framing, provider, name, .. } = profile.clone();
-        Self { form, rules, framing, provider, model: name, ..self }
+        let ModelProfile { form, rules, framing, provider, name, aliases, .. } = profile.clone();
+        Self { form, rules, framing, provider, model: name, aliases, ..self }
     }
 
     /// Tokens of a message as it is sent, with what is written around it. `seq`: the record whose message it is, unchanged. Exact when the

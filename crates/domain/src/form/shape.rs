@@ -35,6 +35,8 @@ pub struct Target<'a> {
     pub provider: &'a str,
     /// The model, as the metadata of messages names it.
     pub model: &'a str,
+    /// Other names of the model.
+    pub aliases: &'a [String],
     /// The record since which the same messages were sent as now, and nothing was left out (0: always); `None`: they were others.
     /// [`super::ReasoningBack::Unchanged`] asks for it.
     pub unchanged_since: Option<u64>,

@@ -9,7 +9,11 @@ use super::{
 use crate::{
     message::{Message, MessagePart, MessageRole},
     pairing::Repair,
+    profile::is_same_model,
 };
+
+/// Who dates the names of models in the form that has a place for reasoning, whoever runs them.
+const DATES: &str = "anthropic";
 
 /// True for reasoning, readable or not.
 pub(super) fn is_thought(part: &MessagePart) -> bool {
@@ -20,16 +24,17 @@ pub(super) fn is_thought(part: &MessagePart) -> bool {
     }
 }
 
-/// True when all reasoning of a message is signed and comes from the model that the messages are for. Who does not say its provider is
-/// taken at its model's name.
+/// True when all reasoning of a message is signed and comes from the model that the messages are for, by whichever of its names: answers
+/// say which snapshot gave them. Who does not say its provider is taken at its model's name.
 fn is_its_own(message: &Message, target: &Target<'_>) -> bool {
     let by = &message.metadata;
     let is_signed = |part: &MessagePart| match part {
         MessagePart::Reasoning { signature, .. } => signature.as_ref().is_some_and(|signature| !signature.is_empty()),
         _ => true,
     };
+    let mut names = std::iter::once(target.model).chain(target.aliases.iter().map(String::as_str));
     by.provider.as_deref().is_none_or(|provider| provider == target.provider)
-        && by.model.as_deref() == Some(target.model)
+        && by.model.as_deref().is_some_and(|model| names.any(|name| is_same_model(DATES, name, model)))
         && message.parts.iter().all(is_signed)
 }
 

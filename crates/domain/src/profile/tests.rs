@@ -89,8 +89,12 @@ fn a_snapshot_is_found_where_its_provider_documents_such_names() {
         ("gpt-4o-2024-05-13", "gpt-4o-2024-05-13"),
     ];
     for (name, model) in table {
-        assert_eq!(found(name).name, model, "{name}");
+        let expected = ModelProfile { name: name.to_owned(), ..(*found(model)).clone() };
+        assert_eq!(*found(name), expected, "what is known of the model, under the name that was asked for");
+        assert!(is_same_model(&expected.provider, name, model) && is_same_model(&expected.provider, model, name));
     }
+    assert!(!is_same_model("openai", "gpt-4o-2024-05-13", "gpt-4o-2024-08-06"), "two snapshots");
+    assert_eq!(undated("openai", "-2024-08-06"), None, "a date alone");
     let not = [
         "gpt-4-0613",
         "gpt-4o-20240806",
