@@ -244,6 +244,45 @@ mod form_tables {
     }
 
     #[test]
+    fn the_last_answer_with_calls_keeps_its_reasoning() {
+        let thought = r#"{"type":"reasoning","text":"hm","signature":"s"}"#;
+        let result = |rest: &str| format!(r#"["tool",{{"type":"tool-result","call_id":"c1","content":"x"{rest}}}]"#);
+        let picture = r#"{"type":"file","media_type":"image/png","url":"https://x.org/a.png"}"#;
+        let failed =
+            format!(r#"["tool",{{"type":"tool-result","call_id":"c1","is_error":true,"content":[{picture}]}}]"#);
+        let done = r#"["assistant","done"]"#;
+        let (plain, hurry) = (result(""), r#"["user","and hurry"]"#);
+        // Which of the answers 2 (an older turn), 4 and 6 (the last one, with a call) keep their reasoning.
+        let cases: [(&[&str], &[u64]); 8] = [
+            (&[&plain], &[4, 6]),
+            (&[&plain, hurry], &[4, 6]),
+            (&[&plain, hurry, r#"["user","please"]"#], &[4, 6]),
+            (&[&failed], &[4, 6]),
+            (&[&failed, hurry], &[4, 6]),
+            (&[&plain, r#"["system","be brief"]"#], &[4, 6]),
+            (&[&plain, done], &[4, 6]),
+            (&[&plain, done, hurry], &[]),
+        ];
+        for (tail, kept) in cases {
+            let call = |id: &str| format!(r#"{{"type":"tool-call","call_id":"{id}","name":"f","input":{{}}}}"#);
+            let list = format!(
+                r#"[["user","a"],["assistant",{thought},"b"],["user","c"],["assistant",{thought},{}],["tool",{{"type":"tool-result","call_id":"c0","content":"x"}}],["assistant",{thought},{}],{}]"#,
+                call("c0"),
+                call("c1"),
+                tail.join(",")
+            );
+            let rules = FormRules::of(Form::Anthropic);
+            let shaped = form::shape(messages(&list), Form::Anthropic, &rules, &TARGET);
+            let thinks = |message: &Message| message.parts.iter().any(|part| part.type_name() == "reasoning");
+            let seqs: Vec<u64> =
+                shaped.messages.iter().filter(|(_, message)| thinks(message)).filter_map(|(seq, _)| *seq).collect();
+            assert_eq!(seqs, kept, "{tail:?}");
+            let again = form::shape(shaped.messages.clone(), Form::Anthropic, &rules, &TARGET);
+            assert_eq!((again.messages, again.repairs), (shaped.messages, vec![]), "{tail:?}");
+        }
+    }
+
+    #[test]
     fn too_much_is_left_out_or_split() {
         let many: Vec<String> =
             (0..130).map(|n| format!(r#"{{"type":"tool-call","call_id":"c{n}","name":"f","input":{{}}}}"#)).collect();

@@ -18,6 +18,8 @@ use super::{
 pub(crate) struct Built {
     pub(crate) body: FormBody,
     pub(crate) repairs: Vec<Repair>,
+    /// Whether the last answer made calls, and the model's own reasoning stands before them.
+    pub(crate) thought: bool,
 }
 
 /// A way to ask for a form: the form, what its model takes, and the model.
@@ -69,6 +71,7 @@ pub(crate) fn objections(built: &Built, way: &Way) -> Vec<String> {
         prefill: way.rules.prefill,
         system_inside: way.rules.system_inside,
         system: way.rules.instructions != form::InstructionsAs::User,
+        thought: built.thought,
     };
     let text = serde_json::to_string(&built.body).unwrap();
     rules::broken(api(way.form), &Request::of(text, knows))
@@ -82,10 +85,32 @@ pub(crate) fn paired(history: &[Told]) -> (Vec<Paired>, Vec<Repair>) {
 /// The form of a history, as it is made without a budget.
 pub(crate) fn built(history: &[Told], way: &Way) -> Built {
     let (messages, mut repairs) = paired(history);
+    let thought = has_thought(&messages, way);
     let shaped = form::shape(messages, way.form, &way.rules, &way.target());
     repairs.extend(shaped.repairs);
     let body = form::render(shaped.messages.iter().map(|(_, message)| message), way.form, &way.rules).unwrap();
-    Built { body, repairs }
+    let is_apart = !repairs.iter().any(|repair| matches!(repair, Repair::EmptyMessage { .. }));
+    Built { body, repairs, thought: thought && is_apart }
+}
+
+/// Whether the model that a context is for owes its reasoning to the calls that were answered last.
+fn has_thought(messages: &[Paired], way: &Way) -> bool {
+    let is_answer = |(_, message): &Paired| message.role == MessageRole::Assistant;
+    let strays = messages.iter().any(|paired| !is_answer(paired) && paired.1.calls().count() > 0);
+    let Some(last) = messages.iter().rposition(is_answer).filter(|_| way.rules.reasoning == ReasoningBack::LastTurn)
+    else {
+        return false;
+    };
+    let (answer, by) = (&messages[last].1, &messages[last].1.metadata);
+    let is_own = by.model.as_deref() == Some(way.model.as_str()) && by.provider.as_deref() == Some(PROVIDER);
+    let is_signed = |part: &MessagePart| match part {
+        MessagePart::Reasoning { signature, .. } => signature.as_ref().is_some_and(|signature| !signature.is_empty()),
+        _ => true,
+    };
+    let begins = matches!(answer.parts.first(), Some(MessagePart::Reasoning { .. }));
+    let is_answered = messages.get(last + 1).is_some_and(|(_, next)| next.role == MessageRole::Tool);
+    let is_alone = last == 0 || !is_answer(&messages[last - 1]);
+    !strays && is_own && begins && answer.parts.iter().all(is_signed) && is_answered && is_alone
 }
 
 /// A history as it stands, spelled without being shaped.
@@ -161,7 +186,7 @@ pub(crate) fn valid_stays(messages: &[Paired], way: &Way) -> bool {
         return false;
     }
     let body = form::render(messages.iter().map(|(_, message)| message), way.form, &way.rules).unwrap();
-    let built = Built { body, repairs: Vec::new() };
+    let built = Built { body, repairs: Vec::new(), thought: false };
     let is_plain = |part: &MessagePart| match part {
         MessagePart::Text(_) | MessagePart::ToolCall(_) => true,
         MessagePart::ToolResult(result) => match &result.content {

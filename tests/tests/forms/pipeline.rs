@@ -299,7 +299,7 @@ impl Chat<'_> {
         let body = context.body().unwrap();
         let model = profile.map(|profile| profile.name.clone()).unwrap_or_default();
         let way = Way { form: context.form, rules: context.rules.clone(), model, from_start: true };
-        let built = Built { body: body.clone(), repairs: context.repairs.clone() };
+        let built = Built { body: body.clone(), repairs: context.repairs.clone(), thought: false };
         let mut found = laws::objections(&built, &way);
         if context.tokens > limit {
             found.push(format!("{} tokens", context.tokens));
@@ -364,7 +364,7 @@ impl Chat<'_> {
         }
         let wish = ContextWish::from(Budget::tokens(u64::MAX)).in_form(way.form);
         let context = again.context(wish).await.unwrap();
-        let built = Built { body: context.body().unwrap(), repairs: context.repairs };
+        let built = Built { body: context.body().unwrap(), repairs: context.repairs, thought: false };
         let way = Way { rules: context.rules, ..way.clone() };
         found.extend(laws::objections(&built, &way).into_iter().map(|found| format!("taken in again, {found}")));
         found

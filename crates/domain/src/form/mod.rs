@@ -53,7 +53,8 @@ pub enum ReasoningBack {
     /// None: the form has no place for it, or its provider does not ask for it.
     #[default]
     Never,
-    /// What stands behind the last message of the user, signed and unchanged.
+    /// What stands behind the last message of the user, signed and unchanged; and of a turn whose last answer made calls, all of it, also where
+    /// the user said something beside their results.
     LastTurn,
     /// All of it, as long as everything before it is sent as it was; none from the first change on.
     Unchanged,

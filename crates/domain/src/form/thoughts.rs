@@ -38,6 +38,18 @@ fn is_its_own(message: &Message, target: &Target<'_>) -> bool {
         && message.parts.iter().all(is_signed)
 }
 
+/// Where the last turn begins: behind the last message of a person, or, where results are the last that an answer's calls got, behind the
+/// one before that answer, whatever a person said beside the results. What is supplied is nobody's message.
+fn last_turn(items: &[Item]) -> usize {
+    let is_answer = |item: &Item| item.message.role == MessageRole::Assistant;
+    let last = items.iter().rposition(is_answer).map_or(0, |at| at + 1);
+    let (before, behind) = items.split_at_checked(last).unwrap_or((items, &[]));
+    let is_open = behind.first().is_some_and(|item| item.message.role == MessageRole::Tool);
+    let until = if is_open { before } else { items };
+    let is_said = |item: &Item| item.message.role == MessageRole::User && item.seq.is_some();
+    until.iter().rposition(is_said).map_or(0, |at| at + 1)
+}
+
 /// Leaves reasoning out that cannot go back. True when there was some.
 pub(super) fn settle(
     items: &mut [Item],
@@ -55,11 +67,7 @@ pub(super) fn settle(
     let from = match rules.reasoning {
         _ if form != Form::Anthropic => items.len(),
         ReasoningBack::Never => items.len(),
-        // What is supplied behind the end is a user's message too.
-        ReasoningBack::LastTurn if ends_open && !rules.prefill => items.len(),
-        ReasoningBack::LastTurn => {
-            items.iter().rposition(|item| role(item) == MessageRole::User).map_or(0, |at| at + 1)
-        }
+        ReasoningBack::LastTurn => last_turn(items),
         ReasoningBack::Unchanged if opens || target.unchanged_since.is_none() => items.len(),
         ReasoningBack::Unchanged => 0,
     };

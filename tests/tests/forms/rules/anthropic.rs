@@ -353,6 +353,23 @@ pub(super) const RULES: &[Rule] = &[
         ],
     ),
     Rule {
+        knows: Some(Knows { thought: true, ..NEWEST }),
+        ..rule(
+            "A32",
+            "The last answer with calls keeps its reasoning, whatever stands beside their results.",
+            "anomalyco/opencode#3077, Kilo-Org/kilocode#5219, deepset-ai/haystack-core-integrations#2146",
+            "thread; where reasoning is on",
+            a32,
+            &[
+                r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":"x"},{"type":"text","text":"and hurry"}]}]}"#,
+            ],
+            &[
+                r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":"b"},{"type":"tool_use","id":"c","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":"x"}]}]}"#,
+                r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#,
+            ],
+        )
+    },
+    Rule {
         knows: Some(Knows { prefill: true, ..NEWEST }),
         ..rule(
             "A33",
@@ -832,6 +849,14 @@ fn a28(request: &Request) -> Vec<String> {
 
 fn is_thought(block: &Value) -> bool {
     matches!(kind(block), "thinking" | "redacted_thinking")
+}
+
+fn a32(request: &Request) -> Vec<String> {
+    let last = request.body["messages"].as_array().into_iter().flatten().rfind(|message| is(message, "assistant"));
+    let blocks = last.map(parts).unwrap_or_default();
+    let is_open = blocks.iter().any(|block| kind(block) == "tool_use");
+    let wrong = request.knows.thought && is_open && !blocks.first().is_some_and(|first| is_thought(first));
+    one(wrong, "calls without the reasoning before them")
 }
 
 fn a33(request: &Request) -> Vec<String> {

@@ -28,14 +28,16 @@ pub(crate) struct Knows {
     pub(crate) system_inside: bool,
     /// It takes instructions at all.
     pub(crate) system: bool,
+    /// It thought before it made the last calls, and signed what it thought.
+    pub(crate) thought: bool,
 }
 
 impl Knows {
     /// The newest models of each.
     pub(crate) const fn newest(api: Api) -> Self {
         match api {
-            Api::OpenAi => Self { prefill: true, system_inside: true, system: true },
-            Api::Anthropic => Self { prefill: false, system_inside: false, system: true },
+            Api::OpenAi => Self { prefill: true, system_inside: true, system: true, thought: false },
+            Api::Anthropic => Self { prefill: false, system_inside: false, system: true, thought: false },
         }
     }
 }
