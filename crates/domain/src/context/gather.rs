@@ -52,6 +52,8 @@ pub struct Gather {
     /// Their tokens, as far as they are not paid for.
     used: u64,
     is_full: bool,
+    /// The least that the newest group takes, where even that does not fit.
+    refused: Option<u64>,
 }
 
 impl Gather {
@@ -72,7 +74,7 @@ impl Gather {
         let supplied = supplied.into_iter().map(|text| weigher.message(None, &Message::user(text)).count);
         let fixed = [weigher.framing.per_request, pinned].into_iter();
         let needed = total(fixed.chain(supplied).chain(standing.instructions.iter().map(of_piece)));
-        let mut room = budget.checked_sub(needed).ok_or(OverBudget { needed, pinned, budget })?;
+        let mut room = budget.checked_sub(needed).ok_or(OverBudget { needed, pinned, newest: 0, budget })?;
         let for_summary = standing.summary.as_ref().map_or(0, of_piece);
         let is_summary_left_out = for_summary > room;
         if !is_summary_left_out {
@@ -91,6 +93,7 @@ impl Gather {
             groups,
             used: 0,
             is_full: false,
+            refused: None,
         })
     }
 
@@ -106,7 +109,7 @@ impl Gather {
             Some(group)
         } else {
             self.is_full = true;
-            if self.groups.is_empty() { group.squeezed(messages, self.room, &self.weigher) } else { None }
+            if self.groups.is_empty() { self.squeezed(&group, messages) } else { None }
         };
         if let Some(group) = group {
             self.used = self.used.saturating_add(self.cost(&group));
@@ -127,9 +130,10 @@ impl Gather {
             self.is_full = true;
             self.groups.clear();
             self.used = 0;
-            let Some(squeezed) = group.squeezed(messages, self.room, &self.weigher) else { return };
+            let Some(squeezed) = self.squeezed(&group, messages) else { return };
             group = squeezed;
         }
+        self.refused = None;
         self.used = self.used.saturating_add(self.cost(&group));
         self.groups.push_back(group);
         while self.used > self.room {
@@ -158,6 +162,13 @@ impl Gather {
         true
     }
 
+    /// What of the newest group fits; when nothing does, nothing else is sent either.
+    fn squeezed(&mut self, group: &Group, messages: &[StoredMessage]) -> Option<Group> {
+        let squeezed = group.squeezed(messages, self.room, &self.weigher);
+        self.refused = squeezed.as_ref().err().copied();
+        squeezed.ok()
+    }
+
     fn weighed(&self, messages: &[StoredMessage]) -> Group {
         Group::of(messages, self.shortens, &self.weigher)
     }
@@ -170,8 +181,16 @@ impl Gather {
     /// The context. Where older messages were left out it starts at a user's message, if it has one.
     ///
     /// # Errors
-    /// [`OverBudget`] when what the form makes of it does not fit, which leaving out turns did not change.
+    /// [`OverBudget`] when not even a part of the newest message fits, or what the form makes of it does not, which leaving out turns did
+    /// not change.
     pub fn finish(&self) -> Result<Context, OverBudget> {
+        let over = |needed, newest| {
+            let pinned = total(self.standing.pinned.iter().map(|group| group.cost));
+            OverBudget { needed, pinned, newest, budget: self.budget }
+        };
+        if let Some(least) = self.refused {
+            return Err(over(total([self.budget.saturating_sub(self.room), least].into_iter()), least));
+        }
         let starts_turn = |group: &Group| group.starts_turn();
         let mut start = if self.is_full { self.groups.iter().position(starts_turn).unwrap_or(0) } else { 0 };
         loop {
@@ -179,9 +198,8 @@ impl Gather {
             if context.tokens <= self.budget {
                 return Ok(context);
             }
-            if start >= self.groups.len() {
-                let pinned = total(self.standing.pinned.iter().map(|group| group.cost));
-                return Err(OverBudget { needed: context.tokens, pinned, budget: self.budget });
+            if start + 1 >= self.groups.len() {
+                return Err(over(context.tokens, self.groups.back().map_or(0, |newest| newest.cost)));
             }
             start += 1;
         }
@@ -270,7 +288,8 @@ mod tests {
         actor::Actor,
         event::{Appended, Stamp},
         identity::MessageId,
-        message::{MessagePart, MessageRole},
+        json::Json,
+        message::{FileRef, MessagePart, MessageRole},
         moment::Moment,
         tokens::{self, Framing},
     };
@@ -324,7 +343,13 @@ mod tests {
     #[test]
     fn every_budget_gives_a_valid_context_within_it() {
         for budget in 4..80 {
-            let context = gather(budget, instructed("be"), &history()).unwrap().finish().unwrap();
+            let gathered = gather(budget, instructed("be"), &history()).unwrap().finish();
+            let Ok(context) = gathered else {
+                let needed = gathered.unwrap_err().needed;
+                assert!(budget < needed && budget < 8, "{budget}: {needed} are needed");
+                continue;
+            };
+            assert_eq!(context.messages.last().and_then(|message| message.seq), Some(7), "the newest is always there");
             assert!(context.tokens <= budget, "{budget}: {}", context.tokens);
             let calls = context.messages.iter().flat_map(|message| message.calls()).count();
             let results = context.messages.iter().flat_map(|message| message.results()).count();
@@ -341,10 +366,10 @@ mod tests {
     #[test]
     fn what_must_be_sent_and_does_not_fit_is_an_error() {
         let wide = gather(4, instructed("be brief"), &history());
-        assert_eq!(wide.err(), Some(OverBudget { needed: 5, pinned: 0, budget: 4 }));
+        assert_eq!(wide.err(), Some(OverBudget { needed: 5, pinned: 0, newest: 0, budget: 4 }));
         let pinned = vec![Group::of(&history()[..1], None, &weigher())];
         let wide = gather(10, Standing { pinned, ..instructed("be brief") }, &history());
-        assert_eq!(wide.err(), Some(OverBudget { needed: 22, pinned: 17, budget: 10 }));
+        assert_eq!(wide.err(), Some(OverBudget { needed: 22, pinned: 17, newest: 0, budget: 10 }));
     }
 
     #[test]
@@ -389,8 +414,29 @@ mod tests {
         let context = gather(200, Standing::default(), &path).unwrap().finish().unwrap();
         assert!((100..=200).contains(&context.tokens), "{}", context.tokens);
         assert_eq!(context.messages.len(), 1);
-        let context = gather(20, Standing::default(), &path).unwrap().finish().unwrap();
-        assert_eq!(context.messages.len(), 0, "not even its mark fits");
+        let over = gather(20, Standing::default(), &path).unwrap().finish().unwrap_err();
+        assert!(over.needed == over.newest && (21..60).contains(&over.newest), "not even its mark fits: {over}");
+        let mut going_on = gather(20, Standing::default(), &path).unwrap();
+        going_on.push_newer(&[stored(3, Message::user("short"))]);
+        assert_eq!(going_on.finish().unwrap().messages.len(), 1, "what comes behind it does");
+    }
+
+    #[test]
+    fn files_make_room_for_the_words_beside_them() {
+        let picture = |at: usize| {
+            let name = Some(format!("{at}.png"));
+            MessagePart::File(FileRef { media_type: "image/png".into(), name, artifact: None, url: None })
+        };
+        let foreign =
+            MessagePart::Custom(Json::parse(&format!(r#"{{"type":"x","a":"{}"}}"#, "y".repeat(9_000))).unwrap());
+        let message = (0..5).map(picture).fold(Message::user("What is this?"), Message::with).with(foreign);
+        let context = gather(1_400, Standing::default(), &[stored(2, message)]).unwrap().finish().unwrap();
+        let said = context.messages[0].text();
+        assert!(
+            said.starts_with("What is this?\n[file 0.png (image/png) is left out here; message 2 has it]"),
+            "{said}"
+        );
+        assert_eq!((said.matches("left out here").count(), context.repairs), (6, vec![Repair::Squeezed { seq: 2 }]));
     }
 
     proptest! {
@@ -427,8 +473,8 @@ mod tests {
                 if !taken {
                     going_on = anew.clone();
                 }
-                let (a, b) = (going_on.finish().unwrap(), anew.finish().unwrap());
-                prop_assert!(a.tokens <= budget);
+                let (a, b) = (going_on.finish(), anew.finish());
+                prop_assert!(a.as_ref().map_or(true, |context| context.tokens <= budget));
                 prop_assert_eq!(a, b);
             }
         }

@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::shorten::{shortened, squeezed};
+use super::shorten::{shortened, squeezed, squeezed_without_files};
 use crate::{
     compaction::Shortens,
     form::{Form, FormRules, upper, upper_messages},
@@ -18,6 +18,9 @@ use crate::{
 
 /// Counts a message's tokens by counting rule 1. A message of a record comes with its number, so that its count may be kept.
 type Count = Arc<dyn Fn(Option<u64>, &Message) -> Tokens + Send + Sync>;
+
+/// Makes a message shorter: how much of each text is kept, in bytes, and the record that has all of it.
+type Squeeze = fn(&Message, usize, u64) -> Message;
 
 /// What messages weigh for one model.
 #[derive(Clone)]
@@ -122,26 +125,31 @@ impl Group {
         Self::paired(shown.collect(), messages, weigher)
     }
 
-    /// What of the group fits into a room that is too small for it; `None`: nothing does.
-    pub fn squeezed(&self, messages: &[StoredMessage], room: u64, weigher: &Weigher) -> Option<Self> {
-        let fit = |squeeze: fn(&Message, usize, u64) -> Message, keep: usize| {
+    /// What of the group fits into a room that is too small for it.
+    ///
+    /// # Errors
+    /// The tokens of the least that can be left of it, when nothing fits.
+    pub fn squeezed(&self, messages: &[StoredMessage], room: u64, weigher: &Weigher) -> Result<Self, u64> {
+        let mut least = self.cost;
+        let mut fit = |squeeze: Squeeze, keep: usize| {
             let shown = messages
                 .iter()
                 .map(|stored| (Some(stored.seq), stored.late, squeeze(&stored.message, keep, stored.seq)));
             let group = Self::paired(shown.collect(), messages, weigher);
+            least = least.min(group.cost);
             (group.cost <= room).then_some(group)
         };
-        let results =
-            |message: &Message, keep: usize, seq: u64| shortened(message, keep, seq).unwrap_or_else(|| message.clone());
+        let results: Squeeze = |message, keep, seq| shortened(message, keep, seq).unwrap_or_else(|| message.clone());
         // Halves, so that at least half of what could be kept is. A token is seldom more than sixteen bytes.
         let most = 67 - (room | 1).leading_zeros();
         let keeps = || (4..=most.min(40)).rev().map(|bits| 1_usize << bits);
-        let mut group =
-            keeps().find_map(|keep| fit(results, keep)).or_else(|| keeps().find_map(|keep| fit(squeezed, keep)))?;
+        let ways = [results, squeezed, squeezed_without_files].into_iter();
+        let found = ways.flat_map(|way| keeps().map(move |keep| (way, keep))).find_map(|(way, keep)| fit(way, keep));
+        let mut group = found.ok_or(least)?;
         group.is_squeezed = true;
         let seq = messages.first().map_or(0, |stored| stored.seq);
         group.repairs.push(Repair::Squeezed { seq });
-        Some(group)
+        Ok(group)
     }
 
     /// A message that stands by itself.

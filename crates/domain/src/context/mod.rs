@@ -134,13 +134,15 @@ impl Context {
 /// What must always be sent is larger than the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "instructions and pinned messages take {needed} tokens ({pinned} of them are pinned) and the budget is {budget}; raise the budget, or shorten or unpin them"
+    "instructions, pinned messages and the newest message take {needed} tokens ({pinned} of them are pinned, {newest} are of the newest message as far as it can be cut) and the budget is {budget}; raise the budget, or shorten or unpin them"
 )]
 pub struct OverBudget {
     /// Tokens of what must always be sent.
     pub needed: u64,
     /// How many of these are of pinned messages.
     pub pinned: u64,
+    /// How many are of the newest message and its results, cut as far as they can be; 0 where all else alone does not fit.
+    pub newest: u64,
     /// The budget.
     pub budget: u64,
 }

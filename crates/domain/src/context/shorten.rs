@@ -2,7 +2,7 @@
 //!
 //! Must not know: why they are cut.
 
-use crate::message::{Message, MessagePart, MessageRole, ToolContent};
+use crate::message::{FileRef, Message, MessagePart, MessageRole, ToolContent};
 
 /// What a mark may take beside what is kept.
 const MARK: usize = 120;
@@ -91,10 +91,7 @@ fn shorten_content(content: &mut ToolContent, keep: usize, seq: u64) -> bool {
                 is_changed |= match part {
                     MessagePart::Text(text) => replace(text, keep, seq),
                     MessagePart::File(file) => {
-                        let name = file.name.as_deref().unwrap_or("without a name");
-                        let words =
-                            format!("[file {name} ({}) is left out here; message {seq} has it]", file.media_type);
-                        *part = MessagePart::Text(words);
+                        *part = MessagePart::Text(left_out(file, seq));
                         true
                     }
                     MessagePart::Custom(json) => {
@@ -106,6 +103,12 @@ fn shorten_content(content: &mut ToolContent, keep: usize, seq: u64) -> bool {
             is_changed
         }
     }
+}
+
+/// Stands for a file that is not shown.
+fn left_out(file: &FileRef, seq: u64) -> String {
+    let name = file.name.as_deref().unwrap_or("without a name");
+    format!("[file {name} ({}) is left out here; message {seq} has it]", file.media_type)
 }
 
 fn replace(text: &mut String, keep: usize, seq: u64) -> bool {
@@ -131,12 +134,27 @@ pub(super) fn squeezed(message: &Message, keep: usize, seq: u64) -> Message {
     after
 }
 
+/// The same, with words for the files in it, and what only a provider understands cut like a text.
+pub(super) fn squeezed_without_files(message: &Message, keep: usize, seq: u64) -> Message {
+    let mut after = squeezed(message, keep, seq);
+    for part in &mut after.parts {
+        let words = match part {
+            MessagePart::File(file) => Some(left_out(file, seq)),
+            MessagePart::Custom(json) => shortened_text(json.as_str(), keep, seq),
+            _ => None,
+        };
+        if let Some(words) = words {
+            *part = MessagePart::Text(words);
+        }
+    }
+    after
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::FileRef;
 
     #[test]
     fn a_long_result_keeps_its_beginning_and_its_end() {
