@@ -328,9 +328,9 @@ pub use sessions_app::{
     CompactionWish, ContextWish, Deletion, DeletionReport, DeletionStep, EndReason, Entry, EntryKind, ErrorKind,
     Export, ExportFormat, Extractive, Forked, Forks, Format, ImportError, ImportOptions, ImportReport, InFlight,
     InvalidAgent, Lineage, ListPage, LostToFork, MessagePage, MessageRange, MessageSize, MessageStream, Messages,
-    ModelCall, ModelUsage, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Query, Receipt, Session, SessionError,
-    Settings, Shutdown, Skipped, SortBy, Stopping, Subscription, Tally, ToolEnd, Turn, TurnEvent, TurnNote,
-    TurnOutcome, TurnProblem, TurnStep, Update, Usage, WhySkipped,
+    ModelCall, ModelUsage, MoveReceipt, NewSession, Opened, PlaceToken, Ports, Priced, PricedBy, Query, Receipt,
+    Session, SessionError, Settings, Shutdown, Skipped, SortBy, Stopping, Subscription, Tally, ToolEnd, Turn,
+    TurnEvent, TurnNote, TurnOutcome, TurnProblem, TurnStep, Update, Usage, WhySkipped,
     transfer::{DETECT_BYTES, LostRecord, Repaired, Report, SetAside, detect},
 };
 pub use sessions_domain::{

@@ -64,4 +64,4 @@ pub use transfer::{Export, ExportFormat, Format, ImportError, ImportOptions, Imp
 pub use turn::{
     Agent, Canceller, InvalidAgent, ToolEnd, Turn, TurnEvent, TurnNote, TurnOutcome, TurnProblem, TurnStep,
 };
-pub use usage::{ModelCall, ModelUsage, Usage};
+pub use usage::{ModelCall, ModelUsage, Priced, PricedBy, Usage};

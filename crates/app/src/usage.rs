@@ -14,6 +14,7 @@ use sessions_domain::{
     compaction::{CallOutcome, CallPurpose, Spent},
     money::Money,
     price::{Day, PriceRow, PriceTable, cost},
+    profile::is_same_model,
 };
 use sessions_ports::{KindFilter, Order};
 
@@ -26,6 +27,25 @@ use crate::{
 /// A page is at most so many records.
 const PAGE: usize = 512;
 
+/// What a call cost, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Priced {
+    /// The amount.
+    pub amount: Money,
+    /// Who says so.
+    pub by: PricedBy,
+}
+
+/// Who says what a call cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PricedBy {
+    /// It was written down with the call.
+    Written,
+    /// The table of prices, by the day of the call.
+    Table,
+}
+
 /// One call of a model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelCall {
@@ -36,6 +56,9 @@ pub struct ModelCall {
     /// What it was for, and how it ended, whose model it was and what it took.
     #[serde(flatten)]
     pub spent: Spent,
+    /// What it cost; `None`: nobody says so, which is not nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priced: Option<Priced>,
 }
 
 /// What the calls of one model took.
@@ -63,7 +86,7 @@ impl ModelUsage {
         self.estimated += u64::from(spent.estimated);
         self.usage = self.usage.plus(spent.usage);
         match priced(spent, at, prices) {
-            Some(money) => add_money(&mut self.cost, money),
+            Some(priced) => add_money(&mut self.cost, priced.amount),
             None => self.unpriced += 1,
         }
     }
@@ -95,18 +118,22 @@ impl Usage {
 }
 
 /// What a call cost: as it was written down, or else by the prices of its day.
-fn priced(spent: &Spent, at: Moment, prices: &PriceTable) -> Option<Money> {
-    if let Some(known) = spent.cost.as_deref() {
-        return Money::parse(known).ok();
+fn priced(spent: &Spent, at: Moment, prices: &PriceTable) -> Option<Priced> {
+    if let Some(known) = spent.cost.as_deref().and_then(|known| Money::rounded(known).ok()) {
+        return Some(Priced { amount: known, by: PricedBy::Written });
     }
     let model = spent.model.as_deref()?;
     let provider = spent.provider.as_deref().or_else(|| only_provider(prices, model))?;
-    cost(&spent.usage, &prices.find(provider, model, Day::of(at)?)?.price)
+    let amount = cost(&spent.usage, &prices.find(provider, model, Day::of(at)?)?.price)?;
+    Some(Priced { amount, by: PricedBy::Table })
 }
 
 /// The one provider that has a model of this name: transcripts of other programs seldom say whose it is.
 fn only_provider<'a>(prices: &'a PriceTable, model: &str) -> Option<&'a str> {
-    let is_named = |row: &&PriceRow| row.model == model || row.aliases.iter().any(|alias| alias == model);
+    let is_of = |provider: &str, name: &str| is_same_model(provider, name, model);
+    let is_named = |row: &&PriceRow| {
+        is_of(&row.provider, &row.model) || row.aliases.iter().any(|alias| is_of(&row.provider, alias))
+    };
     let mut providers = prices.rows().iter().filter(is_named).map(|row| row.provider.as_str());
     let first = providers.next()?;
     providers.all(|other| other == first).then_some(first)
@@ -209,7 +236,8 @@ impl Session {
         for read in &reads {
             self.begun_before(&view, read, first, &mut begun).await?;
             for (call, spent) in (0..).zip(calls_in(read, &mut begun)) {
-                calls.push(ModelCall { seq: read.record.seq, call, spent });
+                let priced = priced(&spent, read.stamp.at, self.manager().prices());
+                calls.push(ModelCall { seq: read.record.seq, call, spent, priced });
             }
         }
         Ok((calls, more.map(|rest| rest.first)))

@@ -184,7 +184,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "With --json: {\"models\":[{\"provider\",\"model\",\"calls\",\"estimated\",\"usage\",\"cost\",\"unpriced\"}],\"total\",\"context\"}; context is \
                             null or {\"model\",\"window\",\"usable\",\"tokens\",\"estimate\",\"state\"} (normal, warning at 75 %, critical at 90 %). With --calls a line for each \
-                            call: {\"seq\",\"call\",\"purpose\",\"outcome\",\"usage\"} and what else is known."
+                            call: {\"seq\",\"call\",\"purpose\",\"outcome\",\"usage\"} and what else is known; priced is {\"amount\",\"by\"} (written or table)."
     )]
     Tokens(Tokens),
     /// Bring in sessions from files, or from all files of a folder; what was brought in before is not brought in twice

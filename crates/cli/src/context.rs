@@ -303,7 +303,7 @@ async fn calls(program: &Program, session: &Session) -> Result<(), Failure> {
                 spent.model.unwrap_or_default(),
                 spent.usage.input.to_string(),
                 spent.usage.output.to_string(),
-                spent.cost.unwrap_or_default(),
+                call.priced.map_or_else(|| "not known".to_owned(), |priced| priced.amount.to_string()),
             ]);
         }
         from = more;

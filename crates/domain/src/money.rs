@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The digits behind the point that money is kept with.
 const DIGITS: usize = 12;
+/// No number with more digits fits.
+const MOST_DIGITS: usize = 40;
 /// 10⁻¹² of a unit, so many make one.
 const UNIT: u128 = 10_u128.pow(12);
 
@@ -125,6 +127,29 @@ impl Money {
         Ok(Self { picos: if is_negative { -picos } else { picos }, currency })
     }
 
+    /// The nearest amount to what some other program wrote: a decimal number of any length, with an exponent or without, as binary numbers are
+    /// printed (`0.020599650000000004 USD`, `1e-5 USD`). A half goes away from zero.
+    ///
+    /// ```
+    /// use sessions_domain::money::Money;
+    /// assert_eq!(Money::rounded("0.020599650000000004 USD")?.to_string(), "0.02059965 USD");
+    /// # Ok::<(), sessions_domain::money::InvalidMoney>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidMoney`], and never that it is too fine.
+    pub fn rounded(text: &str) -> Result<Self, InvalidMoney> {
+        let (number, currency) = text.split_once(' ').ok_or(InvalidMoney::Form)?;
+        let currency = currency.parse()?;
+        let (is_negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
+        let picos = nearest(number, DIGITS).map_err(|why| match why {
+            NotDecimal::TooLarge => InvalidMoney::TooMuch,
+            _ => InvalidMoney::Form,
+        })?;
+        let picos = i128::try_from(picos).map_err(|_| InvalidMoney::TooMuch)?;
+        Ok(Self { picos: if is_negative { -picos } else { picos }, currency })
+    }
+
     /// The amount, in steps of 10⁻¹² of the unit.
     pub const fn picos(self) -> i128 {
         self.picos
@@ -196,6 +221,42 @@ pub(crate) enum NotDecimal {
     TooLarge,
 }
 
+/// The nearest number of steps of 10⁻`digits` to a decimal number without a sign, of any length and with any exponent.
+fn nearest(text: &str, digits: usize) -> Result<u128, NotDecimal> {
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let power = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    if !is_number(whole) || !is_number(fraction) || !is_number(power) {
+        return Err(NotDecimal::Form);
+    }
+    let all = format!("{whole}{fraction}");
+    let known = all.trim_start_matches('0');
+    // So much of an exponent leaves nothing or far too much, however long the number is.
+    let power = power.trim_start_matches('0').parse().unwrap_or(if power.trim_matches('0').is_empty() {
+        0
+    } else {
+        i64::MAX / 4
+    });
+    let power = if exponent.starts_with('-') { -power } else { power };
+    let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX / 4);
+    // How many of the known digits stand before the place where the number is cut.
+    let kept = length(whole) - (length(&all) - length(known)) + power + i64::try_from(digits).unwrap_or(0);
+    if known.is_empty() || kept < 0 {
+        return Ok(0);
+    }
+    let kept = usize::try_from(kept).map_err(|_| NotDecimal::TooLarge)?;
+    if kept > MOST_DIGITS {
+        return Err(NotDecimal::TooLarge);
+    }
+    let steps: u128 = match known.get(..kept.min(known.len())) {
+        None | Some("") => 0,
+        Some(digits) => format!("{digits:0<kept$}").parse().map_err(|_| NotDecimal::TooLarge)?,
+    };
+    let is_half = known.as_bytes().get(kept).is_some_and(|next| *next >= b'5');
+    steps.checked_add(u128::from(is_half)).ok_or(NotDecimal::TooLarge)
+}
+
 /// A decimal number without a sign, in steps of 10⁻`digits`.
 pub(crate) fn decimal(text: &str, digits: usize) -> Result<u128, NotDecimal> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -264,6 +325,42 @@ mod tests {
     }
 
     #[test]
+    fn what_other_programs_write_is_the_nearest_amount() {
+        for (given, amount) in [
+            ("0.020599650000000004 USD", "0.02059965 USD"),
+            ("0.1 USD", "0.10 USD"),
+            ("12 USD", "12.00 USD"),
+            ("1e-05 USD", "0.00001 USD"),
+            ("1.5E+3 USD", "1500.00 USD"),
+            ("-2.5e0 USD", "-2.50 USD"),
+            ("0.0000000000005 USD", "0.000000000001 USD"),
+            ("0.00000000000049999 USD", "0.00 USD"),
+            ("-0.0000000000005 USD", "-0.000000000001 USD"),
+            ("0.9999999999996 USD", "1.00 USD"),
+            ("5e-13 USD", "0.000000000001 USD"),
+            ("5e-14 USD", "0.00 USD"),
+            ("0e999999999999999999999 USD", "0.00 USD"),
+            ("1e-99999999999999999999 USD", "0.00 USD"),
+            ("00012.50 USD", "12.50 USD"),
+        ] {
+            assert_eq!(Money::rounded(given).map(|money| money.to_string()).as_deref(), Ok(amount), "{given}");
+        }
+        for (given, why) in [
+            ("1e999999999999999999999 USD", InvalidMoney::TooMuch),
+            ("1e30 USD", InvalidMoney::TooMuch),
+            ("1e USD", InvalidMoney::Form),
+            ("1e1.5 USD", InvalidMoney::Form),
+            ("e5 USD", InvalidMoney::Form),
+            (".5 USD", InvalidMoney::Form),
+            ("NaN USD", InvalidMoney::Form),
+            ("1e5", InvalidMoney::Form),
+            ("1 usd", InvalidMoney::Currency),
+        ] {
+            assert_eq!(Money::rounded(given), Err(why), "{given}");
+        }
+    }
+
+    #[test]
     fn amounts_of_two_currencies_have_no_sum() {
         let (one, other) = (Money::parse("1 USD").unwrap(), Money::parse("1 EUR").unwrap());
         assert!(matches!(one.checked_add(other), Err(NoSum::Currencies { .. })));
@@ -284,6 +381,7 @@ mod tests {
             let picos = if small { picos % 1_000_000_000_000_000 } else { picos };
             let money = Money::from_picos(picos, Currency::USD);
             prop_assert_eq!(Money::parse(&money.to_string()), Ok(money));
+            prop_assert_eq!(Money::rounded(&money.to_string()), Ok(money));
             let json = serde_json::to_string(&money).unwrap();
             prop_assert_eq!(serde_json::from_str::<Money>(&json).unwrap(), money);
         }
@@ -306,6 +404,14 @@ mod tests {
             if let Ok(money) = Money::parse(&text) {
                 prop_assert_eq!(Money::parse(&money.to_string()), Ok(money));
             }
+            let _ = Money::rounded(&text);
+        }
+
+        #[test]
+        fn a_binary_number_is_rounded_to_the_amount_next_to_it(number in prop_oneof![0.0_f64..1_000.0, 0.0_f64..1e-6], as_power in any::<bool>()) {
+            let text = if as_power { format!("{number:e} USD") } else { format!("{number} USD") };
+            let picos = Money::rounded(&text).unwrap().picos() as f64;
+            prop_assert!((picos - number * 1e12).abs() <= 0.5 + number * 1e12 * 1e-15, "{text} {picos}");
         }
     }
 }

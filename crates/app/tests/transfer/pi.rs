@@ -4,7 +4,10 @@
 
 use serde_json::{Value, json};
 use sessions_app::transfer::{Transcript, pi};
-use sessions_domain::MessagePart;
+use sessions_domain::{
+    MessagePart,
+    money::{Currency, Money},
+};
 
 use crate::ground::{Dice, Log, check_any, check_restored, fixture, lines_of, real_files};
 
@@ -52,6 +55,34 @@ fn a_compaction_is_a_clear_and_all_before_it_stays_reachable() {
     assert_eq!(log.visible(), ["u: So far: a plan.", "u: ls bed.txt", "a: Done."]);
     assert_eq!(log.path(true).len(), 5);
     check_restored(&file, &log);
+}
+
+/// A call that nothing was written down of is no answer, so its cost is left aside here as well.
+#[test]
+fn what_calls_cost_is_what_their_file_says() {
+    for path in real_files("pi") {
+        let file = std::fs::read(&path).unwrap();
+        let mut calls = 0_u32;
+        let mut told = 0.0;
+        for line in file.split(|byte| *byte == b'\n') {
+            let Ok(line) = serde_json::from_slice::<Value>(line) else { continue };
+            let message = &line["message"];
+            let says = message["content"].as_array().is_some_and(|blocks| !blocks.is_empty());
+            let cost = message["usage"]["cost"]["total"].as_f64().filter(|cost| *cost > 0.0);
+            if let Some(cost) = cost.filter(|_| says && message["role"] == "assistant") {
+                calls += 1;
+                told += cost;
+            }
+        }
+        let transcript = read(&file);
+        let messages = transcript.entries.iter().filter_map(|entry| entry.message());
+        let costs: Vec<Money> =
+            messages.filter_map(|message| message.metadata.cost.as_deref()).map(|cost| cost.parse().unwrap()).collect();
+        let sum = costs.iter().fold(Money::zero(Currency::USD), |sum, cost| sum.checked_add(*cost).unwrap());
+        println!("{}: {calls} calls, {told} told, {sum}", path.display());
+        assert_eq!(costs.len(), calls as usize, "{}", path.display());
+        assert!(calls > 0 && (sum.picos() as f64 / 1e12 - told).abs() < 1e-9, "{}: {sum}", path.display());
+    }
 }
 
 #[test]

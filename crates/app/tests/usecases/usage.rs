@@ -2,10 +2,11 @@
 //!
 //! Must not know: published prices.
 
-use sessions_app::{At, CompactionWish, NewSession, Session, SessionManager, Settings, Usage};
+use sessions_app::{At, CompactionWish, ModelCall, NewSession, PricedBy, Session, SessionManager, Settings, Usage};
 use sessions_domain::{
     Message, MessageMetadata, TokenUsage,
     context::Budget,
+    money::Money,
     price::{Price, PriceRow, PriceTable},
 };
 use sessions_infra::MemoryStore;
@@ -53,7 +54,16 @@ async fn both(chat: &Session, other: &SessionManager) -> Usage {
     assert_eq!(calls.len() as u64, usage.total.calls, "{calls:?}");
     let tokens = calls.iter().fold(TokenUsage::default(), |sum, call| sum.plus(call.spent.usage));
     assert_eq!(tokens, usage.total.usage);
+    costs_are_those_of_calls(&calls, &usage);
     usage
+}
+
+/// What calls cost, one by one, is what they cost in all.
+fn costs_are_those_of_calls(calls: &[ModelCall], usage: &Usage) {
+    let amounts: Vec<Money> = calls.iter().filter_map(|call| call.priced).map(|priced| priced.amount).collect();
+    assert_eq!((calls.len() - amounts.len()) as u64, usage.total.unpriced);
+    let sum = amounts.iter().copied().reduce(|sum, amount| sum.checked_add(amount).unwrap());
+    assert_eq!(sum.into_iter().collect::<Vec<_>>(), usage.total.cost);
 }
 
 #[tokio::test]
@@ -85,10 +95,18 @@ async fn a_call_costs_what_was_written_down_or_what_the_table_says() {
     chat.append(answer("a", "m", 1_000, None)).await.unwrap();
     chat.append(answer("b", "m", 1_000, Some("0.5 USD"))).await.unwrap();
     chat.append(answer("c", "unknown", 1_000, None)).await.unwrap();
+    // As a binary number is printed, and as nobody reads it.
+    chat.append(answer("d", "unknown", 1_000, Some("0.020599650000000004 USD"))).await.unwrap();
+    chat.append(answer("e", "m", 1_000, Some("half a dollar"))).await.unwrap();
     let usage = chat.usage().await.unwrap();
-    // 1 000 at 3 a million, and 10 at 15 a million; written down beside it half a dollar.
+    // Twice 1 000 at 3 a million, and 10 at 15 a million; written down beside it half a dollar and two cents.
     let costs: Vec<String> = usage.total.cost.iter().map(ToString::to_string).collect();
-    assert_eq!((costs, usage.total.unpriced), (vec!["0.50315 USD".to_owned()], 1));
+    assert_eq!((costs, usage.total.unpriced), (vec!["0.52689965 USD".to_owned()], 1));
+    let (calls, _) = chat.calls(0).await.unwrap();
+    costs_are_those_of_calls(&calls, &usage);
+    let by: Vec<Option<PricedBy>> = calls.iter().map(|call| call.priced.map(|priced| priced.by)).collect();
+    let (written, table) = (Some(PricedBy::Written), Some(PricedBy::Table));
+    assert_eq!(by, [table, written, None, written, table]);
 }
 
 #[tokio::test]

@@ -120,6 +120,7 @@ fn tokens_tells_what_was_spent_and_how_full_the_window_is() {
         (calls.len(), &calls[0]["outcome"], &calls[0]["model"]),
         (1, &json!("taken"), &json!("claude-opus-4-5"))
     );
+    assert_eq!(calls[0]["priced"], json!({"amount": "5.25 USD", "by": "table"}));
     desk.run(&["tokens", &id, "--model", "nobody", "--json"]).refused(3, "not_found");
 }
 

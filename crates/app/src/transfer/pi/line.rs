@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sessions_domain::{Json, MessagePart, MessageRole, TokenUsage, ToolResult};
+use sessions_domain::{Json, MessagePart, MessageRole, TokenUsage, ToolResult, money::Money};
 
 use super::block;
 use crate::transfer::foreign::{
@@ -220,19 +220,20 @@ fn answer(text: &str, inner: &Inner<'_>, mut blocks: Vec<Block>, made_at: Option
     }
     let template = if whole { None } else { Template::cut(text, &blocks, block::values) };
     let usage: Option<Usage<'_>> = inner.usage.and_then(|usage| serde_json::from_str(usage.get()).ok());
-    let cost = usage.as_ref().and_then(|usage| usage.cost.as_ref()?.total).map(RawValue::get);
-    let cost = cost.filter(|cost| cost.parse::<f64>().is_ok_and(|cost| cost > 0.0));
+    let cost = usage.as_ref().and_then(|usage| usage.cost.as_ref()?.total);
+    let cost =
+        cost.and_then(|cost| Money::rounded(&format!("{} USD", cost.get())).ok()).filter(|cost| cost.picos() > 0);
     Kind::Said(Box::new(Said {
         model: named(inner.model),
         provider: named(inner.provider),
         stop_reason: named(inner.stop_reason),
-        cost: cost.map(|cost| format!("{cost} USD")),
+        cost: cost.map(|cost| cost.to_string()),
         usage: usage.map(|usage| TokenUsage {
             input: usage.input,
             output: usage.output,
             cache_read: usage.cache_read,
             cache_write: usage.cache_write,
-            reasoning: 0,
+            ..TokenUsage::default()
         }),
         made_at,
         ..Said::new(MessageRole::Assistant, blocks, template)
