@@ -204,7 +204,8 @@ pub(crate) async fn lineage(program: &Program, name: &str) -> Result<(), Failure
 }
 
 fn words_of(usage: TokenUsage) -> String {
-    let TokenUsage { input, output, cache_read, cache_write, reasoning } = usage;
+    let TokenUsage { input, output, cache_read, reasoning, .. } = usage;
+    let cache_write = usage.cache_written();
     let mut words =
         format!("{input} tokens in, {output} out, {cache_read} read from a cache, {cache_write} written to it");
     if reasoning > 0 {

@@ -190,7 +190,8 @@ pub(crate) enum Command {
     /// Bring in sessions from files, or from all files of a folder; what was brought in before is not brought in twice
     #[command(
         after_help = "With --json a report for each session: {\"id\",\"messages\",\"tool_calls\",\"repaired\":[{\"line\",\"what\"}],\
-                            \"set_aside\":[{\"line\",\"why\"}],\"usage\":{\"input\",\"output\",\"cache_read\",\"cache_write\",\"reasoning\"}}"
+                            \"set_aside\":[{\"line\",\"why\"}],\"usage\":{\"input\",\"output\",\"cache_read\",\"cache_write\",\"reasoning\"}}; usage has cache_write_long \
+                            beside cache_write where something was written to a cache for an hour."
     )]
     Import(Import),
     /// Write a session out: whole, to be read, or for another program

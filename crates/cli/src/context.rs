@@ -244,7 +244,7 @@ fn print_ledger(program: &Program, ledger: &Ledger) -> Result<(), Failure> {
     let mut table = Table::new(columns);
     let mut row = |name: String, of: &ModelUsage| {
         let usage = of.usage;
-        let numbers = [of.calls, usage.input, usage.cache_read, usage.cache_write, usage.output];
+        let numbers = [of.calls, usage.input, usage.cache_read, usage.cache_written(), usage.output];
         table.row([name].into_iter().chain(numbers.map(|number| number.to_string())).chain([cost(of)]));
     };
     for model in &ledger.usage.models {

@@ -371,15 +371,28 @@ pub struct TokenUsage {
     /// Tokens read from the provider's cache.
     #[serde(default)]
     pub cache_read: u64,
-    /// Tokens written to the provider's cache.
+    /// Tokens written to the provider's cache, for as long as it keeps them unless it is told otherwise.
     #[serde(default)]
     pub cache_write: u64,
+    /// Tokens written to it for an hour, where the provider tells them apart. They are none of `cache_write`.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub cache_write_long: u64,
     /// Tokens of hidden reasoning, where the provider tells them apart.
     #[serde(default)]
     pub reasoning: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like this")]
+const fn is_none(tokens: &u64) -> bool {
+    *tokens == 0
+}
+
 impl TokenUsage {
+    /// Tokens written to the provider's cache, for however long.
+    pub const fn cache_written(&self) -> u64 {
+        self.cache_write.saturating_add(self.cache_write_long)
+    }
+
     /// The sum of two usages, without overflow.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -388,6 +401,7 @@ impl TokenUsage {
             output: self.output.saturating_add(other.output),
             cache_read: self.cache_read.saturating_add(other.cache_read),
             cache_write: self.cache_write.saturating_add(other.cache_write),
+            cache_write_long: self.cache_write_long.saturating_add(other.cache_write_long),
             reasoning: self.reasoning.saturating_add(other.reasoning),
         }
     }
@@ -478,6 +492,19 @@ mod tests {
         let json = serde_json::to_string(&part).unwrap();
         assert_eq!(json, r#"{"type":"custom","value":{"type":"text","wrong":1}}"#);
         assert_eq!(serde_json::from_str::<MessagePart>(&json).unwrap(), part);
+    }
+
+    #[test]
+    fn usage_from_before_writes_for_an_hour_reads_and_is_written_as_it_was() {
+        let before = r#"{"input":1,"output":2,"cache_read":3,"cache_write":4,"reasoning":5}"#;
+        let usage: TokenUsage = serde_json::from_str(before).unwrap();
+        assert_eq!((usage.cache_write_long, usage.cache_written()), (0, 4));
+        assert_eq!(serde_json::to_string(&usage).unwrap(), before);
+        let long = TokenUsage { cache_write_long: 6, ..usage };
+        let json = r#"{"input":1,"output":2,"cache_read":3,"cache_write":4,"cache_write_long":6,"reasoning":5}"#;
+        assert_eq!(serde_json::to_string(&long).unwrap(), json);
+        assert_eq!(serde_json::from_str::<TokenUsage>(json).unwrap(), long);
+        assert_eq!((long.plus(long).cache_write_long, long.cache_written()), (12, 10));
     }
 
     #[test]

@@ -131,12 +131,7 @@ impl Price {
 ///
 /// `usage.input` is what was neither read from a cache nor written to one. `usage.reasoning` is part of `usage.output`, and is not added again.
 pub fn cost(usage: &TokenUsage, price: &Price) -> Option<Money> {
-    cost_with_long_writes(usage, 0, price)
-}
-
-/// The same of a call that besides wrote so many tokens to a cache for an hour, which `usage.cache_write` does not have.
-pub fn cost_with_long_writes(usage: &TokenUsage, cache_write_long: u64, price: &Price) -> Option<Money> {
-    let sent = [usage.input, usage.cache_read, usage.cache_write, cache_write_long];
+    let sent = [usage.input, usage.cache_read, usage.cache_write, usage.cache_write_long];
     let price = price.of_call(sent.into_iter().fold(0, u64::saturating_add));
     let (output, reasoning) = match price.reasoning {
         // A provider may say that it thought more than it wrote.
@@ -147,7 +142,7 @@ pub fn cost_with_long_writes(usage: &TokenUsage, cache_write_long: u64, price: &
         (usage.input, price.input),
         (usage.cache_read, price.cache_read),
         (usage.cache_write, price.cache_write),
-        (cache_write_long, price.cache_write_long),
+        (usage.cache_write_long, price.cache_write_long),
         (output, price.output),
         (reasoning, price.reasoning),
     ];
@@ -361,7 +356,12 @@ mod tests {
     }
 
     fn usage(input: u64, cache_read: u64, cache_write: u64, output: u64) -> TokenUsage {
-        TokenUsage { input, output, cache_read, cache_write, reasoning: 0 }
+        TokenUsage { input, output, cache_read, cache_write, ..TokenUsage::default() }
+    }
+
+    /// The same, with tokens written for an hour.
+    fn written(cache_write_long: u64, usage: TokenUsage) -> TokenUsage {
+        TokenUsage { cache_write_long, ..usage }
     }
 
     fn day(text: &str) -> Day {
@@ -391,8 +391,8 @@ mod tests {
         for (model, published, usage, expected) in cases {
             assert_eq!(cost(&usage, &price(published)).unwrap().to_string(), expected, "{model} {usage:?}");
         }
-        let long = cost_with_long_writes(&usage(0, 0, 0, 0), 1_000_000, &price("3 0.3 3.75 6 15"));
-        assert_eq!(long.unwrap().to_string(), "6.00 USD");
+        let long = cost(&written(1_000_000, usage(1_000_000, 0, 0, 0)), &price("3 0.3 3.75 6 15"));
+        assert_eq!(long.unwrap().to_string(), "9.00 USD");
     }
 
     #[test]
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(cost(&usage(1, 0, 0, 1), &known).map(|cost| cost.to_string()).as_deref(), Some("0.00009 USD"));
         assert_eq!(cost(&usage(1, 1, 0, 1), &known), None, "cached");
         assert_eq!(cost(&usage(1, 0, 1, 1), &known), None, "written to a cache");
-        assert_eq!(cost_with_long_writes(&usage(1, 0, 0, 1), 1, &known), None, "written for an hour");
+        assert_eq!(cost(&written(1, usage(1, 0, 0, 1)), &known), None, "written for an hour");
         assert_eq!(cost(&usage(0, 0, 0, 0), &known), Some(Money::zero(Currency::USD)), "nothing was used");
         assert_eq!(cost(&usage(1, 0, 0, 0), &Price::none(Currency::USD)), None);
     }
@@ -565,15 +565,15 @@ mod tests {
                 input: input_price, output: output_price, cache_read: read, cache_write: write,
                 cache_write_long: long_price, reasoning: thought, ..Price::none(Currency::USD)
             };
-            let used = TokenUsage { input, output, cache_read, cache_write, reasoning };
-            let whole = cost_with_long_writes(&used, long, &price);
+            let used = TokenUsage { input, output, cache_read, cache_write, cache_write_long: long, reasoning };
+            let whole = cost(&used, &price);
             prop_assert!(whole.is_some());
             let none = TokenUsage::default();
             let parts = [
                 cost(&TokenUsage { input, ..none }, &price),
                 cost(&TokenUsage { cache_read, ..none }, &price),
                 cost(&TokenUsage { cache_write, ..none }, &price),
-                cost_with_long_writes(&none, long, &price),
+                cost(&written(long, none), &price),
                 cost(&TokenUsage { output, reasoning, ..none }, &price),
             ];
             let mut sum = Money::zero(Currency::USD);

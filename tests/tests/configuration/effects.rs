@@ -187,10 +187,11 @@ sessions:
     );
     let prices = configuration.prices();
     let day = |text: &str| text.parse::<price::Day>().unwrap();
-    let used = TokenUsage { input: 100, output: 100, cache_read: 100, cache_write: 100, reasoning: 50 };
+    let used =
+        TokenUsage { input: 100, output: 100, cache_read: 100, cache_write: 100, cache_write_long: 100, reasoning: 50 };
     let cost = |model: &str, on: &str, used: &TokenUsage| {
         let row = prices.find("openai", model, day(on))?;
-        price::cost_with_long_writes(used, 100, &row.price).map(|cost| cost.to_string())
+        price::cost(used, &row.price).map(|cost| cost.to_string())
     };
     // 100 × (1 + 0.1 + 0.2 + 0.3), 50 × 2 and 50 × 4, a million each.
     assert_eq!(cost("gpt-5", "2026-06-01", &used).as_deref(), Some("0.00046 EUR"));

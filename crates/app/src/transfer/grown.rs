@@ -248,11 +248,15 @@ impl News {
         if !self.kept.lost.is_empty() {
             return TokenUsage::default();
         }
+        // What an older log holds of writes to a cache does not tell those for an hour apart.
+        let written = of(TokenUsage::cache_written);
+        let cache_write_long = of(|usage| usage.cache_write_long).min(written);
         TokenUsage {
             input: of(|usage| usage.input),
             output: of(|usage| usage.output),
             cache_read: of(|usage| usage.cache_read),
-            cache_write: of(|usage| usage.cache_write),
+            cache_write: written - cache_write_long,
+            cache_write_long,
             reasoning: of(|usage| usage.reasoning),
         }
     }

@@ -99,7 +99,7 @@ async fn history(program: &Program, sessions: &SessionManager, folder: &Path, st
     step(program, stop, 1, "Import")?;
     let report = sessions.import(TRANSCRIPT, ImportOptions::default()).await?;
     let (lines, of) = (TRANSCRIPT.split(|byte| *byte == b'\n').count() - 1, &report.report);
-    let tokens = of.usage.input + of.usage.output + of.usage.cache_read + of.usage.cache_write;
+    let tokens = of.usage.input + of.usage.output + of.usage.cache_read + of.usage.cache_written();
     say(
         program,
         &format!(

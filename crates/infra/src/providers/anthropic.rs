@@ -122,6 +122,7 @@ struct Usage {
     output: Option<u64>,
     cache_read: Option<u64>,
     cache_write: Option<u64>,
+    cache_write_long: Option<u64>,
     reasoning: Option<u64>,
 }
 
@@ -133,6 +134,9 @@ impl Usage {
         self.output = newest("output_tokens", self.output);
         self.cache_read = newest("cache_read_input_tokens", self.cache_read);
         self.cache_write = newest("cache_creation_input_tokens", self.cache_write);
+        let kept = said.get("cache_creation");
+        let long = count(kept.and_then(|kept| kept.get("ephemeral_1h_input_tokens")));
+        self.cache_write_long = long.or(self.cache_write_long);
         let details = said.get("output_tokens_details");
         self.reasoning = count(details.and_then(|details| details.get("thinking_tokens"))).or(self.reasoning);
     }
@@ -141,11 +145,14 @@ impl Usage {
         if self.input.is_none() && self.output.is_none() {
             return None;
         }
+        let written = self.cache_write.unwrap_or(0);
+        let cache_write_long = self.cache_write_long.unwrap_or(0).min(written);
         Some(TokenUsage {
             input: self.input.unwrap_or(0),
             output: self.output.unwrap_or(0),
             cache_read: self.cache_read.unwrap_or(0),
-            cache_write: self.cache_write.unwrap_or(0),
+            cache_write: written - cache_write_long,
+            cache_write_long,
             reasoning: self.reasoning.unwrap_or(0),
         })
     }

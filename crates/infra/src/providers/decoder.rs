@@ -388,7 +388,7 @@ mod tests {
             openai(&[&delta(r#"{"content":"x"}"#), &finish("stop"), &said, "[DONE]", "{ not read"]).1.unwrap()
         };
         let of = |input, output, cache_read, cache_write, reasoning| {
-            Some(TokenUsage { input, output, cache_read, cache_write, reasoning })
+            Some(TokenUsage { input, output, cache_read, cache_write, reasoning, ..TokenUsage::default() })
         };
         for (said, expected) in [
             (
@@ -554,14 +554,15 @@ mod tests {
             (vec![], "stop_sequence", vec![], ModelStop::EndTurn),
         ] {
             let end = format!(
-                r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":42,"cache_read_input_tokens":3}}}}"#
+                r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":42,"cache_read_input_tokens":3,"cache_creation_input_tokens":9,"cache_creation":{{"ephemeral_5m_input_tokens":2,"ephemeral_1h_input_tokens":7}}}}}}"#
             );
             let mut all: Vec<&str> = frames.iter().map(String::as_str).collect();
             all.extend([end.as_str(), r#"{"type":"message_stop"}"#, "{ not read"]);
             let (parts, answer) = anthropic(&all);
             let answer = answer.unwrap();
             assert_eq!((parts, answer.stop, answer.raw_stop.as_deref()), (expected, ends, Some(reason)), "{frames:?}");
-            let usage = TokenUsage { input: 5, output: 42, cache_read: 3, ..TokenUsage::default() };
+            let (cache_write, cache_write_long) = (2, 7);
+            let usage = TokenUsage { input: 5, output: 42, cache_read: 3, cache_write, cache_write_long, reasoning: 0 };
             assert_eq!(
                 (answer.usage, answer.model.as_deref(), answer.request_id.as_deref()),
                 (Some(usage), Some("claude"), Some("msg_1"))

@@ -325,5 +325,6 @@ fn usage(raw: &RawValue) -> Option<TokenUsage> {
         cache_read: read,
         cache_write: written,
         reasoning: detail("completion_tokens_details", "reasoning_tokens").unwrap_or(0),
+        ..TokenUsage::default()
     })
 }

@@ -16,8 +16,7 @@
 
 use std::io::BufRead;
 
-use serde::Deserialize;
-use sessions_domain::{MessageRole, TokenUsage};
+use sessions_domain::MessageRole;
 
 use super::{
     ImportError, claude_code,
@@ -71,28 +70,8 @@ fn spoken(text: &str, shape: &Shape<'_>) -> Option<(MessageRole, Vec<Block>)> {
     Some((role, shape.content.map(|content| claude_code::blocks(text, content, role)).unwrap_or_default()))
 }
 
-/// The names that the provider uses.
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-}
-
 fn tells(shape: &Shape<'_>, said: &mut Said) {
     said.model = named(shape.model);
     said.stop_reason = named(shape.stop_reason);
-    let usage = shape.usage.and_then(|usage| serde_json::from_str::<Usage>(usage.get()).ok());
-    said.usage = usage.map(|usage| TokenUsage {
-        input: usage.input_tokens.unwrap_or(0),
-        output: usage.output_tokens.unwrap_or(0),
-        cache_read: usage.cache_read_input_tokens.unwrap_or(0),
-        cache_write: usage.cache_creation_input_tokens.unwrap_or(0),
-        reasoning: 0,
-    });
+    said.usage = shape.usage.and_then(claude_code::usage);
 }

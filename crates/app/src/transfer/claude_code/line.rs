@@ -4,9 +4,9 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sessions_domain::{MessageRole, TokenUsage};
+use sessions_domain::MessageRole;
 
-use super::block;
+use super::{block, usage::usage};
 use crate::transfer::foreign::{
     envelope::Template,
     line::{Kind, NOT_JSON, Parsed, Said, Says, is_true, object, string, time},
@@ -99,19 +99,6 @@ struct Inner<'a> {
     content: Option<&'a RawValue>,
 }
 
-/// The names that the provider uses.
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-}
-
 /// Reads a line; `whole` when its text is kept as it is, so that its message needs no envelope.
 pub(in super::super) fn parse(number: u64, text: &str, whole: bool) -> Result<Parsed, &'static str> {
     let text = object(text)?;
@@ -165,19 +152,12 @@ fn kind_of(text: &str, shape: &Shape<'_>, made_at: Option<String>, whole: bool) 
         return Kind::Empty;
     }
     let template = if whole { None } else { Template::cut(text, &blocks, block::values) };
-    let usage = inner.usage.and_then(|usage| serde_json::from_str::<Usage>(usage.get()).ok());
     Kind::Said(Box::new(Said {
         message_id: string(inner.id).filter(|id| role == MessageRole::Assistant && !id.is_empty()),
         request_id: string(shape.request_id),
         model: string(inner.model).filter(|model| !model.starts_with('<')),
         stop_reason: string(inner.stop_reason),
-        usage: usage.filter(|_| role == MessageRole::Assistant).map(|usage| TokenUsage {
-            input: usage.input_tokens.unwrap_or(0),
-            output: usage.output_tokens.unwrap_or(0),
-            cache_read: usage.cache_read_input_tokens.unwrap_or(0),
-            cache_write: usage.cache_creation_input_tokens.unwrap_or(0),
-            reasoning: 0,
-        }),
+        usage: inner.usage.filter(|_| role == MessageRole::Assistant).and_then(usage),
         made_at,
         ..Said::new(role, blocks, template)
     }))

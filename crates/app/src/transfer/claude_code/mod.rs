@@ -21,6 +21,7 @@
 
 mod block;
 mod line;
+mod usage;
 mod write;
 
 use std::io::BufRead;
@@ -35,6 +36,7 @@ use super::{
 pub(super) use self::block::blocks;
 pub(super) use self::write::ClaudeCodeWriter;
 pub(super) use line::{knows_type, parse};
+pub(super) use usage::usage;
 
 /// How these files are read and written.
 pub(super) const DIALECT: Dialect =

@@ -36,12 +36,18 @@ impl Writer for ClaudeCodeWriter {
         let content = list(&if blocks.is_empty() { empty() } else { blocks });
         let inner = if is_answer {
             let usage = said.usage();
-            let usage = Object::new()
+            let written = (usage.cache_write_long > 0).then(|| {
+                Object::new()
+                    .put("ephemeral_5m_input_tokens", &usage.cache_write)
+                    .put("ephemeral_1h_input_tokens", &usage.cache_write_long)
+                    .end()
+            });
+            let told = Object::new()
                 .put("input_tokens", &usage.input)
-                .put("cache_creation_input_tokens", &usage.cache_write)
-                .put("cache_read_input_tokens", &usage.cache_read)
-                .put("output_tokens", &usage.output)
-                .end();
+                .put("cache_creation_input_tokens", &usage.cache_written())
+                .put("cache_read_input_tokens", &usage.cache_read);
+            let told = written.iter().fold(told, |told, written| told.raw("cache_creation", written));
+            let usage = told.put("output_tokens", &usage.output).end();
             let model = said.metadata().model.as_ref().or(about.model.as_ref());
             Object::new()
                 .put("id", &format!("msg_{}", id.replace('-', "")))

@@ -115,8 +115,8 @@ impl Tokens {
             input: self.input_tokens.saturating_sub(self.cached_input_tokens),
             output: self.output_tokens,
             cache_read: self.cached_input_tokens,
-            cache_write: 0,
             reasoning: self.reasoning_output_tokens,
+            ..TokenUsage::default()
         }
     }
 }

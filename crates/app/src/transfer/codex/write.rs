@@ -176,7 +176,7 @@ impl CodexWriter {
     fn counted(&mut self, at: &str, usage: TokenUsage) -> String {
         self.total = self.total.plus(usage);
         let tokens = |usage: TokenUsage| {
-            let input = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
+            let input = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_written());
             Object::new()
                 .put("input_tokens", &input)
                 .put("cached_input_tokens", &usage.cache_read)

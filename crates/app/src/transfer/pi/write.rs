@@ -111,12 +111,12 @@ fn answer(message: Object, about: &About, said: &Said<'_>) -> Object {
     let cost = cost.filter(|cost| cost.parse::<f64>().is_ok_and(f64::is_finite)).unwrap_or("0");
     let parts = Object::new().put("input", &0).put("output", &0).put("cacheRead", &0).put("cacheWrite", &0);
     let total =
-        usage.input.saturating_add(usage.output).saturating_add(usage.cache_read).saturating_add(usage.cache_write);
+        usage.input.saturating_add(usage.output).saturating_add(usage.cache_read).saturating_add(usage.cache_written());
     let usage = Object::new()
         .put("input", &usage.input)
         .put("output", &usage.output)
         .put("cacheRead", &usage.cache_read)
-        .put("cacheWrite", &usage.cache_write)
+        .put("cacheWrite", &usage.cache_written())
         .put("totalTokens", &total)
         .raw("cost", &parts.raw("total", cost).end())
         .end();
