@@ -10,6 +10,7 @@ use crate::{
     message::TokenUsage,
     moment::Moment,
     money::{Currency, Money, NotDecimal, decimal},
+    profile::undated,
 };
 
 /// Digits behind the point that a price has at most.
@@ -262,7 +263,7 @@ pub struct Aged {
     pub oldest: Day,
 }
 
-/// Prices by provider and model. Names are exact: a model that nobody wrote down has no price.
+/// Prices by provider and model. Names are exact, but for the date of a snapshot: a model that nobody wrote down has no price.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriceTable {
     rows: Vec<PriceRow>,
@@ -305,10 +306,18 @@ impl PriceTable {
         Ok(())
     }
 
-    /// This table, and where it knows nothing of a model's name the other one.
+    /// This table, and where it knows nothing of a model the other one. What this one says of a model counts for all the names that the other
+    /// one knows it by.
     #[must_use]
     pub fn over(self, other: Self) -> Self {
         let Self { mut rows, mut places } = self;
+        for row in &other.rows {
+            let Some(own) = places.get_mut(&row.provider) else { continue };
+            let Some(known) = own.get(&row.model).cloned() else { continue };
+            for alias in &row.aliases {
+                own.entry(alias.clone()).or_insert_with(|| known.clone());
+            }
+        }
         for (provider, names) in other.places {
             let own = places.entry(provider).or_default();
             for (name, indexes) in names {
@@ -319,9 +328,11 @@ impl PriceTable {
         Self { rows, places }
     }
 
-    /// What a model of a provider costs on a day. `None` for what is not in the table, which is never a price of zero.
+    /// What a model of a provider costs on a day; a snapshot that no row names costs what its model does ([`undated`]). `None` for what is not
+    /// in the table, which is never a price of zero.
     pub fn find(&self, provider: &str, model: &str, day: Day) -> Option<&PriceRow> {
-        let places = self.places.get(provider)?.get(model)?;
+        let known = self.places.get(provider)?;
+        let places = known.get(model).or_else(|| known.get(undated(provider, model)?))?;
         places.iter().filter_map(|at| self.rows.get(*at)).find(|row| row.holds_on(day))
     }
 
@@ -497,6 +508,40 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_costs_what_its_model_does_unless_a_row_says_otherwise() {
+        let of = |provider: &str, model: &str, input: &str| PriceRow {
+            provider: provider.to_owned(),
+            ..row(model, &[], ("", ""), input)
+        };
+        let rows = vec![
+            of("openai", "o3", "2"),
+            of("openai", "gpt-4o", "2.5"),
+            of("openai", "gpt-4o-2024-05-13", "5"),
+            of("anthropic", "claude-opus-4-6", "5"),
+            of("p", "m", "1"),
+        ];
+        let own = PriceTable::new(vec![of("openai", "o3", "9")]).unwrap();
+        let shipped = PriceTable::new(rows).unwrap();
+        let found = |table: &PriceTable, provider: &str, model: &str| {
+            let row = table.find(provider, model, day("2026-06-01"));
+            row.and_then(|row| row.price.input).map(|price| price.to_string())
+        };
+        for (provider, model, expected) in [
+            ("openai", "o3-2025-04-16", Some("2")),
+            ("openai", "gpt-4o-2024-08-06", Some("2.5")),
+            ("openai", "gpt-4o-2024-05-13", Some("5")),
+            ("anthropic", "claude-opus-4-6-20260205", Some("5")),
+            ("openai", "o3-20250416", None),
+            ("openai", "o3-mini-2025-04-16", None),
+            ("p", "m-2025-04-16", None),
+        ] {
+            assert_eq!(found(&shipped, provider, model).as_deref(), expected, "{model}");
+        }
+        let both = own.over(shipped);
+        assert_eq!(found(&both, "openai", "o3-2025-04-16").as_deref(), Some("9"), "a person's own price too");
+    }
+
+    #[test]
     fn two_prices_of_one_day_are_refused() {
         let twice = |one: (&str, &str), other: (&str, &str)| {
             PriceTable::new(vec![row("a", &["b"], one, "1"), row("b", &[], other, "2")]).is_err()
@@ -517,7 +562,7 @@ mod tests {
         let both = own.over(PriceTable::new(shipped).unwrap());
         assert_eq!(found(&both, "a", "2026-07-01").as_deref(), Some("9"));
         assert_eq!(found(&both, "a", "2026-01-01"), None, "whoever says what a model costs says it for all days");
-        assert_eq!(found(&both, "z", "2026-01-01").as_deref(), Some("1"));
+        assert_eq!(found(&both, "z", "2026-07-01").as_deref(), Some("9"), "under each of its names");
         assert_eq!(found(&both, "b", "2026-01-01").as_deref(), Some("2"));
         assert_eq!(both.rows().len(), 3);
     }

@@ -151,6 +151,16 @@ fn what_is_acknowledged_is_kept_whoever_asks_otherwise() {
 }
 
 #[test]
+fn a_tier_without_a_price_is_refused() {
+    let price = |above: &str| {
+        load(format!("sessions: {{ prices: [{{ provider: p, model: m, input: 1, above: {{ {above} }} }}] }}"))
+    };
+    let told = price("tokens: 100").unwrap_err().to_string();
+    assert!(told.contains("a price in above, as of input and output, is missing"), "{told}");
+    assert!(price("tokens: 100, input: 2").is_ok());
+}
+
+#[test]
 fn an_empty_file_says_nothing() {
     for text in ["", "# nothing\n", "sessions:\n", "sessions: {}", "sessions: { storage: , keys: {} }"] {
         let configuration = load(text).unwrap();

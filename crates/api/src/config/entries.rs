@@ -248,19 +248,23 @@ fn price_row(group: &Group<'_>, errors: &mut Vec<ConfigError>) -> Option<PriceRo
         Some(Set::Currency(currency)) => *currency,
         _ => Currency::USD,
     };
+    let is_below = |error: &ConfigError| {
+        let (inner, outer) = (error.path.names(), group.path.names());
+        inner.len() > outer.len() && inner.starts_with(outer)
+    };
     let mut price = rates(group, &[], currency);
     let above = rates(group, &["above"], currency);
     price.above = match group.whole(&["above", "tokens"]) {
+        Some(_) if above == Price::none(currency) && !errors.iter().any(is_below) => {
+            group.missing("a price in above, as of input and output,", errors);
+            None
+        }
         Some(tokens) => Some((tokens, Box::new(above))),
         None if above != Price::none(currency) => {
             group.missing("above.tokens", errors);
             None
         }
         None => None,
-    };
-    let is_below = |error: &ConfigError| {
-        let (inner, outer) = (error.path.names(), group.path.names());
-        inner.len() > outer.len() && inner.starts_with(outer)
     };
     if price == Price::none(currency) && !errors.iter().any(is_below) {
         group.missing("a price, as of input and output,", errors);

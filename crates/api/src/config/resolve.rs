@@ -182,7 +182,10 @@ fn read_prices(name: &str, bytes: &[u8]) -> Result<PriceTable, ConfigErrors> {
 
 #[cfg(test)]
 mod tests {
-    use sessions_domain::price::Day;
+    use sessions_domain::{
+        price::{Day, Price},
+        profile::Profiles,
+    };
 
     use super::*;
 
@@ -191,6 +194,18 @@ mod tests {
         let table = read_prices("prices.yaml", include_bytes!("../../data/prices.yaml")).unwrap();
         assert!(table.rows().len() >= 30, "{}", table.rows().len());
         for row in table.rows() {
+    /// Of these nobody whom we trust says what they cost.
+    const WITHOUT: [&str; 6] = ["gpt-6-astra", "gpt-6-sol", "gpt-6-luna", "o1-mini", "o1-preview", "claude-sonnet-5"];
+
+    #[test]
+    fn each_model_that_is_known_has_a_price_or_is_known_to_have_none() {
+        let day: Day = "2026-11-22".parse().unwrap();
+        for model in Profiles::shipped().iter() {
+            let found = shipped_prices().find(&model.provider, &model.name, day);
+            assert_eq!(found.is_none(), WITHOUT.contains(&model.name.as_str()), "{}", model.name);
+        }
+    }
+
             assert!(row.source.is_some() && row.noted.is_some(), "{}", row.model);
             assert!(row.price.input.is_some() && row.price.output.is_some(), "{}", row.model);
             // Input is never dearer than output, and reading a cache never dearer than input: a slip by a factor shows.
@@ -200,6 +215,15 @@ mod tests {
                     price.input < price.output && price.cache_read.is_none_or(|read| Some(read) < price.input),
                     "{}",
                     row.model
+            let classes = |price: &Price| {
+                let Price { input, output, cache_read, cache_write, cache_write_long, reasoning, .. } = price;
+                [input, output, cache_read, cache_write, cache_write_long, reasoning].map(Option::is_some)
+            };
+            assert!(
+                above.is_none_or(|above| classes(above) == classes(&row.price)),
+                "{}: a tier of its own",
+                row.model
+            );
                 );
                 assert!(price.output.is_some_and(|output| output.micros() < 1_000_000_000), "{}", row.model);
             }
