@@ -35,6 +35,9 @@ pub struct ModelProfile {
     /// Tokens that an answer may have, where that is known.
     #[serde(default)]
     pub max_output: Option<u64>,
+    /// Tokens that a request may have at most, where its provider says so beside the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_input: Option<u64>,
     /// Tokens of the window that are kept free for the answer.
     pub reserved_output: u64,
     /// The encoding in which its tokens are counted, or [`ESTIMATE`] where none is published.
@@ -66,6 +69,7 @@ impl ModelProfile {
             provider: provider.into(),
             window,
             max_output: None,
+            max_input: None,
             reserved_output: (window / 4).min(MOST_RESERVED),
             encoding: ESTIMATE.to_owned(),
             form,
@@ -74,9 +78,13 @@ impl ModelProfile {
         }
     }
 
-    /// Tokens that a request may have: the window without what is kept free for the answer.
+    /// Tokens that a request may have: the window without what is kept free for the answer, and no more than its provider takes.
     pub const fn usable(&self) -> u64 {
-        self.window.saturating_sub(self.reserved_output)
+        let left = self.window.saturating_sub(self.reserved_output);
+        match self.max_input {
+            Some(most) if most < left => most,
+            _ => left,
+        }
     }
 
     /// Whether the profile says anything that can be gone by.
@@ -93,7 +101,7 @@ impl ModelProfile {
                 return Err(InvalidProfile::Unnamed { what });
             }
         }
-        if self.reserved_output >= self.window {
+        if self.usable() == 0 {
             return Err(InvalidProfile::NoRoom { window: self.window, reserved_output: self.reserved_output });
         }
         Ok(())
@@ -127,7 +135,7 @@ pub enum InvalidProfile {
 
 /// No profile has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no model of this name is known{}; name another one, or give it a profile", .nearest.as_ref().map(|name| format!(", the nearest is {name}")).unwrap_or_default())]
+#[error("no model of this name is known{}; name another one, or say what is known of it: under models in the configuration, or as a profile", .nearest.as_ref().map(|name| format!(", the nearest is {name}")).unwrap_or_default())]
 pub struct UnknownModel {
     /// What was asked for.
     pub name: String,

@@ -513,6 +513,21 @@ async fn what_is_idle_leaves_memory_as_it_says() {
 }
 
 #[test]
+fn a_reserve_that_windows_do_not_have_is_told() {
+    let notices = |reserve: u64| {
+        let configuration = configured(&format!("sessions: {{ tokens: {{ reserve_tokens: {reserve} }} }}"));
+        configuration.notices().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(notices(8_000), [""; 0]);
+    let told = notices(16_000);
+    assert!(
+        told.len() == 1
+            && told[0].ends_with("tokens.reserve_tokens has no effect for gpt-4: their windows are no larger"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn models_of_the_configuration_are_known_by_their_names_or_stand_in_for_known_ones() {
     let text = "
 sessions:
@@ -533,8 +548,11 @@ sessions:
     assert_eq!((&own.rules, own.max_output), (&shipped.rules, shipped.max_output));
     let opus = find("claude-opus-4-6");
     assert_eq!((opus.window, &opus.rules), (500_000, &Profiles::shipped().find("claude-opus-4-6").unwrap().rules));
-    // The reserve is kept of every window that has as much.
-    assert_eq!(find("gpt-5").reserved_output, 9_000);
+    // The reserve is kept of every window that has as much; what a request may have at most is another limit.
+    assert_eq!((find("gpt-5").reserved_output, find("gpt-5").usable()), (9_000, 272_000));
+    let entry = |window: u32| format!("sessions: {{ models: {{ gpt-5: {{ provider: openai, window: {window} }} }} }}");
+    let usable = |window| configured(&entry(window)).profiles().find("gpt-5").unwrap().usable();
+    assert_eq!((usable(400_000), usable(200_000), usable(1_000_000)), (272_000, 168_000, 968_000));
     assert_eq!(find("gpt-4").reserved_output, Profiles::shipped().find("gpt-4").unwrap().reserved_output, "of 8192");
     assert!(configuration.profiles().find("houses").unwrap_err().nearest.is_some());
     assert_eq!(configured("").profiles(), &Profiles::shipped());

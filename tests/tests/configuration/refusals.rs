@@ -151,6 +151,30 @@ fn what_is_acknowledged_is_kept_whoever_asks_otherwise() {
 }
 
 #[test]
+fn a_name_is_that_of_one_model() {
+    let told = |models: &str| {
+        let result = load(format!("sessions:\n  models:\n{models}"));
+        result.map_or_else(|errors| errors.to_string(), |_| String::new())
+    };
+    let model =
+        |name: &str, aliases: &str| format!("    {name}: {{ provider: ollama, window: 9000, aliases: [{aliases}] }}\n");
+    assert_eq!(told(&format!("{}{}", model("a", "x, a, y"), model("b", "z"))), "");
+    assert_eq!(
+        told(&model("house", "gpt-4o")),
+        "c.yaml:3:55: models.house.aliases: one of them is the name of a model that is known; say the name under models instead"
+    );
+    assert_eq!(
+        told(&format!("{}{}", model("a", "x"), model("b", "x"))),
+        "c.yaml:4:51: models.b.aliases: it is said twice, first at c.yaml:3:51"
+    );
+    let of_another = told(&format!("{}{}", model("a", "b"), model("b", "x")));
+    assert!(
+        of_another.starts_with("c.yaml:3:51: models.a.aliases: it is said twice, first at c.yaml:4:"),
+        "{of_another}"
+    );
+}
+
+#[test]
 fn a_tier_without_a_price_is_refused() {
     let price = |above: &str| {
         load(format!("sessions: {{ prices: [{{ provider: p, model: m, input: 1, above: {{ {above} }} }}] }}"))

@@ -216,6 +216,13 @@ pub enum Notice {
         /// The known one that is spelled most like it.
         nearest: Option<String>,
     },
+    /// As much as is to be kept free of every window is more than some models have, for which it has no effect.
+    ReserveTooLarge {
+        /// Where it was said.
+        place: Place,
+        /// The models.
+        models: Vec<String>,
+    },
     /// Prices that were noted long ago.
     OldPrices {
         /// How many.
@@ -238,6 +245,11 @@ impl fmt::Display for Notice {
                     None => Ok(()),
                 }
             }
+            Self::ReserveTooLarge { place, models } => write!(
+                f,
+                "{place}: tokens.reserve_tokens has no effect for {}: their windows are no larger",
+                models.join(", ")
+            ),
             Self::OldPrices { rows, oldest } => write!(
                 f,
                 "{rows} of the prices were noted more than {} days ago, the oldest on {oldest}: costs may be wrong",

@@ -25,6 +25,7 @@ pub(super) fn profiles(
 ) -> Profiles {
     let shipped = Profiles::shipped();
     let mut profiles = reserving(&shipped, reserve).unwrap_or_default();
+    names(entries, &shipped, said, errors);
     // One that keeps all of its window free for itself was told.
     for entry in entries.iter().filter(|entry| entry.reserved_output.is_none_or(|reserved| reserved < entry.window)) {
         let known = shipped.iter().find(|known| known.name == entry.name);
@@ -35,6 +36,38 @@ pub(super) fn profiles(
         }
     }
     profiles
+}
+
+/// Each name is that of one model, or else one of them would have no effect.
+fn names(entries: &[ModelEntry], shipped: &Profiles, said: &BTreeMap<Path, Said>, errors: &mut Vec<ConfigError>) {
+    let at = |entry: &ModelEntry| said.get_key_value(&Path::of("models").below(&entry.name).below("aliases"));
+    let mut first: BTreeMap<&str, (&str, Place)> = BTreeMap::new();
+    for entry in entries {
+        let place = said.iter().find(|(path, _)| path.names().starts_with(&["models".to_owned(), entry.name.clone()]));
+        first.extend(place.map(|(_, said)| (entry.name.as_str(), (entry.name.as_str(), said.place.clone()))));
+    }
+    for entry in entries {
+        let Some((path, aliases)) = at(entry) else { continue };
+        for alias in &entry.aliases {
+            let what = match first.get(alias.as_str()) {
+                Some((owner, _)) if *owner == entry.name => continue,
+                Some((_, place)) => Wrong::Twice { first: place.clone() },
+                None if shipped.iter().any(|known| known.name == *alias) => Wrong::Refused(
+                    "one of them is the name of a model that is known; say the name under models instead",
+                ),
+                None => {
+                    first.insert(alias, (&entry.name, aliases.place.clone()));
+                    continue;
+                }
+            };
+            errors.push(ConfigError::new(aliases.place.clone(), path.clone(), what));
+        }
+    }
+}
+
+/// The known models whose window is too small for what is reserved, which is then as it would be without it.
+pub(super) fn too_small(reserve: u64) -> Vec<String> {
+    Profiles::shipped().iter().filter(|known| known.window <= reserve).map(|known| known.name.clone()).collect()
 }
 
 /// Those that are shipped, with so much of the window kept free, where it has as much.
@@ -57,6 +90,8 @@ fn of(
     ModelProfile {
         aliases: entry.aliases.clone(),
         max_output: entry.max_output.or(known.and_then(|known| known.max_output)),
+        // A wider window than the known one is another offer of the model.
+        max_input: known.filter(|known| entry.window <= known.window).and_then(|known| known.max_input),
         reserved_output: entry.reserved_output.or(reserve).unwrap_or(plain.reserved_output),
         encoding: entry.encoding.clone().or(known.map(|known| known.encoding.clone())).unwrap_or(plain.encoding),
         rules: known.filter(|known| known.form == form).map_or(FormRules::of(form), |known| known.rules.clone()),

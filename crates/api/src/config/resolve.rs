@@ -11,7 +11,7 @@ use super::{
     environment::Environment,
     error::{ConfigError, ConfigErrors, Notice, Path, Place, Wrong},
     layer::{Layer, Said},
-    profiles::profiles,
+    profiles::{profiles, too_small},
     table::State,
     tree,
     value::Set,
@@ -65,6 +65,11 @@ impl Configuration {
                 Some(Notice::NotBuilt { place: said.place.clone(), path: path.clone(), feature })
             }
             _ => None,
+        }));
+        let reserved = said.get(&Path::of("tokens.reserve_tokens")).filter(|said| said.place != Place::Default);
+        notices.extend(reserved.zip(reserve).and_then(|(said, tokens)| {
+            let models = too_small(tokens);
+            (!models.is_empty()).then(|| Notice::ReserveTooLarge { place: said.place.clone(), models })
         }));
         Ok(Self { said, models, profiles, providers, own_prices, notices, environment, file })
     }
@@ -189,11 +194,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_prices_that_are_shipped_are_whole() {
-        let table = read_prices("prices.yaml", include_bytes!("../../data/prices.yaml")).unwrap();
-        assert!(table.rows().len() >= 30, "{}", table.rows().len());
-        for row in table.rows() {
     /// Of these nobody whom we trust says what they cost.
     const WITHOUT: [&str; 6] = ["gpt-6-astra", "gpt-6-sol", "gpt-6-luna", "o1-mini", "o1-preview", "claude-sonnet-5"];
 
@@ -206,15 +206,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_prices_that_are_shipped_are_whole() {
+        let table = read_prices("prices.yaml", include_bytes!("../../data/prices.yaml")).unwrap();
+        assert!(table.rows().len() >= 30, "{}", table.rows().len());
+        for row in table.rows() {
             assert!(row.source.is_some() && row.noted.is_some(), "{}", row.model);
             assert!(row.price.input.is_some() && row.price.output.is_some(), "{}", row.model);
             // Input is never dearer than output, and reading a cache never dearer than input: a slip by a factor shows.
             let above = row.price.above.as_ref().map(|(_, above)| above.as_ref());
-            for price in std::iter::once(&row.price).chain(above) {
-                assert!(
-                    price.input < price.output && price.cache_read.is_none_or(|read| Some(read) < price.input),
-                    "{}",
-                    row.model
             let classes = |price: &Price| {
                 let Price { input, output, cache_read, cache_write, cache_write_long, reasoning, .. } = price;
                 [input, output, cache_read, cache_write, cache_write_long, reasoning].map(Option::is_some)
@@ -224,6 +224,11 @@ mod tests {
                 "{}: a tier of its own",
                 row.model
             );
+            for price in std::iter::once(&row.price).chain(above) {
+                assert!(
+                    price.input < price.output && price.cache_read.is_none_or(|read| Some(read) < price.input),
+                    "{}",
+                    row.model
                 );
                 assert!(price.output.is_some_and(|output| output.micros() < 1_000_000_000), "{}", row.model);
             }

@@ -127,17 +127,16 @@ impl ShippedRow {
             Gpt | Reasoning | Split | FirstReasoning => ("openai", Form::OpenAi),
             Claude | Claude46 | Preserved => ("anthropic", Form::Anthropic),
         };
-        // An answer is seldom as long as the longest, so that much of the window is kept free only where a request may not have it anyway.
-        let reserved_output = match self.line {
-            Split => self.max_output,
-            _ => self.max_output.min(MOST_RESERVED).min(self.window / 4),
-        };
+        // An answer is seldom as long as the longest, so that much of the window is not kept free.
+        let reserved_output = self.max_output.min(MOST_RESERVED).min(self.window / 4);
+        let max_input = (self.line == Split).then(|| self.window.saturating_sub(self.max_output));
         ModelProfile {
             name: self.name.to_owned(),
             aliases: Vec::new(),
             provider: provider.to_owned(),
             window: self.window,
             max_output: Some(self.max_output),
+            max_input,
             reserved_output,
             encoding: self.encoding.to_owned(),
             form,

@@ -53,6 +53,15 @@ fn windows_and_encodings_are_the_published_ones() {
 }
 
 #[test]
+fn what_is_kept_free_for_an_answer_does_not_widen_what_a_request_may_have() {
+    let with = |reserved_output| ModelProfile { reserved_output, ..(*found("gpt-5")).clone() }.usable();
+    assert_eq!((with(0), with(4_096), with(128_000)), (272_000, 272_000, 272_000), "the limit of its input");
+    assert_eq!(with(200_000), 200_000, "more is kept free than that leaves");
+    let none = ModelProfile { max_input: Some(0), ..(*found("gpt-5")).clone() };
+    assert!(matches!(none.check(), Err(InvalidProfile::NoRoom { .. })));
+}
+
+#[test]
 fn each_line_of_models_asks_its_own() {
     use InstructionsAs::{Developer, System, User};
     use ReasoningBack::{LastTurn, Never, Unchanged};
