@@ -89,6 +89,13 @@ fn variables_from_before_say_what_they_said() {
     let vault = load(&[("SESSIONS_VAULT", "https://example.org:8200/transit/chats/")]).unwrap().key();
     let url = "https://example.org:8200/transit".to_owned();
     assert_eq!(vault, Some(KeyAt::Vault { url, key: "chats".to_owned(), token_file: None, ca_file: None }));
+    for mistyped in
+        ["foo", "foo/bar", "https://example.org:8200/chats", "https://example.org:8200//chats", "https:///a/b", "///"]
+    {
+        let errors = load(&[("SESSIONS_VAULT", mistyped)]).unwrap_err();
+        let told = "SESSIONS_VAULT: keys.vault.url: it names an address, a mount and a key, as in https://vault.example.org:8200/transit/sessions";
+        assert_eq!(errors.to_string(), told, "{mistyped}: a plain store would be made");
+    }
     let empty = load(&[("SESSIONS_STORAGE_DURABILITY", ""), ("SESSIONS_STORE", "")]).unwrap();
     assert_eq!((empty.durability(), empty.store()), (None, None));
 }

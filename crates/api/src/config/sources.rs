@@ -182,8 +182,16 @@ fn variables(environment: &Environment, notices: &mut Vec<Notice>) -> Layer {
 
 /// An address, a mount and a key in one, as this variable has always had them.
 fn say_vault(layer: &mut Layer, place: &Place, value: &str) {
-    let parts = value.trim_end_matches('/').rsplit_once('/');
-    for (option, part) in parts.into_iter().flat_map(|(url, key)| [("keys.vault.url", url), ("keys.vault.key", key)]) {
+    let named = value.trim_end_matches('/').rsplit_once('/').filter(|(url, key)| {
+        let behind = url.split_once("://").and_then(|(_, behind)| behind.split_once('/'));
+        !key.is_empty() && behind.is_some_and(|(host, mount)| !host.is_empty() && !mount.is_empty())
+    });
+    let Some((url, key)) = named else {
+        let what = "it names an address, a mount and a key, as in https://vault.example.org:8200/transit/sessions";
+        layer.errors.push(ConfigError::new(place.clone(), Path::of("keys.vault.url"), Wrong::Form(what.to_owned())));
+        return;
+    };
+    for (option, part) in [("keys.vault.url", url), ("keys.vault.key", key)] {
         if let Some(row) = table::named(option) {
             layer.say(place.clone(), row, part);
         }
