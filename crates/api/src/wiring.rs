@@ -127,7 +127,7 @@ impl Builder {
     /// Takes what the configuration says of models, their prices, contexts and compaction.
     pub fn for_models(self, configuration: &Configuration) -> Self {
         let threshold_percent = configuration.compaction_threshold_percent();
-        let policy = CompactionPolicy { threshold_percent, ..CompactionPolicy::default() };
+        let policy = CompactionPolicy::default().at(threshold_percent);
         let profiles = configuration.profiles().clone();
         let builder = self.profiles(profiles).prices(configuration.prices()).compaction(policy);
         match configuration.max_context_tokens() {

@@ -255,7 +255,7 @@ impl SessionManager {
     pub(crate) fn compaction(&self, view: &View) -> CompactionPolicy {
         let policy = self.inner.shared.compaction;
         let own = view.origin().settings.compaction_threshold_percent.unwrap_or(u8::MAX);
-        CompactionPolicy { threshold_percent: policy.threshold_percent.min(own), ..policy }
+        policy.at(policy.threshold_percent.min(own))
     }
 
     /// How much there may be in a session, which may have narrowed it.

@@ -39,6 +39,15 @@ impl Default for CompactionPolicy {
 }
 
 impl CompactionPolicy {
+    /// The same at another threshold: where what it is brought down to would be above five eighths of that, it is these, so that a
+    /// compaction that is due always has something to do. What is kept as it was said is at most half of it.
+    #[must_use]
+    pub fn at(self, threshold_percent: u8) -> Self {
+        let most = u8::try_from(u16::from(threshold_percent) * 5 / 8).unwrap_or(u8::MAX);
+        let target_percent = self.target_percent.min(most);
+        Self { threshold_percent, target_percent, tail_percent: self.tail_percent.min(target_percent / 2), ..self }
+    }
+
     /// Whether a context of so many tokens is to be compacted, of which `usable` may be used.
     pub fn is_due(&self, tokens: u64, usable: u64) -> bool {
         tokens >= share(usable, self.threshold_percent)
@@ -191,6 +200,18 @@ mod tests {
         assert_eq!(planned(&huge, 1_000), Plan::Summarise { to: 5 }, "the newest group stays");
         assert_eq!(planned(&[('a', 5_000)], 1_000), Plan::Nothing);
         assert_eq!(planned(&[], 1_000), Plan::Nothing);
+    }
+
+    #[test]
+    fn whatever_is_due_is_brought_down() {
+        for threshold in 1..=100 {
+            let policy = CompactionPolicy::default().at(threshold);
+            let (due, target) = (share(100_000, threshold), policy.target(100_000));
+            assert!(policy.is_due(due, 100_000) && target < due, "{threshold}: {target} of {due}");
+            assert!(u64::from(policy.tail_percent) <= u64::from(policy.target_percent) / 2, "{threshold}");
+        }
+        assert_eq!(CompactionPolicy::default().at(80), CompactionPolicy::default());
+        assert_eq!(CompactionPolicy::default().at(40).target_percent, 25);
     }
 
     #[test]
