@@ -221,6 +221,23 @@ mod form_tables {
     }
 
     #[test]
+    fn files_of_text_are_sent_as_what_they_say() {
+        let plain =
+            r#"{"type":"file","media_type":"text/plain","name":"a.txt","url":"data:text/plain;base64,aGVsbG8="}"#;
+        let foreign =
+            r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"50%"},"title":"b"}"#;
+        let result = format!(r#"{{"type":"tool-result","call_id":"c1","content":[{plain}],"is_error":true}}"#);
+        let list = format!(r#"[["user",{plain},{foreign}],["assistant",{CALL},{plain}],["tool",{result}]]"#);
+        for form in [Form::OpenAi, Form::Anthropic] {
+            let (sent, repairs) = sent(&list, form, &FormRules::of(form), &TARGET);
+            assert_eq!(sent.matches("[file a.txt (text/plain)]\\nhello").count(), 2, "{sent}");
+            assert!(sent.contains("[file b (text/plain)]\\n50%\""), "{sent}");
+            assert!(sent.contains("[file a.txt (text/plain) is not sent]"), "an answer holds no files: {sent}");
+            assert_eq!(repairs.iter().filter(|repair| repair.starts_with("file-translated")).count(), 4, "{repairs:?}");
+        }
+    }
+
+    #[test]
     fn a_model_knows_its_reasoning_under_each_of_its_names() {
         let rules = FormRules::of(Form::Anthropic);
         let aliases = ["m".to_owned()];

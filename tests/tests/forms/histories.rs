@@ -98,7 +98,9 @@ const CUSTOMS: [&str; 14] = [
     r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"iVBORw0KGgo="},"cache_control":{"type":"ephemeral"}}"#,
 ];
 
-const FILES: [(&str, Option<&str>); 12] = [
+const FILES: [(&str, Option<&str>); 14] = [
+    ("text/plain", Some("data:text/plain;base64,aGVsbG8=")),
+    ("application/json", Some("data:application/json,{%22a%22:1}")),
     ("image/png", Some("data:image/png;base64,iVBORw0KGgo=")),
     ("image/jpeg", Some("data:image/png;base64,/9j/4AAQSkY=")),
     ("image/webp", Some("https://example.org/a.webp")),

@@ -230,6 +230,10 @@ fn sourced(json: &Json) -> Option<FileRef> {
     let is_document = kind(json).as_deref() == Some("document");
     match (source.kind.as_str(), source.media_type, source.data, source.url) {
         ("base64", Some(kind), Some(data), None) => at(format!("data:{kind};base64,{data}"), block.title),
+        ("text", Some(media_type), Some(data), None) => {
+            let url = Some(format!("data:{media_type},{}", data.replace('%', "%25")));
+            Some(FileRef { media_type, name: block.title, artifact: None, url })
+        }
         ("url", None, None, Some(url)) => {
             let media_type = if is_document { "application/pdf" } else { "image/png" };
             let file = FileRef { media_type: media_type.into(), name: block.title, artifact: None, url: Some(url) };

@@ -91,6 +91,42 @@ pub(super) fn corrected(file: &FileRef) -> Option<FileRef> {
     Some(FileRef { media_type: is.to_owned(), url: Some(format!("data:{is};base64,{data}")), ..file.clone() })
 }
 
+/// Types of text that do not begin with `text/`.
+const TEXTS: [&str; 6] = [
+    "application/json",
+    "application/xml",
+    "application/yaml",
+    "application/x-yaml",
+    "application/toml",
+    "application/javascript",
+];
+
+/// What a file says that is text and lies in its own address; `None` for every other.
+pub(super) fn text_of(file: &FileRef) -> Option<String> {
+    let (head, data) = file.url.as_deref()?.strip_prefix("data:")?.split_once(',')?;
+    let kind = head.split(';').next().unwrap_or_default().to_ascii_lowercase();
+    if !kind.starts_with("text/") && !TEXTS.contains(&kind.as_str()) {
+        return None;
+    }
+    let bytes = match head.ends_with(";base64") {
+        true => is_base64(data).then(|| decoded(data, usize::MAX))?,
+        false => without_percents(data)?,
+    };
+    String::from_utf8(bytes).ok()
+}
+
+/// The bytes of a text in which some are written as `%20`.
+fn without_percents(data: &str) -> Option<Vec<u8>> {
+    let mut pieces = data.split('%');
+    let mut out = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2)?;
+        out.push(u8::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|b| b.is_ascii_hexdigit()))?);
+        out.extend_from_slice(rest.as_bytes());
+    }
+    Some(out)
+}
+
 /// An address that a provider can fetch from.
 pub(super) fn is_https(url: &str) -> bool {
     let host = url.strip_prefix("https://");
@@ -223,6 +259,25 @@ mod tests {
         let right = corrected(&file("image/png", said_wrong)).unwrap();
         assert_eq!((right.media_type.as_str(), right.url.as_deref()), ("image/jpeg", Some(jpeg)));
         assert_eq!(corrected(&right), None);
+    }
+
+    #[test]
+    fn a_file_of_text_says_it() {
+        for (url, text) in [
+            ("data:text/plain;base64,aGVsbG8=", Some("hello")),
+            ("data:text/markdown;charset=utf-8;base64,w6k=", Some("é")),
+            ("data:application/json,{\"a\":%20\"50%25\"}", Some("{\"a\": \"50%\"}")),
+            ("data:text/plain,", Some("")),
+            ("data:text/plain;base64,/w==", None),
+            ("data:text/plain;base64,not base64", None),
+            ("data:text/plain,100%", None),
+            ("data:text/plain,%+1", None),
+            ("data:text/plain,%é", None),
+            ("data:application/octet-stream;base64,aGVsbG8=", None),
+            ("https://example.org/a.txt", None),
+        ] {
+            assert_eq!(text_of(&file("text/plain", url)).as_deref(), text, "{url}");
+        }
     }
 
     #[test]

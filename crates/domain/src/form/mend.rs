@@ -6,7 +6,7 @@ use super::{
     Form, FormRules,
     calls::{longest, name, object},
     custom::{self, Stands},
-    media::{corrected, media},
+    media::{corrected, media, text_of},
     words,
 };
 use crate::{
@@ -179,6 +179,10 @@ impl Mending<'_> {
         let is_open = matches!(stands, Stands::User | Stands::Result);
         if is_open && media(&file, self.form).is_some() {
             return MessagePart::File(file);
+        }
+        if let Some(text) = Some(&file).filter(|_| is_open).and_then(text_of) {
+            self.out.repairs.push(Repair::FileTranslated { seq });
+            return MessagePart::Text(self.cut(words::contents(&file, &text)));
         }
         self.out.repairs.push(Repair::FileLeftOut { seq });
         MessagePart::Text(self.cut(words::not_sent(&file)))

@@ -37,6 +37,11 @@ pub fn not_sent(file: &FileRef) -> String {
     format!("[file {} is not sent]", label(file))
 }
 
+/// A file of text, with what it says.
+pub fn contents(file: &FileRef, text: &str) -> String {
+    format!("[file {}]\n{text}", label(file))
+}
+
 /// Stands in a result for a file that comes behind it.
 pub fn follows(file: &FileRef) -> String {
     format!("[file {} follows]", label(file))
