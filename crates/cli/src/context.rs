@@ -114,7 +114,10 @@ fn compacted(program: &Program, report: &CompactionReport) -> Result<(), Failure
         return program.out.object(report);
     }
     let what = match report.plan {
-        CompactionPlan::Nothing => return program.out.line("there is nothing to compact"),
+        CompactionPlan::Nothing => {
+            let tokens = counted(report.before, "token");
+            return program.out.line(&format!("there is nothing to compact: the conversation takes {tokens}"));
+        }
         CompactionPlan::Shorten { to } => format!("results of tools up to message {to} are shown shortened"),
         CompactionPlan::Summarise { .. } => {
             format!("a summary stands for {}", counted(report.covers, "message"))

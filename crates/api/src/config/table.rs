@@ -224,13 +224,15 @@ pub static OPTIONS: &[OptionRow] = &[
         "tokens.compaction_threshold",
         Kind::Share,
         "0.8",
-        "The share of the window at which a conversation is compacted.",
+        "The share of what a request may have (the window without what is kept free) at which a conversation is compacted. It is brought down to \
+         half of what a request may have, or to five eighths of this where that is less.",
     ),
     row(
         "tokens.reserve_tokens",
         Kind::Whole { least: 0, most: MOST, unit: "tokens", or_none: true },
         "none",
-        "Tokens of the window that are kept free for the answer; without it as many as the model's profile says.",
+        "Tokens of each window that are kept free for the answer; without it as many as the model's profile says. It has no effect on known models \
+         whose window has no more, which is told.",
     ),
     row(
         "models.*.provider",
@@ -238,7 +240,7 @@ pub static OPTIONS: &[OptionRow] = &[
         "has to be said",
         "Which of `providers` runs the model that the name stands for; the name of a kind is that kind where it usually is.",
     ),
-    row("models.*.aliases", Kind::Texts(200), "none", "Other names of the model."),
+    row("models.*.aliases", Kind::Texts(200), "none", "Other names of the model, which are no other model's."),
     row(
         "models.*.window",
         whole(1, MOST, "tokens"),
@@ -284,7 +286,12 @@ pub static OPTIONS: &[OptionRow] = &[
     ),
     row("providers.*.api_key_file", Kind::File, "none", "Or the file whose first line is its key."),
     row("prices.[].provider", Kind::Text(200), "has to be said", "Whose price it is."),
-    row("prices.[].model", Kind::Text(200), "has to be said", "The model's exact name."),
+    row(
+        "prices.[].model",
+        Kind::Text(200),
+        "has to be said",
+        "The model's exact name, which also stands for its snapshots (the name with a date behind it, where the provider writes such names).",
+    ),
     row("prices.[].aliases", Kind::Texts(200), "none", "Other exact names with the same price."),
     row("prices.[].currency", Kind::Currency, "USD", "What the price is stated in."),
     INPUT[0],

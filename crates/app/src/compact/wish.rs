@@ -154,7 +154,9 @@ impl CompactionReport {
 #[non_exhaustive]
 pub enum CompactionRefused {
     /// There is nothing to compact.
-    #[error("there is nothing to compact; all that is left are the instructions, what is pinned and the newest turn")]
+    #[error(
+        "there is nothing to compact; the conversation takes no more than it is to be brought down to, or all that is left are the instructions, what is pinned and the newest turn"
+    )]
     Nothing,
     /// It would win too little.
     #[error(
