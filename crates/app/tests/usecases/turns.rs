@@ -498,7 +498,14 @@ async fn a_provider_that_says_it_is_too_long_is_sent_less() {
 
 #[tokio::test]
 async fn a_provider_that_lies_about_tokens_is_noted_and_sums_hold() {
-    let most = TokenUsage { input: u64::MAX, output: u64::MAX, cache_read: u64::MAX, cache_write: 7, reasoning: 1 };
+    let most = TokenUsage {
+        input: u64::MAX,
+        output: u64::MAX,
+        cache_read: u64::MAX,
+        cache_write: 7,
+        reasoning: 1,
+        cache_write_long: 0,
+    };
     let (agent, _) = agent([says("a").usage(most), says("b").usage(most)]);
     let (_, chat) = chat().await;
     let outcome = chat.send_message(&agent, Message::user("?")).await.unwrap();
