@@ -162,7 +162,13 @@ impl Kept {
     /// Whether the context of a scope at a head begins as this one does.
     pub(super) fn goes_on_to(&self, scope: &Scope, view: &View, head: u64) -> bool {
         let is_over = !self.newest.iter().any(|message| message.state == MessageState::Partial);
-        self.head != 0 && is_over && view.tree().is_visible(self.head, head) && self.scope.is_same_as(scope)
+        // A context of the past does not know of what is pinned ahead of it.
+        let has_all_pins = scope.pins.iter().all(|pin| *pin <= self.head);
+        self.head != 0
+            && is_over
+            && has_all_pins
+            && view.tree().is_visible(self.head, head)
+            && self.scope.is_same_as(scope)
     }
 
     /// Takes in messages that came behind it, oldest first; `None`: it has to be collected anew.

@@ -242,3 +242,20 @@ async fn a_model_is_known_by_its_profile_and_no_other_is_taken_for_it() {
     let odd = chat.context(ContextWish::for_model("odd")).await;
     assert!(matches!(odd, Err(SessionError::UnknownEncoding { encoding }) if encoding == "unheard-of"));
 }
+
+#[tokio::test]
+async fn what_is_pinned_ahead_of_a_context_of_the_past_stands_in_the_next_one() {
+    let sessions = manager(MemoryStore::new());
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    chat.append(Message::system("rule")).await.unwrap();
+    chat.append(Message::user("first")).await.unwrap();
+    let past = chat.version().await.unwrap();
+    let pinned = chat.append(Message::user("keep this")).await.unwrap();
+    chat.pin(pinned.message, true).await.unwrap();
+    chat.append(Message::user("word ".repeat(40))).await.unwrap();
+    let wish = || ContextWish::from(Budget::tokens(80));
+    chat.context(wish().at(At::Version(past))).await.unwrap();
+    let texts: Vec<String> =
+        chat.context(wish()).await.unwrap().messages.iter().map(|message| message.text()).collect();
+    assert_eq!(texts[..2], ["rule", "keep this"]);
+}
