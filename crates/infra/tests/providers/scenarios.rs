@@ -232,6 +232,10 @@ async fn redirects_are_not_followed_and_what_speaks_no_http_is_broken() {
         (compressed, ModelError::Broken { what: "it is compressed, which was not asked for" }),
         (
             Reply::whole(200, &["Content-Type: application/json"], whole),
+            ModelError::Unsupported { what: "an answer that streams; the server gives it all at once" },
+        ),
+        (
+            Reply::whole(200, &["Content-Type: application/json"], r#"{"error":{"message":"no"}}"#),
             ModelError::Broken { what: "the provider told of an error within it" },
         ),
         (Reply::whole(400, &[], &"a".repeat(1 << 20)), ModelError::Refused { status: 400 }),
