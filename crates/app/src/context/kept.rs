@@ -173,6 +173,10 @@ impl Kept {
 
     /// Takes in messages that came behind it, oldest first; `None`: it has to be collected anew.
     pub(super) fn take_in(mut self: Box<Self>, newer: Vec<StoredMessage>) -> Option<Box<Self>> {
+        if newer.iter().any(|message| self.scope.pins.contains(&message.seq)) {
+            // It was pinned before it was taken back and came again, so it does not stand at the beginning yet.
+            return None;
+        }
         let mut rest = newer.as_slice();
         let results = rest.iter().take_while(|message| message.role == MessageRole::Tool).count();
         if results > 0 {

@@ -10,8 +10,8 @@ use std::sync::{
 use proptest::{prelude::*, sample::select};
 use sessions_app::{At, ContextWish, NewSession, Ports, Session, SessionError, SessionManager, Settings};
 use sessions_domain::{
-    Message, MessagePart,
-    context::{Budget, ContextPart},
+    Message, MessagePart, ToolContent,
+    context::{Budget, Context, ContextMessage, ContextPart},
     form::Form,
     profile::{ModelProfile, Profiles},
     tokens,
@@ -28,6 +28,7 @@ enum Step {
     Redo,
     Clear,
     Pin,
+    PinNewest,
     Checkout,
     Fork,
     Look(u64, Form),
@@ -41,12 +42,17 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Redo),
         1 => Just(Step::Clear),
         1 => Just(Step::Pin),
+        2 => Just(Step::PinNewest),
         1 => Just(Step::Checkout),
         1 => Just(Step::Fork),
-        12 => (select(vec![60, 150, 600]), select(vec![Form::Neutral, Form::OpenAi, Form::Anthropic]))
-            .prop_map(|(budget, form)| Step::Look(budget, form)),
+        12 => look(),
         2 => (select(vec![60, 600]), 0_u64..12).prop_map(|(budget, ago)| Step::LookBack(budget, ago)),
     ]
+}
+
+fn look() -> impl Strategy<Value = Step> {
+    (select(vec![60, 150, 600]), select(vec![Form::Neutral, Form::OpenAi, Form::Anthropic]))
+        .prop_map(|(budget, form)| Step::Look(budget, form))
 }
 
 fn message(kind: u8, length: usize) -> Message {
@@ -67,8 +73,9 @@ async fn take(chat: &mut Session, step: &Step, other: &SessionManager) {
         Step::Undo => drop(chat.undo(1).await),
         Step::Redo => drop(chat.redo(1).await),
         Step::Clear => drop(chat.clear().await),
-        Step::Pin => {
-            if let Some(message) = chat.last(3).await.unwrap().first() {
+        Step::Pin | Step::PinNewest => {
+            let back = if matches!(step, Step::Pin) { 3 } else { 1 };
+            if let Some(message) = chat.last(back).await.unwrap().first() {
                 drop(chat.pin(message.id, true).await);
             }
         }
@@ -111,18 +118,69 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn going_on_is_as_collecting_anew(steps in prop::collection::vec(step(), 1..60)) {
+    fn going_on_is_as_collecting_anew(
+        steps in prop::collection::vec(step(), 1..60),
+        // The same is asked behind each step, as a conversation with one model does.
+        steady in prop::option::of(look()),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let store = MemoryStore::new();
             let sessions = manager(store.clone());
             let mut chat = sessions.create(NewSession::default()).await.unwrap();
-            for step in &steps {
+            for step in steps.iter().flat_map(|step| [Some(step), steady.as_ref()]).flatten() {
                 // A manager that never saw the session before, over the same store.
                 take(&mut chat, step, &manager(store.clone())).await;
             }
         });
     }
+}
+
+/// Whether what a lane kept gives what a manager gives that never saw the session before.
+async fn is_as_anew(chat: &Session, store: &MemoryStore, budget: u64) -> Context {
+    let anew = manager(store.clone()).load(chat.id()).await.unwrap();
+    let (context, anew) = (chat.context(Budget::tokens(budget)).await, anew.context(Budget::tokens(budget)).await);
+    let context = context.unwrap();
+    assert_eq!(context, anew.unwrap());
+    context
+}
+
+#[tokio::test]
+async fn a_pinned_call_is_shown_with_the_result_that_comes_after_it() {
+    let store = MemoryStore::new();
+    let chat = manager(store.clone()).create(NewSession::default()).await.unwrap();
+    let call = Message::assistant("I look").with(MessagePart::tool_call("a", "read", "{}").unwrap());
+    let receipt = chat.append(call).await.unwrap();
+    chat.pin(receipt.message, true).await.unwrap();
+    assert_eq!(is_as_anew(&chat, &store, 200).await.repairs.len(), 1, "it is not answered yet");
+    chat.append(Message::tool_result("a", "found")).await.unwrap();
+    for turn in 0..12 {
+        chat.append(Message::user(format!("question {turn}: {}", "word ".repeat(12)))).await.unwrap();
+        is_as_anew(&chat, &store, 200).await;
+    }
+    let context = is_as_anew(&chat, &store, 200).await;
+    let pinned: Vec<&ContextMessage> = context.messages.iter().filter(|m| m.part == ContextPart::Pinned).collect();
+    assert!(context.is_cut && context.repairs.is_empty(), "{:?}", context.repairs);
+    let said: Vec<&ToolContent> = pinned.iter().flat_map(|message| message.results()).map(|r| &r.content).collect();
+    assert_eq!(said, [&ToolContent::Text("found".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_is_pinned_and_comes_back_stays_when_its_turn_leaves() {
+    let store = MemoryStore::new();
+    let chat = manager(store.clone()).create(NewSession::default()).await.unwrap();
+    chat.append(Message::user("hello")).await.unwrap();
+    let receipt = chat.append(Message::user("never touch it")).await.unwrap();
+    chat.pin(receipt.message, true).await.unwrap();
+    chat.undo(1).await.unwrap();
+    is_as_anew(&chat, &store, 200).await;
+    chat.redo(1).await.unwrap();
+    for turn in 0..12 {
+        is_as_anew(&chat, &store, 200).await;
+        chat.append(Message::user(format!("question {turn}: {}", "word ".repeat(12)))).await.unwrap();
+    }
+    let context = is_as_anew(&chat, &store, 200).await;
+    assert!(context.messages.iter().any(|message| message.part == ContextPart::Pinned));
 }
 
 /// Counts how often it is asked, and for how much text.
@@ -214,7 +272,7 @@ async fn a_pinned_message_stays_when_older_turns_leave_and_a_fork_has_it_too() {
     }
     chat.pin(receipt.message, false).await.unwrap();
     chat.pin(result.message, false).await.unwrap();
-    let parts = |context: sessions_domain::context::Context| context.messages.into_iter().map(|message| message.part);
+    let parts = |context: Context| context.messages.into_iter().map(|message| message.part);
     assert!(parts(chat.context(Budget::tokens(120)).await.unwrap()).all(|part| part == ContextPart::Turn));
     assert!(parts(fork.context(Budget::tokens(120)).await.unwrap()).any(|part| part == ContextPart::Pinned));
 }

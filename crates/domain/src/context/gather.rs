@@ -143,9 +143,13 @@ impl Gather {
         }
     }
 
-    /// Takes the newest group anew, with what came to it. `false`: it got smaller, and what was left out may fit now, so that all has
-    /// to be collected again.
+    /// Takes the newest group anew, with what came to it. `false`: it is pinned, or it got smaller, and what was left out may fit now, so
+    /// that all has to be collected again.
     pub fn replace_newest(&mut self, messages: &[StoredMessage]) -> bool {
+        if messages.iter().any(|message| self.paid.contains(&message.seq)) {
+            // What always stands at the beginning has it as it was.
+            return false;
+        }
         let group = self.weighed(messages);
         let Some(newest) =
             self.groups.back().filter(|newest| newest.seqs().eq(group.seqs().take(newest.seqs().count())))
