@@ -118,8 +118,8 @@ pub(crate) fn plain(history: &[Told], way: &Way) -> FormBody {
     form::render(history.iter().map(|(_, message)| message), way.form, &way.rules).unwrap()
 }
 
-/// The texts of a message that a counter counts, ids among them.
-pub(crate) fn texts(message: &Message) -> Vec<String> {
+/// The texts of a message that a counter counts: ids are none of them.
+fn texts(message: &Message) -> Vec<String> {
     message.parts.iter().flat_map(part_texts).collect()
 }
 
@@ -127,15 +127,11 @@ fn part_texts(part: &MessagePart) -> Vec<String> {
     match part {
         MessagePart::Text(text) => vec![text.clone()],
         MessagePart::Reasoning { text, signature } => vec![text.clone(), signature.clone().unwrap_or_default()],
-        MessagePart::ToolCall(call) => vec![call.call_id.clone(), call.name.clone(), call.input.as_str().to_owned()],
-        MessagePart::ToolResult(result) => {
-            let mut texts = vec![result.call_id.clone()];
-            match &result.content {
-                ToolContent::Text(text) => texts.push(text.clone()),
-                ToolContent::Parts(parts) => texts.extend(parts.iter().flat_map(part_texts)),
-            }
-            texts
-        }
+        MessagePart::ToolCall(call) => vec![call.name.clone(), call.input.as_str().to_owned()],
+        MessagePart::ToolResult(result) => match &result.content {
+            ToolContent::Text(text) => vec![text.clone()],
+            ToolContent::Parts(parts) => parts.iter().flat_map(part_texts).collect(),
+        },
         MessagePart::File(file) => vec![file.url.clone().unwrap_or_default()],
         MessagePart::Error { message, .. } => vec![message.clone()],
         MessagePart::Custom(json) => vec![json.as_str().to_owned()],

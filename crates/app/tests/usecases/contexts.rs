@@ -2,15 +2,15 @@
 //!
 //! Must not know: what a model makes of them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
 };
 
 use proptest::{prelude::*, sample::select};
 use sessions_app::{At, ContextWish, NewSession, Ports, Session, SessionError, SessionManager, Settings};
 use sessions_domain::{
-    Message, MessagePart, ToolContent,
+    FileRef, Message, MessagePart, ToolContent,
     context::{Budget, Context, ContextMessage, ContextPart},
     form::Form,
     profile::{ModelProfile, Profiles},
@@ -19,7 +19,7 @@ use sessions_domain::{
 use sessions_infra::MemoryStore;
 use sessions_ports::TokenCounter;
 
-use crate::ground::{manager, ports};
+use crate::ground::{manager, ports, with};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -183,9 +183,19 @@ async fn what_is_pinned_and_comes_back_stays_when_its_turn_leaves() {
     assert!(context.messages.iter().any(|message| message.part == ContextPart::Pinned));
 }
 
-/// Counts how often it is asked, and for how much text.
+/// Counts how often it is asked for each text.
 #[derive(Clone, Default)]
-struct Asked(Arc<AtomicU64>);
+struct Asked(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Asked {
+    fn times(&self, text: &str) -> u64 {
+        self.0.lock().unwrap().get(text).copied().unwrap_or(0)
+    }
+
+    fn manager(&self) -> SessionManager {
+        with(Ports { counter: Arc::new(self.clone()), ..ports(MemoryStore::new()) })
+    }
+}
 
 impl TokenCounter for Asked {
     fn encoding(&self) -> &str {
@@ -197,27 +207,50 @@ impl TokenCounter for Asked {
     }
 
     fn count(&self, text: &str) -> u64 {
-        self.0.fetch_add(text.len() as u64, Ordering::Relaxed);
+        *self.0.lock().unwrap().entry(text.to_owned()).or_default() += 1;
         tokens::estimate_text(text)
     }
 }
 
+/// A question with a file, a call by an id that no provider takes, its result and an answer: all with metadata, and no text twice.
+fn round(turn: u64) -> [Message; 4] {
+    let input = format!(r#"{{"path":"{turn}.rs"}}"#);
+    let call = MessagePart::tool_call(format!("call|{turn}"), format!("tool_{turn}"), &input).unwrap();
+    let url = Some("https://example.org/a.png".to_owned());
+    let file = FileRef { media_type: "image/png".to_owned(), name: None, artifact: None, url };
+    let messages = [
+        Message::user(format!("question {turn}")).with(MessagePart::File(file)),
+        Message::assistant(format!("look {turn}")).with(call),
+        Message::tool_result(format!("call|{turn}"), format!("found {turn}")),
+        Message::assistant(format!("answer {turn}")),
+    ];
+    messages.map(|mut message| {
+        message.metadata.model = Some("some-model".to_owned());
+        message
+    })
+}
+
 #[tokio::test]
 async fn a_message_is_counted_once_however_many_contexts_it_is_in() {
-    let asked = Asked::default();
-    let ports = Ports { counter: Arc::new(asked.clone()), ..ports(MemoryStore::new()) };
-    let sessions = SessionManager::with(ports, Settings::default()).unwrap();
-    let chat = sessions.create(NewSession::default()).await.unwrap();
-    let mut said = 0;
-    for turn in 0..50_u64 {
-        let text = format!("message {turn}");
-        said += text.len() as u64;
-        chat.append(Message::user(text)).await.unwrap();
-        for budget in [10_000, 20 + turn % 3, 30] {
-            chat.context(Budget::tokens(budget)).await.unwrap();
+    for form in [Form::Neutral, Form::OpenAi, Form::Anthropic] {
+        let asked = Asked::default();
+        let chat = asked.manager().create(NewSession::default()).await.unwrap();
+        chat.append(Message::system("be brief")).await.unwrap();
+        for turn in 0..20 {
+            for message in round(turn) {
+                chat.append(message).await.unwrap();
+                for budget in [100_000, 4_000 + turn % 3, 4_500] {
+                    chat.context(ContextWish::from(Budget::tokens(budget)).in_form(form)).await.unwrap();
+                }
+            }
+            let said =
+                [format!("question {turn}"), format!("look {turn}"), format!("found {turn}"), format!("answer {turn}")];
+            let called = [format!("tool_{turn}"), format!(r#"{{"path":"{turn}.rs"}}"#), "be brief".to_owned()];
+            for text in said.iter().chain(&called) {
+                assert_eq!(asked.times(text), 1, "{form:?}: {text}");
+            }
         }
     }
-    assert_eq!(asked.0.load(Ordering::Relaxed), said);
 }
 
 #[tokio::test]

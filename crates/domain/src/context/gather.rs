@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Budget, Context, ContextMessage, ContextPart, OverBudget,
-    group::{Group, Piece, Weigher},
+    group::{Group, Piece, Weigher, weigh_the_same},
 };
 use crate::{
     compaction::Shortens,
@@ -262,6 +262,10 @@ impl Gather {
                 let before = seq.and_then(|seq| known.get(&seq)).and_then(|at| pieces.get(*at));
                 match before {
                     Some(same) if *same.1.message == message => as_it_is(same),
+                    Some(renamed) if weigh_the_same(&renamed.1.message.parts, &message.parts) => {
+                        let (before, exactness) = as_it_is(renamed);
+                        (ContextMessage { message: Arc::new(message), ..before }, exactness)
+                    }
                     changed => {
                         let Tokens { count, exactness } = self.weigher.message(None, &message);
                         let part = changed.map_or(ContextPart::Supplied, |(part, _)| *part);

@@ -8,7 +8,7 @@ use super::shorten::{shortened, squeezed, squeezed_without_files};
 use crate::{
     compaction::Shortens,
     form::{Form, FormRules, upper, upper_messages},
-    message::{Message, MessageRole},
+    message::{Message, MessageMetadata, MessagePart, MessageRole},
     pairing::{Repair, pair},
     profile::ModelProfile,
     stored::StoredMessage,
@@ -74,11 +74,39 @@ impl Weigher {
         if self.form == Form::Neutral {
             return own.count;
         }
-        let most = upper(message, self.form, &self.rules);
-        let count = if most == *message { own.count } else { self.message(None, &most).count };
+        let mut most = upper(message, self.form, &self.rules);
+        // Most messages stay what they are, or something is put behind them: what was counted is not counted again.
+        let own_parts = most.parts.get(..message.parts.len());
+        let count = if own_parts.is_some_and(|own| weigh_the_same(own, &message.parts)) {
+            let beside = most.parts.split_off(message.parts.len());
+            own.count.saturating_add(self.beside(&most, beside))
+        } else {
+            self.message(None, &most).count
+        };
         let more = upper_messages(message, self.form, &self.rules).saturating_sub(1);
         count.saturating_add(more.saturating_mul(self.framing.per_message))
     }
+
+    /// What parts that are put behind a message add to it.
+    fn beside(&self, message: &Message, parts: Vec<MessagePart>) -> u64 {
+        if parts.is_empty() {
+            return 0;
+        }
+        let parts = Message { parts, role: message.role, metadata: MessageMetadata::default() };
+        self.message(None, &parts).count.saturating_sub(self.framing.per_message)
+    }
+}
+
+/// Whether parts are the same but for the ids of calls, which are never counted.
+pub(super) fn weigh_the_same(one: &[MessagePart], other: &[MessagePart]) -> bool {
+    let same = |(one, other): (&MessagePart, &MessagePart)| match (one, other) {
+        (MessagePart::ToolCall(one), MessagePart::ToolCall(other)) => {
+            one.name == other.name && one.input == other.input
+        }
+        (MessagePart::ToolResult(one), MessagePart::ToolResult(other)) => one.content == other.content,
+        (one, other) => one == other,
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
 /// A message of a group.

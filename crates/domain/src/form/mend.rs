@@ -4,7 +4,7 @@
 
 use super::{
     Form, FormRules,
-    calls::{longest, name, object},
+    calls::{name, object},
     custom::{self, Stands},
     media::{corrected, media, text_of},
     words,
@@ -384,18 +384,11 @@ fn without_half_pairs(json: &Json) -> Option<Json> {
     Json::parse(&out).ok()
 }
 
-/// The message with the most that mending and what surrounds it may make of it.
+/// The message with the most that mending and what surrounds it may make of it. Ids of calls stay as they are: they count nothing.
 pub(super) fn most(message: &Message, form: Form, rules: &FormRules) -> Message {
     let Mended { mut parts, calls, files, .. } = mend(0, message.clone(), form, rules);
     parts.extend(calls);
     parts.extend(files);
-    for part in &mut parts {
-        match part {
-            MessagePart::ToolCall(call) => call.call_id = longest(&call.call_id, rules),
-            MessagePart::ToolResult(result) => result.call_id = longest(&result.call_id, rules),
-            _ => {}
-        }
-    }
     // A picture may turn out to be one too many.
     let mut labels = Vec::new();
     for part in &parts {

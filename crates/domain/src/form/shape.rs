@@ -97,7 +97,8 @@ pub fn shape(messages: Vec<Paired>, form: Form, rules: &FormRules, target: &Targ
     Shaped { messages: items.into_iter().map(|item| (item.seq, item.message)).collect(), repairs }
 }
 
-/// A message with the most that [`shape`] may leave of it and add to it: whatever surrounds it, what becomes of it costs no more.
+/// A message with the most that [`shape`] may leave of it and add to it: whatever surrounds it, what becomes of it costs no more. Its
+/// metadata is left out and its calls keep their ids, since neither costs anything.
 pub fn upper(message: &Message, form: Form, rules: &FormRules) -> Message {
     if form == Form::Neutral { message.clone() } else { mend::most(message, form, rules) }
 }
