@@ -2,13 +2,63 @@
 //!
 //! Must not know: how they are filled.
 
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
 /// Their headings, in order.
 pub const SECTIONS: [&str; 5] = ["Goal", "Decisions", "State", "Next step", "Files"];
 
 /// The lines of each section.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Sections {
-    lines: [Vec<String>; SECTIONS.len()],
+    lines: [Lines; SECTIONS.len()],
+}
+
+impl PartialEq for Sections {
+    fn eq(&self, other: &Self) -> bool {
+        self.lines.iter().zip(&other.lines).all(|(own, other)| own.in_order().eq(other.in_order()))
+    }
+}
+
+impl Eq for Sections {}
+
+/// Lines in the order in which each was said last. However many there are, none is compared with all others when one is said.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    by_number: BTreeMap<u64, Arc<str>>,
+    numbers: HashMap<Arc<str>, u64>,
+    next: u64,
+}
+
+impl Lines {
+    /// A line that is said again is newer.
+    fn put(&mut self, line: Arc<str>) {
+        if let Some(before) = self.numbers.insert(Arc::clone(&line), self.next) {
+            self.by_number.remove(&before);
+        }
+        self.by_number.insert(self.next, line);
+        self.next += 1;
+    }
+
+    /// The lines, oldest first.
+    fn in_order(&self) -> impl DoubleEndedIterator<Item = &Arc<str>> {
+        self.by_number.values()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_number.is_empty()
+    }
+
+    /// So many of the oldest and of the newest; `None`: there are no more than these.
+    fn ends(&self, oldest: usize, newest: usize) -> Option<Self> {
+        let left_out = self.by_number.len().checked_sub(oldest + newest).filter(|left_out| *left_out > 0)?;
+        let mut ends = Self::default();
+        let kept = self.in_order().take(oldest).chain(self.in_order().skip(oldest + left_out));
+        kept.for_each(|line| ends.put(Arc::clone(line)));
+        Some(ends)
+    }
 }
 
 impl Sections {
@@ -35,7 +85,7 @@ impl Sections {
     pub fn push(&mut self, section: &str, line: String) {
         let lines = SECTIONS.iter().position(|known| *known == section).and_then(|at| self.lines.get_mut(at));
         if let Some(lines) = lines.filter(|_| !line.is_empty()) {
-            put(lines, line);
+            lines.put(line.into());
         }
     }
 
@@ -43,44 +93,36 @@ impl Sections {
     pub(super) fn add(&mut self, newer: &Self) {
         for ((section, lines), own) in SECTIONS.iter().zip(&newer.lines).zip(&mut self.lines) {
             if *section == "Next step" && !lines.is_empty() {
-                own.clear();
+                *own = Lines::default();
             }
-            lines.iter().for_each(|line| put(own, line.clone()));
+            lines.in_order().for_each(|line| own.put(Arc::clone(line)));
         }
     }
 
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
-        self.lines.iter().all(Vec::is_empty)
+        self.lines.iter().all(Lines::is_empty)
     }
 
     /// At most so many lines of each section: the newest, and the first goal.
     #[must_use]
     pub(super) fn trimmed(&self, keep: usize) -> Self {
-        let mut after = self.clone();
-        for (section, lines) in SECTIONS.iter().zip(&mut after.lines) {
+        let mut after = Self::default();
+        for ((section, lines), kept) in SECTIONS.iter().zip(&self.lines).zip(&mut after.lines) {
             let first = usize::from(*section == "Goal" && keep > 1);
-            if lines.len() > keep {
-                lines.drain(first..lines.len() - keep + first);
-            }
+            *kept = lines.ends(first, keep.saturating_sub(first)).unwrap_or_else(|| lines.clone());
         }
         after
     }
 
     /// The text of it.
     pub fn to_text(&self) -> String {
-        let section = |(name, lines): (&&str, &Vec<String>)| {
-            let lines: String = lines.iter().map(|line| format!("- {line}\n")).collect();
+        let section = |(name, lines): (&&str, &Lines)| {
+            let lines: String = lines.in_order().map(|line| format!("- {line}\n")).collect();
             format!("## {name}\n{lines}")
         };
         SECTIONS.iter().zip(&self.lines).map(section).collect::<Vec<_>>().join("\n")
     }
-}
-
-/// A line that is said again is newer.
-fn put(lines: &mut Vec<String>, line: String) {
-    lines.retain(|known| *known != line);
-    lines.push(line);
 }
 
 /// The section that a line begins: its name alone, as a heading of any form.
@@ -91,6 +133,8 @@ fn heading(line: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -116,5 +160,26 @@ mod tests {
         let text = sections.trimmed(2).to_text();
         assert!(text.starts_with("## Goal\n- goal 0\n- goal 8\n\n"), "{text}");
         assert!(text.contains("## State\n- state 8\n- state 3\n\n"), "said again is newer: {text}");
+    }
+
+    proptest! {
+        #[test]
+        fn each_line_stands_where_it_was_said_last(said in prop::collection::vec("[a-h]", 0..40), keep in 1_usize..12) {
+            let (mut sections, mut plain) = (Sections::default(), Vec::new());
+            for line in said {
+                sections.push("Goal", line.clone());
+                plain.retain(|known| *known != line);
+                plain.push(line);
+            }
+            let (whole, again) = (sections.trimmed(usize::MAX), Sections::parse(&sections.to_text()));
+            prop_assert!(whole == sections && again == sections);
+            if plain.len() > keep {
+                let first = usize::from(keep > 1);
+                plain.drain(first..plain.len() - keep + first);
+            }
+            let lines: String = plain.iter().map(|line| format!("- {line}\n")).collect();
+            let text = sections.trimmed(keep).to_text();
+            prop_assert!(text.starts_with(&format!("## Goal\n{lines}\n## ")), "{}", text);
+        }
     }
 }
