@@ -300,6 +300,7 @@
 //!
 //! `sled` (default): the default store. With `default-features = false` there is the store in memory, and what a host brings. `config`: a
 //! configuration from a file, the environment and arguments, and what it does to a builder.
+//! `providers`: models over the network; without it there is a script that answers.
 //! `tokens`, `tokens-cl100k`: exact counts in `o200k_base`, and in `cl100k_base` too; their tables add 32 and 15 MB to a program.
 //!
 //! Must not know: rules, use cases, or how anything is stored. This crate wires, and passes nothing on that it does not have to.
@@ -310,6 +311,8 @@ mod anchoring;
 mod backup;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "config")]
+mod connecting;
 mod encodings;
 #[cfg(feature = "sled")]
 pub mod maintenance;
@@ -320,6 +323,8 @@ mod url;
 #[cfg(feature = "config")]
 mod wiring;
 
+#[cfg(feature = "config")]
+pub use connecting::{ConnectedModel, NotConnected};
 pub use manager::{Builder, Counters, NeedsKeyService, NoKeyStore, NoStoreNamed, SessionManager};
 pub use rotation::{KeyRotation, RotationOutcome};
 pub use sessions_app::{
@@ -351,7 +356,7 @@ pub use sessions_domain::{
     json_depth, money,
     pairing::Repair,
     price,
-    profile::{InvalidProfile, ModelProfile, Profiles, UnknownModel, WindowState, window_state},
+    profile::{InvalidProfile, ModelProfile, Profiles, UnknownModel, WindowState, nearest, window_state},
     tokens::{Exactness, Framing, Tokens},
     turn::{Retry, StopReason},
     upkeep::Step as CleanupStep,

@@ -62,6 +62,9 @@ pub enum Unwired {
         "backups are made of a store on disk; name one with storage.url, or leave storage.backup_interval_minutes out"
     )]
     NothingToCopy,
+    /// A model for which nobody answers: see [`Configuration::connected`].
+    #[error(transparent)]
+    Model(#[from] crate::connecting::NotConnected),
 }
 
 impl From<Unwired> for SessionError {
@@ -238,12 +241,12 @@ fn key_file(path: &Path, url: Option<&StoreUrl>) -> Result<Arc<dyn KeyProvider>,
 }
 
 /// The first line of a file that nobody else may read.
-fn in_file(path: &Path, option: &'static str) -> Result<Passphrase, SessionError> {
-    let unreadable = |source| SessionError::from(Unwired::Unreadable { option, source });
+pub(crate) fn in_file(path: &Path, option: &'static str) -> Result<Passphrase, Unwired> {
+    let unreadable = |source| Unwired::Unreadable { option, source };
     let file = File::open(path).map_err(unreadable)?;
     check_is_private(&file, option)?;
     let mut text = String::with_capacity(usize::try_from(LONGEST_SECRET).unwrap_or(0) + 64);
-    let none = || SessionError::from(Unwired::NoSecret { option });
+    let none = || Unwired::NoSecret { option };
     file.take(LONGEST_SECRET + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => none(),
         _ => unreadable(error),
@@ -260,22 +263,26 @@ fn in_file(path: &Path, option: &'static str) -> Result<Passphrase, SessionError
 }
 
 #[cfg(unix)]
-fn check_is_private(file: &File, option: &'static str) -> Result<(), SessionError> {
+fn check_is_private(file: &File, option: &'static str) -> Result<(), Unwired> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let about = file.metadata().map_err(|source| SessionError::from(Unwired::Unreadable { option, source }))?;
+    let about = file.metadata().map_err(|source| Unwired::Unreadable { option, source })?;
     let is_open = about.is_file() && about.permissions().mode() & 0o077 != 0;
-    if is_open { Err(Unwired::Open { option }.into()) } else { Ok(()) }
+    if is_open { Err(Unwired::Open { option }) } else { Ok(()) }
 }
 
 #[cfg(not(unix))]
-fn check_is_private(_: &File, _: &'static str) -> Result<(), SessionError> {
+fn check_is_private(_: &File, _: &'static str) -> Result<(), Unwired> {
     Ok(())
 }
 
-fn in_variable(configuration: &Configuration, name: &str, option: &'static str) -> Result<Passphrase, SessionError> {
+pub(crate) fn in_variable(
+    configuration: &Configuration,
+    name: &str,
+    option: &'static str,
+) -> Result<Passphrase, Unwired> {
     let value = configuration.environment().secret(name);
-    value.ok_or_else(|| Unwired::NoSecret { option }.into())
+    value.ok_or(Unwired::NoSecret { option })
 }
 
 #[cfg(feature = "passphrase")]

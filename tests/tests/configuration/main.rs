@@ -3,6 +3,8 @@
 //! Must not know: how a file is read.
 
 #[cfg(test)]
+mod answering;
+#[cfg(test)]
 mod effects;
 #[cfg(test)]
 mod places;
@@ -26,8 +28,9 @@ mod configuration {
         ("storage.backups_kept", "backups_are_made_where_it_says_and_so_many_stay"),
         ("tokens.reserve_tokens", "models_of_the_configuration_are_known_by_their_names_or_stand_in_for_known_ones"),
         ("tokens.", "figures_of_tokens_are_as_they_were_said"),
+        ("model", "the_model_of_turns_is_the_one_that_is_named_or_the_configured_one_or_a_script"),
         ("models.", "models_of_the_configuration_are_known_by_their_names_or_stand_in_for_known_ones"),
-        ("providers.", "models_and_providers_are_as_they_were_written"),
+        ("providers.", "a_model_is_asked_of_the_provider_that_is_configured_with_its_key"),
         ("prices.", "own_prices_count_before_those_that_are_shipped"),
         ("limits.", "each_limit_is_the_one_that_was_said"),
         ("identity.", "records_bear_who_acts_and_tenants_are_apart"),

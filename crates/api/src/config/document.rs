@@ -12,6 +12,7 @@ const HEAD: &str = include_str!("head.md");
 const GROUPS: &[(&str, &str)] = &[
     ("storage", "Where sessions are kept, and what an acknowledgement means."),
     ("tokens", "How much is sent to a model."),
+    ("model", "One option, which stands directly below `sessions:`."),
     ("models", "Models beside those that are known, or in their place. Each stands below its name."),
     ("providers", "Who runs models. Each stands below a name of your own. A key never stands here, only where it is."),
     (

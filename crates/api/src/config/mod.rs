@@ -294,6 +294,11 @@ impl Configuration {
         &self.profiles
     }
 
+    /// `model`: the one of turns for which nobody names one.
+    pub fn model(&self) -> Option<String> {
+        self.text("model")
+    }
+
     /// `models`, in the order of the file.
     pub fn models(&self) -> &[ModelEntry] {
         &self.models

@@ -235,6 +235,12 @@ pub static OPTIONS: &[OptionRow] = &[
          whose window has no more, which is told.",
     ),
     row(
+        "model",
+        Kind::Text(200),
+        "none: `chat` is answered by a script",
+        "The model of turns for which nobody names one, as `sessions chat` without `--model`.",
+    ),
+    row(
         "models.*.provider",
         Kind::Text(200),
         "has to be said",

@@ -25,7 +25,8 @@ mod waiting;
 
 #[cfg(feature = "providers")]
 pub use remote::{
-    ANTHROPIC, AnthropicProvider, InvalidProvider, OLLAMA, OPENAI, OpenAiProvider, Protocol, connect, ollama,
+    ANTHROPIC, AnthropicProvider, InvalidProvider, OLLAMA, OPENAI, OpenAiProvider, Protocol, connect, connect_as,
+    ollama,
 };
 pub use scripted::{Answer, Gate, ScriptedProvider};
 #[cfg(feature = "providers")]

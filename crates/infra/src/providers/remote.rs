@@ -5,7 +5,7 @@
 //!
 //! Must not know: how an answer is read, or who asks.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -62,6 +62,7 @@ pub enum Protocol {
 
 /// What one exchange needs.
 struct Remote {
+    name: Cow<'static, str>,
     transport: Transport,
     wire: Wire,
     path: String,
@@ -82,6 +83,7 @@ fn secret(key: &Passphrase, before: &str) -> Result<HeaderValue, InvalidProvider
 
 impl Remote {
     fn new(base: &str, key: Option<&Passphrase>, wire: Wire, trusted: Option<&Path>) -> Result<Self, InvalidProvider> {
+        let name = Cow::Borrowed(if wire == Wire::OpenAi { "openai" } else { "anthropic" });
         let transport = Transport::new(base, key.is_some(), trusted)?;
         let prefix = transport.prefix.as_str();
         let (path, headers) = match wire {
@@ -99,7 +101,7 @@ impl Remote {
         // Its newer models refuse the old name, and others do not know the new one.
         let is_openai = wire == Wire::OpenAi && transport.is_openai();
         let limit = if is_openai { "max_completion_tokens" } else { "max_tokens" };
-        Ok(Self { transport, wire, path, headers, limit })
+        Ok(Self { name, transport, wire, path, headers, limit })
     }
 
     fn request(&self, body: Vec<u8>) -> Result<Request<Full<Bytes>>, ModelError> {
@@ -204,10 +206,7 @@ async fn hand_on(told: &mut Vec<ModelEvent>, events: &mut dyn ModelEvents) -> Re
 }
 
 /// Whoever speaks OpenAI's chat completions: OpenAI, and most others.
-pub struct OpenAiProvider {
-    name: &'static str,
-    remote: Remote,
-}
+pub struct OpenAiProvider(Remote);
 
 /// Anthropic.
 pub struct AnthropicProvider(Remote);
@@ -221,7 +220,7 @@ impl OpenAiProvider {
     /// [`InvalidProvider`] when the address or the key cannot be one, when a key would be sent unencrypted to another machine, and when the system
     /// has no certificates.
     pub fn new(base_url: &str, key: Option<&Passphrase>) -> Result<Self, InvalidProvider> {
-        Ok(Self { name: "openai", remote: Remote::new(base_url, key, Wire::OpenAi, None)? })
+        Remote::new(base_url, key, Wire::OpenAi, None).map(Self)
     }
 
     /// The same, trusting the certificates in this file (PEM) instead of the system's.
@@ -229,13 +228,20 @@ impl OpenAiProvider {
     /// # Errors
     /// As [`Self::new`].
     pub fn trusting(base_url: &str, key: Option<&Passphrase>, certificates: &Path) -> Result<Self, InvalidProvider> {
-        Ok(Self { name: "openai", remote: Remote::new(base_url, key, Wire::OpenAi, Some(certificates))? })
+        Remote::new(base_url, key, Wire::OpenAi, Some(certificates)).map(Self)
     }
 
     /// The same with other bounds of time.
     #[must_use]
     pub fn with_bounds(mut self, bounds: Bounds) -> Self {
-        self.remote.transport.bounds = bounds;
+        self.0.transport.bounds = bounds;
+        self
+    }
+
+    /// The same by another name than its protocol's, which is whose prices count, and what stands beside its answers.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.0.name = Cow::Owned(name.into());
         self
     }
 }
@@ -263,6 +269,13 @@ impl AnthropicProvider {
         self.0.transport.bounds = bounds;
         self
     }
+
+    /// The same by another name than its protocol's, which is whose prices count, and what stands beside its answers.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.0.name = Cow::Owned(name.into());
+        self
+    }
 }
 
 /// An Ollama at an address such as [`OLLAMA`]; most have no key. It is asked for chat completions, at `/v1`.
@@ -275,7 +288,7 @@ impl AnthropicProvider {
 pub fn ollama(base_url: &str, key: Option<&Passphrase>) -> Result<OpenAiProvider, InvalidProvider> {
     let base = base_url.trim_end_matches('/');
     let base = base.strip_suffix("/v1").unwrap_or(base);
-    Ok(OpenAiProvider { name: "ollama", remote: Remote::new(&format!("{base}/v1"), key, Wire::OpenAi, None)? })
+    Ok(OpenAiProvider::new(&format!("{base}/v1"), key)?.named("ollama"))
 }
 
 /// The provider of a protocol, where it usually is or at another address.
@@ -295,9 +308,31 @@ pub fn connect(
     })
 }
 
+/// The provider of a protocol under a name of its own. One that is where its protocol usually is keeps its protocol's name, since it is the one
+/// that is meant by it.
+///
+/// # Errors
+/// As [`OpenAiProvider::new`].
+pub fn connect_as(
+    name: &str,
+    protocol: Protocol,
+    base_url: Option<&str>,
+    key: Option<&Passphrase>,
+) -> Result<Arc<dyn ModelProvider>, InvalidProvider> {
+    let is_at = |usual: &str, base: &str| base.trim_end_matches('/') == usual;
+    Ok(match (protocol, base_url) {
+        (Protocol::OpenAi, Some(base)) if !is_at(OPENAI, base) => Arc::new(OpenAiProvider::new(base, key)?.named(name)),
+        (Protocol::Anthropic, Some(base)) if !is_at(ANTHROPIC, base) => {
+            Arc::new(AnthropicProvider::new(base, key)?.named(name))
+        }
+        (Protocol::Ollama, Some(base)) if !is_at(OLLAMA, base) => Arc::new(ollama(base, key)?.named(name)),
+        _ => connect(protocol, base_url, key)?,
+    })
+}
+
 impl fmt::Debug for OpenAiProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OpenAiProvider({} at {})", self.name, self.remote.transport.authority)
+        write!(f, "OpenAiProvider({} at {})", self.0.name, self.0.transport.authority)
     }
 }
 
@@ -310,18 +345,18 @@ impl fmt::Debug for AnthropicProvider {
 #[async_trait]
 impl ModelProvider for OpenAiProvider {
     fn name(&self) -> &str {
-        self.name
+        &self.0.name
     }
 
     async fn call(&self, request: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
-        self.remote.call(request, events).await
+        self.0.call(request, events).await
     }
 }
 
 #[async_trait]
 impl ModelProvider for AnthropicProvider {
     fn name(&self) -> &str {
-        "anthropic"
+        &self.0.name
     }
 
     async fn call(&self, request: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
