@@ -126,13 +126,15 @@ const TABLE: &[Row] = &[
     Row {
         name: "sessions-cli",
         internal: &["sessions-api"],
-        internal_in_tests: &[],
+        // Its stubs of providers, which `chat` talks to.
+        internal_in_tests: &["sessions-testkit"],
         external: &[
             ("clap", "arguments"),
             ("clap_complete", "completions, from the definitions of the arguments"),
             ("clap_mangen", "manual pages, from the same"),
             ("rpassword", "a passphrase is typed unseen"),
             ("indicatif", "progress on a terminal"),
+            ("rustyline", "what is said in `chat` is edited, without a file of its history"),
             ("rustix", "core dumps are switched off; tempfile has it already"),
             ("serde", "results as JSON"),
             ("serde_json", "results as JSON"),

@@ -2,6 +2,7 @@
 //!
 //! Must not know: what it does.
 
+mod chat;
 mod context;
 mod conversation;
 mod history;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use sessions_api::{Durability, MessageId, MessageRole, SessionStatus};
 
 pub(crate) use self::{
+    chat::Chat,
     context::{Compact, Context as ContextArguments, Instruct, Tokens},
     conversation::{Append, Follow, Show},
     history::{Checkout, Checkpoint, Edit, Fork, Pin, Redo, Undo},
@@ -187,6 +189,16 @@ pub(crate) enum Command {
                             call: {\"seq\",\"call\",\"purpose\",\"outcome\",\"usage\"} and what else is known; priced is {\"amount\",\"by\"} (written or table)."
     )]
     Tokens(Tokens),
+    /// Talk to a model, in a session that is kept; without a terminal each line of standard input is one message
+    #[command(
+        after_help = "With --json a line for each event: {\"event\"}, which is session, answering, text, reasoning, answered, calling, called, retrying, compacted, and last \
+                            of each turn {\"event\":\"end\",\"stop_reason\",\"text\",\"steps\",\"usage\",\"cost\",\"window\",…}. A line that begins with / is a command, as /undo; /help \
+                            tells them; what begins with // is said with one of the two. Ctrl-C ends a turn and keeps what came of it; /exit or Ctrl-D leaves. What is \
+                            typed is in the history of the run alone: no file of it is written, since conversations are secrets. The exit code without a terminal is that of \
+                            the last turn's end: 0 when the model said what it had to say, 130 cancelled, 6 when the key was not accepted, else 1. No tool is built in, since \
+                            what runs on a machine is for its host to decide."
+    )]
+    Chat(Chat),
     /// Bring in sessions from files, or from all files of a folder; what was brought in before is not brought in twice
     #[command(
         after_help = "With --json a report for each session: {\"id\",\"messages\",\"tool_calls\",\"repaired\":[{\"line\",\"what\"}],\

@@ -2,10 +2,12 @@
 //!
 //! Must not know: what fits, what is compacted, or what a call costs; the library does.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use sessions_api::{
-    Budget, CompactionPlan, CompactionReport, CompactionWish, Context, ContextPart, ContextWish, Json, ModelUsage,
-    Repair, Session, SessionError, Usage, WindowState, money::Money, window_state,
+    Budget, CompactionPlan, CompactionReport, CompactionWish, Context, ContextPart, ContextWish, Json, ModelProfile,
+    ModelUsage, Repair, Session, SessionError, Usage, WindowState, money::Money, window_state,
 };
 
 use crate::{
@@ -109,7 +111,7 @@ pub(crate) async fn compact(program: &Program, wish: Compact) -> Result<(), Fail
         .await
 }
 
-fn compacted(program: &Program, report: &CompactionReport) -> Result<(), Failure> {
+pub(crate) fn compacted(program: &Program, report: &CompactionReport) -> Result<(), Failure> {
     if program.out.is_json() {
         return program.out.object(report);
     }
@@ -134,21 +136,20 @@ fn compacted(program: &Program, report: &CompactionReport) -> Result<(), Failure
 }
 
 #[derive(Serialize)]
-struct Version {
-    version: u64,
+pub(crate) struct Version {
+    pub(crate) version: u64,
 }
 
 /// `uncompact`
 pub(crate) async fn uncompact(program: &Program, wish: Changed) -> Result<(), Failure> {
-    program
-        .changing(&wish.session, wish.once, async |session| {
-            let version = session.uncompact().await?;
-            if program.out.is_json() {
-                return program.out.object(&Version { version });
-            }
-            program.out.line(&format!("the newest compaction is taken away (version {version})"))
-        })
-        .await
+    program.changing(&wish.session, wish.once, async |session| taken_away(program, session.uncompact().await?)).await
+}
+
+pub(crate) fn taken_away(program: &Program, version: u64) -> Result<(), Failure> {
+    if program.out.is_json() {
+        return program.out.object(&Version { version });
+    }
+    program.out.line(&format!("the newest compaction is taken away (version {version})"))
 }
 
 #[derive(Serialize)]
@@ -179,14 +180,38 @@ pub(crate) async fn instruct(program: &Program, wish: Instruct) -> Result<(), Fa
         .await
 }
 
+/// How full a model's window is.
 #[derive(Serialize)]
-struct Window {
+pub(crate) struct Window {
     model: String,
     window: u64,
-    usable: u64,
-    tokens: u64,
-    estimate: bool,
-    state: WindowState,
+    pub(crate) usable: u64,
+    pub(crate) tokens: u64,
+    pub(crate) estimate: bool,
+    pub(crate) state: WindowState,
+}
+
+impl Window {
+    pub(crate) async fn of(session: &Session, profile: &Arc<ModelProfile>) -> Result<Self, Failure> {
+        let context = session.context(ContextWish::for_profile(Arc::clone(profile)).whole()).await?;
+        Ok(Self {
+            model: profile.name.clone(),
+            window: profile.window,
+            usable: profile.usable(),
+            tokens: context.tokens,
+            estimate: !context.is_exact(),
+            state: window_state(context.tokens, profile),
+        })
+    }
+
+    /// The state's name.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.state {
+            WindowState::Normal => "normal",
+            WindowState::Warning => "warning",
+            WindowState::Critical => "critical",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -203,12 +228,16 @@ pub(crate) async fn tokens(program: &Program, wish: Tokens) -> Result<(), Failur
             if wish.calls {
                 return calls(program, &session).await;
             }
-            let usage = session.usage().await?;
             let context = window(&session, wish.model.as_deref()).await?;
-            let ledger = Ledger { usage, context };
-            if program.out.is_json() { program.out.object(&ledger) } else { print_ledger(program, &ledger) }
+            spent(program, &session, context).await
         })
         .await
+}
+
+/// What the session's calls took, and how full a window is.
+pub(crate) async fn spent(program: &Program, session: &Session, context: Option<Window>) -> Result<(), Failure> {
+    let ledger = Ledger { usage: session.usage().await?, context };
+    if program.out.is_json() { program.out.object(&ledger) } else { print_ledger(program, &ledger) }
 }
 
 /// How full the window is: of the model that was named, or of the session's where that is known.
@@ -221,16 +250,7 @@ async fn window(session: &Session, model: Option<&str>) -> Result<Option<Window>
         Err(error) if model.is_some() => return Err(SessionError::from(error).into()),
         Err(_) => return Ok(None),
     };
-    let asked = ContextWish::for_profile(profile.clone()).whole();
-    let context = session.context(asked).await?;
-    Ok(Some(Window {
-        model: profile.name.clone(),
-        window: profile.window,
-        usable: profile.usable(),
-        tokens: context.tokens,
-        estimate: !context.is_exact(),
-        state: window_state(context.tokens, &profile),
-    }))
+    Window::of(session, &profile).await.map(Some)
 }
 
 fn print_ledger(program: &Program, ledger: &Ledger) -> Result<(), Failure> {
@@ -259,12 +279,7 @@ fn print_ledger(program: &Program, ledger: &Ledger) -> Result<(), Failure> {
     table.print(out)?;
     if let Some(window) = &ledger.context {
         let about = if window.estimate { "about " } else { "" };
-        let state = match window.state {
-            WindowState::Normal => "normal",
-            WindowState::Warning => "warning",
-            WindowState::Critical => "critical",
-        };
-        let Window { model, usable, tokens, .. } = window;
+        let (Window { model, usable, tokens, .. }, state) = (window, window.word());
         out.line(&format!("the conversation takes {about}{tokens} of {usable} tokens that {model} takes: {state}"))?;
     }
     Ok(())

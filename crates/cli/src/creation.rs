@@ -26,13 +26,7 @@ struct Made<'a> {
 
 /// `new`
 pub(crate) async fn new(program: &Program, wish: New) -> Result<(), Failure> {
-    let key = wish.key.map(SessionKey::new).transpose().map_err(sessions_api::SessionError::from)?;
-    if let Some(word) =
-        key.as_ref().and_then(|key| ["id:", "key:"].into_iter().find(|word| key.as_str().starts_with(word)))
-    {
-        let what = format!("the key begins with `{word}`, so as a SESSION it would name another one or none");
-        return Err(Failure::usage(&what, "give a key that begins otherwise"));
-    }
+    let key = wish.key.map(key_of).transpose()?;
     let created_at = wish.created_at.as_deref().map(moment).transpose()?;
     let mut tags = wish.tags;
     tags.sort();
@@ -89,8 +83,20 @@ pub(crate) async fn new(program: &Program, wish: New) -> Result<(), Failure> {
         .await
 }
 
+/// Reads the key of a session that is to be made.
+pub(crate) fn key_of(text: String) -> Result<SessionKey, Failure> {
+    let key = SessionKey::new(text).map_err(SessionError::from)?;
+    match ["id:", "key:"].into_iter().find(|word| key.as_str().starts_with(word)) {
+        None => Ok(key),
+        Some(word) => {
+            let what = format!("the key begins with `{word}`, so as a SESSION it would name another one or none");
+            Err(Failure::usage(&what, "give a key that begins otherwise"))
+        }
+    }
+}
+
 /// An id goes before any key.
-async fn check_key(sessions: &SessionManager, key: Option<&SessionKey>) -> Result<(), Failure> {
+pub(crate) async fn check_key(sessions: &SessionManager, key: Option<&SessionKey>) -> Result<(), Failure> {
     let Some(id) = key.and_then(|key| key.as_str().parse::<SessionId>().ok()) else { return Ok(()) };
     match sessions.load_any(id).await {
         Ok(_) => {

@@ -9,6 +9,7 @@ mod arguments;
 mod auditing;
 mod backup;
 mod bench;
+mod chat;
 mod cleanup;
 mod completions;
 mod config;
@@ -113,6 +114,7 @@ async fn run(program: &Program, command: Command) -> Result<(), Failure> {
         Command::Uncompact(wish) => context::uncompact(program, wish).await,
         Command::Instruct(wish) => context::instruct(program, wish).await,
         Command::Tokens(wish) => context::tokens(program, wish).await,
+        Command::Chat(wish) => chat::chat(program, wish).await,
         Command::Import(wish) => transfer::import(program, wish).await,
         Command::Export(wish) => transfer::export(program, wish).await,
         Command::Demo(wish) => demo::demo(program, wish).await,

@@ -3,7 +3,7 @@
 //! Must not know: which messages can be edited; the library does.
 
 use serde::Serialize;
-use sessions_api::{At, Message, MessageId, SessionError};
+use sessions_api::{At, Message, MessageId, Session, SessionError};
 
 use crate::{
     append,
@@ -40,17 +40,18 @@ struct PinShape {
 /// `pin`, `unpin`
 pub(crate) async fn pin(program: &Program, wish: Pin, pinned: bool) -> Result<(), Failure> {
     program
-        .changing(&wish.session, wish.once, async |session| {
-            let id = wish.message;
-            let changed = session.pin(id, pinned).await?;
-            let version = session.version().await?;
-            if program.out.is_json() {
-                return program.out.object(&PinShape { id, pinned, version, changed });
-            }
-            let (already, what) = (if changed { "" } else { " already" }, if pinned { "pinned" } else { "not pinned" });
-            program.out.line(&format!("{id} is {what}{already} (version {version})"))
-        })
+        .changing(&wish.session, wish.once, async |session| set_pin(program, &session, wish.message, pinned).await)
         .await
+}
+
+pub(crate) async fn set_pin(program: &Program, session: &Session, id: MessageId, pinned: bool) -> Result<(), Failure> {
+    let changed = session.pin(id, pinned).await?;
+    let version = session.version().await?;
+    if program.out.is_json() {
+        return program.out.object(&PinShape { id, pinned, version, changed });
+    }
+    let (already, what) = (if changed { "" } else { " already" }, if pinned { "pinned" } else { "not pinned" });
+    program.out.line(&format!("{id} is {what}{already} (version {version})"))
 }
 
 #[derive(Serialize)]

@@ -3,7 +3,7 @@
 //! Must not know: what a step is; the library does.
 
 use serde::Serialize;
-use sessions_api::{BranchInfo, MoveReceipt, NewSession, SessionId};
+use sessions_api::{BranchInfo, Forked, MoveReceipt, NewSession, Session, SessionId};
 
 use crate::{
     arguments::{Changed, Checkout, Fork, Redo, Undo},
@@ -39,7 +39,7 @@ pub(crate) async fn clear(program: &Program, wish: Changed) -> Result<(), Failur
     program.changing(&wish.session, wish.once, async |session| moved(program, "cleared", &session.clear().await?)).await
 }
 
-fn moved(program: &Program, what: &str, done: &MoveReceipt) -> Result<(), Failure> {
+pub(crate) fn moved(program: &Program, what: &str, done: &MoveReceipt) -> Result<(), Failure> {
     if program.out.is_json() {
         return program.out.object(done);
     }
@@ -58,28 +58,30 @@ struct BranchShape {
 
 /// `branches`
 pub(crate) async fn branches(program: &Program, name: &str) -> Result<(), Failure> {
-    program
-        .with_session(name, async |_, session| {
-            let branches = session.branches().await?;
-            if program.out.is_json() {
-                let shape = |info: &BranchInfo| BranchShape { info: *info, name: name_of(info.branch) };
-                return branches.iter().try_for_each(|info| program.out.object(&shape(info)));
-            }
-            let columns =
-                [Column::Left(""), Column::Right("BRANCH"), Column::Right("LEFT AT"), Column::Right("LAST MESSAGE")];
-            let mut table = Table::new(columns);
-            for branch in branches {
-                let mark = if branch.current { "*" } else { "" };
-                table.row([
-                    mark.to_owned(),
-                    name_of(branch.branch),
-                    branch.left_at.to_string(),
-                    branch.tip.to_string(),
-                ]);
-            }
-            table.print(&program.out)
-        })
-        .await
+    program.with_session(name, async |_, session| print_branches(program, &session).await).await
+}
+
+pub(crate) async fn print_branches(program: &Program, session: &Session) -> Result<(), Failure> {
+    let branches = session.branches().await?;
+    if program.out.is_json() {
+        let shape = |info: &BranchInfo| BranchShape { info: *info, name: name_of(info.branch) };
+        return branches.iter().try_for_each(|info| program.out.object(&shape(info)));
+    }
+    let columns = [Column::Left(""), Column::Right("BRANCH"), Column::Right("LEFT AT"), Column::Right("LAST MESSAGE")];
+    let mut table = Table::new(columns);
+    for branch in branches {
+        let mark = if branch.current { "*" } else { "" };
+        table.row([mark.to_owned(), name_of(branch.branch), branch.left_at.to_string(), branch.tip.to_string()]);
+    }
+    table.print(&program.out)
+}
+
+/// Reads the name of a branch.
+pub(crate) fn branch_named(name: &str) -> Result<u64, Failure> {
+    let number = if name == "main" { Ok(0) } else { name.parse() };
+    number.map_err(|_| {
+        Failure::usage("a branch is named by its number, or main", "list the branches to see their numbers")
+    })
 }
 
 fn name_of(branch: u64) -> String {
@@ -88,13 +90,7 @@ fn name_of(branch: u64) -> String {
 
 /// `checkout`
 pub(crate) async fn checkout(program: &Program, wish: Checkout) -> Result<(), Failure> {
-    let branch = match wish.branch.as_deref() {
-        None => None,
-        Some("main") => Some(0),
-        Some(number) => Some(number.parse().map_err(|_| {
-            Failure::usage("a branch is named by its number, or main", "list the branches to see their numbers")
-        })?),
-    };
+    let branch = wish.branch.as_deref().map(branch_named).transpose()?;
     let place = Place::read(wish.at.as_deref())?;
     program
         .changing(&wish.session, wish.once, async |session| {
@@ -120,12 +116,15 @@ pub(crate) async fn fork(program: &Program, wish: Fork) -> Result<(), Failure> {
     program
         .changing(&wish.session, wish.once, async |session| {
             let at = place.of(&session).await?;
-            let forked = session.fork_as(at, NewSession::default()).await?;
-            let shape = ForkShape { id: forked.session.id(), parent: forked.parent, at: forked.at };
-            if program.out.is_json() {
-                return program.out.object(&shape);
-            }
-            program.out.line(&format!("forked {} at {} into {}", shape.parent, shape.at, shape.id))
+            forked(program, &session.fork_as(at, NewSession::default()).await?)
         })
         .await
+}
+
+pub(crate) fn forked(program: &Program, forked: &Forked) -> Result<(), Failure> {
+    let shape = ForkShape { id: forked.session.id(), parent: forked.parent, at: forked.at };
+    if program.out.is_json() {
+        return program.out.object(&shape);
+    }
+    program.out.line(&format!("forked {} at {} into {}", shape.parent, shape.at, shape.id))
 }

@@ -119,6 +119,25 @@ impl Output {
         written(self.lock().write_all(visible::with_lines(text).as_bytes()))
     }
 
+    /// A piece of a text that goes on: nothing stands behind it, and whoever reads gets it at once.
+    pub(crate) fn piece(&self, style: Style, text: &str) -> Result<(), Failure> {
+        let mut painted = String::new();
+        self.paint(&mut painted, style, &visible::with_lines(text));
+        let mut stdout = self.lock();
+        written(stdout.write_all(painted.as_bytes()).and_then(|()| stdout.flush()))
+    }
+
+    /// A line beside the results and behind those so far, for whoever sits at a terminal.
+    pub(crate) fn aside(&self, text: &str) {
+        // That it failed shows with the next result.
+        let _ = self.lock().flush();
+        let mut line = String::new();
+        let style = if io::stderr().is_terminal() { Style::Faint } else { Style::Plain };
+        self.paint(&mut line, style, &visible::on_one_line(text));
+        // As of notices.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
     /// Bytes of a file, as they are; on a terminal, JSON that it does not obey.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = self.lock();

@@ -199,7 +199,7 @@ pub static OPTIONS: &[OptionRow] = &[
         "storage.backup_interval_minutes",
         Kind::Whole { least: 1, most: 527_040, unit: "minutes", or_none: true },
         "none",
-        "A host, and `follow`, make a backup so often while they run, and read it back. Commands that end by themselves make none.",
+        "A host, `chat` and `follow` make a backup so often while they run, and read it back. Commands that end by themselves make none.",
     ),
     row(
         "storage.backup_folder",

@@ -13,6 +13,7 @@
 mod program_audit;
 mod program_backup;
 mod program_canary;
+mod program_chat;
 mod program_cleanup;
 mod program_config;
 #[cfg(test)]

@@ -1,0 +1,377 @@
+//! Talking to a model: `chat`.
+//!
+//! No tool is built in: what may run on a machine is for its host to decide, and a program that keeps conversations is none. Hosts give an agent
+//! tools and a gate ([`sessions_api::Agent`]).
+//!
+//! Must not know: how a model is asked, or what a turn keeps; the library does.
+
+mod command;
+mod input;
+mod room;
+mod screen;
+
+use std::io::{self, IsTerminal};
+
+use serde::Serialize;
+use sessions_api::{
+    Budget, Message, ModelError, SessionError, SessionId, SessionManager, StopReason, StoredMessage, Turn, TurnOutcome,
+    TurnProblem,
+};
+
+use self::{
+    command::{COMMANDS, Order, Typed},
+    input::{Given, Input},
+    room::Room,
+    screen::{Kind, Screen, Told},
+};
+use crate::{
+    arguments::Chat,
+    context::{self, Window},
+    failure::Failure,
+    marks, moves,
+    output::Style,
+    program::Program,
+    progress::{interrupted, unless_interrupted},
+    reading::role_name,
+    table::{counted, cut},
+    visible,
+};
+
+/// So many messages of a session that is gone on with are shown.
+const SHOWN: usize = 4;
+/// So much of each.
+const BRIEF: usize = 300;
+
+/// `chat`
+pub(crate) async fn chat(program: &Program, wish: Chat) -> Result<(), Failure> {
+    if let Some(model) = wish.model.as_deref() {
+        // Told before a store is made.
+        program.configuration.connected(Some(model)).map_err(SessionError::from)?;
+    }
+    let is_old = wish.session.is_some() && !wish.new;
+    let work = async |sessions: &SessionManager| talk(program, sessions, &wish).await;
+    if is_old { program.with_sessions(work).await } else { program.with_new_or_old(work).await }
+}
+
+async fn talk(program: &Program, sessions: &SessionManager, wish: &Chat) -> Result<(), Failure> {
+    let (_backups, _cleaning) = (program.backups(sessions)?, program.cleaning(sessions)?);
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let kind = match (program.out.is_json(), is_terminal) {
+        (true, _) => Kind::Json,
+        (false, true) => Kind::Terminal,
+        (false, false) => Kind::Text,
+    };
+    let mut input = if kind == Kind::Terminal { Input::of_terminal()? } else { Input::of_lines()? };
+    let mut talk = Talk {
+        room: Room::enter(program, sessions, wish).await?,
+        screen: Screen::new(&program.out, kind),
+        code: 0,
+        failed: None,
+    };
+    talk.greet().await?;
+    let done = talk.until_left(&mut input).await;
+    let left = talk.leave();
+    done.and(left)
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Line,
+    Leave,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    messages: u64,
+    tokens: u64,
+    estimate: bool,
+}
+
+#[derive(Serialize)]
+struct Answers<'a> {
+    model: &'a str,
+    provider: &'a str,
+    script: bool,
+}
+
+#[derive(Serialize)]
+struct Titled<'a> {
+    id: Option<SessionId>,
+    title: &'a str,
+}
+
+/// A chat that is held.
+struct Talk<'a> {
+    room: Room<'a>,
+    screen: Screen<'a>,
+    /// The exit code of the last turn's end.
+    code: u8,
+    /// That of the last line, where it came to no turn or change.
+    failed: Option<u8>,
+}
+
+impl Talk<'_> {
+    fn program(&self) -> &Program {
+        self.room.program
+    }
+
+    /// Says who answers, and where the conversation stands.
+    async fn greet(&mut self) -> Result<(), Failure> {
+        let out = &self.room.program.out;
+        if self.room.model.is_script {
+            out.notice(
+                "a script answers, which is no model: name one with --model, or with `model` and `providers` in the configuration \
+                 (docs/configuration.md)",
+            );
+        }
+        self.tell_session(false)?;
+        if self.screen.kind != Kind::Terminal {
+            return Ok(());
+        }
+        let model = &self.room.model;
+        let who = format!("{} of {}", model.profile.name, model.provider.name());
+        match &self.room.session {
+            None => out.aside(&format!(
+                "{who} · a new session, kept from the first thing that you say · /help, Ctrl-D leaves"
+            )),
+            Some(session) => {
+                let summary = session.summary().await?;
+                let title = summary.title.unwrap_or_default();
+                let messages = counted(summary.messages, "message");
+                out.aside(&format!("{who} · session {}, {messages} · /help, Ctrl-D leaves", session.id()));
+                out.styled(&[(Style::Strong, &cut(&visible::on_one_line(&title), BRIEF))])?;
+                session.last(SHOWN).await?.iter().try_for_each(|message| self.show_briefly(message))?;
+            }
+        }
+        if self.room.is_cut_off().await? {
+            out.aside("the last turn did not come to its end: /retry goes on with it");
+        }
+        Ok(())
+    }
+
+    fn show_briefly(&self, message: &StoredMessage) -> Result<(), Failure> {
+        let out = &self.room.program.out;
+        let text = message.text();
+        let text = match text.trim() {
+            "" => counted(message.parts.len() as u64, "part"),
+            text => cut(&visible::on_one_line(&text.replace('\n', " ")), BRIEF),
+        };
+        out.styled(&[(Style::Name, role_name(message.role)), (Style::Plain, "  "), (Style::Faint, &text)])
+    }
+
+    fn tell_session(&self, created: bool) -> Result<(), Failure> {
+        let Some(session) = &self.room.session else { return Ok(()) };
+        let model = &self.room.model;
+        let (id, provider) = (session.id(), model.provider.name());
+        self.screen.tell(&Told::Session { id, created, provider, model: &model.profile.name, script: model.is_script })
+    }
+
+    async fn until_left(&mut self, input: &mut Input) -> Result<(), Failure> {
+        let mut is_leaving = false;
+        loop {
+            self.program().out.flush()?;
+            let line = match input.next().await? {
+                Given::End => return Ok(()),
+                Given::Dropped { was_empty: true } if is_leaving => return Ok(()),
+                Given::Dropped { was_empty } => {
+                    is_leaving = was_empty;
+                    if was_empty {
+                        self.program().out.aside("Ctrl-C again, Ctrl-D or /exit leaves");
+                    }
+                    continue;
+                }
+                Given::Line(line) => line,
+            };
+            is_leaving = false;
+            match self.take(&line).await {
+                Ok(Next::Line) => self.failed = None,
+                Ok(Next::Leave) => return Ok(()),
+                Err(failure) if failure.ends_the_input() || failure.is_silent() => return Err(failure),
+                Err(failure) => {
+                    self.screen.end_line()?;
+                    self.program().out.flush()?;
+                    self.program().out.failure(&failure);
+                    self.failed = Some(failure.code());
+                }
+            }
+            // Who pressed Ctrl-C in a pipe meant all of it.
+            if self.exit_code() == Failure::STOPPED && self.screen.kind != Kind::Terminal {
+                return Ok(());
+            }
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        self.failed.unwrap_or(self.code)
+    }
+
+    /// The end: a person is told where it goes on, and a pipe how the last turn ended.
+    fn leave(&self) -> Result<(), Failure> {
+        if self.screen.kind != Kind::Terminal {
+            return if self.exit_code() == 0 { Ok(()) } else { Err(Failure::told(self.exit_code())) };
+        }
+        if let Some(session) = &self.room.session {
+            self.program().out.aside(&format!("kept: `sessions chat {}` goes on", session.id()));
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, line: &str) -> Result<Next, Failure> {
+        match command::read(line)? {
+            Typed::Nothing => Ok(Next::Line),
+            Typed::Do(Order::Exit) => Ok(Next::Leave),
+            Typed::Do(order) => self.follow(order).await.map(|()| Next::Line),
+            Typed::Said(text) => {
+                let (session, created) = self.room.begun(&text).await?;
+                if created {
+                    self.tell_session(true)?;
+                    if self.screen.kind == Kind::Text {
+                        self.program().out.notice(&format!("this is kept as session {}", session.id()));
+                    }
+                }
+                let turn = session.turn(&self.room.model.agent(), Message::user(text));
+                self.run(turn).await.map(|()| Next::Line)
+            }
+        }
+    }
+
+    /// Does what a command says.
+    async fn follow(&mut self, order: Order) -> Result<(), Failure> {
+        let program = self.room.program;
+        match order {
+            Order::Retry => {
+                let turn = self.room.known()?.resumed_turn(&self.room.model.agent());
+                self.run(turn).await
+            }
+            Order::Undo(turns) => moves::moved(program, "undone", &self.room.known()?.undo_turns(turns).await?),
+            Order::Redo(turns) => moves::moved(program, "redone", &self.room.redo(turns).await?),
+            Order::Clear => moves::moved(program, "cleared", &self.room.known()?.clear().await?),
+            Order::Branches => moves::print_branches(program, self.room.known()?).await,
+            Order::Checkout(name) => {
+                let branch = moves::branch_named(&name)?;
+                moves::moved(program, "checked out", &self.room.known()?.checkout(branch).await?)
+            }
+            Order::Fork => {
+                moves::forked(program, &self.room.fork().await?)?;
+                self.tell_session(true)
+            }
+            Order::Count => self.count().await,
+            Order::Tokens => {
+                let session = self.room.known()?;
+                context::spent(program, session, Some(Window::of(session, &self.room.model.profile).await?)).await
+            }
+            Order::Compact(most) => self.compact(most).await,
+            Order::Uncompact => context::taken_away(program, self.room.known()?.uncompact().await?),
+            Order::Pin(message) => {
+                let session = self.room.known()?;
+                let last = session.last(1).await?.pop().map(|message| message.id);
+                let message = message.or(last);
+                let nothing = || Failure::usage("there is no message to pin", "say something first");
+                marks::set_pin(program, session, message.ok_or_else(nothing)?, true).await
+            }
+            Order::Model(name) => self.ask(name.as_deref()),
+            Order::Title(title) => {
+                self.room.entitle(title.clone()).await?;
+                if program.out.is_json() {
+                    let id = self.room.session.as_ref().map(sessions_api::Session::id);
+                    return program.out.object(&Titled { id, title: &title });
+                }
+                program.out.line(&format!("renamed: {title}"))
+            }
+            Order::Help => self.help(),
+            Order::Exit => Ok(()),
+        }
+    }
+
+    async fn count(&self) -> Result<(), Failure> {
+        let session = self.room.known()?;
+        let messages = session.summary().await?.messages;
+        let window = Window::of(session, &self.room.model.profile).await?;
+        let (tokens, estimate) = (window.tokens, window.estimate);
+        if self.program().out.is_json() {
+            return self.program().out.object(&Counted { messages, tokens, estimate });
+        }
+        let about = if estimate { "about " } else { "" };
+        let line = format!("{}, {about}{}", counted(messages, "message"), counted(tokens, "token"));
+        self.program().out.line(&line)
+    }
+
+    async fn compact(&self, most: Option<u64>) -> Result<(), Failure> {
+        let session = self.room.known()?;
+        let wish = most.into_iter().fold(self.room.compaction(), |wish, most| wish.down_to(Budget::tokens(most)));
+        // A model writes for a while. Ended here, it leaves everything as it is.
+        let report = unless_interrupted(async { Ok(session.compact(wish).await?) }).await?;
+        context::compacted(self.program(), &report)
+    }
+
+    fn ask(&mut self, name: Option<&str>) -> Result<(), Failure> {
+        if let Some(name) = name {
+            self.room.ask_another(name)?;
+        }
+        let (out, model) = (&self.room.program.out, &self.room.model);
+        let (provider, script) = (model.provider.name(), model.is_script);
+        if out.is_json() {
+            return out.object(&Answers { model: &model.profile.name, provider, script });
+        }
+        out.line(&format!("{} of {provider} answers", model.profile.name))
+    }
+
+    fn help(&self) -> Result<(), Failure> {
+        let out = &self.room.program.out;
+        if out.is_json() {
+            let names: Vec<String> = COMMANDS.iter().map(|row| format!("/{} {}", row.name, row.with)).collect();
+            return out.object(&serde_json::json!({"commands": names}));
+        }
+        for row in COMMANDS {
+            let typed = format!("/{} {}", row.name, row.with);
+            out.styled(&[(Style::Name, &format!("{typed:<18}")), (Style::Plain, row.does)])?;
+        }
+        out.line("A line that ends in \\ goes on in the next one. // says something that begins with /. Ctrl-C ends a turn and keeps what came.")
+    }
+
+    /// Shows a turn to its end. Ctrl-C ends the turn, and what came of it is kept.
+    async fn run(&mut self, mut turn: Turn) -> Result<(), Failure> {
+        let canceller = turn.canceller();
+        let mut interrupt = std::pin::pin!(interrupted());
+        let (mut is_over, mut shown) = (false, Ok(()));
+        loop {
+            let event = tokio::select! {
+                // In this order, so that it is listened for before the turn is waited for.
+                biased;
+                () = &mut interrupt, if !is_over => {
+                    is_over = true;
+                    canceller.cancel();
+                    continue;
+                }
+                event = turn.next_event() => event,
+            };
+            let Some(event) = event else { break };
+            if shown.is_ok() {
+                shown = self.screen.show(event);
+                if shown.is_err() {
+                    // Nobody reads any more.
+                    canceller.cancel();
+                }
+            }
+        }
+        let outcome = turn.outcome().await?;
+        shown?;
+        self.code = code_of(&outcome);
+        let window = match &self.room.session {
+            Some(session) => Window::of(session, &self.room.model.profile).await.ok(),
+            None => None,
+        };
+        self.screen.end(&outcome, window.as_ref())
+    }
+}
+
+/// The exit code of a turn's end.
+fn code_of(outcome: &TurnOutcome) -> u8 {
+    match (outcome.stop_reason, &outcome.problem) {
+        (StopReason::EndTurn, _) => 0,
+        (StopReason::Cancelled, _) => Failure::STOPPED,
+        (_, Some(TurnProblem::Model(ModelError::Denied))) => Failure::NOT_ALLOWED,
+        _ => Failure::FAILED,
+    }
+}

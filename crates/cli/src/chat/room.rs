@@ -1,0 +1,167 @@
+//! What a chat stands on: the store, the model that answers, and the session, once there is one.
+//!
+//! Must not know: what is typed, or how anything looks.
+
+use sessions_api::{
+    AppendOutcome, At, CompactionWish, ConnectedModel, MessageRole, NewSession, Origin, RuntimeState, Session,
+    SessionError, SessionKey, SessionManager, Unwired,
+};
+
+use crate::{
+    arguments::Chat,
+    creation::{check_key, key_of},
+    failure::Failure,
+    program::Program,
+    table::cut,
+};
+
+/// A title that nobody gave is the beginning of what was said first, so wide at most.
+const TITLE: usize = 60;
+
+/// A chat's session and model.
+pub(super) struct Room<'a> {
+    pub(super) program: &'a Program,
+    sessions: &'a SessionManager,
+    pub(super) session: Option<Session>,
+    key: Option<SessionKey>,
+    title: Option<String>,
+    pub(super) model: ConnectedModel,
+}
+
+fn wired(error: Unwired) -> Failure {
+    SessionError::from(error).into()
+}
+
+impl<'a> Room<'a> {
+    pub(super) async fn enter(
+        program: &'a Program,
+        sessions: &'a SessionManager,
+        wish: &Chat,
+    ) -> Result<Self, Failure> {
+        let (session, key) = match (&wish.session, wish.new) {
+            (None, _) => (None, None),
+            (Some(name), false) => (Some(sessions.find(name).await?), None),
+            (Some(name), true) => {
+                let key = key_of(name.clone())?;
+                check_key(sessions, Some(&key)).await?;
+                match sessions.find(&format!("key:{name}")).await {
+                    Ok(session) => (Some(session), None),
+                    Err(SessionError::NoSuchName) => (None, Some(key)),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        let model = model_of(program, wish, session.as_ref()).await?;
+        Ok(Self { program, sessions, session, key, title: None, model })
+    }
+
+    /// The session, where something was said.
+    pub(super) fn known(&self) -> Result<&Session, Failure> {
+        let none = || Failure::usage("nothing was said yet, so there is no session", "say something first");
+        self.session.as_ref().ok_or_else(none)
+    }
+
+    /// The session, made where there is none, and whether it was.
+    pub(super) async fn begun(&mut self, said: &str) -> Result<(Session, bool), Failure> {
+        if let Some(session) = &self.session {
+            return Ok((session.clone(), false));
+        }
+        let first = said.lines().next().unwrap_or_default();
+        let title = self.title.take().unwrap_or_else(|| cut(first.trim(), TITLE));
+        let mut new = NewSession::titled(title);
+        new = self.key.take().into_iter().fold(new, NewSession::key);
+        if !self.model.is_script {
+            let (model, provider) = (self.model.profile.name.clone(), self.model.provider.name().to_owned());
+            new = new.origin(Origin { model: Some(model), provider: Some(provider), ..Origin::default() });
+        }
+        let opened = self.sessions.open_or_create_as(new).await?;
+        self.session = Some(opened.session.clone());
+        Ok((opened.session, opened.outcome == AppendOutcome::Inserted))
+    }
+
+    /// Gives the session a title, now or when it is made.
+    pub(super) async fn entitle(&mut self, title: String) -> Result<(), Failure> {
+        match &self.session {
+            Some(session) => session.rename(title).await.map(drop)?,
+            None => self.title = Some(title),
+        }
+        Ok(())
+    }
+
+    /// Lets another model answer.
+    pub(super) fn ask_another(&mut self, name: &str) -> Result<(), Failure> {
+        self.model = self.program.configuration.connected(Some(name)).map_err(wired)?;
+        Ok(())
+    }
+
+    /// Goes on in a fork.
+    pub(super) async fn fork(&mut self) -> Result<sessions_api::Forked, Failure> {
+        let forked = self.known()?.fork_as(At::Now, NewSession::default()).await?;
+        self.session = Some(forked.session.clone());
+        Ok(forked)
+    }
+
+    /// Takes up so many turns that were undone. A step back is made where the next turn was begun.
+    pub(super) async fn redo(&self, turns: u64) -> Result<sessions_api::MoveReceipt, Failure> {
+        let session = self.known()?;
+        let mut done = session.redo(1).await?;
+        let mut begun = 1;
+        loop {
+            let more = match session.redo(1).await {
+                Err(SessionError::Rule(sessions_api::RuleViolation::NothingToRedo)) => return Ok(done),
+                more => more?,
+            };
+            let is_next = session.last(1).await?.first().is_some_and(|message| message.role == MessageRole::User);
+            if is_next && begun == turns {
+                let back = session.undo(1).await?;
+                return Ok(sessions_api::MoveReceipt { steps: done.steps, ..back });
+            }
+            begun += u64::from(is_next);
+            done = sessions_api::MoveReceipt { steps: done.steps + more.steps, ..more };
+        }
+    }
+
+    /// How the older part of the conversation is made shorter.
+    pub(super) fn compaction(&self) -> CompactionWish {
+        CompactionWish::default().for_profile(self.model.profile.clone()).with(self.model.summarizer())
+    }
+
+    /// Whether the conversation ends within a turn.
+    pub(super) async fn is_cut_off(&self) -> Result<bool, Failure> {
+        let Some(session) = &self.session else { return Ok(false) };
+        if session.runtime().await? == RuntimeState::Interrupted {
+            return Ok(true);
+        }
+        let last = session.last(1).await?;
+        Ok(last.first().is_some_and(|last| match last.role {
+            MessageRole::Assistant => !last.state.is_complete() || last.calls().next().is_some(),
+            MessageRole::User | MessageRole::Tool => true,
+            MessageRole::System => false,
+        }))
+    }
+}
+
+/// Who answers: who was named, or the session's own model, or the configured one.
+async fn model_of(program: &Program, wish: &Chat, session: Option<&Session>) -> Result<ConnectedModel, Failure> {
+    let configuration = &program.configuration;
+    if wish.model.is_some() {
+        return configuration.connected(wish.model.as_deref()).map_err(wired);
+    }
+    let own = match session {
+        Some(session) => {
+            let view = session.fresh_view().await?;
+            view.origin().settings.model.clone().or_else(|| view.origin().model.clone())
+        }
+        None => None,
+    };
+    let Some(own) = own else { return configuration.connected(None).map_err(wired) };
+    let refused = match configuration.connected(Some(&own)) {
+        Ok(model) => return Ok(model),
+        Err(error) => error,
+    };
+    // Better than nothing is whoever answers elsewhere.
+    let Ok(model) = configuration.connected(None) else { return Err(wired(refused)) };
+    // Which model it was is among what is kept, and so is not told here.
+    program.out.notice(&format!("the session's own model cannot be asked, so {} answers", model.profile.name));
+    Ok(model)
+}
