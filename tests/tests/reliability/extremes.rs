@@ -80,7 +80,8 @@ fn the_smallest_and_the_largest_numbers_are_answered() {
             let version = session.version().await.unwrap();
             assert_eq!(session.entries(0).await.unwrap().len() as u64, version);
             assert!(session.entries(u64::MAX).await.unwrap().is_empty());
-            assert!(session.context(Budget::tokens(0)).await.unwrap().messages.is_empty());
+            let nothing = session.context(Budget::tokens(0)).await;
+            assert!(matches!(nothing, Err(SessionError::OverBudget(_))), "{nothing:?}");
             assert_eq!(session.context(Budget::tokens(u64::MAX)).await.unwrap().messages.len(), 3);
             let all = Query { limit: usize::MAX, ..Query::default() };
             assert_eq!(session.manager().list(&all).await.unwrap().sessions.len(), 1);
