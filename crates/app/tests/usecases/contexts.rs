@@ -343,7 +343,9 @@ async fn what_is_pinned_ahead_of_a_context_of_the_past_stands_in_the_next_one() 
     let past = chat.version().await.unwrap();
     let pinned = chat.append(Message::user("keep this")).await.unwrap();
     chat.pin(pinned.message, true).await.unwrap();
-    chat.append(Message::user("word ".repeat(40))).await.unwrap();
+    for _ in 0..2 {
+        chat.append(Message::user("word ".repeat(40))).await.unwrap();
+    }
     let wish = || ContextWish::from(Budget::tokens(80));
     chat.context(wish().at(At::Version(past))).await.unwrap();
     let texts: Vec<String> =
