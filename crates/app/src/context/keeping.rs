@@ -12,6 +12,9 @@ use crate::lane::Lane;
 /// So much may be kept in all, in bytes.
 const MOST: usize = 64 << 20;
 
+/// One lane may keep so much, in bytes: more would push out what many others keep.
+const MOST_OF_ONE: usize = MOST / 4;
+
 /// What a lane keeps counts as so much at least, in bytes, so that few have to be looked through.
 const LEAST: usize = 64 << 10;
 
@@ -29,6 +32,11 @@ struct Order {
 }
 
 impl Keeping {
+    /// Whether one lane may keep so much, in bytes.
+    pub(crate) const fn takes(bytes: usize) -> bool {
+        bytes <= MOST_OF_ONE
+    }
+
     /// Notes that a lane keeps so much, and lets those forget that were used longest ago.
     pub(crate) fn note(&self, lane: &Arc<Lane>, bytes: usize) {
         let bytes = bytes.max(LEAST);
@@ -54,6 +62,11 @@ mod tests {
     use sessions_domain::SessionId;
 
     use super::*;
+
+    #[test]
+    fn one_lane_keeps_a_quarter_at_most() {
+        assert!(Keeping::takes(0) && Keeping::takes(MOST / 4) && !Keeping::takes(MOST / 4 + 1));
+    }
 
     #[test]
     fn who_was_used_longest_ago_forgets_first() {

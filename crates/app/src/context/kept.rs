@@ -10,7 +10,7 @@ use std::{
 use sessions_domain::{
     Message, MessageRole, MessageState, StoredMessage, View,
     compaction::InForce,
-    context::{Budget, Gather, Weigher},
+    context::{Budget, Gather, Weigher, held},
     form::{Form, FormRules},
     profile::ModelProfile,
     tokens::{self, Tokens},
@@ -159,6 +159,12 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// The memory that it takes, in bytes. What was cut for the context stands whole among the newest.
+    pub(super) fn held(&self) -> usize {
+        let newest = self.newest.iter().map(|stored| size_of::<StoredMessage>().saturating_add(held(&stored.message)));
+        newest.fold(self.gather.held(), usize::saturating_add)
+    }
+
     /// Whether the context of a scope at a head begins as this one does.
     pub(super) fn goes_on_to(&self, scope: &Scope, view: &View, head: u64) -> bool {
         let is_over = !self.newest.iter().any(|message| message.state == MessageState::Partial);

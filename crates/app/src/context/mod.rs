@@ -61,8 +61,14 @@ impl Session {
             None => self.collect(scope, &view, head).await?,
         };
         let context = kept.gather.finish()?;
-        self.lane().keep_context(kept);
-        self.manager().keeping().note(self.lane(), weight(&context));
+        let held = kept.held();
+        if Keeping::takes(held) {
+            self.lane().keep_context(kept);
+            self.manager().keeping().note(self.lane(), held);
+        } else {
+            // What was counted is kept all the same.
+            self.manager().keeping().note(self.lane(), 0);
+        }
         Ok(context)
     }
 
@@ -130,12 +136,6 @@ impl Session {
         }
         off_the_runtime(move || kept.take_in(newer)).await
     }
-}
-
-/// About how much memory a context takes, in bytes.
-fn weight(context: &Context) -> usize {
-    let text = usize::try_from(context.tokens).unwrap_or(usize::MAX).saturating_mul(4);
-    text.saturating_add(context.messages.len().saturating_mul(256))
 }
 
 /// Takes older groups, newest of them first. `false`: no more are wanted.

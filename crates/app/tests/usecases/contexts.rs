@@ -253,6 +253,37 @@ async fn a_message_is_counted_once_however_many_contexts_it_is_in() {
     }
 }
 
+/// A question with a picture of so many bytes, which costs few tokens.
+fn picture(bytes: usize) -> Message {
+    let url = Some(format!("data:image/png;base64,{}", "A".repeat(bytes)));
+    let file = FileRef { media_type: "image/png".to_owned(), name: None, artifact: None, url };
+    Message::user("what is this?").with(MessagePart::File(file))
+}
+
+/// A session whose context is kept, and how often its question was counted when the contexts of so many forks of another one followed.
+async fn counted_behind(others: usize, picture_bytes: usize) -> u64 {
+    let asked = Asked::default();
+    let sessions = asked.manager();
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    chat.append(Message::user("who remembers?")).await.unwrap();
+    chat.context(Budget::tokens(100)).await.unwrap();
+    let other = sessions.create(NewSession::default()).await.unwrap();
+    other.append(picture(picture_bytes)).await.unwrap();
+    for _ in 0..others {
+        let fork = other.fork(At::Now).await.unwrap();
+        fork.context(Budget::tokens(10_000)).await.unwrap();
+    }
+    chat.context(Budget::tokens(100)).await.unwrap();
+    asked.times("who remembers?")
+}
+
+#[tokio::test]
+async fn what_contexts_hold_is_bounded_in_bytes_and_a_large_one_pushes_none_out() {
+    assert_eq!(counted_behind(3, 6 << 20).await, 1, "all of them fit");
+    assert_eq!(counted_behind(8, 6 << 20).await, 2, "who was used longest ago forgot");
+    assert_eq!(counted_behind(8, 10 << 20).await, 1, "what is larger is not kept");
+}
+
 #[tokio::test]
 async fn a_message_that_is_still_arriving_is_counted_as_far_as_it_came() {
     let store = MemoryStore::new();

@@ -12,6 +12,7 @@ use std::{
 use super::{
     Budget, Context, ContextMessage, ContextPart, OverBudget,
     group::{Group, Piece, Weigher, weigh_the_same},
+    held,
 };
 use crate::{
     compaction::Shortens,
@@ -164,6 +165,14 @@ impl Gather {
         self.groups.pop_back();
         self.push_newer(messages);
         true
+    }
+
+    /// The memory that it takes, in bytes: its groups and what stands at the beginning.
+    pub fn held(&self) -> usize {
+        let Standing { instructions, pinned, summary, .. } = &self.standing;
+        let pieces = instructions.iter().chain(summary).map(held::of_piece);
+        let groups = self.groups.iter().chain(pinned).map(held::of_group);
+        pieces.chain(groups).fold(0, usize::saturating_add)
     }
 
     /// What of the newest group fits; when nothing does, nothing else is sent either.

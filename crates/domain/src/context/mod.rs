@@ -7,6 +7,7 @@
 
 mod gather;
 mod group;
+mod held;
 mod shorten;
 mod summary;
 
@@ -17,6 +18,7 @@ use serde::{Serialize, Serializer};
 pub use self::{
     gather::{Gather, Standing},
     group::{Group, Piece, Weigher},
+    held::held,
     shorten::{shortened, shortened_output, shortened_text},
     summary::{SUMMARY_END, summary_message},
 };
