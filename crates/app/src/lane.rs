@@ -17,6 +17,7 @@ use sessions_ports::{Committed, StoreError};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
+    compact::Refusals,
     context::{Counted, Kept},
     turn::Running,
     usage::Ledger,
@@ -225,6 +226,7 @@ pub(crate) struct Lane {
 struct Sent {
     context: Option<Box<Kept>>,
     ledger: Option<Box<Ledger>>,
+    refusals: Refusals,
     /// By encoding.
     counted: Vec<(Box<str>, Arc<Counted>)>,
 }
@@ -289,6 +291,11 @@ impl Lane {
     pub(crate) fn forget_context(&self) {
         let mut sent = self.sent();
         (sent.context, sent.counted) = (None, Vec::new());
+    }
+
+    /// The compactions that won too little.
+    pub(crate) fn refusals<T>(&self, look: impl FnOnce(&mut Refusals) -> T) -> T {
+        look(&mut self.sent().refusals)
     }
 
     /// The ledger as far as it was read, for whoever goes on from there.

@@ -7,6 +7,7 @@
 
 mod by_model;
 mod extractive;
+mod refusals;
 mod survey;
 mod wish;
 
@@ -21,12 +22,13 @@ use sessions_domain::{
 };
 use sessions_ports::{Summarizer, Summary, SummaryWish};
 
-use self::survey::Survey;
+pub(crate) use self::refusals::Refusals;
 pub use self::{
     by_model::ByModel,
     extractive::Extractive,
     wish::{CompactionRefused, CompactionReport, CompactionWish},
 };
+use self::{refusals::Attempt, survey::Survey};
 use crate::{error::SessionError, session::Session};
 
 impl Session {
@@ -80,7 +82,9 @@ impl Session {
     }
 
     /// Compacts when the context for the wished model has reached the share of its window at which that is due; `None`: it has not.
-    /// Asked again before anything was said since, it does nothing, however little the last time won.
+    /// Asked again before anything was said since, it does nothing, however little the last time won. When a compaction was refused because
+    /// it won too little, the same is not tried again here until the context has grown by a tenth of what it may hold: the summary would be
+    /// paid for again.
     ///
     /// # Errors
     /// As [`Self::compact`].
@@ -94,8 +98,20 @@ impl Session {
         if !is_due || in_force.newest.is_some_and(|compaction| compaction > view.head()) {
             return Ok(None);
         }
+        let attempt = Attempt { profile: wish.profile(self)?, policy, target: wish.target, in_force };
+        if let Some(refused) = self.lane().refusals(|refusals| refusals.of(&attempt)) {
+            // What is cut says nothing of how much there is.
+            let tokens = if context.is_cut { self.survey(&wish).await?.before() } else { context.tokens };
+            if tokens < refused.saturating_add(usable.unwrap_or(0) / 10) {
+                return Ok(None);
+            }
+        }
         match self.compact(wish).await {
             Err(SessionError::Compaction(CompactionRefused::Nothing)) => Ok(None),
+            Err(SessionError::Compaction(refused @ CompactionRefused::NotSmaller { before, .. })) => {
+                self.lane().refusals(|refusals| refusals.note(attempt, before));
+                Err(refused.into())
+            }
             done => done.map(Some),
         }
     }

@@ -261,6 +261,11 @@ impl Survey {
         Ok(Compacted { covers, summary, shortens, before: self.before, after, encoding, cause: wish.cause, calls })
     }
 
+    /// Tokens of the whole context as it is.
+    pub(super) const fn before(&self) -> u64 {
+        self.before
+    }
+
     /// What is planned.
     pub(super) fn report(&self) -> CompactionReport {
         let keep = self.policy.keep_result_bytes;

@@ -92,9 +92,14 @@ impl CompactionWish {
         self.policy.unwrap_or_else(|| session.manager().compaction(view))
     }
 
+    /// The model that it is for.
+    pub(super) fn profile(&self, session: &Session) -> Result<Option<Arc<ModelProfile>>, SessionError> {
+        self.model.as_ref().map(|model| model.profile(session)).transpose()
+    }
+
     /// What a context may hold, as far as anybody said.
     pub(super) fn usable(&self, session: &Session, view: &View) -> Result<Option<u64>, SessionError> {
-        let profile = self.model.as_ref().map(|model| model.profile(session)).transpose()?;
+        let profile = self.profile(session)?;
         let limits = [profile.map(|profile| profile.usable()), session.manager().max_context_tokens(view)];
         Ok(limits.into_iter().flatten().min())
     }

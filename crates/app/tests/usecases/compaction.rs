@@ -2,7 +2,10 @@
 //!
 //! Must not know: what a good summary says.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
 use sessions_app::{
@@ -331,6 +334,56 @@ async fn it_is_compacted_when_it_is_due_and_not_again_before_more_is_said() {
     assert_eq!(chat.compact_if_due(CompactionWish::default()).await.unwrap(), None);
     chat.update(settings(report.after)).await.unwrap();
     assert_eq!(chat.compact_if_due(CompactionWish::default()).await.unwrap(), None, "nothing was said since");
+}
+
+/// A summarizer that wins too little, and counts how often it is asked.
+#[derive(Clone, Default)]
+struct Wordy(Arc<AtomicU64>);
+
+#[async_trait]
+impl Summarizer for Wordy {
+    fn name(&self) -> &str {
+        "wordy"
+    }
+
+    async fn summarize(&self, _: &SummaryWish) -> Result<Summary, SummaryFailure> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Summary { text: "Goal: go on".to_owned(), model: None, calls: vec![call()] })
+    }
+}
+
+#[tokio::test]
+async fn what_won_too_little_is_paid_for_again_when_there_is_a_tenth_more() {
+    for (share, is_cut) in [(1, false), (2, true)] {
+        let chat = long(&manager(MemoryStore::new())).await;
+        let usable = (whole(&chat).await.tokens + 10) / share;
+        let settings = sessions_domain::SessionSettings { max_context_tokens: Some(usable), ..Default::default() };
+        chat.update(move |draft: &mut sessions_domain::decide::Draft| draft.metadata.settings = settings.clone())
+            .await
+            .unwrap();
+        let asked = Wordy::default();
+        let policy = CompactionPolicy { gain_percent: 99, ..CompactionPolicy::default() };
+        let wish =
+            || CompactionWish::default().down_to(Budget::tokens(400)).by_policy(policy).with(Arc::new(asked.clone()));
+        let tokens = async || chat.context(ContextWish::from(Budget::tokens(u64::MAX)).whole()).await.unwrap().tokens;
+        let times = || asked.0.load(Ordering::Relaxed);
+        let refused = chat.compact_if_due(wish()).await;
+        assert!(matches!(refused, Err(SessionError::Compaction(CompactionRefused::NotSmaller { .. }))), "{refused:?}");
+        assert_eq!((whole(&chat).await.is_cut, times()), (is_cut, 1));
+        let before = tokens().await;
+        let mut grown = before;
+        while grown < before + usable / 10 {
+            assert_eq!((chat.compact_if_due(wish()).await.unwrap(), times()), (None, 1));
+            chat.append(Message::user("and what of that other thing?")).await.unwrap();
+            grown = tokens().await;
+        }
+        assert!(chat.compact_if_due(wish()).await.is_err());
+        assert_eq!(times(), 2);
+        assert_eq!((chat.compact_if_due(wish()).await.unwrap(), times()), (None, 2));
+        let other = CompactionPolicy { gain_percent: 98, ..policy };
+        assert!(chat.compact_if_due(wish().by_policy(other)).await.is_err());
+        assert_eq!(times(), 3, "another policy is another matter");
+    }
 }
 
 #[tokio::test]
