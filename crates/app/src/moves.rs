@@ -11,7 +11,7 @@ use serde::Serialize;
 use sessions_domain::{
     Checkpointed, CommitHash, Event, Message, MessageId, MoveCause, Moved, Pinned, SessionId, StateChange, View,
     branches::{Branch, Stretch},
-    decide::{self, Element, UndoBy, Walk, Window},
+    decide::{self, Element, RedoBy, UndoBy, Walk, Window},
 };
 use sessions_ports::{KindFilter, Order, StoreError};
 
@@ -137,6 +137,19 @@ impl Session {
     /// [`sessions_domain::RuleViolation::NothingToRedo`], and as [`Self::undo`].
     pub async fn redo(&self, steps: u64) -> Result<MoveReceipt, SessionError> {
         let wish = self.wish("redo", &steps).await?;
+        self.redo_by(wish, RedoBy::Steps(steps)).await
+    }
+
+    /// Takes undone turns up again: to before the next user's message, so many times.
+    ///
+    /// # Errors
+    /// As [`Self::redo`].
+    pub async fn redo_turns(&self, turns: u64) -> Result<MoveReceipt, SessionError> {
+        let wish = self.wish("redo-turns", &turns).await?;
+        self.redo_by(wish, RedoBy::Turns(turns)).await
+    }
+
+    async fn redo_by(&self, wish: Wish, by: RedoBy) -> Result<MoveReceipt, SessionError> {
         if let Some(done) = self.done_before(wish).await? {
             return Ok(MoveReceipt::of(&done));
         }
@@ -155,7 +168,7 @@ impl Session {
                 stretches.extend(rest);
                 complete = false;
             }
-            if let Walk::Done(event) = decide::redo(&view, steps, Window { elements: &elements, complete })? {
+            if let Walk::Done(event) = decide::redo(&view, by, Window { elements: &elements, complete })? {
                 break event;
             }
         };

@@ -30,7 +30,13 @@ pub(crate) async fn undo(program: &Program, wish: Undo) -> Result<(), Failure> {
 /// `redo`
 pub(crate) async fn redo(program: &Program, wish: Redo) -> Result<(), Failure> {
     program
-        .changing(&wish.session, wish.once, async |session| moved(program, "redone", &session.redo(wish.steps).await?))
+        .changing(&wish.session, wish.once, async |session| {
+            let done = match wish.turns {
+                Some(turns) => session.redo_turns(turns).await?,
+                None => session.redo(wish.steps.unwrap_or(1)).await?,
+            };
+            moved(program, "redone", &done)
+        })
         .await
 }
 

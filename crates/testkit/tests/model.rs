@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sessions_domain::{
     Appended, CommitHash, Created, Described, Event, LineageId, Message, MessageId, MessagePart, Moment, OpenCalls,
     RuleViolation, SessionId, Stamp, View, codec,
-    decide::{self, CallsOnPath, Element, ElementKind, UndoBy, Walk, Window},
+    decide::{self, CallsOnPath, Element, ElementKind, RedoBy, UndoBy, Walk, Window},
 };
 use sessions_ports::Entropy;
 use sessions_testkit::FixedEntropy;
@@ -257,7 +257,7 @@ impl Real {
         let ahead = ahead.get(here..).unwrap_or_default().to_vec();
         for length in windows(ahead.len(), cut) {
             let window = Window { elements: &ahead[..length], complete: length == ahead.len() };
-            match decide::redo(&self.view, steps, window)? {
+            match decide::redo(&self.view, RedoBy::Steps(steps), window)? {
                 Walk::Done(event) => return Ok(self.moved(&event)),
                 Walk::More => assert!(!window.complete, "a complete window is enough"),
             }

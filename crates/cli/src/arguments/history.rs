@@ -28,9 +28,12 @@ pub(crate) struct Undo {
 pub(crate) struct Redo {
     /// The session
     pub(crate) session: String,
-    /// So many steps
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one::<u64>)]
-    pub(crate) steps: u64,
+    /// So many steps (1 if nothing else is said)
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>)]
+    pub(crate) steps: Option<u64>,
+    /// To before the next user's message, so many times
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>, conflicts_with = "steps")]
+    pub(crate) turns: Option<u64>,
     #[command(flatten)]
     pub(crate) once: Once,
 }

@@ -245,7 +245,7 @@ impl Talk<'_> {
                 self.run(turn).await
             }
             Order::Undo(turns) => moves::moved(program, "undone", &self.room.known()?.undo_turns(turns).await?),
-            Order::Redo(turns) => moves::moved(program, "redone", &self.room.redo(turns).await?),
+            Order::Redo(turns) => moves::moved(program, "redone", &self.room.known()?.redo_turns(turns).await?),
             Order::Clear => moves::moved(program, "cleared", &self.room.known()?.clear().await?),
             Order::Branches => moves::print_branches(program, self.room.known()?).await,
             Order::Checkout(name) => {

@@ -101,26 +101,6 @@ impl<'a> Room<'a> {
         Ok(forked)
     }
 
-    /// Takes up so many turns that were undone. A step back is made where the next turn was begun.
-    pub(super) async fn redo(&self, turns: u64) -> Result<sessions_api::MoveReceipt, Failure> {
-        let session = self.known()?;
-        let mut done = session.redo(1).await?;
-        let mut begun = 1;
-        loop {
-            let more = match session.redo(1).await {
-                Err(SessionError::Rule(sessions_api::RuleViolation::NothingToRedo)) => return Ok(done),
-                more => more?,
-            };
-            let is_next = session.last(1).await?.first().is_some_and(|message| message.role == MessageRole::User);
-            if is_next && begun == turns {
-                let back = session.undo(1).await?;
-                return Ok(sessions_api::MoveReceipt { steps: done.steps, ..back });
-            }
-            begun += u64::from(is_next);
-            done = sessions_api::MoveReceipt { steps: done.steps + more.steps, ..more };
-        }
-    }
-
     /// How the older part of the conversation is made shorter.
     pub(super) fn compaction(&self) -> CompactionWish {
         CompactionWish::default().for_profile(self.model.profile.clone()).with(self.model.summarizer())

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what is tested.
 
-use super::{CallsOnPath, Element, RuleViolation, UndoBy, Walk, Window, append, open_calls, redo, undo};
+use super::{CallsOnPath, Element, RedoBy, RuleViolation, UndoBy, Walk, Window, append, open_calls, redo, undo};
 use crate::{
     chain::CommitHash,
     event::Event,
@@ -68,12 +68,12 @@ impl Session {
         panic!("a complete window is enough")
     }
 
-    pub(super) fn redo(&mut self, steps: u64) -> Result<u64, RuleViolation> {
+    pub(super) fn redo(&mut self, by: RedoBy) -> Result<u64, RuleViolation> {
         let tip = self.view.redo_tip().ok_or(RuleViolation::NothingToRedo)?;
         let mut forth = self.back(tip);
         forth.retain(|element| !self.back(self.view.head()).contains(element));
         forth.reverse();
-        let Walk::Done(event) = redo(&self.view, steps, Window { elements: &forth, complete: true })? else {
+        let Walk::Done(event) = redo(&self.view, by, Window { elements: &forth, complete: true })? else {
             panic!("a complete window is enough")
         };
         self.apply(event.clone());

@@ -18,7 +18,7 @@ pub use self::{
     compact::{compact, instruct, uncompact},
     life::{Draft, checkpoint, configure, pin, restore, set_state, set_status, trash},
     message::{CallsOnPath, append, check_message, edit, open_calls, placed},
-    moves::{UndoBy, checkout, clear, redo, undo},
+    moves::{RedoBy, UndoBy, checkout, clear, redo, undo},
     path::{Element, ElementKind, Walk, Window},
     streaming::{begin, chunk, seal},
 };

@@ -21,6 +21,15 @@ pub enum UndoBy {
     To(u64),
 }
 
+/// How far to redo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum RedoBy {
+    /// So many steps, as [`UndoBy::Steps`] counts them.
+    Steps(u64),
+    /// So many turns: to before the next user's message. What is left of a turn that was undone in part is one.
+    Turns(u64),
+}
+
 /// The length, in elements, of the step at the start of a window that goes back. `None`: the window is too short.
 ///
 /// A late result that came between results is part of their step; behind them it is a step of its own.
@@ -87,7 +96,7 @@ pub fn undo(view: &View, by: UndoBy, window: Window<'_>) -> Result<Walk<Event>, 
         if matches!(by, UndoBy::To(seq) if step.iter().any(|element| element.seq == seq)) {
             break;
         }
-        if step.iter().any(|element| element.is_user() || element.what == ElementKind::Clear) {
+        if step.iter().any(Element::begins_turn) {
             turns += 1;
         }
         passed += length;
@@ -127,16 +136,16 @@ fn depth_of(window: Window<'_>, at: usize) -> Walk<u64> {
 ///
 /// # Errors
 /// [`RuleViolation::NoSteps`] or [`RuleViolation::NothingToRedo`].
-pub fn redo(view: &View, steps: u64, window: Window<'_>) -> Result<Walk<Event>, RuleViolation> {
-    if steps == 0 {
+pub fn redo(view: &View, by: RedoBy, window: Window<'_>) -> Result<Walk<Event>, RuleViolation> {
+    if matches!(by, RedoBy::Steps(0) | RedoBy::Turns(0)) {
         return Err(RuleViolation::NoSteps);
     }
     check_open(view)?;
     if view.redo_tip().is_none() {
         return Err(RuleViolation::NothingToRedo);
     }
-    let (mut passed, mut taken) = (0_usize, 0_u64);
-    while taken < steps {
+    let (mut passed, mut taken, mut turns) = (0_usize, 0_u64, 0_u64);
+    while !matches!(by, RedoBy::Steps(wanted) if taken >= wanted) {
         let rest = window.elements.get(passed..).unwrap_or_default();
         let Some(next) = rest.first() else {
             if window.complete {
@@ -144,6 +153,12 @@ pub fn redo(view: &View, steps: u64, window: Window<'_>) -> Result<Walk<Event>, 
             }
             return Ok(Walk::More);
         };
+        if taken == 0 || next.begins_turn() {
+            if matches!(by, RedoBy::Turns(wanted) if turns >= wanted) {
+                break;
+            }
+            turns += 1;
+        }
         let mut length = 1;
         if next.makes_calls() {
             let tools = rest.iter().skip(1).take_while(|element| element.is_tool()).count();
@@ -250,9 +265,9 @@ mod tests {
         assert_eq!(session.view.depth(), 4);
         assert_eq!(session.undo(UndoBy::Steps(1)), Ok(1));
         assert_eq!(session.view.depth(), 1);
-        assert_eq!(session.redo(1), Ok(1));
+        assert_eq!(session.redo(RedoBy::Steps(1)), Ok(1));
         assert_eq!(session.view.depth(), 4);
-        assert_eq!(session.redo(5), Ok(1));
+        assert_eq!(session.redo(RedoBy::Steps(5)), Ok(1));
         assert_eq!((session.view.depth(), session.view.redo_tip()), (5, None));
     }
 
@@ -262,8 +277,8 @@ mod tests {
         assert_eq!(session.undo(UndoBy::Steps(99)), Ok(3));
         assert_eq!((session.view.head(), session.view.depth()), (0, 0));
         assert_eq!(session.undo(UndoBy::Steps(1)), Err(RuleViolation::NothingToUndo));
-        assert_eq!(session.redo(99), Ok(3));
-        assert_eq!(session.redo(1), Err(RuleViolation::NothingToRedo));
+        assert_eq!(session.redo(RedoBy::Steps(99)), Ok(3));
+        assert_eq!(session.redo(RedoBy::Steps(1)), Err(RuleViolation::NothingToRedo));
     }
 
     #[test]
@@ -272,7 +287,7 @@ mod tests {
         assert_eq!(session.undo(UndoBy::Steps(0)), Err(RuleViolation::NoSteps));
         assert_eq!(session.undo(UndoBy::Turns(0)), Err(RuleViolation::NoSteps));
         session.undo(UndoBy::Steps(1)).unwrap();
-        assert_eq!(session.redo(0), Err(RuleViolation::NoSteps));
+        assert_eq!(session.redo(RedoBy::Steps(0)), Err(RuleViolation::NoSteps));
     }
 
     #[test]
@@ -282,9 +297,9 @@ mod tests {
         let cleared = session.view.head();
         assert_eq!(session.undo(UndoBy::Steps(3)), Ok(3));
         assert_eq!(session.view.depth(), 1);
-        assert_eq!(session.redo(2), Ok(2));
+        assert_eq!(session.redo(RedoBy::Steps(2)), Ok(2));
         assert_eq!(session.view.depth(), 5, "all that was undone but the clear");
-        assert_eq!(session.redo(99), Ok(1));
+        assert_eq!(session.redo(RedoBy::Steps(99)), Ok(1));
         assert_eq!((session.view.head(), session.view.depth()), (cleared, 0));
     }
 
@@ -297,6 +312,32 @@ mod tests {
         assert_eq!(session.view.depth(), 5);
         assert_eq!(session.undo(UndoBy::Turns(7)), Ok(3));
         assert_eq!(session.view.depth(), 0);
+    }
+
+    #[test]
+    fn turns_that_were_undone_come_back_as_they_went() {
+        let mut session = with_calls();
+        session.say(Message::user("more")).unwrap();
+        session.say(Message::assistant("sure")).unwrap();
+        session.apply(clear(&session.view).unwrap());
+        session.say(Message::user("anew")).unwrap();
+        let (head, depth) = (session.view.head(), session.view.depth());
+        for turns in 1..=4 {
+            session.undo(UndoBy::Turns(turns)).unwrap();
+            let far = session.view.head();
+            session.redo(RedoBy::Turns(turns)).unwrap();
+            assert_eq!((session.view.head(), session.view.depth()), (head, depth), "{turns}");
+            session.undo(UndoBy::Turns(turns)).unwrap();
+            assert_eq!(session.view.head(), far);
+            for _ in 0..turns {
+                session.redo(RedoBy::Turns(1)).unwrap();
+            }
+            assert_eq!(session.view.head(), head, "{turns} one by one");
+        }
+        session.undo(UndoBy::Turns(2)).unwrap();
+        session.undo(UndoBy::Steps(1)).unwrap();
+        assert_eq!(session.redo(RedoBy::Turns(1)), Ok(1), "the rest of a turn is one");
+        assert_eq!(session.redo(RedoBy::Turns(0)), Err(RuleViolation::NoSteps));
     }
 
     #[test]
@@ -330,7 +371,7 @@ mod tests {
         assert!(session.view.redo_tip().is_some());
         assert_eq!(describe(&session.view, title), None);
         session.say(Message::assistant("otherwise")).unwrap();
-        assert_eq!(session.redo(1), Err(RuleViolation::NothingToRedo));
+        assert_eq!(session.redo(RedoBy::Steps(1)), Err(RuleViolation::NothingToRedo));
         assert_eq!(session.view.tree().branches().len(), 2);
     }
 
@@ -341,7 +382,7 @@ mod tests {
         assert_eq!(clear(&session.view), Err(RuleViolation::NothingToClear));
         assert_eq!(session.undo(UndoBy::Steps(1)), Ok(1));
         assert_eq!(session.view.depth(), 5);
-        assert_eq!(session.redo(1), Ok(1));
+        assert_eq!(session.redo(RedoBy::Steps(1)), Ok(1));
         assert_eq!(session.view.depth(), 0);
     }
 }

@@ -73,6 +73,11 @@ impl Element {
     pub(super) fn is_user(&self) -> bool {
         matches!(&self.what, ElementKind::Message { role: MessageRole::User, .. })
     }
+
+    /// Whether a turn begins with it, as undo and redo count turns.
+    pub(super) fn begins_turn(&self) -> bool {
+        self.is_user() || self.what == ElementKind::Clear
+    }
 }
 
 /// The outcome of a rule that walks a path.
