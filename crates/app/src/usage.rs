@@ -124,8 +124,19 @@ fn priced(spent: &Spent, at: Moment, prices: &PriceTable) -> Option<Priced> {
     }
     let model = spent.model.as_deref()?;
     let provider = spent.provider.as_deref().or_else(|| only_provider(prices, model))?;
-    let amount = cost(&spent.usage, &prices.find(provider, model, Day::of(at)?)?.price)?;
+    let amount = by_table(prices, provider, model, at, &spent.usage)?;
     Some(Priced { amount, by: PricedBy::Table })
+}
+
+/// What a call costs by the prices of its day.
+pub(crate) fn by_table(
+    prices: &PriceTable,
+    provider: &str,
+    model: &str,
+    at: Moment,
+    usage: &TokenUsage,
+) -> Option<Money> {
+    cost(usage, &prices.find(provider, model, Day::of(at)?)?.price)
 }
 
 /// The one provider that has a model of this name: transcripts of other programs seldom say whose it is.
@@ -140,7 +151,7 @@ fn only_provider<'a>(prices: &'a PriceTable, model: &str) -> Option<&'a str> {
 }
 
 /// Adds an amount to those of its currency. What does not fit a number of money is left as it was.
-fn add_money(sums: &mut Vec<Money>, money: Money) {
+pub(crate) fn add_money(sums: &mut Vec<Money>, money: Money) {
     match sums.iter_mut().find(|sum| sum.currency() == money.currency()) {
         Some(sum) => *sum = sum.checked_add(money).unwrap_or(*sum),
         None => sums.push(money),

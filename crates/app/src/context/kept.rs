@@ -168,19 +168,13 @@ impl Kept {
     /// Whether the context of a scope at a head begins as this one does.
     pub(super) fn goes_on_to(&self, scope: &Scope, view: &View, head: u64) -> bool {
         let is_over = !self.newest.iter().any(|message| message.state == MessageState::Partial);
-        // A context of the past does not know of what is pinned ahead of it.
-        let has_all_pins = scope.pins.iter().all(|pin| *pin <= self.head);
-        self.head != 0
-            && is_over
-            && has_all_pins
-            && view.tree().is_visible(self.head, head)
-            && self.scope.is_same_as(scope)
+        self.head != 0 && is_over && view.tree().is_visible(self.head, head) && self.scope.is_same_as(scope)
     }
 
     /// Takes in messages that came behind it, oldest first; `None`: it has to be collected anew.
     pub(super) fn take_in(mut self: Box<Self>, newer: Vec<StoredMessage>) -> Option<Box<Self>> {
         if newer.iter().any(|message| self.scope.pins.contains(&message.seq)) {
-            // It was pinned before it was taken back and came again, so it does not stand at the beginning yet.
+            // It was pinned before it was taken back and came again, or ahead of a context of the past: it does not stand at the beginning yet.
             return None;
         }
         let mut rest = newer.as_slice();

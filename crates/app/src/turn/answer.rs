@@ -8,12 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sessions_domain::{
     Message, MessageId, MessageMetadata, MessagePart, MessageRole, MessageState, Moment, RuleViolation, RuntimeState,
-    StreamEnd, TokenUsage, ToolCall,
-    context::Context,
-    decide,
-    money::Money,
-    price::{Day, cost},
-    tokens,
+    StreamEnd, TokenUsage, ToolCall, context::Context, decide, money::Money, tokens,
 };
 use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelRequest, ModelStop, Stop};
 use tokio::{sync::mpsc, time::Instant};
@@ -23,7 +18,14 @@ use super::{
     outcome::{TurnEvent, TurnNote, TurnProblem, TurnStep},
     run::{Halt, Runner},
 };
-use crate::{append::Receipt, error::SessionError, session::At, streaming::MessageStream};
+use crate::{
+    append::Receipt,
+    context::off_the_runtime,
+    error::SessionError,
+    session::At,
+    streaming::MessageStream,
+    usage::{add_money, by_table},
+};
 
 /// Differences of so many tokens between what is reported and what was counted are none.
 const SLACK: u64 = 1_000;
@@ -52,22 +54,32 @@ struct Taking<'a> {
 }
 
 /// What came of an answer.
-#[derive(Default)]
 struct Came {
-    parts: Vec<MessagePart>,
+    said: Message,
     /// What it took so far, as the provider counts.
     usage: Option<TokenUsage>,
+}
+
+impl Came {
+    fn nothing() -> Self {
+        Self { said: assistant(Vec::new()), usage: None }
+    }
+}
+
+fn assistant(parts: Vec<MessagePart>) -> Message {
+    Message { role: MessageRole::Assistant, parts, metadata: MessageMetadata::default() }
 }
 
 impl Taking<'_> {
     /// Whether a part can be one of an answer, before it is gathered with others.
     fn check(&self, event: &ModelEvent) -> Result<(), RuleViolation> {
         let ModelEvent::Part(part) = event else { return Ok(()) };
-        let is_call = matches!(part, MessagePart::ToolCall(_));
-        let others = self.came.parts.iter().filter(|part| is_call && matches!(part, MessagePart::ToolCall(_)));
-        let parts = others.chain([part]).cloned().collect();
-        let said = Message { role: MessageRole::Assistant, parts, metadata: MessageMetadata::default() };
-        decide::check_message(&said)
+        if let MessagePart::ToolCall(call) = part
+            && self.came.said.calls().any(|other| other.call_id == call.call_id)
+        {
+            return Err(RuleViolation::AmbiguousCall);
+        }
+        decide::check_message(&assistant(vec![part.clone()]))
     }
 }
 
@@ -93,7 +105,7 @@ impl ModelEvents for Taking<'_> {
             self.failed = Some(error);
             return Err(Stop);
         }
-        event.push_to(&mut self.came.parts);
+        event.push_to(&mut self.came.said.parts);
         if let Some(told) = told {
             // Nobody may listen.
             let _ = self.events.send(told).await;
@@ -127,7 +139,7 @@ impl Runner {
             let error = match went {
                 Went::Whole(answer) => {
                     let took = u64::try_from(started.elapsed().as_millis()).ok();
-                    return self.taken(stream, came.parts, answer, &asked, took, failed + 1).await.map(Some);
+                    return self.taken(stream, &came, answer, &asked, took, failed + 1).await.map(Some);
                 }
                 Went::Halted(halt) => {
                     self.broken(stream, &came, MessageState::Cancelled, halt.words(), failed + 1).await?;
@@ -157,7 +169,7 @@ impl Runner {
                 self.fail(error.into());
                 return Ok(None);
             };
-            let is_anew = !came.parts.is_empty() || came.usage.is_some();
+            let is_anew = !came.said.parts.is_empty() || came.usage.is_some();
             self.outcome.notes.push(TurnNote::Retried { attempt: failed, why: error.to_string() });
             self.tell(TurnEvent::Retrying { attempt: failed + 1, wait, error, is_anew }).await;
             let (attempt, next) = (failed + 1, self.after(wait));
@@ -169,7 +181,7 @@ impl Runner {
             }
             if let Err(halt) = unless(tokio::time::sleep(wait), self.halted()).await {
                 if let Some(stream) = open {
-                    self.broken(stream, &Came::default(), MessageState::Cancelled, halt.words(), failed).await?;
+                    self.broken(stream, &Came::nothing(), MessageState::Cancelled, halt.words(), failed).await?;
                 }
                 self.halt(halt);
                 return Ok(None);
@@ -207,14 +219,14 @@ impl Runner {
             model: Some(self.profile.name.clone()),
             ..MessageMetadata::default()
         };
-        let stream = self.session.begin(Message { role: MessageRole::Assistant, parts: Vec::new(), metadata }).await?;
+        let stream = self.session.begin(Message { metadata, ..assistant(Vec::new()) }).await?;
         self.tell(TurnEvent::Answering { message: stream.message() }).await;
         Ok(stream)
     }
 
     /// Makes one request.
     async fn request(&self, asked: &Asked, stream: &mut MessageStream) -> Result<(Went, Came), SessionError> {
-        let mut taking = Taking { stream, events: self.events(), came: Came::default(), failed: None };
+        let mut taking = Taking { stream, events: self.events(), came: Came::nothing(), failed: None };
         let called = unless(self.agent.provider.call(asked.request.clone(), &mut taking), self.halted()).await;
         let Taking { came, failed, .. } = taking;
         let went = match (failed, called) {
@@ -251,8 +263,8 @@ impl Runner {
         if let Some(usage) = came.usage {
             self.add(usage, false, self.money(&self.profile.name, &usage));
         }
-        self.outcome.text = text_of(&came.parts);
-        let calls = calls_in(&came.parts).len() as u64;
+        self.outcome.text = came.said.text();
+        let calls = came.said.calls().count() as u64;
         self.answered(receipt, TurnStep::Answer { message, state, calls, attempt });
         Ok(())
     }
@@ -278,7 +290,7 @@ impl Runner {
     async fn taken(
         &mut self,
         stream: MessageStream,
-        parts: Vec<MessagePart>,
+        came: &Came,
         answer: ModelAnswer,
         asked: &Asked,
         took: Option<u64>,
@@ -287,7 +299,7 @@ impl Runner {
         let message = stream.message();
         let (usage, estimated) = match answer.usage {
             Some(usage) => (usage, false),
-            None => (self.estimate(&parts, asked.sent), true),
+            None => (self.estimate(&came.said, asked.sent).await?, true),
         };
         let model = answer.model.unwrap_or_else(|| self.profile.name.clone());
         let money = self.money(&model, &usage);
@@ -304,8 +316,8 @@ impl Runner {
             self.compare(&usage, asked.sent);
         }
         self.add(usage, estimated, money);
-        let calls = calls_in(&parts);
-        self.outcome.text = text_of(&parts);
+        let calls: Vec<ToolCall> = came.said.calls().cloned().collect();
+        self.outcome.text = came.said.text();
         let state = MessageState::Complete;
         self.answered(receipt, TurnStep::Answer { message, state, calls: calls.len() as u64, attempt });
         Ok(Answered { calls, stop: answer.stop })
@@ -315,28 +327,24 @@ impl Runner {
         let outcome = &mut self.outcome;
         outcome.usage = outcome.usage.plus(usage);
         outcome.estimated |= estimated;
-        let Some(money) = money else { return };
-        match outcome.cost.iter_mut().find(|sum| sum.currency() == money.currency()) {
-            Some(sum) => *sum = sum.checked_add(money).unwrap_or(*sum),
-            None => outcome.cost.push(money),
-        }
+        money.into_iter().for_each(|money| add_money(&mut outcome.cost, money));
     }
 
     /// What it probably took, where the provider does not say.
-    fn estimate(&self, parts: &[MessagePart], sent: u64) -> TokenUsage {
+    async fn estimate(&self, said: &Message, sent: u64) -> Result<TokenUsage, SessionError> {
         let counter = self.session.manager().ports().encodings.named(&self.profile.encoding);
-        let said =
-            Message { role: MessageRole::Assistant, parts: parts.to_vec(), metadata: MessageMetadata::default() };
-        let output = counter.map_or(0, |counter| tokens::message(&said, &|text| counter.count(text)).count);
-        TokenUsage { input: sent, output, ..TokenUsage::default() }
+        let said = said.clone();
+        let count = move || counter.map_or(0, |counter| tokens::message(&said, &|text| counter.count(text)).count);
+        // An answer may be long.
+        Ok(TokenUsage { input: sent, output: off_the_runtime(count).await?, ..TokenUsage::default() })
     }
 
     /// What a call cost, by the prices of this day.
     fn money(&self, model: &str, usage: &TokenUsage) -> Option<Money> {
         let manager = self.session.manager();
-        let (provider, today) = (self.agent.provider.name(), Day::of(manager.ports().clock.now())?);
-        let named = |model: &str| manager.prices().find(provider, model, today);
-        cost(usage, &named(model).or_else(|| named(&self.profile.name))?.price)
+        let (provider, now) = (self.agent.provider.name(), manager.ports().clock.now());
+        let by_table = |model: &str| by_table(manager.prices(), provider, model, now, usage);
+        by_table(model).or_else(|| by_table(&self.profile.name))
     }
 
     /// Notes where what is reported can hardly be.
@@ -363,14 +371,4 @@ impl Runner {
 /// Whether a rule is one that a part of an answer broke.
 fn is_of_part(rule: &RuleViolation) -> bool {
     matches!(rule, RuleViolation::AmbiguousCall | RuleViolation::MisplacedPart { .. } | RuleViolation::TooDeep)
-}
-
-fn calls_in(parts: &[MessagePart]) -> Vec<ToolCall> {
-    let call = |part: &MessagePart| if let MessagePart::ToolCall(call) = part { Some(call.clone()) } else { None };
-    parts.iter().filter_map(call).collect()
-}
-
-fn text_of(parts: &[MessagePart]) -> String {
-    let text = |part: &MessagePart| if let MessagePart::Text(text) = part { Some(text.clone()) } else { None };
-    parts.iter().filter_map(text).collect::<Vec<_>>().join("\n")
 }

@@ -79,11 +79,12 @@ impl Runner {
     async fn run_batch(&mut self, calls: &[ToolCall]) -> Result<Result<(), Vec<String>>, SessionError> {
         let mut doing = Vec::with_capacity(calls.len());
         let ids = |calls: &[ToolCall]| calls.iter().map(|call| call.call_id.clone()).collect::<Vec<_>>();
+        if let Some(call) = calls.iter().find(|call| self.repeats.is_third(call)) {
+            // Before any of them begins, so that what is said of them is true.
+            self.fail(TurnProblem::DoomLoop { tool: call.name.clone() });
+            return Ok(Err(ids(calls)));
+        }
         for call in calls {
-            if self.repeats.is_third(call) {
-                self.fail(TurnProblem::DoomLoop { tool: call.name.clone() });
-                return Ok(Err(ids(calls)));
-            }
             self.tell(TurnEvent::Calling(call.clone())).await;
             match self.begin_call(call).await? {
                 Ok(begun) => doing.push(begun),
