@@ -45,7 +45,7 @@ fn prices() -> Result<PriceTable, Box<dyn Error>> {
 
 /// Four answers, with what a provider says that they took.
 fn script() -> impl Iterator<Item = Answer> {
-    [60, 60, 60, 20].into_iter().zip(1..).map(|(length, turn)| {
+    [60, 60, 60, 30].into_iter().zip(1..).map(|(length, turn)| {
         let usage = TokenUsage { input: 40, cache_read: 200 * turn, output: 180 * turn, ..TokenUsage::default() };
         Answer::new().text(format!("Answer {turn}: {}", "as before, and more. ".repeat(length))).usage(usage)
     })
@@ -53,7 +53,7 @@ fn script() -> impl Iterator<Item = Answer> {
 
 /// The example, told to whoever listens.
 pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let profile = Arc::new(ModelProfile::of("house-7b", ScriptedProvider::NAME, Form::OpenAi, 1_600));
+    let profile = Arc::new(ModelProfile::of("house-7b", ScriptedProvider::NAME, Form::OpenAi, 2_200));
     let agent = Agent::of_profile(Arc::new(ScriptedProvider::new(script())), Arc::clone(&profile));
     // With a summary of it the conversation would take less; here the window is to fill up.
     let agent = agent.without_compaction();

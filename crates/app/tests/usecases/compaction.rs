@@ -140,11 +140,11 @@ async fn a_compaction_fits_says_what_it_did_and_can_be_taken_away() {
 async fn old_results_are_shown_shortened_where_that_is_enough() {
     let chat = long(&manager(MemoryStore::new())).await;
     let before = sent(&chat).await;
-    let report = chat.compact(CompactionWish::default().down_to(Budget::tokens(2_900))).await.unwrap();
+    let report = chat.compact(CompactionWish::default().down_to(Budget::tokens(3_400))).await.unwrap();
     assert!(matches!(report.plan, Plan::Shorten { .. }), "{report:?}");
     let context = whole(&chat).await;
     assert_eq!((context.tokens, context.summary), (report.after, None));
-    assert!(report.after <= 2_900);
+    assert!(report.after <= 3_400);
     assert!(serde_json::to_string(&context).unwrap().contains("bytes are left out here; message"));
     // Then a summary, which the first does not hinder.
     let report = chat.compact(CompactionWish::default().down_to(Budget::tokens(400))).await.unwrap();
@@ -230,13 +230,13 @@ async fn of_many_who_compact_at_once_one_wins() {
 async fn the_next_summary_carries_on_the_one_before_and_a_fork_has_both() {
     let sessions = manager(MemoryStore::new());
     let chat = long(&sessions).await;
-    let first = chat.compact(CompactionWish::default().down_to(Budget::tokens(400))).await.unwrap();
+    let first = chat.compact(CompactionWish::default().down_to(Budget::tokens(500))).await.unwrap();
     for turn in 30..60 {
         chat.append(Message::user(format!("question {turn}: and part {turn}?"))).await.unwrap();
         chat.append(Message::assistant(format!("answer {turn}: done as well."))).await.unwrap();
     }
-    let second = chat.compact(CompactionWish::default().down_to(Budget::tokens(400))).await.unwrap();
-    assert!(second.covers > first.covers && second.after <= 400);
+    let second = chat.compact(CompactionWish::default().down_to(Budget::tokens(500))).await.unwrap();
+    assert!(second.covers > first.covers && second.after <= 500);
     let summary = second.summary.clone().unwrap();
     assert!(summary.contains("question 0") && summary.contains("question 54"), "{summary}");
     for compaction in [first.compaction, second.compaction] {

@@ -609,11 +609,11 @@ async fn an_agent_that_cannot_be_is_refused_before_anything_is_said() {
 async fn tools_take_their_part_of_the_window() {
     let (plain, without) = agent([says("x")]);
     let mut wordy = Does::named("wordy");
-    wordy.spec.description = "words ".repeat(10_000);
+    wordy.spec.description = "words ".repeat(15_000);
     let (armed, with) = agent([says("x")]);
     let (_, chat) = chat().await;
     for n in 0..40 {
-        chat.append(Message::user(format!("{n} {}", "words ".repeat(500)))).await.unwrap();
+        chat.append(Message::user(format!("{n} {}", "words ".repeat(750)))).await.unwrap();
     }
     chat.send_message(&plain, Message::user("?")).await.unwrap();
     let outcome = chat.send_message(&armed.tool(Arc::new(wordy)), Message::user("?")).await.unwrap();

@@ -202,7 +202,7 @@ fn four(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// The first bytes of base64.
-fn decoded(data: &str, most: usize) -> Vec<u8> {
+pub(crate) fn decoded(data: &str, most: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let (mut bits, mut held) = (0_u32, 0_u32);
     for byte in data.bytes() {

@@ -15,6 +15,7 @@ pub mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::media::decoded;
 pub use self::{
     body::{FormBody, render},
     shape::{Shaped, Target, reserve, shape, upper, upper_messages},

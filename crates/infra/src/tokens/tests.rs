@@ -40,6 +40,46 @@ fn only_what_is_there_is_made_ahead() {
     encodings.wait();
 }
 
+/// What is seldom less than an encoding has, whatever the text is, is what a context may be fitted by.
+#[cfg(feature = "tokens")]
+#[test]
+fn the_estimate_is_seldom_below_an_encoding_whatever_the_text_is() {
+    let (encodings, mut state) = (BuiltInEncodings::new(), 7_u64);
+    let mut draw = |letters: &[u8]| {
+        let letter = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            letters[(state >> 33) as usize % letters.len()] as char
+        };
+        (0..4_000).map(letter).collect::<String>()
+    };
+    let base64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let texts = [
+        ("prose", "When the harvest was over, they walked down to the river and talked about the winter.\n".repeat(40)),
+        (
+            "code",
+            "    fn held(&self) -> usize {\n        self.groups.iter().map(|group| group.cost).sum()\n    }\n"
+                .repeat(40),
+        ),
+        ("json", r#"{"id":"call_17","name":"read_file","arguments":{"path":"src/main.rs","offset":120}},"#.repeat(40)),
+        ("german", "Wir besprechen heute, wie die Geschichte einer Unterhaltung verkürzt werden kann. ".repeat(40)),
+        ("russian", "Сегодня мы обсуждаем, как сократить историю разговора, ничего не потеряв. ".repeat(40)),
+        ("greek", "Σήμερα συζητάμε πώς να συμπιέσουμε το ιστορικό μιας συνομιλίας. ".repeat(40)),
+        ("chinese", "我们今天讨论如何在不丢失数据的情况下压缩对话历史。".repeat(40)),
+        ("japanese", "私たちは今日、会話の履歴を失わずに圧縮する方法を話し合います。".repeat(40)),
+        ("emoji", "😀🚀🎉✅".repeat(100)),
+        ("commas", "1,7,3,".repeat(500)),
+        ("base64", draw(base64)),
+        ("hex", draw(b"0123456789abcdef")),
+        ("digits", draw(b"0123456789")),
+        ("noise", draw(&(b' '..=b'~').collect::<Vec<u8>>())),
+    ];
+    let [estimate, exact] = [ESTIMATE, "o200k_base"].map(|name| encodings.named(name).unwrap());
+    let counted = |(kind, text): (&'static str, String)| (kind, estimate.count(&text), exact.count(&text));
+    let off: Vec<_> =
+        texts.map(counted).into_iter().filter(|(_, about, is)| about * 100 < is * 88 || *about > is * 3).collect();
+    assert!(off.is_empty(), "{off:?}");
+}
+
 #[test]
 fn no_thread_outlives_whom_it_was_begun_for() {
     let (begin, begun) = mpsc::channel::<()>();
