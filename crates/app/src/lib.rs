@@ -7,6 +7,7 @@
 
 mod activity;
 mod append;
+mod blocking;
 mod cleaning;
 mod cleanup;
 mod compact;

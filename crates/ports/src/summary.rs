@@ -15,7 +15,7 @@ pub struct SummaryWish {
     /// The summary before, which the new one carries on and takes the place of.
     pub previous: Option<String>,
     /// The messages behind it, oldest first. Their text is untrusted.
-    pub messages: Vec<Message>,
+    pub messages: Arc<[Message]>,
     /// The longest summary, in tokens of `counter`.
     pub max_tokens: u64,
     /// Counts them.

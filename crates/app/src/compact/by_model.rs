@@ -109,7 +109,7 @@ impl Summarizer for ByModel {
         let share = if is_counted { COUNTED } else { ESTIMATED };
         let usable = self.profile.usable().saturating_sub(AROUND).saturating_sub(wish.max_tokens);
         let most = (usable / 100).saturating_mul(share).max(SMALLEST);
-        let messages = wish.messages.clone();
+        let messages = Arc::clone(&wish.messages);
         let counter = Arc::clone(&wish.counter);
         let mut calls = Vec::new();
         let failure = |calls: Vec<Spent>, what: String, is_transient| SummaryFailure { what, calls, is_transient };

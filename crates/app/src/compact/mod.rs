@@ -29,7 +29,11 @@ pub use self::{
     wish::{CompactionRefused, CompactionReport, CompactionWish},
 };
 use self::{refusals::Attempt, survey::Survey};
-use crate::{error::SessionError, session::Session};
+use crate::{
+    blocking::{off_if_large, off_the_runtime},
+    error::SessionError,
+    session::Session,
+};
 
 impl Session {
     /// Compacts the conversation: old results of tools are shown shortened, and when that is not enough, a summary stands for all but the
@@ -44,18 +48,19 @@ impl Session {
             let Event::Compacted(compacted) = done.event else { return Err(SessionError::KeyReused) };
             return Ok(CompactionReport::of(&compacted, done.first, done.version));
         }
-        let survey = self.survey(&wish).await?;
-        let shortens = |to| Some(Shortens { to, keep: survey.policy.keep_result_bytes });
-        let compacted = match survey.plan {
+        let survey = Arc::new(self.survey(&wish).await?);
+        let (covered, shortens, calls) = match survey.plan {
             Plan::Nothing => return Err(CompactionRefused::Nothing.into()),
-            Plan::Shorten { to } => survey.compacted(&wish, None, shortens(to), Vec::new()),
+            Plan::Shorten { to } => (None, Some(Shortens { to, keep: survey.policy.keep_result_bytes }), Vec::new()),
             Plan::Summarise { to } => {
                 let summarizer = wish.summarizer.clone().unwrap_or_else(|| Arc::new(Extractive));
                 let (covered, calls) = self.summarised(&survey, to, summarizer.as_ref()).await?;
-                survey.compacted(&wish, Some(covered), None, calls)
+                (Some(covered), None, calls)
             }
         };
-        let compacted = match compacted {
+        let (surveyed, cause) = (Arc::clone(&survey), wish.cause);
+        let compacted = move || surveyed.compacted(cause, covered, shortens, calls);
+        let compacted = match off_the_runtime(compacted).await? {
             Ok(compacted) => compacted,
             Err((refused, calls)) => return self.refuse(refused.into(), calls, CallOutcome::Rejected).await,
         };
@@ -78,7 +83,8 @@ impl Session {
     /// # Errors
     /// As [`Self::compact`].
     pub async fn plan_compaction(&self, wish: CompactionWish) -> Result<CompactionReport, SessionError> {
-        Ok(self.survey(&wish).await?.report())
+        let survey = self.survey(&wish).await?;
+        off_the_runtime(move || survey.report()).await
     }
 
     /// Compacts when the context for the wished model has reached the share of its window at which that is due; `None`: it has not.
@@ -184,13 +190,14 @@ impl Session {
     /// A summary of what is to be covered, made by a summarizer.
     async fn summarised(
         &self,
-        survey: &Survey,
+        survey: &Arc<Survey>,
         to: u64,
         summarizer: &dyn Summarizer,
     ) -> Result<((Covers, SummaryText), Vec<Spent>), SessionError> {
+        let surveyed = Arc::clone(survey);
         let wish = SummaryWish {
             previous: survey.previous.as_ref().map(|(_, text)| text.clone()),
-            messages: survey.messages_up_to(to),
+            messages: off_the_runtime(move || surveyed.messages_up_to(to)).await?,
             max_tokens: survey.summary_tokens,
             counter: Arc::clone(&survey.counter),
         };
@@ -201,7 +208,8 @@ impl Session {
                 return self.refuse(refused.into(), failure.calls, CallOutcome::Failed).await;
             }
         };
-        let tokens = survey.counter.count(&text);
+        let (counter, counted) = (Arc::clone(&survey.counter), text.clone());
+        let tokens = off_if_large(text.len(), move || counter.count(&counted)).await?;
         if text.trim().is_empty() {
             return self.refuse(CompactionRefused::Blank.into(), calls, CallOutcome::Rejected).await;
         }

@@ -9,8 +9,8 @@ use sessions_domain::{
     branches::Stretch,
     chain::{from_hex, to_hex},
     compaction::{
-        Compacted, CompactionPolicy, CoverDigest, Covers, InForce, Plan, Shortens, Spent, SummaryText, Weighed,
-        Weights, plan,
+        Compacted, CompactionCause, CompactionPolicy, CoverDigest, Covers, InForce, Plan, Shortens, Spent, SummaryText,
+        Weighed, Weights, plan,
     },
     context::{Budget, Gather, Group, Standing, Weigher, shortened},
 };
@@ -21,7 +21,8 @@ use super::{
     wish::{CompactionRefused, CompactionReport, CompactionWish},
 };
 use crate::{
-    context::{Scope, Sources, off_the_runtime},
+    blocking::off_the_runtime,
+    context::{Scope, Sources},
     error::SessionError,
     reading::{Bounds, Read},
     session::{At, Session},
@@ -68,13 +69,13 @@ impl Session {
         let place = self.place_at(&view, At::Now).await?;
         let scope = Scope::unbounded(self, &wish.context(), &view, &place)?;
         let sources = Sources { session: self, view: &view, head };
-        let (standing, first, _) = sources.standing(&scope).await?;
+        let found = sources.standing(&scope).await?;
         let compacted_now = view.compacted_now();
-        let previous = match compacted_now.summary.filter(|_| standing.summary.is_some()) {
+        let previous = match compacted_now.summary.filter(|_| found.has_summary()) {
             Some((compaction, to)) => self.previous(&view, compaction, to).await?,
             None => None,
         };
-        let (groups, bound) = self.behind(&view, head, first).await?;
+        let (groups, bound) = self.behind(&view, head, found.first).await?;
         let usable = wish.usable(self, &view)?;
         let counter = scope.counter(self)?;
         let mut path: Vec<Stretch> = view.tree().path(head).collect();
@@ -82,6 +83,7 @@ impl Session {
         let (policy, target) = (wish.policy(self, &view), wish.target);
         let work = move || {
             let weigher = scope.weigher().clone();
+            let standing = found.weighed(scope.compacted.shortens, &weigher);
             let mut survey = Survey {
                 weigher,
                 counter,
@@ -209,7 +211,7 @@ impl Survey {
     }
 
     /// The messages that a summary up to a record is of: with results cut to what tells what they were, and without reasoning.
-    pub(super) fn messages_up_to(&self, to: u64) -> Vec<Message> {
+    pub(super) fn messages_up_to(&self, to: u64) -> Arc<[Message]> {
         let covered = self.groups.iter().flatten().filter(|message| message.seq <= to && !message.late);
         let short = |stored: &StoredMessage| {
             let mut message =
@@ -243,7 +245,7 @@ impl Survey {
     /// The compaction, when it is worth it; else why not, with what was spent for it.
     pub(super) fn compacted(
         &self,
-        wish: &CompactionWish,
+        cause: CompactionCause,
         covered: Option<(Covers, SummaryText)>,
         shortens: Option<Shortens>,
         calls: Vec<Spent>,
@@ -258,7 +260,7 @@ impl Survey {
             return Err((CompactionRefused::NotSmaller { before: self.before, after }, calls));
         }
         let encoding = self.counter.encoding().to_owned();
-        Ok(Compacted { covers, summary, shortens, before: self.before, after, encoding, cause: wish.cause, calls })
+        Ok(Compacted { covers, summary, shortens, before: self.before, after, encoding, cause, calls })
     }
 
     /// Tokens of the whole context as it is.

@@ -31,7 +31,7 @@ pub(crate) struct Scope {
     form: Form,
     pub(super) weigher: Weigher,
     /// How the conversation is compacted.
-    pub(super) compacted: InForce,
+    pub(crate) compacted: InForce,
     /// The record that stated its instructions.
     pub(super) instructions: Option<u64>,
     /// The newest record that changed either.

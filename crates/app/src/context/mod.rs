@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use sessions_domain::{
     MessageRole, StoredMessage, View,
-    context::{Context, Gather},
+    context::{Context, Gather, held},
+    form::Form,
 };
 
 pub use self::wish::ContextWish;
@@ -25,6 +26,7 @@ pub(crate) use self::{
     wish::Model,
 };
 use crate::{
+    blocking::off_if_large,
     error::SessionError,
     reading::{BackWalk, Bounds},
     session::Session,
@@ -32,9 +34,6 @@ use crate::{
 
 /// Messages are read in pages of so many.
 const PAGE: usize = 64;
-
-/// More text than this is counted beside the runtime, in bytes.
-const COUNTED_AT_ONCE: usize = 64 << 10;
 
 impl Session {
     /// The messages to send to a model: instructions, what is pinned, the summary of what was compacted and the newest turns, valid for
@@ -60,8 +59,15 @@ impl Session {
             Some(kept) => kept,
             None => self.collect(scope, &view, head).await?,
         };
-        let context = kept.gather.finish()?;
         let held = kept.held();
+        // Our own form takes the messages as they are.
+        let shaped = if kept.scope.weigher().form == Form::Neutral { 0 } else { held };
+        let (kept, context) = off_if_large(shaped, move || {
+            let context = kept.gather.finish();
+            (kept, context)
+        })
+        .await?;
+        let context = context?;
         if Keeping::takes(held) {
             self.lane().keep_context(kept);
             self.manager().keeping().note(self.lane(), held);
@@ -75,9 +81,11 @@ impl Session {
     /// Collects a context from the newest message back.
     async fn collect(&self, scope: Scope, view: &Arc<View>, head: u64) -> Result<Box<Kept>, SessionError> {
         let sources = Sources { session: self, view, head };
-        let (standing, first, is_closed) = sources.standing(&scope).await?;
-        let shortens = scope.compacted.shortens;
-        let mut gather = Gather::new(scope.budget, scope.weigher.clone(), shortens, standing)?;
+        let found = sources.standing(&scope).await?;
+        let (first, is_closed, bytes) = (found.first, found.is_closed, found.held());
+        let (budget, shortens, weigher) = (scope.budget, scope.compacted.shortens, scope.weigher.clone());
+        let begun = move || Gather::new(budget, weigher.clone(), shortens, found.weighed(shortens, &weigher));
+        let mut gather = off_if_large(bytes, begun).await??;
         let mut walk = BackWalk::visible(self.manager(), Arc::clone(view), head);
         let (mut waiting, mut newest): (Vec<StoredMessage>, Option<Vec<StoredMessage>>) = (Vec::new(), None);
         let mut is_over = false;
@@ -131,10 +139,7 @@ impl Session {
         }
         let bytes: usize = newer.iter().map(size).sum();
         kept.head = head;
-        if bytes <= COUNTED_AT_ONCE {
-            return Ok(kept.take_in(newer));
-        }
-        off_the_runtime(move || kept.take_in(newer)).await
+        off_if_large(bytes, move || kept.take_in(newer)).await
     }
 }
 
@@ -145,20 +150,10 @@ async fn weighed(mut gather: Gather, groups: Vec<Vec<StoredMessage>>) -> Result<
         let wants_more = groups.iter().all(|group| gather.push_older(group));
         (gather, wants_more)
     };
-    if bytes <= COUNTED_AT_ONCE {
-        return Ok(work());
-    }
-    off_the_runtime(work).await
+    off_if_large(bytes, work).await
 }
 
-/// About how much text a message has, in bytes.
-fn size(message: &StoredMessage) -> usize {
-    sessions_domain::tokens::message(&message.message, &|text| text.len() as u64).count.try_into().unwrap_or(usize::MAX)
-}
-
-/// Does work beside the runtime.
-pub(crate) async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, SessionError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| SessionError::BrokenOff)
+/// The memory that a message takes, in bytes.
+fn size(stored: &StoredMessage) -> usize {
+    held(&stored.message)
 }

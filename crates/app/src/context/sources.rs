@@ -5,9 +5,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use sessions_domain::{
-    Event, MessageRole, MessageState, StoredMessage, View,
+    Event, Message, MessageRole, MessageState, StoredMessage, View,
     branches::Stretch,
-    context::{Group, Piece, Standing, summary_message},
+    compaction::Shortens,
+    context::{Group, Piece, Standing, Weigher, held, summary_message},
 };
 use sessions_ports::{KindFilter, Order};
 
@@ -26,31 +27,37 @@ pub(crate) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// What always stands at the beginning, the first record that turns may stand at, and whether the instructions are all there.
-    pub(crate) async fn standing(&self, scope: &Scope) -> Result<(Standing, u64, bool), SessionError> {
+    /// What always stands at the beginning.
+    pub(crate) async fn standing(&self, scope: &Scope) -> Result<Found, SessionError> {
         let leading = self.leading().await?;
         let last = leading.messages.last().map_or(0, |message| message.seq);
         let stated = self.instructions(scope).await?;
-        let own = |message: StoredMessage| {
-            let seq = Some(message.seq).filter(|_| message.state != MessageState::Partial);
-            Piece { seq: Some(message.seq), ..Piece::of(seq, message.message, &scope.weigher) }
+        let own = |stored: StoredMessage| Told {
+            seq: stored.seq,
+            is_over: stored.state != MessageState::Partial,
+            message: stored.message,
         };
         let instructions = match stated {
             Some((seq, text)) => {
-                let message = text.map(sessions_domain::Message::system);
-                message.into_iter().map(|message| Piece::of(Some(seq), message, &scope.weigher)).collect()
+                let message = text.map(Message::system);
+                message.into_iter().map(|message| Told { seq, is_over: true, message }).collect()
             }
             None => leading.messages.into_iter().map(own).collect(),
         };
         let compacted = scope.compacted;
         let summary = match compacted.summary {
-            Some((compaction, _)) => self.summary(compaction, scope).await?,
+            Some((compaction, _)) => self.summary(compaction).await?,
             None => None,
         };
         let covered = compacted.summary.filter(|_| summary.is_some()).map_or(0, |(_, to)| to);
-        let pinned = self.pinned(scope, last).await?;
-        let standing = Standing { instructions, pinned, summary, changed: scope.changed };
-        Ok((standing, last.max(covered).saturating_add(1), leading.is_closed))
+        Ok(Found {
+            instructions,
+            pinned: self.pinned(last).await?,
+            summary,
+            changed: scope.changed,
+            first: last.max(covered).saturating_add(1),
+            is_closed: leading.is_closed,
+        })
     }
 
     /// What was stated last, with its record.
@@ -64,11 +71,12 @@ impl Sources<'_> {
     }
 
     /// The summary of a compaction; `None` where its record is lost, and the conversation is then shown as it was said.
-    async fn summary(&self, compaction: u64, scope: &Scope) -> Result<Option<Piece>, SessionError> {
+    async fn summary(&self, compaction: u64) -> Result<Option<Told>, SessionError> {
         let read = self.session.manager().read_one(self.view, compaction).await?;
         let Some(Event::Compacted(compacted)) = read.map(|read| read.event) else { return Ok(None) };
         let shown = compacted.covers.as_ref().zip(compacted.summary.as_ref());
-        Ok(shown.map(|(covers, summary)| Piece::of(Some(compaction), summary_message(covers, summary), &scope.weigher)))
+        let message = shown.map(|(covers, summary)| summary_message(covers, summary));
+        Ok(message.map(|message| Told { seq: compaction, is_over: true, message }))
     }
 
     /// The system messages that the visible conversation begins with, on however many stretches and pages they stand.
@@ -92,19 +100,18 @@ impl Sources<'_> {
     }
 
     /// The groups of pinned messages on the path, oldest first, without those that are instructions.
-    async fn pinned(&self, scope: &Scope, instructions_to: u64) -> Result<Vec<Group>, SessionError> {
+    async fn pinned(&self, instructions_to: u64) -> Result<Vec<Vec<StoredMessage>>, SessionError> {
         let path: Vec<Stretch> = self.view.tree().path(self.head).collect();
         let is_visible = |seq: &u64| self.view.tree().is_visible(*seq, self.head);
         let wanted = self.view.pins().iter().copied().filter(|seq| *seq > instructions_to).filter(is_visible);
-        let (mut groups, mut taken): (Vec<Group>, BTreeSet<u64>) = (Vec::new(), BTreeSet::new());
-        let shortens = scope.compacted.shortens;
+        let (mut groups, mut taken): (Vec<Vec<StoredMessage>>, BTreeSet<u64>) = (Vec::new(), BTreeSet::new());
         for seq in wanted {
             if taken.contains(&seq) {
                 continue;
             }
             let messages = self.group_of(seq, &path).await?;
             taken.extend(messages.iter().map(|message| message.seq));
-            groups.push(Group::of(&messages, shortens, &scope.weigher));
+            groups.push(messages);
         }
         Ok(groups)
     }
@@ -138,6 +145,60 @@ impl Sources<'_> {
             }
         }
         Ok(group)
+    }
+}
+
+/// What stands at the beginning, as it was read: nothing of it is counted yet.
+pub(crate) struct Found {
+    instructions: Vec<Told>,
+    /// Groups, oldest first.
+    pinned: Vec<Vec<StoredMessage>>,
+    summary: Option<Told>,
+    changed: u64,
+    /// The first record that turns may stand at.
+    pub(crate) first: u64,
+    /// Whether the instructions are all there.
+    pub(crate) is_closed: bool,
+}
+
+/// A message that the model is told at the beginning.
+struct Told {
+    /// Its record.
+    seq: u64,
+    /// Whether no more of it comes.
+    is_over: bool,
+    message: Message,
+}
+
+impl Told {
+    fn weighed(self, weigher: &Weigher) -> Piece {
+        let known = Some(self.seq).filter(|_| self.is_over);
+        Piece { seq: Some(self.seq), ..Piece::of(known, self.message, weigher) }
+    }
+}
+
+impl Found {
+    /// Whether a summary stands for what is older than its turns.
+    pub(crate) fn has_summary(&self) -> bool {
+        self.summary.is_some()
+    }
+
+    /// The memory that it takes, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        let told = self.instructions.iter().chain(&self.summary).map(|told| &told.message);
+        let pinned = self.pinned.iter().flatten().map(|stored| &stored.message);
+        told.chain(pinned).map(held).fold(0, usize::saturating_add)
+    }
+
+    /// The same, counted. What is long takes its time.
+    pub(crate) fn weighed(self, shortens: Option<Shortens>, weigher: &Weigher) -> Standing {
+        let group = |messages: &Vec<StoredMessage>| Group::of(messages, shortens, weigher);
+        Standing {
+            instructions: self.instructions.into_iter().map(|told| told.weighed(weigher)).collect(),
+            pinned: self.pinned.iter().map(group).collect(),
+            summary: self.summary.map(|told| told.weighed(weigher)),
+            changed: self.changed,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use sessions_domain::{
     pairing,
 };
 
-use crate::{error::SessionError, history::Messages, session::Session};
+use crate::{blocking::off_the_runtime, error::SessionError, history::Messages, session::Session};
 
 /// The session as it is in a view.
 pub(super) async fn of(session: &Session, view: &Arc<View>, form: Form) -> Result<Vec<u8>, SessionError> {
@@ -19,7 +19,7 @@ pub(super) async fn of(session: &Session, view: &Arc<View>, form: Form) -> Resul
     while let Some(page) = messages.next_page().await? {
         visible.extend(page);
     }
-    super::import::off_the_runtime(move || spelled(visible, form)).await
+    off_the_runtime(move || spelled(visible, form)).await?
 }
 
 /// The body of the request, on one line. Reasoning is for the model that answered last.

@@ -27,6 +27,7 @@ use super::{
     transcript::{Entry, EntryKind, Transcript},
 };
 use crate::{
+    blocking::off_the_runtime,
     error::SessionError,
     session::Session,
     transact::{MAX_ATTEMPTS, Plan, Through},
@@ -81,7 +82,7 @@ pub(super) async fn follow(
             return Err(changed(session.id()).into());
         }
         let (id, file, usage) = (session.id(), Arc::clone(&file), transcript.report.usage);
-        let news = super::import::off_the_runtime(move || Ok(news(id, kept, &file, usage)?)).await?;
+        let news = off_the_runtime(move || news(id, kept, &file, usage)).await??;
         let Some(news) = news else { return Ok(Followed { grown: None, version: view.version(), durability: None }) };
         if let Some((grown, through)) = news.append(session, &view, durability).await? {
             let (version, durability) = (through.version, Some(through.durability));

@@ -21,7 +21,10 @@ use super::{
     report::Repaired,
     transcript::Transcript,
 };
-use crate::{append::AppendOutcome, error::SessionError, manager::SessionManager, transact::MAX_ATTEMPTS};
+use crate::{
+    append::AppendOutcome, blocking::off_the_runtime, error::SessionError, manager::SessionManager,
+    transact::MAX_ATTEMPTS,
+};
 
 /// How to import.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +94,7 @@ impl SessionManager {
             return Err(ImportError::KeyNeedsNewId.into());
         }
         let format = options.format;
-        match off_the_runtime(move || Ok(parse(source, format)?)).await? {
+        match off_the_runtime(move || parse(source, format)).await?? {
             Parsed::Transcript(transcript) => self.import_transcript(*transcript, options).await,
             Parsed::Archive(format, archive) => self.import_archive(format, *archive, options).await,
         }
@@ -117,7 +120,7 @@ impl SessionManager {
         let manager = self.clone();
         let key = options.key;
         let (mut commit, view) =
-            off_the_runtime(move || manager.transcript_commit(transcript, key, parent, durability)).await?;
+            off_the_runtime(move || manager.transcript_commit(transcript, key, parent, durability)).await??;
         commit.key = commit.key.or(mark);
         let mut attempt = 0;
         loop {
@@ -228,7 +231,7 @@ impl SessionManager {
         if options.new_id {
             let manager = self.clone();
             let key = options.key;
-            archive = off_the_runtime(move || archive.duplicated(&manager, key)).await?;
+            archive = off_the_runtime(move || archive.duplicated(&manager, key)).await??;
         }
         let restored = self.restore(&archive, !options.new_id, durability).await?;
         let mut report = archive.report;
@@ -246,13 +249,6 @@ impl SessionManager {
             report,
         })
     }
-}
-
-/// Does what takes time away from the runtime's threads.
-pub(super) async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
-) -> Result<T, SessionError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(ImportError::BrokenOff.into()))
 }
 
 fn parse(mut source: impl BufRead, format: Option<Format>) -> Result<Parsed, ImportError> {

@@ -18,7 +18,7 @@ use super::{
     kept::{Kept, read_foreign},
     pi::PiWriter,
 };
-use crate::{error::SessionError, history::Messages, session::Session};
+use crate::{blocking::off_the_runtime, error::SessionError, history::Messages, session::Session};
 
 /// A file in the making.
 pub(super) struct Outgoing {
@@ -40,9 +40,9 @@ impl Outgoing {
             _ => None,
         };
         let view = Arc::clone(view);
-        super::import::off_the_runtime(move || {
+        off_the_runtime(move || {
             let gone_on = kept.and_then(|kept| gone_on(kept, &view, &visible));
-            Ok(gone_on.unwrap_or_else(|| anew(&view, format, visible)))
+            gone_on.unwrap_or_else(|| anew(&view, format, visible))
         })
         .await
     }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     append::Receipt,
-    context::off_the_runtime,
+    blocking::off_the_runtime,
     error::SessionError,
     session::At,
     streaming::MessageStream,

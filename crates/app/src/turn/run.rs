@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     append::{Append, AppendOutcome, Receipt},
+    blocking::off_the_runtime,
     compact::{ByModel, CompactionRefused, CompactionReport, CompactionWish, Extractive},
-    context::{ContextWish, off_the_runtime},
+    context::ContextWish,
     error::SessionError,
     session::Session,
     tasks::Stopping,
