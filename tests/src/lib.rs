@@ -5,4 +5,6 @@
 pub mod chance;
 pub mod content;
 pub mod line;
+pub mod summarising;
+pub mod transcripts;
 pub mod turner;

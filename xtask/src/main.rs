@@ -24,7 +24,8 @@ use crate::step::Failure;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [AREA] [--real-model]   every test of the workspace, or those of one area (a module's name, such as persistence)
+  test [AREA]                  every test of the workspace, or those of one area (a module's name, such as persistence)
+  test --real-model            compacts long transcripts with a model that you run (CONTRIBUTING.md), or else with a stub
   proofs [ROW]...              the tests that docs/security.md names, with kills at every step, and what they found
   ci                           all that must be green: format, lints, docs, licences, directions, tests
   bench [GROUP] [ARGUMENT]...  the benchmarks, or one group of them

@@ -9,8 +9,8 @@ use crate::area::Area;
 use crate::equipment;
 use crate::step::{self, Failure};
 
-/// Set for tests that may talk to a real model, which costs money and needs an account.
-const REAL_MODEL: &str = "SESSIONS_REAL_MODEL";
+/// Compacts with a model that somebody runs on this machine.
+const REAL_MODEL: &str = "sessions-test-real-model";
 
 /// What was asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,12 +33,18 @@ impl Request {
                 _ => return Err(Failure::Usage("test takes one area at a time".to_owned())),
             }
         }
+        if request.real_model && request.area.is_some() {
+            return Err(Failure::Usage("test takes an area or --real-model".to_owned()));
+        }
         Ok(request)
     }
 }
 
 /// Runs the tests that were asked for, all of them even when one fails, and fails when one did or when an area has none.
 pub(crate) fn run(request: &Request) -> Result<(), Failure> {
+    if request.real_model {
+        return step::run(step::cargo().args(["run", "--quiet", "--package", "sessions-tests", "--bin", REAL_MODEL]));
+    }
     let variables = equipment::prepare()?;
     let mut passed = 0;
     let mut failures = Vec::new();
@@ -46,9 +52,6 @@ pub(crate) fn run(request: &Request) -> Result<(), Failure> {
         let mut cargo = step::cargo();
         cargo.args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(arguments);
         cargo.envs(variables.iter().map(|(name, value)| (name, value)));
-        if request.real_model {
-            cargo.env(REAL_MODEL, "1");
-        }
         match counted(&mut cargo, io::stdout()) {
             Ok(more) => passed += more,
             Err(failure) => failures.push(failure.to_string()),
@@ -134,11 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_an_area_and_one_option() {
+    fn arguments_are_an_area_or_one_option() {
         assert_eq!(parse(&[]), Ok(Request::default()));
-        let request = parse(&["persistence", "--real-model"]).unwrap();
-        assert_eq!(request, Request { area: Some(Area::named("persistence").unwrap()), real_model: true });
-        for wrong in [&["--fast"][..], &["a", "b"], &["../x"], &[""]] {
+        let area = Some(Area::named("persistence").unwrap());
+        assert_eq!(parse(&["persistence"]), Ok(Request { area, real_model: false }));
+        assert_eq!(parse(&["--real-model"]), Ok(Request { area: None, real_model: true }));
+        for wrong in [&["--fast"][..], &["a", "b"], &["../x"], &[""], &["persistence", "--real-model"]] {
             assert!(matches!(parse(wrong), Err(Failure::Usage(_))), "{wrong:?}");
         }
     }

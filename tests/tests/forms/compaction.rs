@@ -25,6 +25,7 @@ use sessions_infra::{
 };
 use sessions_ports::{SessionLog, Summarizer, Summary, SummaryFailure, SummaryWish};
 use sessions_testkit::FixedKey;
+use sessions_tests::summarising::{self, OF_STUB, Writer, held};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -272,6 +273,23 @@ async fn the_longest_transcripts_are_compacted_to_a_window_and_taken_back() {
         let sessions = manager(Arc::new(MemoryStore::new()));
         compact_and_back(&gone_on(&sessions, &source).await, &name).await;
     }
+}
+
+/// The same with a model behind an API, which a stub stands in for; `cargo xtask test --real-model` asks one that somebody runs.
+#[tokio::test]
+async fn a_model_writes_the_summary_and_pieces_of_a_long_conversation_go_to_it_one_by_one() {
+    let writer = Writer::stub().unwrap();
+    let all = sources::transcripts().into_iter().chain([sources::generated(TURNS)]).collect();
+    let mut calls = 0;
+    for (name, chat) in summarising::longest(all, LONGEST).await.unwrap() {
+        let line = held(&chat, &writer).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let report = line.came.unwrap();
+        assert_eq!((report.by.as_deref(), report.calls.len() as u64), (Some("model"), line.calls), "{name}");
+        assert!(line.calls > 1, "{name}: the window of the stub is too small for all of it at once");
+        assert_eq!((line.usage.input, line.usage.output), (line.calls * OF_STUB.0, line.calls * OF_STUB.1));
+        calls += line.calls;
+    }
+    assert_eq!(writer.asked(), Some(calls));
 }
 
 /// The newest message may be what is to be answered, so it stays, however large it is; within a budget it is cut beside the summary.
