@@ -53,7 +53,7 @@ impl Session {
             Plan::Nothing => return Err(CompactionRefused::Nothing.into()),
             Plan::Shorten { to } => (None, Some(Shortens { to, keep: survey.policy.keep_result_bytes }), Vec::new()),
             Plan::Summarise { to } => {
-                let summarizer = wish.summarizer.clone().unwrap_or_else(|| Arc::new(Extractive));
+                let summarizer = wish.summarizer();
                 let (covered, calls) = self.summarised(&survey, to, summarizer.as_ref()).await?;
                 (Some(covered), None, calls)
             }
@@ -89,8 +89,8 @@ impl Session {
 
     /// Compacts when the context for the wished model has reached the share of its window at which that is due; `None`: it has not.
     /// Asked again before anything was said since, it does nothing, however little the last time won. When a compaction was refused because
-    /// it won too little, the same is not tried again here until the context has grown by a tenth of what it may hold: the summary would be
-    /// paid for again.
+    /// of its summary, or because it won too little, the same is not tried again here until the context has grown by a tenth of what it may
+    /// hold: the summary would be paid for again.
     ///
     /// # Errors
     /// As [`Self::compact`].
@@ -104,18 +104,20 @@ impl Session {
         if !is_due || in_force.newest.is_some_and(|compaction| compaction > view.head()) {
             return Ok(None);
         }
-        let attempt = Attempt { profile: wish.profile(self)?, policy, target: wish.target, in_force };
+        let summarizer = wish.summarizer().name().to_owned();
+        let attempt = Attempt { profile: wish.profile(self)?, policy, target: wish.target, in_force, summarizer };
+        // What is cut says nothing of how much there is.
+        let tokens = if context.is_cut { self.survey(&wish).await?.before() } else { context.tokens };
         if let Some(refused) = self.lane().refusals(|refusals| refusals.of(&attempt)) {
-            // What is cut says nothing of how much there is.
-            let tokens = if context.is_cut { self.survey(&wish).await?.before() } else { context.tokens };
             if tokens < refused.saturating_add(usable.unwrap_or(0) / 10) {
                 return Ok(None);
             }
         }
         match self.compact(wish).await {
             Err(SessionError::Compaction(CompactionRefused::Nothing)) => Ok(None),
-            Err(SessionError::Compaction(refused @ CompactionRefused::NotSmaller { before, .. })) => {
-                self.lane().refusals(|refusals| refusals.note(attempt, before));
+            // What may go well the next time is tried again.
+            Err(SessionError::Compaction(refused)) if !refused.is_transient() => {
+                self.lane().refusals(|refusals| refusals.note(attempt, tokens));
                 Err(refused.into())
             }
             done => done.map(Some),

@@ -1,4 +1,4 @@
-//! Compactions that were refused because they would win too little, so that nobody pays for the same refusal at each turn.
+//! Compactions that were refused because of what their summary was or would win, so that nobody pays for the same refusal at each turn.
 //!
 //! Must not know: who writes summaries, or where it is kept.
 
@@ -11,7 +11,7 @@ use sessions_domain::{
 };
 
 /// So many are remembered of one session: one for each model and policy that somebody goes on with.
-const MOST: usize = 4;
+const MOST: usize = 8;
 
 /// What was to be compacted: for which model, by which policy, behind which compaction.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,9 +20,11 @@ pub(crate) struct Attempt {
     pub(super) policy: CompactionPolicy,
     pub(super) target: Option<Budget>,
     pub(super) in_force: InForce,
+    /// Who was to write the summary.
+    pub(super) summarizer: String,
 }
 
-/// The attempts that won too little, each with the tokens of the context then, the newest last.
+/// The attempts that came to nothing, each with the tokens of the context then, the newest last.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Vec<(Attempt, u64)>);
 
@@ -34,7 +36,8 @@ impl Refusals {
 
     /// Notes that an attempt was refused at so many tokens.
     pub(crate) fn note(&mut self, attempt: Attempt, tokens: u64) {
-        let is_another = |refused: &Attempt| (&refused.profile, refused.policy) != (&attempt.profile, attempt.policy);
+        let of = |attempt: &Attempt| (attempt.profile.clone(), attempt.policy, attempt.summarizer.clone());
+        let is_another = |refused: &Attempt| of(refused) != of(&attempt);
         self.0.retain(|(refused, _)| is_another(refused));
         if self.0.len() >= MOST {
             self.0.remove(0);
@@ -49,7 +52,7 @@ mod tests {
 
     fn attempt(threshold_percent: u8) -> Attempt {
         let policy = CompactionPolicy { threshold_percent, ..CompactionPolicy::default() };
-        Attempt { profile: None, policy, target: None, in_force: InForce::default() }
+        Attempt { profile: None, policy, target: None, in_force: InForce::default(), summarizer: String::new() }
     }
 
     #[test]

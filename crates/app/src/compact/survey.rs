@@ -43,6 +43,8 @@ pub(super) struct Survey {
     pub(super) compacted_now: InForce,
     standing: Standing,
     groups: Vec<Vec<StoredMessage>>,
+    /// What was asked last, where it is in none of the groups.
+    question: Option<StoredMessage>,
     bound: Vec<Bound>,
     path: Vec<Stretch>,
     before: u64,
@@ -76,6 +78,11 @@ impl Session {
             None => None,
         };
         let (groups, bound) = self.behind(&view, head, found.first).await?;
+        let question = if groups.iter().any(|group| asks(group)) {
+            None
+        } else {
+            sources.question(found.first.saturating_sub(1).min(head)).await?
+        };
         let usable = wish.usable(self, &view)?;
         let counter = scope.counter(self)?;
         let mut path: Vec<Stretch> = view.tree().path(head).collect();
@@ -90,6 +97,7 @@ impl Session {
                 compacted_now,
                 standing,
                 groups,
+                question,
                 bound,
                 path,
                 before: 0,
@@ -164,6 +172,11 @@ impl Session {
     }
 }
 
+/// Whether a group begins with what a person says.
+fn asks(group: &[StoredMessage]) -> bool {
+    group.first().is_some_and(|first| first.role == MessageRole::User)
+}
+
 fn bound_of(read: &Read) -> Bound {
     (read.record.seq, read.end.map_or(read.record.commit, |(_, commit)| commit))
 }
@@ -189,13 +202,21 @@ impl Survey {
         let instructions = self.standing.instructions.iter().map(|piece| piece.tokens.count);
         let pinned = self.standing.pinned.iter().map(|group| group.cost);
         let fixed = instructions.chain(pinned).fold(0, u64::saturating_add);
-        self.weights = Weights { fixed, summary, groups };
+        let question = self.asked_up_to(u64::MAX).and_then(|asked| Group::question(asked, u64::MAX, &self.weigher));
+        let question = question.map_or(0, |question| question.cost);
+        self.weights = Weights { fixed, summary, question, groups };
         self.before = self.tokens(self.standing.clone(), self.compacted_now.shortens, 0);
         let target = target.map(Budget::as_tokens).or(usable.map(|usable| policy.target(usable)));
         let target = target.unwrap_or(self.before / 2);
         self.summary_tokens = policy.summary_tokens.min(target / 4);
         let policy = CompactionPolicy { summary_tokens: self.summary_tokens, ..policy };
         self.plan = if self.before <= target { Plan::Nothing } else { plan(&self.weights, &policy, target) };
+    }
+
+    /// What was asked last, up to a record.
+    fn asked_up_to(&self, to: u64) -> Option<&StoredMessage> {
+        let known = self.groups.iter().rev().filter(|group| asks(group)).filter_map(|group| group.first());
+        known.chain(&self.question).find(|asked| asked.seq <= to)
     }
 
     /// Tokens of the whole context with this beginning, behind a record.
@@ -207,6 +228,10 @@ impl Survey {
         for group in self.groups.iter().rev().filter(is_behind) {
             gather.push_older(group);
         }
+        if let Some(asked) = self.asked_up_to(behind) {
+            gather.ask(asked);
+        }
+        gather.settle(&[]);
         gather.finish().map_or(u64::MAX, |context| context.tokens)
     }
 

@@ -13,6 +13,7 @@ use sessions_domain::{
 };
 use sessions_ports::Summarizer;
 
+use super::extractive::Extractive;
 use crate::{
     context::{ContextWish, Model},
     error::SessionError,
@@ -86,6 +87,11 @@ impl CompactionWish {
     /// The context that it is about, within the model's window.
     pub(super) fn context(&self) -> ContextWish {
         ContextWish { model: self.model.clone(), ..ContextWish::from(Budget::tokens(u64::MAX)) }
+    }
+
+    /// Who writes the summary.
+    pub(super) fn summarizer(&self) -> Arc<dyn Summarizer> {
+        self.summarizer.clone().unwrap_or_else(|| Arc::new(Extractive))
     }
 
     pub(super) fn policy(&self, session: &Session, view: &View) -> CompactionPolicy {
@@ -192,4 +198,11 @@ pub enum CompactionRefused {
         /// Whether trying again may help.
         is_transient: bool,
     },
+}
+
+impl CompactionRefused {
+    /// Whether the same may go well when it is tried again.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Failed { is_transient: true, .. })
+    }
 }

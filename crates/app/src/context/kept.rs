@@ -188,7 +188,9 @@ impl Kept {
             rest = behind;
         }
         for group in rest.chunk_by(|_, next| next.role == MessageRole::Tool) {
-            self.gather.push_newer(group);
+            if !self.gather.push_newer(group) {
+                return None;
+            }
             self.newest = group.to_vec();
         }
         Some(self)

@@ -115,7 +115,19 @@ impl Session {
             gather = after;
             is_over |= !wants_more;
         }
-        Ok(Box::new(Kept { scope, head, newest: newest.unwrap_or_default(), is_closed, gather }))
+        if gather.seeks_question()
+            && let Some(asked) = sources.question(first.saturating_sub(1).min(head)).await?
+        {
+            gather.ask(&asked);
+        }
+        let newest = newest.unwrap_or_default();
+        let bytes: usize = newest.iter().map(size).sum();
+        let settled = move || {
+            gather.settle(&newest);
+            (gather, newest)
+        };
+        let (gather, newest) = off_if_large(bytes, settled).await?;
+        Ok(Box::new(Kept { scope, head, newest, is_closed, gather }))
     }
 
     /// Takes in what came behind a context; `None`: it has to be collected anew.

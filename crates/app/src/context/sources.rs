@@ -19,6 +19,9 @@ use crate::{
     session::Session,
 };
 
+/// Messages are looked through in pages of so many.
+const PAGE: usize = 64;
+
 /// Where to read.
 pub(crate) struct Sources<'a> {
     pub(crate) session: &'a Session,
@@ -58,6 +61,21 @@ impl Sources<'_> {
             first: last.max(covered).saturating_add(1),
             is_closed: leading.is_closed,
         })
+    }
+
+    /// What a person said last at a record or before it, on the path.
+    pub(crate) async fn question(&self, before: u64) -> Result<Option<StoredMessage>, SessionError> {
+        if before == 0 {
+            return Ok(None);
+        }
+        let mut walk = BackWalk::visible(self.session.manager(), Arc::clone(self.view), before);
+        while let Some(page) = walk.next_page(Bounds::records(PAGE)).await? {
+            let said = page.into_iter().filter_map(|read| read.message(true));
+            if let Some(asked) = said.into_iter().find(|message| message.role == MessageRole::User) {
+                return Ok(Some(asked));
+            }
+        }
+        Ok(None)
     }
 
     /// What was stated last, with its record.

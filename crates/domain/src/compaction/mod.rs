@@ -5,6 +5,7 @@
 //!
 //! Must not know: who writes summaries, or how a context is put together.
 
+pub(crate) use self::plan::first_turn;
 pub use self::{
     extract::extract,
     plan::{CompactionPolicy, Plan, Weighed, Weights, plan},

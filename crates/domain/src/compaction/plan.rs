@@ -13,7 +13,7 @@ pub struct CompactionPolicy {
     pub threshold_percent: u8,
     /// The share that it is brought down to, in percent.
     pub target_percent: u8,
-    /// The share that the newest turns keep, in percent: what is not summarised.
+    /// The share of that which the newest turns keep, in percent: what is not summarised.
     pub tail_percent: u8,
     /// What is left of an old result of a tool, in bytes.
     pub keep_result_bytes: u64,
@@ -24,13 +24,13 @@ pub struct CompactionPolicy {
 }
 
 impl Default for CompactionPolicy {
-    /// At 80 % of what a context may hold, down to half of it; a quarter is kept as it was said; 400 bytes of each old result; a summary of at
+    /// At 80 % of what a context may hold, down to half of it; as much of it as three quarters is kept as it was said; 400 bytes of each old result; a summary of at
     /// most 4 000 tokens; at least 5 % won.
     fn default() -> Self {
         Self {
             threshold_percent: 80,
             target_percent: 50,
-            tail_percent: 25,
+            tail_percent: 75,
             keep_result_bytes: 400,
             summary_tokens: 4_000,
             gain_percent: 5,
@@ -40,12 +40,11 @@ impl Default for CompactionPolicy {
 
 impl CompactionPolicy {
     /// The same at another threshold: where what it is brought down to would be above five eighths of that, it is these, so that a
-    /// compaction that is due always has something to do. What is kept as it was said is at most half of it.
+    /// compaction that is due always has something to do.
     #[must_use]
     pub fn at(self, threshold_percent: u8) -> Self {
         let most = u8::try_from(u16::from(threshold_percent) * 5 / 8).unwrap_or(u8::MAX);
-        let target_percent = self.target_percent.min(most);
-        Self { threshold_percent, target_percent, tail_percent: self.tail_percent.min(target_percent / 2), ..self }
+        Self { threshold_percent, target_percent: self.target_percent.min(most), ..self }
     }
 
     /// Whether a context of so many tokens is to be compacted, of which `usable` may be used.
@@ -91,6 +90,8 @@ pub struct Weights {
     pub fixed: u64,
     /// The summary that is in force, in tokens.
     pub summary: u64,
+    /// What was asked last, as it is shown where what it stands with is covered, in tokens.
+    pub question: u64,
     /// What stands behind it, oldest first.
     pub groups: Vec<Weighed>,
 }
@@ -128,7 +129,10 @@ pub enum Plan {
 pub fn plan(weights: &Weights, policy: &CompactionPolicy, target: u64) -> Plan {
     let room = target.saturating_sub(weights.fixed);
     let tail = share(target, policy.tail_percent).min(room.saturating_sub(policy.summary_tokens)).max(room / 4);
-    let start = tail_start(&weights.groups, tail);
+    let mut start = tail_start(&weights.groups, tail);
+    if !weights.groups.iter().skip(start).any(|group| group.starts_turn) {
+        start = tail_start(&weights.groups, tail.saturating_sub(weights.question));
+    }
     let Some((old, kept)) = weights.groups.split_at_checked(start) else { return Plan::Nothing };
     let Some(last) = old.last() else { return Plan::Nothing };
     let sum = |groups: &[Weighed], of: fn(&Weighed) -> u64| groups.iter().map(of).fold(0, u64::saturating_add);
@@ -140,7 +144,7 @@ pub fn plan(weights: &Weights, policy: &CompactionPolicy, target: u64) -> Plan {
     Plan::Summarise { to: last.last }
 }
 
-/// Where the tail starts: at a user's message, unless that keeps less than a quarter of what fits.
+/// Where the tail starts: where what fits does, or at the first user's message in that.
 fn tail_start(groups: &[Weighed], tail: u64) -> usize {
     let (mut used, mut fits) = (0_u64, groups.len());
     for (at, group) in groups.iter().enumerate().rev() {
@@ -152,10 +156,16 @@ fn tail_start(groups: &[Weighed], tail: u64) -> usize {
     }
     // The newest group always stays.
     let fits = fits.min(groups.len().saturating_sub(1));
-    let starts = |(at, group): (usize, &Weighed)| (group.starts_turn && at >= fits).then_some(at);
-    let kept = |start: usize| groups.iter().skip(start).map(|group| group.tokens).fold(0, u64::saturating_add);
-    let start = groups.iter().enumerate().find_map(starts);
-    start.filter(|start| kept(*start) >= kept(fits) / 4).unwrap_or(fits)
+    let kept: Vec<(bool, u64)> = groups.iter().skip(fits).map(|group| (group.starts_turn, group.tokens)).collect();
+    fits + first_turn(&kept)
+}
+
+/// Where a row of groups begins, of each of which it is said whether it begins with what a person says, and its tokens: at the first that does,
+/// unless that keeps less than half of them.
+pub(crate) fn first_turn(groups: &[(bool, u64)]) -> usize {
+    let kept = |start: usize| groups.iter().skip(start).map(|(_, tokens)| *tokens).fold(0, u64::saturating_add);
+    let first = groups.iter().position(|(starts_turn, _)| *starts_turn);
+    first.filter(|first| kept(*first) >= kept(0) / 2).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -173,7 +183,7 @@ mod tests {
             shortened: if *kind == 'r' { 10.min(*tokens) } else { *tokens },
             starts_turn: *kind == 'u',
         };
-        Weights { fixed: 0, summary: 0, groups: groups.iter().enumerate().map(group).collect() }
+        Weights { fixed: 0, summary: 0, question: 0, groups: groups.iter().enumerate().map(group).collect() }
     }
 
     fn planned(groups: &[(char, u64)], target: u64) -> Plan {
@@ -191,11 +201,14 @@ mod tests {
     #[test]
     fn the_tail_starts_at_a_user_and_within_a_turn_only_where_it_must() {
         let turns = [('u', 100), ('a', 500), ('u', 100), ('a', 500), ('u', 100), ('a', 20), ('a', 20)];
-        assert_eq!(planned(&turns, 1_000), Plan::Summarise { to: 9 }, "the newest turn fits");
+        assert_eq!(planned(&turns, 1_000), Plan::Summarise { to: 5 }, "the two newest turns fit");
         let one_turn = [('u', 100), ('a', 300), ('a', 300), ('a', 300), ('a', 100), ('a', 100)];
-        assert_eq!(planned(&one_turn, 1_000), Plan::Summarise { to: 9 }, "one turn is cut within");
+        assert_eq!(planned(&one_turn, 1_000), Plan::Summarise { to: 7 }, "one turn is cut within");
+        let asked = Weights { question: 400, ..weights(&one_turn) };
+        let policy = CompactionPolicy { summary_tokens: 100, ..CompactionPolicy::default() };
+        assert_eq!(plan(&asked, &policy, 1_000), Plan::Summarise { to: 9 }, "what was asked has its room beside");
         let long_turn = [('u', 100), ('a', 500), ('a', 100), ('a', 100), ('u', 10)];
-        assert_eq!(planned(&long_turn, 1_000), Plan::Summarise { to: 5 }, "not only the last question is kept");
+        assert_eq!(planned(&long_turn, 1_000), Plan::Summarise { to: 3 }, "not only the last question is kept");
         let huge = [('u', 100), ('a', 300), ('a', 5_000)];
         assert_eq!(planned(&huge, 1_000), Plan::Summarise { to: 5 }, "the newest group stays");
         assert_eq!(planned(&[('a', 5_000)], 1_000), Plan::Nothing);
@@ -208,7 +221,6 @@ mod tests {
             let policy = CompactionPolicy::default().at(threshold);
             let (due, target) = (share(100_000, threshold), policy.target(100_000));
             assert!(policy.is_due(due, 100_000) && target < due, "{threshold}: {target} of {due}");
-            assert!(u64::from(policy.tail_percent) <= u64::from(policy.target_percent) / 2, "{threshold}");
         }
         assert_eq!(CompactionPolicy::default().at(80), CompactionPolicy::default());
         assert_eq!(CompactionPolicy::default().at(40).target_percent, 25);

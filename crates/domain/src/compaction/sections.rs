@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use super::extract::cut_to;
+
 /// Their headings, in order.
 pub const SECTIONS: [&str; 5] = ["Goal", "Decisions", "State", "Next step", "Files"];
 
@@ -111,6 +113,16 @@ impl Sections {
         for ((section, lines), kept) in SECTIONS.iter().zip(&self.lines).zip(&mut after.lines) {
             let first = usize::from(*section == "Goal" && keep > 1);
             *kept = lines.ends(first, keep.saturating_sub(first)).unwrap_or_else(|| lines.clone());
+        }
+        after
+    }
+
+    /// The same with no line longer than this, in letters.
+    #[must_use]
+    pub(super) fn cut(&self, longest: usize) -> Self {
+        let mut after = Self::default();
+        for (lines, cut) in self.lines.iter().zip(&mut after.lines) {
+            lines.in_order().for_each(|line| cut.put(cut_to(line, longest).into()));
         }
         after
     }

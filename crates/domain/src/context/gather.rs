@@ -1,6 +1,7 @@
 //! Collects a context: from the newest group back until the budget is full, or forward from one that was collected before.
 //!
-//! **Invariant**: both ways give the same. What is kept is always the longest row of newest groups that fits.
+//! **Invariant**: both ways give the same. What is kept is always the longest row of newest groups that fits, and what was asked last: where
+//! what came behind the question leaves it no room, or a summary covers it, it stands apart before them, cut where it is long.
 //!
 //! Must not know: where messages are read, or how a form is spelled.
 
@@ -15,9 +16,9 @@ use super::{
     held,
 };
 use crate::{
-    compaction::Shortens,
+    compaction::{Shortens, first_turn},
     form::{Form, Target, reserve, shape},
-    message::Message,
+    message::{Message, MessageRole},
     pairing::Repair,
     stored::StoredMessage,
     tokens::{Exactness, Tokens},
@@ -53,6 +54,10 @@ pub struct Gather {
     /// Their tokens, as far as they are not paid for.
     used: u64,
     is_full: bool,
+    /// What was asked last, where it is not among the groups.
+    question: Option<Group>,
+    /// Whether that is still looked for.
+    seeks_question: bool,
     /// The least that the newest group takes, where even that does not fit.
     refused: Option<u64>,
 }
@@ -94,54 +99,104 @@ impl Gather {
             groups,
             used: 0,
             is_full: false,
+            question: None,
+            seeks_question: true,
             refused: None,
         })
     }
 
-    /// Takes the next older group: a message that is no result, and the results behind it. `false`: it does not fit, and older ones
-    /// are not wanted.
+    /// Takes the next older group: a message that is no result, and the results behind it. `false`: older ones are not wanted.
+    ///
+    /// Behind the last of them comes [`Self::settle`].
     pub fn push_older(&mut self, messages: &[StoredMessage]) -> bool {
-        if self.is_full {
-            return false;
-        }
-        let group = self.weighed(messages);
-        let used = self.used.saturating_add(self.cost(&group));
-        let group = if used <= self.room {
-            Some(group)
-        } else {
+        let is_question = asks(messages);
+        if !self.is_full {
+            let group = self.weighed(messages);
+            let used = self.used.saturating_add(self.cost(&group));
+            if used <= self.room {
+                self.used = used;
+                self.groups.push_front(group);
+                self.seeks_question &= !is_question;
+                return true;
+            }
             self.is_full = true;
-            if self.groups.is_empty() { self.squeezed(&group, messages) } else { None }
-        };
-        if let Some(group) = group {
-            self.used = self.used.saturating_add(self.cost(&group));
-            self.groups.push_front(group);
+            if self.groups.is_empty() {
+                // It is shown in part.
+                self.seeks_question &= !is_question;
+                return self.seeks_question;
+            }
         }
-        !self.is_full
+        if let Some(asked) = messages.first().filter(|_| is_question) {
+            self.ask(asked);
+        }
+        self.seeks_question
     }
 
-    /// Takes a group that came behind all others. The oldest ones make room for it.
-    pub fn push_newer(&mut self, messages: &[StoredMessage]) {
-        let mut group = self.weighed(messages);
-        if self.groups.back().is_some_and(|newest| newest.is_squeezed) {
-            // It was taken in part because it was the newest.
-            self.groups.clear();
-            self.used = 0;
+    /// Whether what was asked last is not among what was taken so far.
+    pub const fn seeks_question(&self) -> bool {
+        self.seeks_question
+    }
+
+    /// Takes what was asked last, wherever it stands before the groups that were taken.
+    pub fn ask(&mut self, asked: &StoredMessage) {
+        if !self.seeks_question {
+            return;
         }
-        if self.cost(&group) > self.room {
-            self.is_full = true;
-            self.groups.clear();
-            self.used = 0;
-            let Some(squeezed) = self.squeezed(&group, messages) else { return };
-            group = squeezed;
+        self.seeks_question = false;
+        if !self.paid.contains(&asked.seq) {
+            self.question = Group::question(asked, self.room / 2, &self.weigher);
         }
-        self.refused = None;
-        self.used = self.used.saturating_add(self.cost(&group));
-        self.groups.push_back(group);
-        while self.used > self.room {
+    }
+
+    /// Makes room for the question, where it stands apart. Of the newest group, which this is, what fits is taken when all of it does not.
+    pub fn settle(&mut self, newest: &[StoredMessage]) {
+        while self.used > self.limit() {
             let Some(oldest) = self.groups.pop_front() else { break };
             self.used -= self.cost(&oldest);
             self.is_full = true;
         }
+        if !self.groups.is_empty() || newest.is_empty() {
+            return;
+        }
+        let group = self.weighed(newest);
+        let mut squeezed = group.squeezed(newest, self.limit(), &self.weigher);
+        if squeezed.is_err() && self.question.take().is_some() {
+            squeezed = group.squeezed(newest, self.limit(), &self.weigher);
+        }
+        match squeezed {
+            Ok(group) => {
+                self.used = self.cost(&group);
+                self.groups.push_back(group);
+            }
+            Err(least) => self.refused = Some(least),
+        }
+    }
+
+    /// Takes a group that came behind all others. The oldest ones make room for it. `false`: all has to be collected again.
+    pub fn push_newer(&mut self, messages: &[StoredMessage]) -> bool {
+        let is_question = asks(messages);
+        // What made room for the question before may come again, and so may what stood before a group that was taken in part.
+        let is_apart = is_question && self.question.is_some();
+        if is_apart || self.refused.is_some() || self.groups.back().is_some_and(|newest| newest.is_squeezed) {
+            return false;
+        }
+        let group = self.weighed(messages);
+        if self.cost(&group) > self.limit() {
+            return false;
+        }
+        self.seeks_question &= !is_question;
+        self.used = self.used.saturating_add(self.cost(&group));
+        self.groups.push_back(group);
+        while self.used > self.limit() {
+            let Some(oldest) = self.groups.pop_front() else { break };
+            self.used -= self.cost(&oldest);
+            self.is_full = true;
+            if oldest.starts_turn() && !self.groups.iter().any(Group::starts_turn) {
+                // The question does not fit any more, and has to stand apart.
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes the newest group anew, with what came to it. `false`: it is pinned, or it got smaller, and what was left out may fit now, so
@@ -163,23 +218,20 @@ impl Gather {
         }
         self.used -= before;
         self.groups.pop_back();
-        self.push_newer(messages);
-        true
+        self.push_newer(messages)
     }
 
     /// The memory that it takes, in bytes: its groups and what stands at the beginning.
     pub fn held(&self) -> usize {
         let Standing { instructions, pinned, summary, .. } = &self.standing;
         let pieces = instructions.iter().chain(summary).map(held::of_piece);
-        let groups = self.groups.iter().chain(pinned).map(held::of_group);
+        let groups = self.groups.iter().chain(&self.question).chain(pinned).map(held::of_group);
         pieces.chain(groups).fold(0, usize::saturating_add)
     }
 
-    /// What of the newest group fits; when nothing does, nothing else is sent either.
-    fn squeezed(&mut self, group: &Group, messages: &[StoredMessage]) -> Option<Group> {
-        let squeezed = group.squeezed(messages, self.room, &self.weigher);
-        self.refused = squeezed.as_ref().err().copied();
-        squeezed.ok()
+    /// Tokens that are left for groups.
+    fn limit(&self) -> u64 {
+        self.room.saturating_sub(self.question.as_ref().map_or(0, |question| question.cost))
     }
 
     fn weighed(&self, messages: &[StoredMessage]) -> Group {
@@ -191,7 +243,7 @@ impl Gather {
         if group.seqs().any(|seq| self.paid.contains(&seq)) { 0 } else { group.cost }
     }
 
-    /// The context. Where older messages were left out it starts at a user's message, if it has one.
+    /// The context. Where older messages were left out it starts at a user's message, unless that keeps less than half of what fits.
     ///
     /// # Errors
     /// [`OverBudget`] when not even a part of the newest message fits, or what the form makes of it does not, which leaving out turns did
@@ -204,8 +256,9 @@ impl Gather {
         if let Some(least) = self.refused {
             return Err(over(total([self.budget.saturating_sub(self.room), least].into_iter()), least));
         }
-        let starts_turn = |group: &Group| group.starts_turn();
-        let mut start = if self.is_full { self.groups.iter().position(starts_turn).unwrap_or(0) } else { 0 };
+        let weights: Vec<(bool, u64)> =
+            self.groups.iter().map(|group| (group.starts_turn(), self.cost(group))).collect();
+        let mut start = if self.is_full { first_turn(&weights) } else { 0 };
         loop {
             let context = self.context_from(start);
             if context.tokens <= self.budget {
@@ -219,7 +272,7 @@ impl Gather {
     }
 
     fn context_from(&self, start: usize) -> Context {
-        let kept = || self.groups.iter().skip(start);
+        let kept = || self.question.iter().chain(self.groups.iter().skip(start));
         // Only what is pinned is looked for among them.
         let seqs: BTreeSet<u64> = kept().filter(|_| !self.paid.is_empty()).flat_map(Group::seqs).collect();
         let apart = || self.standing.pinned.iter().filter(|group| !group.seqs().any(|seq| seqs.contains(&seq)));
@@ -291,6 +344,11 @@ impl Gather {
     }
 }
 
+/// Whether a group begins with what a person says.
+fn asks(messages: &[StoredMessage]) -> bool {
+    messages.first().is_some_and(|first| first.role == MessageRole::User)
+}
+
 /// What a counter says is taken as it is, whatever it says.
 fn total(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
@@ -306,7 +364,7 @@ mod tests {
         event::{Appended, Stamp},
         identity::MessageId,
         json::Json,
-        message::{FileRef, MessagePart, MessageRole},
+        message::{FileRef, MessagePart},
         moment::Moment,
         tokens::{self, Framing},
     };
@@ -348,7 +406,9 @@ mod tests {
 
     fn gather(budget: u64, standing: Standing, path: &[StoredMessage]) -> Result<Gather, OverBudget> {
         let mut gather = Gather::new(Budget::tokens(budget), weigher(), None, standing)?;
-        groups(path).into_iter().rev().all(|group| gather.push_older(group));
+        let groups = groups(path);
+        groups.iter().rev().all(|group| gather.push_older(group));
+        gather.settle(groups.last().copied().unwrap_or_default());
         Ok(gather)
     }
 
@@ -426,7 +486,8 @@ mod tests {
         ];
         let context = gather(200, Standing::default(), &path).unwrap().finish().unwrap();
         assert!((100..=200).contains(&context.tokens), "{}", context.tokens);
-        assert_eq!((context.messages.len(), context.repairs.clone()), (2, vec![Repair::Squeezed { seq: 3 }]));
+        assert_eq!((context.messages.len(), context.repairs.clone()), (3, vec![Repair::Squeezed { seq: 3 }]));
+        assert_eq!(context.messages[0].text(), "read it", "and what it is about stands before it");
         let path = [stored(2, Message::user(long))];
         let context = gather(200, Standing::default(), &path).unwrap().finish().unwrap();
         assert!((100..=200).contains(&context.tokens), "{}", context.tokens);
@@ -434,8 +495,54 @@ mod tests {
         let over = gather(20, Standing::default(), &path).unwrap().finish().unwrap_err();
         assert!(over.needed == over.newest && (21..60).contains(&over.newest), "not even its mark fits: {over}");
         let mut going_on = gather(20, Standing::default(), &path).unwrap();
-        going_on.push_newer(&[stored(3, Message::user("short"))]);
-        assert_eq!(going_on.finish().unwrap().messages.len(), 1, "what comes behind it does");
+        assert!(!going_on.push_newer(&[stored(3, Message::user("short"))]), "what comes behind it may leave it room");
+    }
+
+    /// A question and what a turn did for it: calls whose results take about 100 tokens each.
+    fn working(question: &str, calls: u64) -> Vec<StoredMessage> {
+        let did = (0..calls).flat_map(|at| {
+            let result = Message::tool_result("a", "word ".repeat(80));
+            [stored(10 + at * 2, call()), stored(11 + at * 2, result)]
+        });
+        std::iter::once(stored(2, Message::user(question))).chain(did).collect()
+    }
+
+    #[test]
+    fn what_was_asked_stays_however_much_came_behind_it() {
+        let seqs = |context: &Context| context.messages.iter().map(|message| message.seq).collect::<Vec<_>>();
+        let context = gather(400, Standing::default(), &working("Why is it red?", 20)).unwrap().finish().unwrap();
+        let [question, rest @ ..] = context.messages.as_slice() else { panic!("nothing") };
+        assert_eq!(
+            (question.seq, question.text(), question.part),
+            (Some(2), "Why is it red?".into(), ContextPart::Turn)
+        );
+        assert!(rest.len() >= 4 && rest.last().and_then(|message| message.seq) == Some(49));
+        assert!(context.is_cut && context.repairs.is_empty() && context.tokens <= 400, "{:?}", context.repairs);
+
+        let long = working(&"why ".repeat(20_000), 20);
+        let context = gather(8_000, Standing::default(), &long).unwrap().finish().unwrap();
+        assert_eq!(context.repairs, [Repair::Squeezed { seq: 2 }]);
+        assert!(context.messages[0].text().len() < 9_000 && context.messages.len() > 40, "{}", context.messages.len());
+
+        let whole = gather(100_000, Standing::default(), &working("Why?", 20)).unwrap().finish().unwrap();
+        assert_eq!(whole.messages.len(), 41);
+        // A summary covers all but what came last.
+        let mut gather = Gather::new(Budget::tokens(1_000), weigher(), None, Standing::default()).unwrap();
+        let path = working("Why?", 2);
+        assert!(gather.push_older(&path[3..]) && gather.seeks_question());
+        gather.ask(&path[0]);
+        gather.settle(&path[3..]);
+        let context = gather.finish().unwrap();
+        assert_eq!((seqs(&context), context.is_cut), (vec![Some(2), Some(12), Some(13)], false));
+        assert!(!gather.push_newer(&[stored(20, Message::user("And now?"))]), "then the one before is covered");
+    }
+
+    #[test]
+    fn no_more_than_half_of_what_fits_is_given_up_to_begin_at_a_question() {
+        let mut path = working("Why?", 20);
+        path.push(stored(60, Message::user("And now?")));
+        let context = gather(800, Standing::default(), &path).unwrap().finish().unwrap();
+        assert!(context.tokens > 600 && context.messages.len() > 10, "{}", context.tokens);
     }
 
     #[test]
@@ -481,8 +588,7 @@ mod tests {
                 let now = groups(&path[..end]);
                 let newest = now[now.len() - 1];
                 let taken = if now.len() > known {
-                    going_on.push_newer(newest);
-                    true
+                    going_on.push_newer(newest)
                 } else {
                     going_on.replace_newest(newest)
                 };

@@ -19,6 +19,9 @@ use crate::{
 /// Counts a message's tokens by counting rule 1. A message of a record comes with its number, so that its count may be kept.
 type Count = Arc<dyn Fn(Option<u64>, &Message) -> Tokens + Send + Sync>;
 
+/// What is left of a long text of a question that stands apart, in bytes.
+const QUESTION: usize = 8 << 10;
+
 /// Makes a message shorter: how much of each text is kept, in bytes, and the record that has all of it.
 type Squeeze = fn(&Message, usize, u64) -> Message;
 
@@ -178,6 +181,25 @@ impl Group {
         let seq = messages.first().map_or(0, |stored| stored.seq);
         group.repairs.push(Repair::Squeezed { seq });
         Ok(group)
+    }
+
+    /// A question as it stands apart from what came behind it: all of it, unless it is long. `None`: nothing of it fits.
+    pub fn question(asked: &StoredMessage, room: u64, weigher: &Weigher) -> Option<Self> {
+        let without_files: Squeeze = squeezed_without_files;
+        let ways = [
+            (squeezed as Squeeze, QUESTION),
+            (without_files, QUESTION),
+            (without_files, QUESTION / 8),
+            (without_files, 0),
+        ];
+        ways.into_iter().find_map(|(way, keep)| {
+            let message = way(&asked.message, keep, asked.seq);
+            let is_cut = message != asked.message;
+            let shown = vec![(Some(asked.seq), asked.late, message)];
+            let mut group = Self::paired(shown, std::slice::from_ref(asked), weigher);
+            group.repairs.extend(is_cut.then_some(Repair::Squeezed { seq: asked.seq }));
+            (group.cost <= room).then_some(group)
+        })
     }
 
     /// A message that stands by itself.

@@ -218,7 +218,8 @@ fn supply(items: &mut Vec<Item>, form: Form, rules: &FormRules, repairs: &mut Ve
     let text = |text: &str| supplied(MessageRole::User, vec![MessagePart::text(text)]);
     if needs_opening {
         repairs.push(Repair::OpeningSupplied);
-        items.insert(leading, text(words::OPENING));
+        let words = if items.len() == leading { words::NOTHING_SAID } else { words::OPENING };
+        items.insert(leading, text(words));
     }
     let Some(last) = items.last_mut().filter(|last| last.message.role == MessageRole::Assistant) else { return };
     if !rules.prefill {

@@ -4,8 +4,11 @@
 
 use crate::message::FileRef;
 
-/// Stands as a user's words before an answer that a conversation cannot begin with, and where there is nothing at all.
+/// Stands as a user's words before an answer that a conversation cannot begin with.
 pub const OPENING: &str = "(the conversation begins in its middle)";
+
+/// What a person says where nothing was said as yet: no provider takes no message.
+pub const NOTHING_SAID: &str = "(nothing was said yet)";
 
 /// Stands as a user's words behind an answer that a conversation cannot end with.
 pub const CLOSING: &str = "(continue)";
