@@ -440,6 +440,11 @@ mod tests {
         assert_eq!(costs(usage(50_000, 150_000, 0, 0)), "0.08125 USD");
         assert_eq!(costs(usage(50_000, 150_001, 0, 0)), "0.16250025 USD", "cached tokens count");
         assert_eq!(costs(usage(0, 0, 0, 300_000)), "3.00 USD", "output does not");
+        let written_long = Price { above: Some((200_000, Box::new(price("2 - - 4 -")))), ..price("1 - - 2 -") };
+        for (tokens, expected) in [(150_000, "0.35 USD"), (150_001, "0.700004 USD")] {
+            let cost = cost(&written(tokens, usage(50_000, 0, 0, 0)), &written_long).unwrap();
+            assert_eq!(cost.to_string(), expected, "what is written for long counts");
+        }
         let without = Price { above: Some((200_000, Box::new(price("2.5 - - - 15")))), ..price("1.25 0.125 - - 10") };
         assert_eq!(
             cost(&usage(1, 200_000, 0, 0), &without),

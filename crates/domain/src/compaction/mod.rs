@@ -350,7 +350,9 @@ mod tests {
             (Some(10), 19, 30)
         );
         all.remove(31, 30);
-        assert_eq!(all.in_force(u64::MAX, |_| true).newest, Some(20));
+        assert_eq!((all.in_force(u64::MAX, |_| true).newest, all.changed()), (Some(20), 31));
+        all.instruct(40);
+        assert_eq!(all.changed(), 40);
     }
 
     #[test]

@@ -216,6 +216,45 @@ mod tests {
     }
 
     #[test]
+    fn the_tail_has_its_share_of_what_nothing_else_takes() {
+        let groups = [('u', 100), ('a', 500), ('u', 100), ('a', 50), ('a', 50)];
+        // What else takes room, the longest summary, and the last record that is covered.
+        for (fixed, summary_tokens, to) in [
+            (0, 100, 5),
+            // However long a summary may be, a quarter of the room is for the tail.
+            (0, 950, 5),
+            (600, 350, 7),
+            (600, 100, 5),
+            (1_000, 100, 9),
+        ] {
+            let weights = Weights { fixed, ..weights(&groups) };
+            let policy = CompactionPolicy { summary_tokens, ..CompactionPolicy::default() };
+            assert_eq!(plan(&weights, &policy, 1_000), Plan::Summarise { to }, "{fixed} {summary_tokens}");
+        }
+    }
+
+    #[test]
+    fn shortened_results_are_enough_when_all_that_is_sent_fits() {
+        // What weighs less, then the tail, which just fits.
+        let groups = |old: u64| [('u', 50), ('r', 900), ('a', old), ('u', 10), ('r', 240)];
+        for (old, fixed, summary, expected) in [
+            (690, 0, 0, Plan::Shorten { to: 7 }),
+            (691, 0, 0, Plan::Summarise { to: 7 }),
+            (590, 0, 100, Plan::Shorten { to: 7 }),
+            (591, 0, 100, Plan::Summarise { to: 7 }),
+            (691, 0, 100, Plan::Summarise { to: 7 }),
+        ] {
+            let weights = Weights { fixed, summary, ..weights(&groups(old)) };
+            let policy = CompactionPolicy { summary_tokens: 100, ..CompactionPolicy::default() };
+            assert_eq!(plan(&weights, &policy, 1_000), expected, "{old} {fixed} {summary}");
+        }
+        let fixed = |fixed| Weights { fixed, ..weights(&[('u', 50), ('r', 900), ('u', 10)]) };
+        let policy = CompactionPolicy { summary_tokens: 100, ..CompactionPolicy::default() };
+        assert_eq!(plan(&fixed(930), &policy, 1_000), Plan::Shorten { to: 5 });
+        assert_eq!(plan(&fixed(931), &policy, 1_000), Plan::Summarise { to: 5 });
+    }
+
+    #[test]
     fn whatever_is_due_is_brought_down() {
         for threshold in 1..=100 {
             let policy = CompactionPolicy::default().at(threshold);

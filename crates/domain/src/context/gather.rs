@@ -362,6 +362,7 @@ mod tests {
     use crate::{
         actor::Actor,
         event::{Appended, Stamp},
+        form::FormRules,
         identity::MessageId,
         json::Json,
         message::{FileRef, MessagePart},
@@ -561,6 +562,97 @@ mod tests {
             "{said}"
         );
         assert_eq!((said.matches("left out here").count(), context.repairs), (6, vec![Repair::Squeezed { seq: 2 }]));
+    }
+
+    fn summary() -> Standing {
+        let summary = Piece::of(Some(99), Message::user("what was said before, in short"), &weigher());
+        Standing { summary: Some(summary), ..Standing::default() }
+    }
+
+    #[test]
+    fn a_summary_that_just_fits_is_there() {
+        let exact = gather(1_000, summary(), &[]).unwrap().finish().unwrap().tokens;
+        for (budget, is_there) in [(exact, true), (exact - 1, false)] {
+            let context = gather(budget, summary(), &[]).unwrap().finish().unwrap();
+            assert_eq!((context.summary, context.repairs.is_empty()), (is_there.then_some(99), is_there));
+        }
+    }
+
+    #[test]
+    fn the_newest_message_is_cut_to_what_all_else_leaves_and_no_further() {
+        let long = [stored(2, Message::user("words and words ".repeat(500)))];
+        let mut framed = weigher();
+        framed.framing.per_request = 40;
+        for (weigher, standing) in
+            [(weigher(), Standing::default()), (weigher(), summary()), (framed, Standing::default())]
+        {
+            let cut = |budget: u64| {
+                let mut gather = Gather::new(Budget::tokens(budget), weigher.clone(), None, standing.clone()).unwrap();
+                gather.push_older(&long);
+                gather.finish().unwrap()
+            };
+            let whole = cut(u64::MAX);
+            let messages: u64 = whole.messages.iter().map(|message| message.tokens).sum();
+            assert_eq!((whole.is_cut, whole.tokens), (false, messages + weigher.framing.per_request));
+            assert!(!cut(whole.tokens).is_cut);
+            let less = cut(whole.tokens - 1);
+            assert!(less.is_cut && less.tokens < whole.tokens, "{} of {}", less.tokens, whole.tokens);
+            assert_eq!(cut(less.tokens), less, "what just fits is taken");
+        }
+    }
+
+    #[test]
+    fn what_a_form_writes_into_a_message_is_paid_for_before_it_is_taken() {
+        let failed = Message::tool_result("a", "no such file ".repeat(100));
+        let failed = failed.parts.into_iter().map(|part| match part {
+            MessagePart::ToolResult(mut result) => {
+                result.is_error = true;
+                MessagePart::ToolResult(result)
+            }
+            part => part,
+        });
+        let parts = failed.collect();
+        let group = [stored(3, call()), stored(4, Message { parts, ..Message::tool_result("a", "") })];
+        let mut weigher = weigher();
+        (weigher.form, weigher.rules) = (Form::OpenAi, FormRules::of(Form::OpenAi));
+        let context = |budget: u64| {
+            let mut gather = Gather::new(Budget::tokens(budget), weigher.clone(), None, Standing::default()).unwrap();
+            gather.push_older(&group);
+            gather.finish()
+        };
+        let whole = context(u64::MAX).unwrap().tokens;
+        for budget in whole / 2..whole + 50 {
+            let tokens = context(budget).map(|context| context.tokens);
+            assert!(tokens.is_ok_and(|tokens| tokens <= budget), "{budget} of {whole}");
+        }
+    }
+
+    #[test]
+    fn results_are_shortened_up_to_a_record_and_not_behind_it() {
+        let long = |seq| stored(seq, Message::tool_result("a", "found ".repeat(200)));
+        let group = [stored(2, call()), long(3), long(4)];
+        for to in 2..=4 {
+            let group = Group::of(&group[..], Some(Shortens { to, keep: 90 }), &weigher());
+            let is_short = |piece: &Piece| serde_json::to_string(&*piece.message).unwrap().contains("left out here");
+            let short: Vec<u64> =
+                group.pieces.iter().filter(|piece| is_short(piece)).filter_map(|piece| piece.seq).collect();
+            let expected: Vec<u64> = (3..=4).filter(|seq| *seq <= to).collect();
+            // A call has one result; of a second one nothing is sent.
+            assert!(expected.starts_with(&short) && (to < 3) == short.is_empty(), "{to}: {short:?}");
+        }
+        let alone = |to| Group::of(&[stored(2, call()), long(3)], Some(Shortens { to, keep: 90 }), &weigher()).cost;
+        assert!(alone(3) < alone(2));
+    }
+
+    #[test]
+    fn only_the_newest_group_is_taken_anew() {
+        let path = history();
+        let mut gather = gather(1_000, Standing::default(), &path[..5]).unwrap();
+        let before = gather.finish().unwrap();
+        assert!(!gather.replace_newest(&path[2..3]) && !gather.replace_newest(&path[..1]));
+        assert_eq!(gather.finish().unwrap(), before);
+        assert!(gather.replace_newest(&path[3..5]));
+        assert_eq!(gather.finish().unwrap(), before);
     }
 
     proptest! {

@@ -63,5 +63,9 @@ mod tests {
         }
         assert!(!repeats.is_third(&call("read", "{}")), "the first of three is the eleventh from the end");
         assert!(!repeats.is_third(&call("read", "[]")));
+        let mut repeats = Repeats::default();
+        assert!(!repeats.is_third(&call("read", "{}")) && !repeats.is_third(&call("read", "{}")));
+        assert!((0..7).all(|other| !repeats.is_third(&call("read", &other.to_string()))));
+        assert!(repeats.is_third(&call("read", "{}")), "the first of three is the tenth from the end");
     }
 }

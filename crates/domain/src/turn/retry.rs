@@ -76,6 +76,10 @@ mod tests {
         assert_eq!(millis, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
         assert_eq!(retry.wait(10, None, 0), None);
         assert_eq!(retry.wait(1, None, u16::MAX), Some(Duration::from_millis(375)));
+        for (asked, expected) in [(retry.longest_asked, true), (retry.longest_asked + Duration::from_millis(1), false)]
+        {
+            assert_eq!(retry.wait(1, Some(asked), 0), expected.then_some(asked));
+        }
         assert_eq!(Retry::NEVER.wait(1, Some(Duration::ZERO), 0), None);
     }
 
