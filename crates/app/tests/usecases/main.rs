@@ -43,4 +43,6 @@ mod tenants;
 #[cfg(test)]
 mod turns;
 #[cfg(test)]
+mod turns_told;
+#[cfg(test)]
 mod usage;

@@ -34,44 +34,44 @@ use sessions_ports::{
 
 use crate::ground::{due, manager, texts};
 
-fn profile() -> Arc<ModelProfile> {
+pub(crate) fn profile() -> Arc<ModelProfile> {
     Arc::new(ModelProfile::of("m", "scripted", Form::OpenAi, 32_000))
 }
 
-fn quick() -> Retry {
+pub(crate) fn quick() -> Retry {
     Retry { attempts: 3, first: Duration::from_millis(1), ..Retry::default() }
 }
 
-fn agent(answers: impl IntoIterator<Item = Answer>) -> (Agent, Arc<ScriptedProvider>) {
+pub(crate) fn agent(answers: impl IntoIterator<Item = Answer>) -> (Agent, Arc<ScriptedProvider>) {
     let provider = Arc::new(ScriptedProvider::new(answers));
     let agent = Agent::of_profile(Arc::clone(&provider) as Arc<dyn ModelProvider>, profile());
     (agent.retry(quick()).without_compaction(), provider)
 }
 
-fn says(text: &str) -> Answer {
+pub(crate) fn says(text: &str) -> Answer {
     Answer::new().text(text)
 }
 
-fn calls(id: &str, name: &str, input: &str) -> Answer {
+pub(crate) fn calls(id: &str, name: &str, input: &str) -> Answer {
     Answer::new().text("I look. ").call(id, name, input).unwrap()
 }
 
-async fn chat() -> (SessionManager, Session) {
+pub(crate) async fn chat() -> (SessionManager, Session) {
     let sessions = manager(MemoryStore::new());
     let chat = sessions.create(NewSession::default()).await.unwrap();
     (sessions, chat)
 }
 
 /// A tool that does what its input says.
-struct Does {
-    spec: ToolSpec,
-    conduct: ToolConduct,
+pub(crate) struct Does {
+    pub(crate) spec: ToolSpec,
+    pub(crate) conduct: ToolConduct,
     runs: AtomicUsize,
-    gate: Gate,
+    pub(crate) gate: Gate,
 }
 
 impl Does {
-    fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         let input_schema = Json::parse(r#"{"type":"object"}"#).unwrap();
         Self {
             spec: ToolSpec { name: name.into(), description: "does".into(), input_schema },
@@ -81,7 +81,7 @@ impl Does {
         }
     }
 
-    fn runs(&self) -> usize {
+    pub(crate) fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
     }
 }
@@ -100,6 +100,7 @@ impl Tool for Does {
         self.runs.fetch_add(1, Ordering::SeqCst);
         match run.call.input.as_str() {
             r#"{"do":"fail"}"# => Err(ToolFailure::new("no such file")),
+            r#"{"do":"fail long"}"# => Err(ToolFailure::new("no such file. ".repeat(10_000))),
             r#"{"do":"panic"}"# => panic!("as it was told to"),
             r#"{"do":"hang"}"# => std::future::pending().await,
             r#"{"do":"wait"}"# => {
@@ -112,7 +113,7 @@ impl Tool for Does {
     }
 }
 
-async fn results(chat: &Session) -> Vec<(String, bool)> {
+pub(crate) async fn results(chat: &Session) -> Vec<(String, bool)> {
     let text = |content: &ToolContent| if let ToolContent::Text(text) = content { text.clone() } else { String::new() };
     let all = chat.last(100).await.unwrap();
     all.iter()
@@ -120,7 +121,7 @@ async fn results(chat: &Session) -> Vec<(String, bool)> {
         .collect()
 }
 
-fn ends(steps: &[TurnStep]) -> Vec<ToolEnd> {
+pub(crate) fn ends(steps: &[TurnStep]) -> Vec<ToolEnd> {
     steps.iter().filter_map(|step| if let TurnStep::Tool { ended, .. } = step { Some(*ended) } else { None }).collect()
 }
 
@@ -220,10 +221,10 @@ async fn a_result_that_the_session_does_not_take_is_a_failed_one() {
 }
 
 /// Answers what it is told to, and counts.
-struct Asked(Mutex<Vec<GateAnswer>>, AtomicUsize);
+pub(crate) struct Asked(Mutex<Vec<GateAnswer>>, pub(crate) AtomicUsize);
 
 impl Asked {
-    fn of(answers: impl IntoIterator<Item = GateAnswer>) -> Arc<Self> {
+    pub(crate) fn of(answers: impl IntoIterator<Item = GateAnswer>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(answers.into_iter().collect()), AtomicUsize::new(0)))
     }
 }
@@ -643,6 +644,7 @@ async fn a_provider_that_panics_ends_its_turn_alone() {
     let agent = Agent::of_profile(Arc::new(Panics), profile()).without_compaction();
     let ended = due("the end", chat.send_message(&agent, Message::user("?"))).await;
     assert!(matches!(ended, Err(SessionError::BrokenOff)), "{ended:?}");
+    assert_eq!(chat.runtime().await.unwrap(), RuntimeState::Idle);
     let (agent, _) = self::agent([says("Fine.")]);
     assert_eq!(chat.send_message(&agent, Message::user("?")).await.unwrap().text, "Fine.");
     let all = chat.last(10).await.unwrap();
@@ -688,10 +690,10 @@ async fn a_turn_that_was_cut_off_goes_on_where_it_stood() {
     assert_eq!((reads.runs(), writes.runs()), (1, 0));
 }
 
-const SUMMARY: &str = "## Goal\n- mend the build\n## Decisions\n- pin the crate\n## State\n- red\n## Next step\n- run it\n## Files\n- src/lib.rs";
+pub(crate) const SUMMARY: &str = "## Goal\n- mend the build\n## Decisions\n- pin the crate\n## State\n- red\n## Next step\n- run it\n## Files\n- src/lib.rs";
 
 /// A conversation that fills most of the window.
-async fn full() -> (SessionManager, Session) {
+pub(crate) async fn full() -> (SessionManager, Session) {
     let (sessions, chat) = chat().await;
     for turn in 0..32 {
         chat.append(Message::user(format!("question {turn}: {}", "why is it red? ".repeat(80)))).await.unwrap();
@@ -702,7 +704,7 @@ async fn full() -> (SessionManager, Session) {
     (sessions, chat)
 }
 
-fn compacting(answers: impl IntoIterator<Item = Answer>) -> (Agent, Arc<ScriptedProvider>) {
+pub(crate) fn compacting(answers: impl IntoIterator<Item = Answer>) -> (Agent, Arc<ScriptedProvider>) {
     let provider = Arc::new(ScriptedProvider::new(answers));
     (Agent::of_profile(Arc::clone(&provider) as Arc<dyn ModelProvider>, profile()).retry(quick()), provider)
 }
