@@ -185,14 +185,14 @@ async fn what_is_pinned_and_comes_back_stays_when_its_turn_leaves() {
 
 /// Counts how often it is asked for each text.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<BTreeMap<String, u64>>>);
+pub(crate) struct Asked(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl Asked {
-    fn times(&self, text: &str) -> u64 {
+    pub(crate) fn times(&self, text: &str) -> u64 {
         self.0.lock().unwrap().get(text).copied().unwrap_or(0)
     }
 
-    fn manager(&self) -> SessionManager {
+    pub(crate) fn manager(&self) -> SessionManager {
         with(Ports { counter: Arc::new(self.clone()), ..ports(MemoryStore::new()) })
     }
 }

@@ -9,6 +9,8 @@ mod compaction;
 #[cfg(test)]
 mod contexts;
 #[cfg(test)]
+mod contexts_again;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod in_flight;
