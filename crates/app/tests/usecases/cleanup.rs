@@ -7,13 +7,14 @@ use sessions_app::{
     Session, SessionError, SessionManager, Skipped, WhySkipped,
 };
 use sessions_domain::{
-    Actor, Message, MessageMetadata, MessageRole, Moment, RuntimeState, SessionId, SessionStatus, upkeep::Step,
+    Actor, Message, MessageMetadata, MessageRole, Moment, RuntimeState, SessionId, SessionStatus, context::Budget,
+    upkeep::Step,
 };
 use sessions_infra::MemoryStore;
 use sessions_ports::Durability;
 use sessions_testkit::{Call, Fault, FaultyStore, FixedClock, Injected, When};
 
-use crate::ground;
+use crate::{contexts::Asked, ground};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -195,6 +196,9 @@ async fn an_open_turn_is_left_alone_and_a_message_that_nobody_writes_any_more_is
     let load = async |id| ground.sessions.load(id).await.unwrap();
     let stream = load(arriving).await.begin(answer()).await.unwrap();
     load(busy).await.set_runtime(RuntimeState::Busy).await.unwrap();
+    let retrying = ground.made("d").await;
+    let (next, message) = (Moment::from_millis(0), String::new());
+    load(retrying).await.set_runtime(RuntimeState::Retrying { attempt: 2, next, message }).await.unwrap();
     load(abandoned).await.begin(answer()).await.unwrap().abandon();
     ground.pass(20).await;
     let did = ground.clean(&trashes()).await;
@@ -202,14 +206,30 @@ async fn an_open_turn_is_left_alone_and_a_message_that_nobody_writes_any_more_is
     // Who writes holds the session; who noted that it is busy may not.
     let mut told: Vec<_> = did.skipped.iter().map(|skipped| (skipped.session, skipped.why)).collect();
     told.sort_by_key(|(session, _)| *session != arriving);
-    assert_eq!(told, [(arriving, WhySkipped::InUse), (busy, WhySkipped::TurnOpen)]);
+    let open = WhySkipped::TurnOpen;
+    assert_eq!(told, [(arriving, WhySkipped::InUse), (busy, open), (retrying, open)]);
     stream.abandon();
     let archives = CleanupPolicy { archive_after: days(20), ..CleanupPolicy::default() };
     let did = ground.sessions.clean_up(&archives, CleanupRun::Real).await.unwrap();
     assert!(did.skipped.contains(&skipped(arriving, Step::Archive, WhySkipped::TurnOpen)), "{did:?}");
     // For another run it was interrupted.
     let did = ground.other().clean_up(&trashes(), CleanupRun::Real).await.unwrap();
-    assert_eq!(did.done.len(), 2, "{did:?}");
+    assert_eq!(did.done.len(), 3, "{did:?}");
+}
+
+#[tokio::test]
+async fn who_holds_a_session_that_is_idle_keeps_it_and_not_its_context() {
+    let asked = Asked::default();
+    let sessions = asked.manager();
+    let chat = sessions.create(NewSession::default()).await.unwrap();
+    chat.append(Message::user("why?")).await.unwrap();
+    let policy = CleanupPolicy { idle: Some(Duration::ZERO), ..CleanupPolicy::default() };
+    chat.context(Budget::tokens(100)).await.unwrap();
+    for (run, times) in [(CleanupRun::Dry, 1), (CleanupRun::Real, 2)] {
+        assert_eq!(sessions.clean_up(&policy, run).await.unwrap().released, 0);
+        chat.context(Budget::tokens(100)).await.unwrap();
+        assert_eq!(asked.times("why?"), times, "{run:?}");
+    }
 }
 
 type Act = fn(Session) -> Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -26,9 +26,9 @@ use sessions_ports::{
 use crate::ground::manager;
 
 /// A summarizer that says what it is told to.
-struct Says(Result<&'static str, &'static str>);
+pub(crate) struct Says(pub(crate) Result<&'static str, &'static str>);
 
-fn call() -> Spent {
+pub(crate) fn call() -> Spent {
     Spent {
         purpose: CallPurpose::Compaction,
         outcome: CallOutcome::Taken,
@@ -66,7 +66,7 @@ fn saying(says: Result<&'static str, &'static str>) -> CompactionWish {
 }
 
 /// A conversation of many turns, some with results of tools.
-async fn long(sessions: &SessionManager) -> Session {
+pub(crate) async fn long(sessions: &SessionManager) -> Session {
     let chat = sessions.create(NewSession::default()).await.unwrap();
     chat.append(Message::system("be careful")).await.unwrap();
     for turn in 0..30 {
@@ -93,7 +93,7 @@ async fn sent(chat: &Session) -> Vec<String> {
     sent
 }
 
-async fn whole(chat: &Session) -> Context {
+pub(crate) async fn whole(chat: &Session) -> Context {
     chat.context(Budget::tokens(u64::MAX)).await.unwrap()
 }
 
@@ -264,15 +264,20 @@ async fn a_summary_that_does_not_stand_for_what_it_says_is_found() {
     };
     let covers = made.covers.clone().unwrap();
     let digest = covers.digest.replace('0', "1");
+    let compaction = chat.entries(1).await.unwrap().iter().find_map(|entry| match &entry.what {
+        EntryKind::Event(Event::Compacted(_)) => Some(entry.seq),
+        _ => None,
+    });
     let other = [
-        Covers { digest, ..covers.clone() },
-        Covers { stretches: vec![(covers.stretches[0].0, covers.to - 1)], ..covers.clone() },
-        Covers { previous: made.covers.clone().map(|covers| covers.to), ..covers },
+        (Covers { digest, ..covers.clone() }, false),
+        (Covers { stretches: vec![(covers.stretches[0].0, covers.to - 1)], ..covers.clone() }, false),
+        (Covers { previous: compaction, ..covers.clone() }, false),
+        // What is no summary before it adds nothing to the digest.
+        (Covers { previous: Some(covers.to), ..covers }, true),
     ];
     // As somebody writes it who has the store and no better intentions.
     let (mut seq, mut commit) = (view.version(), view.commit());
-    for covers in other {
-        let is_same = covers.previous.is_some();
+    for (covers, is_same) in other {
         let event = Event::Compacted(Box::new(Compacted { covers: Some(covers), ..(*made).clone() }));
         let stamp = Stamp { at: Moment::from_millis(1), actor: Actor::default() };
         let (body, before) = (codec::encode(&event, &stamp).unwrap(), (seq, commit));
@@ -294,7 +299,6 @@ async fn a_summary_that_does_not_stand_for_what_it_says_is_found() {
         };
         store.commit(written).await.unwrap();
         let says = manager(store.clone()).load(chat.id()).await.unwrap().check_summary(seq).await.unwrap();
-        // What is no summary before it adds nothing to the digest.
         assert_eq!(says, is_same, "{seq}");
     }
 }
@@ -338,7 +342,7 @@ async fn it_is_compacted_when_it_is_due_and_not_again_before_more_is_said() {
 
 /// A summarizer that wins too little, and counts how often it is asked.
 #[derive(Clone, Default)]
-struct Wordy(Arc<AtomicU64>);
+pub(crate) struct Wordy(pub(crate) Arc<AtomicU64>);
 
 #[async_trait]
 impl Summarizer for Wordy {

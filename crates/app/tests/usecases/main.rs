@@ -7,6 +7,8 @@ mod cleanup;
 #[cfg(test)]
 mod compaction;
 #[cfg(test)]
+mod compactions_asked;
+#[cfg(test)]
 mod contexts;
 #[cfg(test)]
 mod contexts_again;

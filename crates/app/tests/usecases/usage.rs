@@ -2,6 +2,8 @@
 //!
 //! Must not know: published prices.
 
+use std::sync::Arc;
+
 use sessions_app::{At, CompactionWish, ModelCall, NewSession, PricedBy, Session, SessionManager, Settings, Usage};
 use sessions_domain::{
     Message, MessageMetadata, TokenUsage,
@@ -10,6 +12,7 @@ use sessions_domain::{
     price::{Price, PriceRow, PriceTable},
 };
 use sessions_infra::MemoryStore;
+use sessions_testkit::{Call, FaultyStore};
 
 use crate::ground::{manager, ports};
 
@@ -26,18 +29,24 @@ fn answer(text: &str, model: &str, input: u64, cost: Option<&str>) -> Message {
 }
 
 fn priced() -> SessionManager {
+    priced_by(&["p"])
+}
+
+/// A manager that knows what the model `m` costs at these providers.
+fn priced_by(providers: &[&str]) -> SessionManager {
     let price = Price { input: "3".parse().ok(), output: "15".parse().ok(), ..Price::none("USD".parse().unwrap()) };
-    let row = PriceRow {
-        provider: "p".into(),
+    let row = |provider: &&str| PriceRow {
+        provider: (*provider).to_owned(),
         model: "m".into(),
         aliases: Vec::new(),
         valid_from: None,
         valid_to: None,
-        price,
+        price: price.clone(),
         source: None,
         noted: None,
     };
-    let settings = Settings { prices: PriceTable::new(vec![row]).unwrap(), ..Settings::default() };
+    let settings =
+        Settings { prices: PriceTable::new(providers.iter().map(row).collect()).unwrap(), ..Settings::default() };
     SessionManager::with(ports(MemoryStore::new()), settings).unwrap()
 }
 
@@ -120,4 +129,47 @@ async fn a_message_that_arrives_bit_by_bit_is_one_call() {
     stream.push_text("words").await.unwrap();
     stream.finish(Some(answer("", "m", 50, None).metadata)).await.unwrap();
     assert_eq!(both(&chat, &other).await.total.usage.input, 50);
+    // Where its end says nothing, its beginning counts.
+    chat.append(Message::user("on")).await.unwrap();
+    let stream = chat.begin(Message { parts: Vec::new(), ..answer("", "m", 5, None) }).await.unwrap();
+    stream.finish(None).await.unwrap();
+    assert_eq!(both(&chat, &other).await.total.usage.input, 55);
+    let (last, _) = chat.calls(chat.version().await.unwrap()).await.unwrap();
+    assert_eq!(last.iter().map(|call| call.spent.usage.input).collect::<Vec<_>>(), [5], "looked at from its end on");
+}
+
+#[tokio::test]
+async fn a_model_of_two_providers_is_two_and_has_a_price_only_where_it_is_known_whose_it_is() {
+    for (providers, unpriced) in [(vec!["p"], 0), (vec!["p", "q"], 1)] {
+        let sessions = priced_by(&providers);
+        let chat = sessions.create(NewSession::default()).await.unwrap();
+        let said = |provider: Option<&str>| {
+            let message = answer("a", "m", 1_000, None);
+            let provider = provider.map(str::to_owned);
+            Message { metadata: MessageMetadata { provider, ..message.metadata.clone() }, ..message }
+        };
+        for provider in [Some("p"), Some("q"), None] {
+            chat.append(said(provider)).await.unwrap();
+        }
+        let usage = chat.usage().await.unwrap();
+        let rows: Vec<Option<&str>> = usage.models.iter().map(|row| row.provider.as_deref()).collect();
+        assert_eq!(rows, [Some("p"), Some("q"), None]);
+        assert_eq!((usage.models[2].unpriced, usage.total.calls), (unpriced, 3), "{providers:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_ledger_is_read_once_and_gone_on_with() {
+    let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+    let chat = manager(store.clone()).create(NewSession::default()).await.unwrap();
+    chat.append(answer("a", "m", 7, None)).await.unwrap();
+    let reads = async || {
+        let before = store.calls(Call::Read);
+        let usage = chat.usage().await.unwrap();
+        (usage.total.usage.input, store.calls(Call::Read) - before)
+    };
+    assert!(reads().await.1 > 0);
+    assert_eq!(reads().await, (7, 0));
+    chat.append(answer("b", "m", 7, None)).await.unwrap();
+    assert_eq!(reads().await.0, 14);
 }
