@@ -238,7 +238,8 @@ async fn the_next_summary_carries_on_the_one_before_and_a_fork_has_both() {
     let second = chat.compact(CompactionWish::default().down_to(Budget::tokens(500))).await.unwrap();
     assert!(second.covers > first.covers && second.after <= 500);
     let summary = second.summary.clone().unwrap();
-    assert!(summary.contains("question 0") && summary.contains("question 54"), "{summary}");
+    let has_newer = (30..60).any(|turn| summary.contains(&format!("question {turn}:")));
+    assert!(summary.contains("question 0") && has_newer, "{summary}");
     for compaction in [first.compaction, second.compaction] {
         assert!(chat.check_summary(compaction.unwrap()).await.unwrap());
     }

@@ -38,7 +38,7 @@ impl Summarizer for Meanwhile {
     }
 
     async fn summarize(&self, wish: &SummaryWish) -> Result<Summary, SummaryFailure> {
-        self.read.lock().unwrap().clone_from(&wish.messages);
+        *self.read.lock().unwrap() = wish.messages.to_vec();
         (self.does)(self.chat.clone()).await;
         Ok(Summary { text: "Goal: go on".to_owned(), model: None, calls: Vec::new() })
     }
@@ -62,7 +62,7 @@ async fn a_summary_is_of_what_it_covers_without_reasoning_and_with_short_results
         }
     }
     let reads = Arc::new(Meanwhile { chat: chat.clone(), does: |_| Box::pin(async {}), read: Mutex::default() });
-    let report = chat.compact(down_to(4_000).with(reads.clone())).await.unwrap();
+    let report = chat.compact(down_to(2_000).with(reads.clone())).await.unwrap();
     let Plan::Summarise { to } = report.plan else { panic!("{report:?}") };
     let read = reads.read.lock().unwrap().clone();
     let all = chat.last(100).await.unwrap();
@@ -96,7 +96,7 @@ async fn results_that_were_shortened_stay_so_beside_a_summary_and_weigh_what_the
     let shortened = chat.compact(down_to(5_600)).await.unwrap();
     let Plan::Shorten { to } = shortened.plan else { panic!("{shortened:?}") };
     let policy = CompactionPolicy { tail_percent: 60, ..CompactionPolicy::default() };
-    let report = chat.compact(down_to(4_000).by_policy(policy)).await.unwrap();
+    let report = chat.compact(down_to(3_500).by_policy(policy)).await.unwrap();
     let context = whole(&chat).await;
     assert_eq!((report.before, report.after), (shortened.after, context.tokens));
     let is_short = |text: &str| text.contains("bytes are left out here");
@@ -110,7 +110,7 @@ async fn results_that_were_shortened_stay_so_beside_a_summary_and_weigh_what_the
             is_short
         })
         .collect();
-    assert!(context.summary.is_some() && short.iter().filter(|is_short| **is_short).count() > 5, "{short:?}");
+    assert!(context.summary.is_some() && short.iter().filter(|is_short| **is_short).count() > 3, "{short:?}");
 }
 
 #[tokio::test]

@@ -122,26 +122,40 @@ pub enum Plan {
     },
 }
 
+/// Results of tools stay as they are in the newest third of the tail, as long as shortening the others is enough.
+const RECENT: u64 = 3;
+/// What stands around a summary, in tokens.
+const AROUND_SUMMARY: u64 = 120;
+
 /// Plans a compaction down to `target` tokens.
 ///
 /// The newest groups stay as they are, as many as fit the tail, from a user's message on. Where even the newest turn does not fit, it is cut
 /// between groups, and at least the newest group stays: a call in it may still be answered.
 pub fn plan(weights: &Weights, policy: &CompactionPolicy, target: u64) -> Plan {
     let room = target.saturating_sub(weights.fixed);
-    let tail = share(target, policy.tail_percent).min(room.saturating_sub(policy.summary_tokens)).max(room / 4);
-    let mut start = tail_start(&weights.groups, tail);
-    if !weights.groups.iter().skip(start).any(|group| group.starts_turn) {
-        start = tail_start(&weights.groups, tail.saturating_sub(weights.question));
+    let tail = share(target, policy.tail_percent);
+    if let Some(to) = before(&weights.groups, tail / RECENT) {
+        let cost = |group: &Weighed| if group.last <= to { group.shortened } else { group.tokens };
+        let groups = weights.groups.iter().map(cost).fold(0, u64::saturating_add);
+        let shortened = groups.saturating_add(weights.fixed).saturating_add(weights.summary);
+        if shortened <= target && policy.is_gain(weights.total(), shortened) {
+            return Plan::Shorten { to };
+        }
     }
-    let Some((old, kept)) = weights.groups.split_at_checked(start) else { return Plan::Nothing };
-    let Some(last) = old.last() else { return Plan::Nothing };
-    let sum = |groups: &[Weighed], of: fn(&Weighed) -> u64| groups.iter().map(of).fold(0, u64::saturating_add);
-    let shortened = sum(old, |group| group.shortened).saturating_add(sum(kept, |group| group.tokens));
-    let shortened = shortened.saturating_add(weights.fixed).saturating_add(weights.summary);
-    if shortened <= target && policy.is_gain(weights.total(), shortened) {
-        return Plan::Shorten { to: last.last };
-    }
-    Plan::Summarise { to: last.last }
+    let summary = policy.summary_tokens.saturating_add(policy.summary_tokens / 10).saturating_add(AROUND_SUMMARY);
+    let tail = tail.min(room.saturating_sub(summary)).max(room / 4);
+    let to = before(&weights.groups, tail);
+    let keeps_question = |to: u64| weights.groups.iter().any(|group| group.last > to && group.starts_turn);
+    let to = match to {
+        Some(to) if !keeps_question(to) => before(&weights.groups, tail.saturating_sub(weights.question)),
+        to => to,
+    };
+    to.map_or(Plan::Nothing, |to| Plan::Summarise { to })
+}
+
+/// The last record before the tail that this room gives; `None`: nothing stands before it.
+fn before(groups: &[Weighed], tail: u64) -> Option<u64> {
+    groups.get(..tail_start(groups, tail))?.last().map(|group| group.last)
 }
 
 /// Where the tail starts: where what fits does, or at the first user's message in that.
@@ -224,11 +238,11 @@ mod tests {
             // However long a summary may be, a quarter of the room is for the tail.
             (0, 950, 5),
             (600, 350, 7),
-            (600, 100, 5),
+            (500, 100, 5),
             (1_000, 100, 9),
         ] {
             let weights = Weights { fixed, ..weights(&groups) };
-            let policy = CompactionPolicy { summary_tokens, ..CompactionPolicy::default() };
+            let policy = CompactionPolicy { summary_tokens, tail_percent: 25, ..CompactionPolicy::default() };
             assert_eq!(plan(&weights, &policy, 1_000), Plan::Summarise { to }, "{fixed} {summary_tokens}");
         }
     }
@@ -238,18 +252,18 @@ mod tests {
         // What weighs less, then the tail, which just fits.
         let groups = |old: u64| [('u', 50), ('r', 900), ('a', old), ('u', 10), ('r', 240)];
         for (old, fixed, summary, expected) in [
-            (690, 0, 0, Plan::Shorten { to: 7 }),
+            (690, 0, 0, Plan::Shorten { to: 9 }),
             (691, 0, 0, Plan::Summarise { to: 7 }),
-            (590, 0, 100, Plan::Shorten { to: 7 }),
+            (590, 0, 100, Plan::Shorten { to: 9 }),
             (591, 0, 100, Plan::Summarise { to: 7 }),
             (691, 0, 100, Plan::Summarise { to: 7 }),
         ] {
             let weights = Weights { fixed, summary, ..weights(&groups(old)) };
-            let policy = CompactionPolicy { summary_tokens: 100, ..CompactionPolicy::default() };
+            let policy = CompactionPolicy { summary_tokens: 100, tail_percent: 25, ..CompactionPolicy::default() };
             assert_eq!(plan(&weights, &policy, 1_000), expected, "{old} {fixed} {summary}");
         }
         let fixed = |fixed| Weights { fixed, ..weights(&[('u', 50), ('r', 900), ('u', 10)]) };
-        let policy = CompactionPolicy { summary_tokens: 100, ..CompactionPolicy::default() };
+        let policy = CompactionPolicy { summary_tokens: 100, tail_percent: 25, ..CompactionPolicy::default() };
         assert_eq!(plan(&fixed(930), &policy, 1_000), Plan::Shorten { to: 5 });
         assert_eq!(plan(&fixed(931), &policy, 1_000), Plan::Summarise { to: 5 });
     }

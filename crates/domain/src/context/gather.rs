@@ -589,6 +589,7 @@ mod tests {
             let cut = |budget: u64| {
                 let mut gather = Gather::new(Budget::tokens(budget), weigher.clone(), None, standing.clone()).unwrap();
                 gather.push_older(&long);
+                gather.settle(&long);
                 gather.finish().unwrap()
             };
             let whole = cut(u64::MAX);
@@ -618,6 +619,7 @@ mod tests {
         let context = |budget: u64| {
             let mut gather = Gather::new(Budget::tokens(budget), weigher.clone(), None, Standing::default()).unwrap();
             gather.push_older(&group);
+            gather.settle(&group);
             gather.finish()
         };
         let whole = context(u64::MAX).unwrap().tokens;
