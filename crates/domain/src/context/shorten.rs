@@ -7,6 +7,9 @@ use crate::message::{FileRef, Message, MessagePart, MessageRole, ToolContent};
 /// What a mark may take beside what is kept.
 const MARK: usize = 120;
 
+/// A result of a tool has no more parts than these. Around each one a provider writes words of its own, which nothing cuts.
+const MOST_PARTS: usize = 128;
+
 /// A text with about `keep` bytes of it left: two thirds from its beginning, the rest from its end. `None`: it is no longer than that.
 pub fn shortened_text(text: &str, keep: usize, seq: u64) -> Option<String> {
     let (head, tail, left_out) = between(text, keep)?;
@@ -24,47 +27,72 @@ fn between(text: &str, keep: usize) -> Option<(&str, &str, usize)> {
     Some((text.get(..head)?, text.get(tail..)?, tail - head))
 }
 
-/// What a tool gave, with about `most` bytes of its texts left. What is left out is kept nowhere. Parts behind the first `most` bytes go.
+/// What a tool gave, with about `most` bytes of it left, as it is written down: of a text its beginning and its end, of parts the first ones.
+/// What is left out is kept nowhere, and said in a mark. More than 128 parts become fewer: texts beside each other are one, each on a line of its
+/// own, and what is then behind the first 128 goes.
 pub fn shortened_output(content: ToolContent, most: usize) -> ToolContent {
-    let cut = |text: String, most: usize| match between(&text, most) {
+    match content {
+        ToolContent::Text(text) => ToolContent::Text(output_text(text, most)),
+        ToolContent::Parts(parts) => ToolContent::Parts(output_parts(parts, most)),
+    }
+}
+
+fn output_text(text: String, most: usize) -> String {
+    match between(&text, most) {
         Some((head, tail, left_out)) => {
             format!("{head}\n[… {left_out} bytes are left out, and were not kept …]\n{tail}")
         }
         None => text,
-    };
-    match content {
-        ToolContent::Text(text) => ToolContent::Text(cut(text, most)),
-        ToolContent::Parts(parts) => {
-            let mut left = most;
-            let mut kept = Vec::new();
-            let all = parts.len();
-            for part in parts {
-                let (part, size) = match part {
-                    MessagePart::Text(text) => {
-                        let size = text.len();
-                        (MessagePart::Text(cut(text, left)), size)
-                    }
-                    other => {
-                        let size = serde_json::to_vec(&other).map_or(0, |json| json.len());
-                        if size > left.saturating_add(MARK) {
-                            break;
-                        }
-                        (other, size)
-                    }
-                };
-                kept.push(part);
-                left = left.saturating_sub(size);
-                if left == 0 {
-                    break;
+    }
+}
+
+fn output_parts(parts: Vec<MessagePart>, most: usize) -> Vec<MessagePart> {
+    let all = parts.len();
+    let (mut kept, mut left, mut told) = (Vec::new(), most, 0);
+    for (part, of) in joined(parts) {
+        if left == 0 || kept.len() == MOST_PARTS {
+            break;
+        }
+        let part = match part {
+            MessagePart::Text(text) => MessagePart::Text(output_text(text, left)),
+            other if written(&other) > left.saturating_add(MARK) => break,
+            other => other,
+        };
+        left = left.saturating_sub(written(&part));
+        kept.push(part);
+        told += of;
+    }
+    let gone = all - told;
+    if gone > 0 {
+        kept.push(MessagePart::Text(format!("[… {gone} parts are left out, and were not kept …]")));
+    }
+    kept
+}
+
+/// Too many parts with the texts beside each other joined, and of how many parts each is made.
+fn joined(parts: Vec<MessagePart>) -> Vec<(MessagePart, usize)> {
+    if parts.len() <= MOST_PARTS {
+        return parts.into_iter().map(|part| (part, 1)).collect();
+    }
+    let mut joined: Vec<(MessagePart, usize)> = Vec::new();
+    for part in parts {
+        match (joined.last_mut(), part) {
+            (Some((MessagePart::Text(before), of)), MessagePart::Text(text)) => {
+                if !text.is_empty() && !before.is_empty() {
+                    before.push('\n');
                 }
+                before.push_str(&text);
+                *of += 1;
             }
-            let gone = all - kept.len();
-            if gone > 0 {
-                kept.push(MessagePart::Text(format!("[… {gone} parts are left out, and were not kept …]")));
-            }
-            ToolContent::Parts(kept)
+            (_, part) => joined.push((part, 1)),
         }
     }
+    joined
+}
+
+/// What a part takes where it is written down, in bytes.
+fn written(part: &MessagePart) -> usize {
+    serde_json::to_vec(part).map_or(0, |json| json.len())
 }
 
 /// The message with the results of tools in it shortened. `None`: nothing of it is that long.
@@ -155,6 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::json::Json;
 
     #[test]
     fn a_long_result_keeps_its_beginning_and_its_end() {
@@ -168,6 +197,49 @@ mod tests {
         assert_eq!(*words, expected);
         assert_eq!(shortened(&short, 90, 17), None, "what is short stays");
         assert_eq!(shortened(&Message::user(text), 90, 17), None, "results alone are shortened");
+    }
+
+    fn output(parts: impl IntoIterator<Item = MessagePart>, most: usize) -> Vec<MessagePart> {
+        match shortened_output(ToolContent::Parts(parts.into_iter().collect()), most) {
+            ToolContent::Parts(parts) => parts,
+            ToolContent::Text(_) => panic!("parts stay parts"),
+        }
+    }
+
+    fn picture() -> MessagePart {
+        MessagePart::File(FileRef { media_type: "image/png".into(), name: None, artifact: None, url: None })
+    }
+
+    #[test]
+    fn a_result_in_many_parts_is_kept_in_few_and_says_what_is_left_out() {
+        let few: Vec<MessagePart> = (0..MOST_PARTS).map(|n| MessagePart::text(n.to_string())).collect();
+        assert_eq!(output(few.clone(), 1 << 20), few, "so many may stay");
+
+        let short = output((0..200_000).map(|n| MessagePart::text(format!("part {n}"))), 4_000);
+        let [MessagePart::Text(text)] = short.as_slice() else { panic!("{} parts", short.len()) };
+        assert!(text.starts_with("part 0\npart 1\n") && text.ends_with("\npart 199999") && text.len() < 4_200);
+        assert!(text.contains(" bytes are left out, and were not kept"), "{text}");
+
+        assert_eq!(output((0..1_000_000).map(|_| MessagePart::text("")), 1_000), [MessagePart::text("")]);
+
+        let mixed = (0..1_000).map(|n| if n % 2 == 0 { MessagePart::text("beside") } else { picture() });
+        let kept = output(mixed, 1 << 20);
+        assert_eq!((kept.len(), kept[1].clone()), (MOST_PARTS + 1, picture()));
+        assert_eq!(kept[MOST_PARTS], MessagePart::text("[… 872 parts are left out, and were not kept …]"));
+    }
+
+    #[test]
+    fn a_part_takes_of_a_result_what_it_takes_where_it_is_written_down() {
+        // Seven bytes of words, and about 30 with what is written around them.
+        let kept = output((0..100).map(|n| MessagePart::text(format!("part {n:02}"))), 1_000);
+        assert!((25..40).contains(&kept.len()), "{}", kept.len());
+        let gone = 101 - kept.len();
+        let last = kept.last().unwrap();
+        assert_eq!(*last, MessagePart::text(format!("[… {gone} parts are left out, and were not kept …]")));
+        let large =
+            MessagePart::Custom(Json::parse(&format!(r#"{{"type":"x","a":"{}"}}"#, "y".repeat(2_000))).unwrap());
+        let kept = output([MessagePart::text("first"), large, picture()], 1_000);
+        assert_eq!(kept[1..], [MessagePart::text("[… 2 parts are left out, and were not kept …]")]);
     }
 
     #[test]
