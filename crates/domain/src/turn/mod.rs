@@ -1,14 +1,19 @@
-//! The rules of a turn that need neither a model nor a log: how it ends, when a call is tried again, and when calls of tools go round in
-//! circles.
+//! The rules of a turn that need neither a model nor a log: how it ends, when a call is tried again, what it is booked with, and when calls of
+//! tools go round in circles.
 //!
 //! Must not know: who is asked, or what runs.
 
+mod booked;
 mod repeats;
 mod retry;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{repeats::Repeats, retry::Retry};
+pub use self::{
+    booked::{Booked, Counted, Differs},
+    repeats::Repeats,
+    retry::Retry,
+};
 
 /// Why a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
