@@ -246,10 +246,10 @@ impl Lane {
         }
     }
 
-    /// Notes that a turn runs, as long as it is held. `false`: another one does.
+    /// Notes that a turn runs, until it says that it is over. `false`: another one does.
     pub(crate) fn begin_turn(&self, running: &Arc<Running>) -> bool {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_free = turn.strong_count() == 0;
+        let is_free = turn.upgrade().is_none_or(|before| before.is_over());
         if is_free {
             *turn = Arc::downgrade(running);
         }
@@ -258,7 +258,7 @@ impl Lane {
 
     /// The turn that runs.
     pub(crate) fn turn(&self) -> Option<Arc<Running>> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).upgrade().filter(|running| !running.is_over())
     }
 
     /// Notes that somebody asks for a handle.
@@ -434,6 +434,17 @@ mod tests {
 
     fn through(version: u64) -> Ending {
         Ending::Heard(Ok(Committed { version, durability: Durability::Disk }))
+    }
+
+    #[test]
+    fn a_turn_that_is_over_is_in_nobodys_way_however_long_it_is_held() {
+        let (lane, first, second) = (lane(), Running::new(), Running::new());
+        assert!(lane.begin_turn(&first) && !lane.begin_turn(&second));
+        let stopping = lane.turn();
+        first.end();
+        assert!(stopping.is_some() && lane.turn().is_none());
+        assert!(lane.begin_turn(&second), "somebody who stops the first one still holds it");
+        assert!(lane.turn().is_some_and(|running| Arc::ptr_eq(&running, &second)));
     }
 
     #[test]

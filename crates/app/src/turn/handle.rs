@@ -4,7 +4,10 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
 };
 
@@ -19,15 +22,45 @@ use crate::{error::SessionError, manager::SessionManager};
 /// Events that wait for whoever takes them. When there are more, the turn waits.
 const WAITING: usize = 64;
 
-/// A turn that runs, as long as it does.
+/// A turn that runs. Who stops it holds it for a moment too, so that it is over is said apart.
 #[derive(Debug)]
 pub(crate) struct Running {
     stop: watch::Sender<bool>,
+    is_over: AtomicBool,
+}
+
+/// A turn's place in its session: when this goes, another one may run there.
+pub(super) struct Place(Arc<Running>);
+
+impl Place {
+    pub(super) fn of(running: &Arc<Running>) -> Self {
+        Self(Arc::clone(running))
+    }
+
+    pub(super) fn running(&self) -> Arc<Running> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Running {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { stop: watch::Sender::new(false) })
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { stop: watch::Sender::new(false), is_over: AtomicBool::new(false) })
+    }
+
+    /// Notes that it is over.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     pub(crate) fn stop(&self) {

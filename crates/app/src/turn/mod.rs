@@ -15,14 +15,15 @@ mod run;
 mod tools;
 
 pub(crate) use self::handle::Running;
-use self::run::{Begin, Runner};
 pub use self::{
     agent::{Agent, InvalidAgent},
     handle::{Canceller, Turn},
     outcome::{ToolEnd, TurnEvent, TurnNote, TurnOutcome, TurnProblem, TurnStep},
 };
-use std::sync::Arc;
-
+use self::{
+    handle::Place,
+    run::{Begin, Runner},
+};
 use sessions_domain::RuntimeState;
 
 use crate::{append::Append, error::SessionError, session::Session};
@@ -53,7 +54,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::TurnRunning`], [`SessionError::Agent`], [`SessionError::UnknownModel`], as [`Session::append`] and as
-    /// [`Session::context`], and the store's. Nothing of the model's or of a tool's is an error here.
+    /// [`Session::context`], and the store's. Nothing of the model's or of a tool's is an error here: whatever they do, the turn has an outcome.
     pub async fn send_message(
         &self,
         agent: &Agent,
@@ -123,19 +124,19 @@ impl Session {
     fn start(&self, agent: &Agent, begin: Begin) -> Turn {
         let running = Running::new();
         let is_first = self.lane().begin_turn(&running);
-        let (session, agent, kept) = (self.clone(), agent.clone(), Arc::clone(&running));
+        let (session, agent, place) = (self.clone(), agent.clone(), Place::of(&running));
         Turn::start(&running, self.manager(), move |events| async move {
             session.manager().check_going_on()?;
             if !is_first {
                 return Err(SessionError::TurnRunning);
             }
-            let runs = Runner::run(session.clone(), agent, begin, Arc::clone(&kept), events);
+            let runs = Runner::run(session.clone(), agent, begin, place.running(), events);
             let ended = match tokio::spawn(runs).await {
                 Ok(ended) => ended,
                 // Something of the host's panicked. The answer that was being written ends by itself.
                 Err(_) => session.set_runtime(RuntimeState::Idle).await.and(Err(SessionError::BrokenOff)),
             };
-            drop(kept);
+            drop(place);
             ended
         })
     }
