@@ -27,9 +27,11 @@ pub struct ToolConduct {
     pub is_concurrent: bool,
     /// The [`ToolGate`] is asked before it runs.
     pub needs_leave: bool,
-    /// It is ended when it takes longer.
+    /// It is ended when it takes longer. One that blocks its thread cannot be: its call is answered as one that took too long and the turn goes
+    /// on, while the tool runs on unseen until it returns by itself, and holds the thread that long.
     pub timeout: Duration,
-    /// The most of its result that is kept, in bytes: the beginning and the end of it.
+    /// The most of its result that is kept, in bytes as it is written down: the beginning and the end of a text, or the first parts. Parts are
+    /// 128 at most; where there are more, texts beside each other are joined.
     pub max_output_bytes: usize,
 }
 
@@ -84,7 +86,8 @@ pub trait Tool: Send + Sync {
     /// Does it.
     ///
     /// **Contract**: it runs as a task of its own. Dropping the future ends the work at its next await, so what must not be left in half is done in a
-    /// task that goes on. It does not block the thread for long. A panic is a failure like any other.
+    /// task that goes on. It does not block the thread for long: nothing ends a thread, and on a runtime with one thread everything waits for it
+    /// ([`ToolConduct::timeout`]). A panic is a failure like any other.
     ///
     /// # Errors
     /// [`ToolFailure`], which the model reads.

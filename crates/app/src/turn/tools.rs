@@ -3,10 +3,10 @@
 //!
 //! Must not know: who called them, or what a result says.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use sessions_domain::{
-    Json, Message, MessageMetadata, MessagePart, MessageRole, ToolCall, ToolContent, ToolResult,
+    Json, Message, MessageMetadata, MessagePart, MessageRole, RuleViolation, ToolCall, ToolContent, ToolResult,
     context::shortened_output,
 };
 use sessions_ports::{GateAnswer, Tool, ToolFailure, ToolRun};
@@ -22,19 +22,39 @@ use crate::{append::Append, error::SessionError};
 /// Where a session's state keeps what a gate answered for good, before the tool's name.
 const GATE: &str = "tool-gate.";
 
-/// A result that is small whatever the limits are.
+/// Results that are small whatever the limits are, for those that a session does not take.
 const TOO_LARGE: &str = "the result is larger than a message of this session may be, and is not kept";
+const TOO_DEEP: &str = "the result has JSON that nests deeper than a message may, and is not kept";
+
+/// A tool that is to end is waited for so long. One that blocks its thread does not hear of it, and is left to end by itself.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// A call that is being done.
-enum Doing {
-    /// It runs.
-    Runs(ToolCall, Task, usize),
-    /// It does not run.
-    Settled(ToolCall, ToolEnd, String),
+struct Doing {
+    call: ToolCall,
+    how: How,
+}
+
+enum How {
+    Runs(Task),
+    Is(Over),
+}
+
+/// What a call came to, and how long it took.
+struct Over {
+    end: ToolEnd,
+    content: ToolContent,
+    took: Duration,
 }
 
 /// A task that ends with whoever waits for it.
-struct Task(JoinHandle<Ran>);
+struct Task {
+    handle: JoinHandle<Ran>,
+    started: Instant,
+    timeout: Duration,
+    /// The most of its result that is kept, in bytes.
+    most: usize,
+}
 
 struct Ran {
     result: Result<ToolContent, ToolFailure>,
@@ -44,26 +64,55 @@ struct Ran {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        self.handle.abort();
+    }
+}
+
+impl Task {
+    fn of(tool: Arc<dyn Tool>, run: ToolRun) -> Self {
+        let (started, conduct) = (Instant::now(), tool.conduct());
+        let handle = tokio::spawn(run_tool(tool, run, conduct.timeout));
+        Self { handle, started, timeout: conduct.timeout, most: conduct.max_output_bytes }
+    }
+
+    /// Waits for its end, and not much longer than it may take. Not to be called again behind that.
+    async fn ended(&mut self) -> Over {
+        let Some(latest) = self.started.checked_add(self.timeout.saturating_add(GRACE)) else {
+            let ran = (&mut self.handle).await;
+            return over(ran.ok(), self.most);
+        };
+        match tokio::time::timeout_at(latest, &mut self.handle).await {
+            Ok(ran) => over(ran.ok(), self.most),
+            Err(_) => {
+                let words = format!(
+                    "the tool took longer than {} ms and is not waited for any more; it may still run, so look at what is there before you call \
+                     it again",
+                    self.timeout.as_millis()
+                );
+                Over { end: ToolEnd::TimedOut, content: said(words), took: self.started.elapsed() }
+            }
+        }
+    }
+
+    /// What it came to before it was told to end; `None`: it did not come to its end.
+    async fn ended_before(mut self, latest: Instant) -> Option<Over> {
+        match tokio::time::timeout_at(latest, &mut self.handle).await {
+            Ok(Ok(ran)) => Some(over(Some(ran), self.most)),
+            Ok(Err(error)) if error.is_panic() => Some(over(None, self.most)),
+            _ => None,
+        }
     }
 }
 
 impl Runner {
-    /// Does the calls. `false`: the turn has ended, and its outcome says why.
+    /// Does the calls. `false`: the turn has ended, and its outcome says why; each of them has a result all the same.
     pub(super) async fn run_calls(&mut self, calls: Vec<ToolCall>) -> Result<bool, SessionError> {
         let mut rest = calls.as_slice();
         while let Some((first, others)) = rest.split_first() {
             let beside = others.iter().take_while(|call| self.is_concurrent(first) && self.is_concurrent(call)).count();
             let (batch, behind) = rest.split_at_checked(beside + 1).unwrap_or((rest, &[]));
-            if let Err(undone) = self.run_batch(batch).await? {
-                let left: Vec<ToolCall> = calls.iter().filter(|call| undone.contains(&call.call_id)).cloned().collect();
-                let why = match self.outcome.problem {
-                    Some(TurnProblem::DoomLoop { .. }) => "it did not run, because the same calls came again and again",
-                    Some(_) => "it did not run, or not to its end, because the turn took too long",
-                    None => "it did not run, or not to its end, because the turn was cancelled",
-                };
-                let left: Vec<ToolCall> = left.into_iter().chain(behind.iter().cloned()).collect();
-                self.close(&left, why).await?;
+            if !self.run_batch(batch).await? {
+                self.close(behind, self.why_not()).await?;
                 return Ok(false);
             }
             rest = behind;
@@ -71,47 +120,77 @@ impl Runner {
         Ok(true)
     }
 
+    /// Why calls have no result of their own, once the turn has ended.
+    const fn why_not(&self) -> &'static str {
+        match self.outcome.problem {
+            Some(TurnProblem::DoomLoop { .. }) => "it did not run, because the same calls came again and again",
+            Some(_) => "it did not run, or not to its end, because the turn took too long",
+            None => "it did not run, or not to its end, because the turn was cancelled",
+        }
+    }
+
     fn is_concurrent(&self, call: &ToolCall) -> bool {
         self.agent.tool_named(&call.name).is_some_and(|tool| tool.conduct().is_concurrent)
     }
 
-    /// Does calls beside each other. `Err`: the turn has ended, and these are without a result.
-    async fn run_batch(&mut self, calls: &[ToolCall]) -> Result<Result<(), Vec<String>>, SessionError> {
-        let mut doing = Vec::with_capacity(calls.len());
-        let ids = |calls: &[ToolCall]| calls.iter().map(|call| call.call_id.clone()).collect::<Vec<_>>();
+    /// Does calls beside each other. `false`: the turn has ended.
+    async fn run_batch(&mut self, calls: &[ToolCall]) -> Result<bool, SessionError> {
         if let Some(call) = calls.iter().find(|call| self.repeats.is_third(call)) {
             // Before any of them begins, so that what is said of them is true.
             self.fail(TurnProblem::DoomLoop { tool: call.name.clone() });
-            return Ok(Err(ids(calls)));
+            self.close(calls, self.why_not()).await?;
+            return Ok(false);
         }
-        for call in calls {
+        let mut doing = VecDeque::with_capacity(calls.len());
+        for (at, call) in calls.iter().enumerate() {
             self.tell(TurnEvent::Calling(call.clone())).await;
             match self.begin_call(call).await? {
-                Ok(begun) => doing.push(begun),
+                Ok(begun) => doing.push_back(begun),
                 Err(halt) => {
                     self.halt(halt);
-                    return Ok(Err(ids(calls)));
+                    self.end_calls(doing).await?;
+                    self.close(calls.get(at..).unwrap_or_default(), self.why_not()).await?;
+                    return Ok(false);
                 }
             }
         }
-        for (at, doing) in doing.into_iter().enumerate() {
-            let (call, end, result, took) = match doing {
-                Doing::Settled(call, end, words) => (call, end, said(words), Duration::ZERO),
-                Doing::Runs(call, mut task, most) => {
-                    let ran = match unless(&mut task.0, self.halted()).await {
-                        Ok(ran) => ran,
-                        Err(halt) => {
-                            self.halt(halt);
-                            return Ok(Err(ids(calls.get(at..).unwrap_or_default())));
-                        }
-                    };
-                    let (end, result, took) = ended(ran.ok(), most);
-                    (call, end, result, took)
-                }
+        while let Some(Doing { call, how }) = doing.pop_front() {
+            let over = match how {
+                How::Is(over) => over,
+                How::Runs(mut task) => match unless(task.ended(), self.halted()).await {
+                    Ok(over) => over,
+                    Err(halt) => {
+                        self.halt(halt);
+                        doing.push_front(Doing { call, how: How::Runs(task) });
+                        self.end_calls(doing).await?;
+                        return Ok(false);
+                    }
+                },
             };
-            self.settle(call, end, result, took).await?;
+            self.settle(call, over.end, over.content, over.took).await?;
         }
-        Ok(Ok(()))
+        Ok(true)
+    }
+
+    /// Ends calls with the turn. One that came to its end before has its own result: the model is not to do it again.
+    async fn end_calls(&mut self, doing: VecDeque<Doing>) -> Result<(), SessionError> {
+        for Doing { how, .. } in &doing {
+            if let How::Runs(task) = how {
+                task.handle.abort();
+            }
+        }
+        let latest = Instant::now() + GRACE;
+        for Doing { call, how } in doing {
+            let over = match how {
+                How::Is(over) => Some(over),
+                How::Runs(task) => task.ended_before(latest).await,
+            };
+            match over {
+                Some(Over { end, content, took }) => self.settle(call, end, content, took).await?,
+                None => self.close(&[call], self.why_not()).await?,
+            }
+        }
+        Ok(())
     }
 
     /// Begins a call, if it may.
@@ -119,23 +198,20 @@ impl Runner {
         let call = call.clone();
         let Some(tool) = self.agent.tool_named(&call.name).cloned() else {
             let words = format!("there is no tool of this name; there are: {}", self.names());
-            return Ok(Ok(Doing::Settled(call, ToolEnd::Unknown, words)));
+            return Ok(Ok(Doing { call, how: undone(ToolEnd::Unknown, words) }));
         };
-        let run = ToolRun { session: self.session.id(), call };
-        let conduct = tool.conduct();
-        if conduct.needs_leave {
+        let run = ToolRun { session: self.session.id(), call: call.clone() };
+        if tool.conduct().needs_leave {
             match self.may_run(&run).await? {
                 Err(halt) => return Ok(Err(halt)),
                 Ok(false) => {
-                    let words = "the person in charge does not allow this call; do without it, or ask them".to_owned();
-                    return Ok(Ok(Doing::Settled(run.call, ToolEnd::Denied, words)));
+                    let words = "the person in charge does not allow this call; do without it, or ask them";
+                    return Ok(Ok(Doing { call, how: undone(ToolEnd::Denied, words) }));
                 }
                 Ok(true) => {}
             }
         }
-        let call = run.call.clone();
-        let task = Task(tokio::spawn(run_tool(tool, run, conduct.timeout)));
-        Ok(Ok(Doing::Runs(call, task, conduct.max_output_bytes)))
+        Ok(Ok(Doing { call, how: How::Runs(Task::of(tool, run)) }))
     }
 
     fn names(&self) -> String {
@@ -179,12 +255,12 @@ impl Runner {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let mut result = ToolResult { call_id: call.call_id.clone(), content, is_error: end != ToolEnd::Done };
         let receipt = match self.session.append(message(result.clone(), Some(duration_ms))).await {
-            // A session may take less than the tool may give, or have taken all that it may.
-            Err(SessionError::LimitReached { .. } | SessionError::Rule(_)) => {
-                result = ToolResult { content: said(TOO_LARGE), is_error: true, ..result };
+            Ok(receipt) => receipt,
+            Err(error) => {
+                let Some(why) = not_taken(&error) else { return Err(error) };
+                result = ToolResult { content: said(why), is_error: true, ..result };
                 self.session.append(message(result.clone(), Some(duration_ms))).await?
             }
-            done => done?,
         };
         self.tell(TurnEvent::Called(result)).await;
         self.answered(receipt, TurnStep::Tool { call_id: call.call_id, name: call.name, ended: end, duration_ms });
@@ -228,16 +304,30 @@ async fn run_tool(tool: Arc<dyn Tool>, run: ToolRun, timeout: Duration) -> Ran {
 }
 
 /// What a call came to. `None`: its task panicked.
-fn ended(ran: Option<Ran>, most: usize) -> (ToolEnd, ToolContent, Duration) {
+fn over(ran: Option<Ran>, most: usize) -> Over {
     let Some(Ran { result, timed_out, took }) = ran else {
-        return (ToolEnd::Panicked, said("the tool failed: it panicked"), Duration::ZERO);
+        let content = said("the tool failed: it panicked");
+        return Over { end: ToolEnd::Panicked, content, took: Duration::ZERO };
     };
-    if let Some(after) = timed_out {
-        return (ToolEnd::TimedOut, said(format!("the tool was ended after {} ms", after.as_millis())), took);
-    }
-    match result {
-        Ok(content) => (ToolEnd::Done, shortened_output(content, most), took),
-        Err(failure) => (ToolEnd::Failed, shortened_output(said(failure.message), most), took),
+    let (end, content) = match (result, timed_out) {
+        (_, Some(after)) => (ToolEnd::TimedOut, said(format!("the tool was ended after {} ms", after.as_millis()))),
+        (Ok(content), None) => (ToolEnd::Done, shortened_output(content, most)),
+        (Err(failure), None) => (ToolEnd::Failed, shortened_output(said(failure.message), most)),
+    };
+    Over { end, content, took }
+}
+
+/// A call that does not run.
+fn undone(end: ToolEnd, words: impl Into<String>) -> How {
+    How::Is(Over { end, content: said(words), took: Duration::ZERO })
+}
+
+/// What stands for a result that the session does not take, where that is because of the result.
+fn not_taken(error: &SessionError) -> Option<&'static str> {
+    match error {
+        SessionError::LimitReached { limit, .. } if limit.ends_with(" of a message") => Some(TOO_LARGE),
+        SessionError::Rule(RuleViolation::TooDeep) => Some(TOO_DEEP),
+        _ => None,
     }
 }
 

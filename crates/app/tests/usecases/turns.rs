@@ -69,12 +69,18 @@ pub(crate) struct Does {
     runs: AtomicUsize,
     pub(crate) gate: Gate,
 }
+    /// Blocks its thread until something is sent.
+    held: Mutex<std::sync::mpsc::Receiver<()>>,
+    release: std::sync::mpsc::Sender<()>,
 
 impl Does {
     pub(crate) fn named(name: &str) -> Self {
         let input_schema = Json::parse(r#"{"type":"object"}"#).unwrap();
         Self {
+        let (release, held) = std::sync::mpsc::channel();
             spec: ToolSpec { name: name.into(), description: "does".into(), input_schema },
+            held: Mutex::new(held),
+            release,
             conduct: ToolConduct { timeout: Duration::from_secs(60), ..ToolConduct::default() },
             runs: AtomicUsize::new(0),
             gate: Gate::new(),
@@ -109,6 +115,18 @@ impl Tool for Does {
             }
             r#"{"do":"much"}"# => Ok(ToolContent::Text("ä".repeat(50 << 20))),
             other => Ok(ToolContent::Text(format!("did {other}"))),
+            r#"{"do":"parts"}"# => {
+                Ok(ToolContent::Parts((0..200_000).map(|n| MessagePart::text(format!("part {n}"))).collect()))
+            }
+            r#"{"do":"nothings"}"# => Ok(ToolContent::Parts(vec![MessagePart::text(""); 200_000])),
+            r#"{"do":"deep"}"# => {
+                let nested = format!("{}{}", "[".repeat(128), "]".repeat(128));
+                Ok(ToolContent::Parts(vec![MessagePart::Custom(Json::parse(&nested).unwrap())]))
+            }
+            r#"{"do":"block"}"# => {
+                self.held.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap();
+                Ok(ToolContent::Text("at last".into()))
+            }
         }
     }
 }
@@ -219,6 +237,103 @@ async fn a_result_that_the_session_does_not_take_is_a_failed_one() {
     let results = results(&chat).await;
     assert!(results[0].1 && results[0].0.contains("larger than a message"), "{results:?}");
 }
+    let (agent, _) = self::agent([calls("a", "do", r#"{"do":"deep"}"#), says("Done.")]);
+    let outcome = chat.send_message(&agent.tool(Arc::new(Does::named("do"))), Message::user("go")).await.unwrap();
+    assert_eq!(outcome.stop_reason, StopReason::EndTurn);
+    let results = self::results(&chat).await;
+    assert!(results[1].1 && results[1].0.contains("nests deeper than a message may"), "{results:?}");
+}
+
+#[tokio::test]
+async fn a_result_in_many_or_empty_parts_is_bounded_and_the_turn_goes_on() {
+    for does in [r#"{"do":"parts"}"#, r#"{"do":"nothings"}"#] {
+        let (agent, provider) = agent([calls("a", "do", does), says("Done.")]);
+        let (_, chat) = chat().await;
+        let outcome = chat.send_message(&agent.tool(Arc::new(Does::named("do"))), Message::user("go")).await.unwrap();
+        assert_eq!((outcome.stop_reason, outcome.text.as_str()), (StopReason::EndTurn, "Done."), "{outcome:?}");
+        let kept = chat.last(2).await.unwrap();
+        let kept = serde_json::to_string(&kept[0].message).unwrap().len();
+        assert!(kept < 300 << 10, "{does}: {kept}");
+        let sent = provider.asked()[1].body.messages.as_str().len();
+        assert!(sent < 100_000, "{does}: {sent}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_tool_that_blocks_its_thread_holds_the_turn_for_its_time_and_no_longer() {
+    let mut tool = Does::named("do");
+    tool.conduct.timeout = Duration::from_millis(20);
+    let tool = Arc::new(tool);
+    let (agent, _) = agent([calls("a", "do", r#"{"do":"block"}"#), says("Done.")]);
+    let (_, chat) = chat().await;
+    let outcome = due("the turn", chat.send_message(&agent.tool(tool.clone()), Message::user("go"))).await;
+    tool.release.send(()).unwrap();
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.stop_reason, outcome.text.as_str()), (StopReason::EndTurn, "Done."));
+    assert_eq!(ends(&outcome.steps), [ToolEnd::TimedOut]);
+    let results = results(&chat).await;
+    assert!(results[0].1 && results[0].0.contains("it may still run"), "{results:?}");
+}
+
+#[tokio::test]
+async fn what_came_to_its_end_before_a_turn_is_cancelled_is_told_as_it_was() {
+    let mut tool = Does::named("do");
+    tool.conduct.is_concurrent = true;
+    let tool = Arc::new(tool);
+    let batch = calls("a", "do", r#"{"do":"wait"}"#)
+        .call("b", "do", r#"{"n":2}"#)
+        .unwrap()
+        .call("c", "do", r#"{"do":"panic"}"#)
+        .unwrap();
+    let (agent, _) = agent([batch]);
+    let (_, chat) = chat().await;
+    let turn = chat.turn(&agent.tool(tool.clone()), Message::user("go"));
+    due("all three", async {
+        while tool.runs() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    turn.canceller().cancel();
+    let outcome = due("the end", turn.outcome()).await.unwrap();
+    assert_eq!(outcome.stop_reason, StopReason::Cancelled);
+    assert_eq!(ends(&outcome.steps), [ToolEnd::Ended, ToolEnd::Done, ToolEnd::Panicked]);
+    let results = results(&chat).await;
+    assert!(results[0].1 && results[0].0.contains("cancelled"), "{results:?}");
+    assert_eq!(results[1], (r#"did {"n":2}"#.to_owned(), false));
+}
+
+/// Is asked, and does not answer.
+struct Ponders(Gate);
+
+#[async_trait]
+impl ToolGate for Ponders {
+    async fn ask(&self, _: &ToolRun) -> GateAnswer {
+        self.0.pass().await;
+        GateAnswer::Once
+    }
+}
+
+#[tokio::test]
+async fn who_is_asked_about_a_later_call_when_a_turn_is_cancelled_takes_nothing_from_an_earlier_one() {
+    let (mut free, mut asks) = (Does::named("free"), Does::named("asks"));
+    (free.conduct.is_concurrent, free.conduct.needs_leave, asks.conduct.is_concurrent) = (true, false, true);
+    let (free, asks, gate) = (Arc::new(free), Arc::new(asks), Gate::new());
+    let (agent, _) = agent([calls("a", "free", r#"{"n":1}"#).call("b", "asks", r#"{"n":2}"#).unwrap()]);
+    let (_, chat) = chat().await;
+    let agent = agent.tool(free.clone()).tool(asks.clone()).gate(Arc::new(Ponders(gate.clone())));
+    let turn = chat.turn(&agent, Message::user("go"));
+    due("the question", gate.reached()).await;
+    due("the first", async {
+        while free.runs() < 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    turn.canceller().cancel();
+    let outcome = due("the end", turn.outcome()).await.unwrap();
+    assert_eq!(ends(&outcome.steps), [ToolEnd::Done, ToolEnd::Ended]);
+    assert_eq!((results(&chat).await[0].0.as_str(), asks.runs()), (r#"did {"n":1}"#, 0));
 
 /// Answers what it is told to, and counts.
 pub(crate) struct Asked(Mutex<Vec<GateAnswer>>, pub(crate) AtomicUsize);
