@@ -227,6 +227,15 @@ impl MessageStream {
         if is_full { self.flush().await } else { Ok(()) }
     }
 
+    /// All that was taken of it so far.
+    pub(crate) async fn so_far(&self) -> Vec<MessagePart> {
+        let Some(writer) = &self.writer else { return Vec::new() };
+        let gathered = writer.gathered.lock().await;
+        let mut parts = gathered.written.clone();
+        sessions_domain::Chunk { parts: gathered.parts.clone(), apart: gathered.apart }.append_to(&mut parts);
+        parts
+    }
+
     /// Writes what was gathered.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sessions_domain::{
-    Event, MessageMetadata, Moment, TokenUsage, View,
+    Event, MessageMetadata, Moment, StreamEnd, TokenUsage, View,
     branches::Stretch,
     compaction::{CallOutcome, CallPurpose, Spent},
     money::Money,
@@ -178,10 +178,10 @@ impl Ledger {
 
 /// The calls that stand in a record.
 fn calls_in(read: &Read, begun: &mut BTreeMap<u64, MessageMetadata>) -> Vec<Spent> {
-    let of = |metadata: &MessageMetadata| {
+    let of = |metadata: &MessageMetadata, outcome: CallOutcome| {
         Some(Spent {
             purpose: CallPurpose::Turn,
-            outcome: CallOutcome::Taken,
+            outcome,
             provider: metadata.provider.clone(),
             model: metadata.model.clone(),
             usage: metadata.usage?,
@@ -191,18 +191,27 @@ fn calls_in(read: &Read, begun: &mut BTreeMap<u64, MessageMetadata>) -> Vec<Spen
         })
     };
     match &read.event {
-        Event::Appended(appended) => of(&appended.message.metadata).into_iter().collect(),
+        Event::Appended(appended) => of(&appended.message.metadata, CallOutcome::Taken).into_iter().collect(),
         Event::Begun(appended) => {
             begun.insert(read.record.seq, appended.message.metadata.clone());
             Vec::new()
         }
         Event::Sealed(sealed) => {
             let known = begun.remove(&sealed.message).unwrap_or_default();
-            of(sealed.metadata.as_ref().unwrap_or(&known)).into_iter().collect()
+            of(sealed.metadata.as_ref().unwrap_or(&known), outcome_of(sealed.end)).into_iter().collect()
         }
         Event::Compacted(compacted) => compacted.calls.clone(),
         Event::Spent(spent) => vec![(**spent).clone()],
         _ => Vec::new(),
+    }
+}
+
+/// How a call ended that made a message which ended so.
+const fn outcome_of(end: StreamEnd) -> CallOutcome {
+    match end {
+        StreamEnd::Complete => CallOutcome::Taken,
+        StreamEnd::Cancelled => CallOutcome::Cancelled,
+        StreamEnd::Failed | StreamEnd::Interrupted => CallOutcome::Failed,
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Must not know: what becomes of a summary, or how a provider is reached.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sessions_domain::{
@@ -12,11 +12,11 @@ use sessions_domain::{
     compaction::{CallOutcome, CallPurpose, SECTIONS, Sections, Spent},
     form::render,
     profile::ModelProfile,
-    turn::Retry,
+    turn::{Booked, Counted, Retry},
 };
 use sessions_ports::{
-    ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, Stop, Summarizer, Summary,
-    SummaryFailure, SummaryWish, TokenCounter,
+    ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, Stop, Summarizer,
+    Summary, SummaryFailure, SummaryWish, TokenCounter,
 };
 
 /// Tokens of a request beside the conversation, at most.
@@ -28,18 +28,37 @@ const COUNTED: u64 = 95;
 /// A piece of a conversation has so many tokens at least, whatever the window.
 const SMALLEST: u64 = 1_000;
 
-/// Writes summaries with a model, under the headings that every summary has. One that lacks a heading is asked for once more.
+/// A summary that was written and is not taken is asked for so often in all.
+const WRITTEN: u32 = 2;
+
+/// Writes summaries with a model, under the headings that every summary has. One that lacks a heading, or was cut, is asked for once more.
 pub struct ByModel {
     provider: Arc<dyn ModelProvider>,
     profile: Arc<ModelProfile>,
     retry: Retry,
+    tab: Option<Tab>,
+}
+
+/// Calls of summaries for which nobody waited to the end. Clones are one.
+#[derive(Clone, Default)]
+pub(crate) struct Tab(Arc<Mutex<Vec<Spent>>>);
+
+impl Tab {
+    fn put(&self, calls: Vec<Spent>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(calls);
+    }
+
+    /// Takes them, for the ledger.
+    pub(crate) fn take(&self) -> Vec<Spent> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl ByModel {
     /// With this model of this provider.
     pub fn new(provider: Arc<dyn ModelProvider>, profile: Arc<ModelProfile>) -> Self {
         let retry = Retry { attempts: 2, ..Retry::default() };
-        Self { provider, profile, retry }
+        Self { provider, profile, retry, tab: None }
     }
 
     /// With other waits between attempts.
@@ -49,51 +68,110 @@ impl ByModel {
         self
     }
 
-    /// The summary of one piece.
-    async fn piece(&self, asked: &Asked<'_>, calls: &mut Vec<Spent>) -> Result<(String, Option<String>), ModelError> {
-        let mut failed = 0;
+    /// With somebody who pays for what was begun when nobody waits for the summary any more.
+    #[must_use]
+    pub(crate) fn on(mut self, tab: Tab) -> Self {
+        self.tab = Some(tab);
+        self
+    }
+
+    /// The summary of one piece. An error of the provider and a summary that is not taken are counted apart.
+    async fn piece(&self, asked: &Asked<'_>, bill: &mut Bill<'_>) -> Result<(String, Option<String>), ModelError> {
+        let (mut failed, mut written) = (0, 0);
         loop {
-            let mut taken = Taken::default();
             let request = asked.request(&self.profile)?;
-            match self.provider.call(request, &mut taken).await {
+            let taken = bill.open(asked.sent(), request.max_output);
+            match self.provider.call(request, taken).await {
                 Ok(answer) => {
-                    let is_told = answer.usage.is_some();
-                    let usage = answer.usage.unwrap_or_else(|| asked.estimate(&taken.text));
-                    let spent = self.spent(usage, answer.model.clone(), answer.request_id.clone());
-                    calls.push(Spent { estimated: !is_told, ..spent });
-                    let is_whole = answer.stop == ModelStop::EndTurn || answer.stop == ModelStop::Other;
-                    if is_whole && Sections::are_all_in(&taken.text) {
-                        return Ok((taken.text, answer.model));
-                    }
-                    if let Some(last) = calls.last_mut() {
-                        last.outcome = CallOutcome::Rejected;
-                    }
-                    failed += 1;
-                    if failed >= 2 {
-                        return Err(ModelError::Broken { what: "a summary without its headings" });
+                    let why = why_not(answer.stop, &taken.text);
+                    let outcome = if why.is_none() { CallOutcome::Taken } else { CallOutcome::Rejected };
+                    let text = bill.end(outcome, Some(&answer));
+                    let Some(what) = why else { return Ok((text, answer.model)) };
+                    written += 1;
+                    if written >= WRITTEN {
+                        return Err(ModelError::Broken { what });
                     }
                 }
                 Err(error) => {
+                    bill.end(CallOutcome::Failed, None);
                     failed += 1;
-                    let spent = taken.usage.map(|usage| self.spent(usage, None, None));
-                    calls.extend(spent.map(|spent| Spent { outcome: CallOutcome::Failed, ..spent }));
                     let wait = self.retry.wait(failed, error.retry_after(), 0).filter(|_| error.is_transient());
                     tokio::time::sleep(wait.ok_or(error)?).await;
                 }
             }
         }
     }
+}
 
-    fn spent(&self, usage: TokenUsage, model: Option<String>, request_id: Option<String>) -> Spent {
-        Spent {
+/// Why a text is no summary to be taken.
+fn why_not(stop: ModelStop, text: &str) -> Option<&'static str> {
+    match stop {
+        ModelStop::MaxTokens => Some("a summary that reached its longest length before its end"),
+        ModelStop::WindowFull => Some("a summary that reached the end of the model's window"),
+        ModelStop::Refusal => Some("words that decline to write a summary"),
+        ModelStop::ToolUse => Some("a call in place of a summary"),
+        ModelStop::EndTurn | ModelStop::Other if Sections::are_all_in(text) => None,
+        ModelStop::EndTurn | ModelStop::Other => Some("a summary without its headings"),
+    }
+}
+
+/// The calls of one summary. Those of which nobody was told go on the tab.
+struct Bill<'a> {
+    of: &'a ByModel,
+    counter: &'a dyn TokenCounter,
+    calls: Vec<Spent>,
+    open: Option<Open>,
+}
+
+/// A call that is being made: tokens that it is sent, tokens that it may have, and what came of it.
+struct Open {
+    sent: u64,
+    most: u64,
+    taken: Taken,
+}
+
+impl Bill<'_> {
+    /// Begins a call.
+    fn open(&mut self, sent: u64, most: u64) -> &mut Taken {
+        &mut self.open.insert(Open { sent, most, taken: Taken::default() }).taken
+    }
+
+    /// Ends the call, and gives what came of it. One that failed before anything came is none, as far as anybody knows.
+    fn end(&mut self, outcome: CallOutcome, answer: Option<&ModelAnswer>) -> String {
+        let Some(Open { sent, most, taken }) = self.open.take() else { return String::new() };
+        let Taken { text, usage } = taken;
+        if outcome == CallOutcome::Failed && usage.is_none() && text.is_empty() {
+            return text;
+        }
+        let came = self.counter.count(&text);
+        let profile = &self.of.profile;
+        let counted =
+            Counted { sent, came, said: came, most_sent: profile.window, most_came: most, is_whole: answer.is_some() };
+        let Booked { usage, estimated, .. } = Booked::of(answer.map_or(usage, |answer| answer.usage), &counted);
+        self.calls.push(Spent {
             purpose: CallPurpose::Compaction,
-            outcome: CallOutcome::Taken,
-            provider: Some(self.provider.name().to_owned()),
-            model: Some(model.unwrap_or_else(|| self.profile.name.clone())),
+            outcome,
+            provider: Some(self.of.provider.name().to_owned()),
+            model: Some(answer.and_then(|answer| answer.model.clone()).unwrap_or_else(|| profile.name.clone())),
             usage,
-            estimated: false,
+            estimated,
             cost: None,
-            request_id,
+            request_id: answer.and_then(|answer| answer.request_id.clone()),
+        });
+        text
+    }
+
+    /// All of them, for whoever waits for the summary.
+    fn told(&mut self) -> Vec<Spent> {
+        std::mem::take(&mut self.calls)
+    }
+}
+
+impl Drop for Bill<'_> {
+    fn drop(&mut self) {
+        if let Some(tab) = &self.of.tab {
+            self.end(CallOutcome::Cancelled, None);
+            tab.put(self.told());
         }
     }
 }
@@ -111,20 +189,21 @@ impl Summarizer for ByModel {
         let most = (usable / 100).saturating_mul(share).max(SMALLEST);
         let messages = Arc::clone(&wish.messages);
         let counter = Arc::clone(&wish.counter);
-        let mut calls = Vec::new();
+        let mut bill = Bill { of: self, counter: wish.counter.as_ref(), calls: Vec::new(), open: None };
         let failure = |calls: Vec<Spent>, what: String, is_transient| SummaryFailure { what, calls, is_transient };
         let split = tokio::task::spawn_blocking(move || pieces(&messages, most, counter.as_ref())).await;
-        let Ok(pieces) = split else { return Err(failure(calls, "its runtime ended".to_owned(), false)) };
+        let Ok(pieces) = split else { return Err(failure(Vec::new(), "its runtime ended".to_owned(), false)) };
         let (mut text, mut model) = (wish.previous.clone(), None);
-        for conversation in pieces {
-            let asked = Asked { wish, instructions: instructions(wish.max_tokens), previous: text, conversation };
-            match self.piece(&asked, &mut calls).await {
+        for Piece { text: conversation, tokens } in pieces {
+            let instructions = instructions(wish.max_tokens);
+            let asked = Asked { wish, instructions, previous: text, conversation, tokens };
+            match self.piece(&asked, &mut bill).await {
                 Ok((summary, by)) => (text, model) = (Some(summary), by.or(model)),
-                Err(error) => return Err(failure(calls, error.to_string(), error.is_transient())),
+                Err(error) => return Err(failure(bill.told(), error.to_string(), error.is_transient())),
             }
         }
         let model = model.unwrap_or_else(|| self.profile.name.clone());
-        Ok(Summary { text: text.unwrap_or_default(), model: Some(model), calls })
+        Ok(Summary { text: text.unwrap_or_default(), model: Some(model), calls: bill.told() })
     }
 }
 
@@ -134,14 +213,16 @@ struct Asked<'a> {
     instructions: String,
     previous: Option<String>,
     conversation: String,
+    /// Tokens of it.
+    tokens: u64,
 }
 
 impl Asked<'_> {
-    /// What a request probably took, where the provider does not say.
-    fn estimate(&self, text: &str) -> TokenUsage {
+    /// Tokens of a request, about.
+    fn sent(&self) -> u64 {
         let count = |text: &str| self.wish.counter.count(text);
-        let input = count(&self.conversation).saturating_add(count(&self.instructions));
-        TokenUsage { input, output: count(text), ..TokenUsage::default() }
+        let previous = self.previous.as_deref().map_or(0, count);
+        self.tokens.saturating_add(count(&self.instructions)).saturating_add(previous)
     }
 
     fn request(&self, profile: &Arc<ModelProfile>) -> Result<ModelRequest, ModelError> {
@@ -179,19 +260,25 @@ fn instructions(most: u64) -> String {
     )
 }
 
+/// A piece of a conversation, and about how many tokens it has.
+#[derive(Default)]
+struct Piece {
+    text: String,
+    tokens: u64,
+}
+
 /// The conversation as text, in pieces of about so many tokens. A message that is longer is split.
-fn pieces(messages: &[Message], most: u64, counter: &dyn TokenCounter) -> Vec<String> {
-    let (mut pieces, mut piece, mut used) = (Vec::new(), String::new(), 0_u64);
+fn pieces(messages: &[Message], most: u64, counter: &dyn TokenCounter) -> Vec<Piece> {
+    let (mut pieces, mut piece) = (Vec::new(), Piece::default());
     for part in messages.iter().flat_map(|message| split(&told(message), most, counter)) {
         let tokens = counter.count(&part);
-        if used > 0 && used.saturating_add(tokens) > most {
+        if piece.tokens > 0 && piece.tokens.saturating_add(tokens) > most {
             pieces.push(std::mem::take(&mut piece));
-            used = 0;
         }
-        piece.push_str(&part);
-        used = used.saturating_add(tokens);
+        piece.text.push_str(&part);
+        piece.tokens = piece.tokens.saturating_add(tokens);
     }
-    if used > 0 || pieces.is_empty() {
+    if piece.tokens > 0 || pieces.is_empty() {
         pieces.push(piece);
     }
     pieces
@@ -297,14 +384,27 @@ mod tests {
     }
 
     #[test]
+    fn why_a_summary_is_not_taken_is_what_is_wrong_with_it() {
+        let whole: String = SECTIONS.iter().map(|section| format!("## {section}\n- x\n")).collect();
+        assert_eq!(why_not(ModelStop::EndTurn, &whole), None);
+        assert_eq!(why_not(ModelStop::EndTurn, "x"), Some("a summary without its headings"));
+        for text in ["x", whole.as_str()] {
+            let why = why_not(ModelStop::MaxTokens, text);
+            assert_eq!(why, Some("a summary that reached its longest length before its end"));
+        }
+    }
+
+    #[test]
     fn a_conversation_is_cut_into_pieces_and_none_of_it_is_lost() {
         let messages: Vec<Message> = (0..40).map(|n| Message::user(format!("äö{}", "x".repeat(n * 37)))).collect();
         let whole: String = messages.iter().map(told).collect();
         for most in [1_u64, 7, 100, 1_000, 1 << 30] {
             let pieces = pieces(&messages, most, &Bytes);
-            assert_eq!(pieces.concat(), whole);
-            assert!(pieces.iter().all(|piece| piece.len() as u64 <= most.max(2)), "{most}");
+            assert_eq!(pieces.iter().map(|piece| piece.text.as_str()).collect::<String>(), whole);
+            let fits = |piece: &Piece| piece.text.len() as u64 == piece.tokens && piece.tokens <= most.max(2);
+            assert!(pieces.iter().all(fits), "{most}");
         }
-        assert_eq!(super::pieces(&[], 5, &Bytes), [""]);
+        let none: Vec<String> = super::pieces(&[], 5, &Bytes).into_iter().map(|piece| piece.text).collect();
+        assert_eq!(none, [""]);
     }
 }

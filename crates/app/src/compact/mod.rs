@@ -22,12 +22,12 @@ use sessions_domain::{
 };
 use sessions_ports::{Summarizer, Summary, SummaryWish};
 
-pub(crate) use self::refusals::Refusals;
 pub use self::{
     by_model::ByModel,
     extractive::Extractive,
     wish::{CompactionRefused, CompactionReport, CompactionWish},
 };
+pub(crate) use self::{by_model::Tab, refusals::Refusals};
 use self::{refusals::Attempt, survey::Survey};
 use crate::{
     blocking::{off_if_large, off_the_runtime},

@@ -8,7 +8,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sessions_domain::{
     Message, MessageId, MessageMetadata, MessagePart, MessageRole, MessageState, Moment, RuleViolation, RuntimeState,
-    StreamEnd, TokenUsage, ToolCall, context::Context, decide, money::Money, tokens,
+    StreamEnd, TokenUsage, ToolCall,
+    context::Context,
+    decide,
+    money::Money,
+    tokens,
+    turn::{Booked, Counted, Differs},
 };
 use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelRequest, ModelStop, Stop};
 use tokio::{sync::mpsc, time::Instant};
@@ -20,15 +25,12 @@ use super::{
 };
 use crate::{
     append::Receipt,
-    blocking::off_the_runtime,
+    blocking::off_if_large,
     error::SessionError,
     session::At,
     streaming::MessageStream,
     usage::{add_money, by_table},
 };
-
-/// Differences of so many tokens between what is reported and what was counted are none.
-const SLACK: u64 = 1_000;
 
 /// An answer that is whole.
 pub(super) struct Answered {
@@ -39,7 +41,9 @@ pub(super) struct Answered {
 /// What a model is asked.
 struct Asked {
     request: ModelRequest,
-    /// Tokens that it is sent, as they are counted here.
+    /// Tokens of its context, as they are counted here.
+    tokens: u64,
+    /// The same with what it is told of its tools: all that it is sent.
     sent: u64,
     /// Where the head stands: what is answered.
     to: Option<MessageId>,
@@ -58,11 +62,13 @@ struct Came {
     said: Message,
     /// What it took so far, as the provider counts.
     usage: Option<TokenUsage>,
+    /// The provider has read what it was sent, or may have.
+    was_read: bool,
 }
 
 impl Came {
     fn nothing() -> Self {
-        Self { said: assistant(Vec::new()), usage: None }
+        Self { said: assistant(Vec::new()), usage: None, was_read: false }
     }
 }
 
@@ -86,6 +92,7 @@ impl Taking<'_> {
 #[async_trait]
 impl ModelEvents for Taking<'_> {
     async fn on(&mut self, event: ModelEvent) -> Result<(), Stop> {
+        self.came.was_read = true;
         let told = match &event {
             ModelEvent::Text(text) | ModelEvent::Part(MessagePart::Text(text)) => Some(TurnEvent::Text(text.clone())),
             ModelEvent::Reasoning { text, .. } | ModelEvent::Part(MessagePart::Reasoning { text, .. }) => {
@@ -127,7 +134,7 @@ impl Runner {
     /// An answer to the conversation as it stands; `None`: the turn has ended, and its outcome says why.
     pub(super) async fn answer(&mut self) -> Result<Option<Answered>, SessionError> {
         let (mut failed, mut has_shrunk) = (0_u32, false);
-        let mut asked = self.asks().await?;
+        let Some(mut asked) = self.asks().await? else { return Ok(None) };
         let mut open: Option<MessageStream> = None;
         loop {
             let mut stream = match open.take() {
@@ -142,12 +149,12 @@ impl Runner {
                     return self.taken(stream, &came, answer, &asked, took, failed + 1).await.map(Some);
                 }
                 Went::Halted(halt) => {
-                    self.broken(stream, &came, MessageState::Cancelled, halt.words(), failed + 1).await?;
+                    self.broken(stream, &came, &asked, MessageState::Cancelled, halt.words(), failed + 1).await?;
                     self.halt(halt);
                     return Ok(None);
                 }
                 Went::TooLarge(problem) => {
-                    self.broken(stream, &came, MessageState::Failed, &problem.to_string(), failed + 1).await?;
+                    self.broken(stream, &came, &asked, MessageState::Failed, &problem.to_string(), failed + 1).await?;
                     self.fail(problem);
                     return Ok(None);
                 }
@@ -156,32 +163,38 @@ impl Runner {
             failed += 1;
             if error == ModelError::TooLong && !has_shrunk {
                 has_shrunk = true;
-                self.broken(stream, &came, MessageState::Failed, &error.to_string(), failed).await?;
+                self.broken(stream, &came, &asked, MessageState::Failed, &error.to_string(), failed).await?;
                 self.go_back(&asked).await?;
-                self.shrink(asked.sent).await?;
-                asked = self.asks().await?;
+                self.shrink(asked.tokens).await?;
+                if let Some(halt) = self.is_halted() {
+                    self.halt(halt);
+                    return Ok(None);
+                }
+                let Some(less) = self.asks().await? else { return Ok(None) };
+                asked = less;
                 continue;
             }
             let jitter = self.jitter()?;
             let wait = Some(error).filter(ModelError::is_transient);
             let Some(wait) = wait.and_then(|error| self.agent.retry.wait(failed, error.retry_after(), jitter)) else {
-                self.broken(stream, &came, MessageState::Failed, &error.to_string(), failed).await?;
+                self.broken(stream, &came, &asked, MessageState::Failed, &error.to_string(), failed).await?;
                 self.fail(error.into());
                 return Ok(None);
             };
-            let is_anew = !came.said.parts.is_empty() || came.usage.is_some();
+            let is_anew = came.was_read;
             self.outcome.notes.push(TurnNote::Retried { attempt: failed, why: error.to_string() });
             self.tell(TurnEvent::Retrying { attempt: failed + 1, wait, error, is_anew }).await;
             let (attempt, next) = (failed + 1, self.after(wait));
             self.session.set_runtime(RuntimeState::Retrying { attempt, next, message: error.to_string() }).await?;
             if is_anew {
-                self.broken(stream, &came, MessageState::Failed, &error.to_string(), failed).await?;
+                self.broken(stream, &came, &asked, MessageState::Failed, &error.to_string(), failed).await?;
             } else {
                 open = Some(stream);
             }
             if let Err(halt) = unless(tokio::time::sleep(wait), self.halted()).await {
                 if let Some(stream) = open {
-                    self.broken(stream, &Came::nothing(), MessageState::Cancelled, halt.words(), failed).await?;
+                    let (came, state) = (Came::nothing(), MessageState::Cancelled);
+                    self.broken(stream, &came, &asked, state, halt.words(), failed).await?;
                 }
                 self.halt(halt);
                 return Ok(None);
@@ -193,9 +206,19 @@ impl Runner {
         }
     }
 
-    /// What the model is asked, from the conversation as it stands.
-    async fn asks(&mut self) -> Result<Asked, SessionError> {
-        let context = self.session.context(self.wish()).await?;
+    /// What the model is asked, from the conversation as it stands; `None`: it is too much, and the turn has ended.
+    async fn asks(&mut self) -> Result<Option<Asked>, SessionError> {
+        let context = match self.session.context(self.wish()).await {
+            Err(SessionError::OverBudget(_)) if self.most.is_some() => {
+                self.fail(ModelError::TooLong.into());
+                return Ok(None);
+            }
+            Err(SessionError::OverBudget(over)) if self.is_under_way => {
+                self.fail(TurnProblem::NoRoom(over));
+                return Ok(None);
+            }
+            context => context?,
+        };
         let body = context.body().map_err(|_| SessionError::BrokenOff)?;
         let Context { tokens, is_cut, .. } = context;
         if is_cut && !self.outcome.notes.contains(&TurnNote::Cut) {
@@ -210,7 +233,8 @@ impl Runner {
             max_output: self.agent.max_output.unwrap_or(kept_free),
             parameters: self.agent.parameters.clone(),
         };
-        Ok(Asked { request, sent: tokens.saturating_add(self.told), to: self.newest().await? })
+        let sent = tokens.saturating_add(self.told);
+        Ok(Some(Asked { request, tokens, sent, to: self.newest().await? }))
     }
 
     async fn begin(&self) -> Result<MessageStream, SessionError> {
@@ -228,7 +252,7 @@ impl Runner {
     async fn request(&self, asked: &Asked, stream: &mut MessageStream) -> Result<(Went, Came), SessionError> {
         let mut taking = Taking { stream, events: self.events(), came: Came::nothing(), failed: None };
         let called = unless(self.agent.provider.call(asked.request.clone(), &mut taking), self.halted()).await;
-        let Taking { came, failed, .. } = taking;
+        let Taking { mut came, failed, .. } = taking;
         let went = match (failed, called) {
             (Some(SessionError::LimitReached { limit, max, .. }), _) => {
                 Went::TooLarge(TurnProblem::TooLarge { limit, max })
@@ -241,6 +265,8 @@ impl Runner {
             (None, Ok(Ok(answer))) => Went::Whole(answer),
             (None, Ok(Err(error))) => Went::Failed(error),
         };
+        // Who fails before anything came has not begun, as far as anybody knows; a request that is broken off here may be read and billed.
+        came.was_read |= matches!(went, Went::Halted(_));
         Ok((went, came))
     }
 
@@ -249,22 +275,32 @@ impl Runner {
         &mut self,
         stream: MessageStream,
         came: &Came,
+        asked: &Asked,
         state: MessageState,
         why: &str,
         attempt: u32,
     ) -> Result<(), SessionError> {
         let message = stream.message();
+        // As the log has it: the last piece may have been taken there, and nobody was told.
+        let said = assistant(stream.so_far().await);
         let end = match state {
             MessageState::Cancelled => StreamEnd::Cancelled,
             _ => StreamEnd::Failed,
         };
-        let metadata = came.usage.map(|usage| self.known(usage, self.profile.name.clone()));
-        let receipt = stream.end(end, Some(why.to_owned()), metadata).await?;
-        if let Some(usage) = came.usage {
-            self.add(usage, false, self.money(&self.profile.name, &usage));
+        let booked = match came.was_read {
+            true => Some(self.booked(&said, came.usage, asked, false).await?),
+            false => None,
+        };
+        let known = |booked: &Booked| MessageMetadata {
+            estimated: booked.estimated,
+            ..self.known(booked.usage, self.profile.name.clone())
+        };
+        let receipt = stream.end(end, Some(why.to_owned()), booked.as_ref().map(known)).await?;
+        if let Some(Booked { usage, estimated, .. }) = booked {
+            self.add(usage, estimated, self.money(&self.profile.name, &usage));
         }
-        self.outcome.text = came.said.text();
-        let calls = came.said.calls().count() as u64;
+        self.outcome.text = said.text();
+        let calls = said.calls().count() as u64;
         self.answered(receipt, TurnStep::Answer { message, state, calls, attempt });
         Ok(())
     }
@@ -297,10 +333,8 @@ impl Runner {
         attempt: u32,
     ) -> Result<Answered, SessionError> {
         let message = stream.message();
-        let (usage, estimated) = match answer.usage {
-            Some(usage) => (usage, false),
-            None => (self.estimate(&came.said, asked.sent).await?, true),
-        };
+        let booked = self.booked(&came.said, answer.usage, asked, true).await?;
+        let Booked { usage, estimated, .. } = booked;
         let model = answer.model.unwrap_or_else(|| self.profile.name.clone());
         let money = self.money(&model, &usage);
         let metadata = MessageMetadata {
@@ -312,9 +346,7 @@ impl Runner {
         };
         let receipt: Receipt = stream.finish(Some(metadata)).await?;
         self.tell(TurnEvent::Answered).await;
-        if !estimated {
-            self.compare(&usage, asked.sent);
-        }
+        self.note(&booked);
         self.add(usage, estimated, money);
         let calls: Vec<ToolCall> = came.said.calls().cloned().collect();
         self.outcome.text = came.said.text();
@@ -330,13 +362,37 @@ impl Runner {
         money.into_iter().for_each(|money| add_money(&mut outcome.cost, money));
     }
 
-    /// What it probably took, where the provider does not say.
-    async fn estimate(&self, said: &Message, sent: u64) -> Result<TokenUsage, SessionError> {
-        let counter = self.session.manager().ports().encodings.named(&self.profile.encoding);
-        let said = said.clone();
-        let count = move || counter.map_or(0, |counter| tokens::message(&said, &|text| counter.count(text)).count);
-        // An answer may be long.
-        Ok(TokenUsage { input: sent, output: off_the_runtime(count).await?, ..TokenUsage::default() })
+    /// What it is booked with.
+    async fn booked(
+        &self,
+        said: &Message,
+        reported: Option<TokenUsage>,
+        asked: &Asked,
+        is_whole: bool,
+    ) -> Result<Booked, SessionError> {
+        let (came, said) = self.count(said).await?;
+        let (allowed, window) = (asked.request.max_output, self.profile.window);
+        // What a host asks for in the provider's words may allow more.
+        let most_came = if self.agent.parameters.is_none() { allowed } else { allowed.max(window) };
+        let counted = Counted { sent: asked.sent, came, said, most_sent: window, most_came, is_whole };
+        Ok(Booked::of(reported, &counted))
+    }
+
+    /// Tokens of what came, and of the texts and calls in it.
+    async fn count(&self, said: &Message) -> Result<(u64, u64), SessionError> {
+        let Some(counter) = self.session.manager().ports().encodings.named(&self.profile.encoding) else {
+            return Ok((0, 0));
+        };
+        let (said, bytes) = (said.clone(), said.parts.iter().map(bytes_of).sum());
+        let count = move || {
+            let is_said = |part: &MessagePart| matches!(part, MessagePart::Text(_) | MessagePart::ToolCall(_));
+            said.parts.iter().fold((0_u64, 0_u64), |(came, said), part| {
+                let tokens = tokens::part(part, &|text| counter.count(text)).count;
+                let spoken = if is_said(part) { tokens } else { 0 };
+                (came.saturating_add(tokens), said.saturating_add(spoken))
+            })
+        };
+        off_if_large(bytes, count).await
     }
 
     /// What a call cost, by the prices of this day.
@@ -348,11 +404,13 @@ impl Runner {
     }
 
     /// Notes where what is reported can hardly be.
-    fn compare(&mut self, usage: &TokenUsage, counted: u64) {
-        let reported = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
-        let is_far = |less: u64, more: u64| more > less.saturating_mul(2).saturating_add(SLACK);
-        if is_far(reported, counted) || is_far(counted, reported) {
-            self.outcome.notes.push(TurnNote::UsageDiffers { reported, counted });
+    fn note(&mut self, booked: &Booked) {
+        let notes = &mut self.outcome.notes;
+        if let Some(Differs { reported, counted }) = booked.sent_differs {
+            notes.push(TurnNote::UsageDiffers { reported, counted });
+        }
+        if let Some(Differs { reported, counted }) = booked.came_differs {
+            notes.push(TurnNote::OutputDiffers { reported, counted });
         }
     }
 
@@ -371,4 +429,14 @@ impl Runner {
 /// Whether a rule is one that a part of an answer broke.
 fn is_of_part(rule: &RuleViolation) -> bool {
     matches!(rule, RuleViolation::AmbiguousCall | RuleViolation::MisplacedPart { .. } | RuleViolation::TooDeep)
+}
+
+/// What is to be counted of a part, in bytes.
+fn bytes_of(part: &MessagePart) -> usize {
+    match part {
+        MessagePart::Text(text) | MessagePart::Reasoning { text, .. } => text.len(),
+        MessagePart::ToolCall(call) => call.input.as_str().len(),
+        MessagePart::Custom(json) => json.as_str().len(),
+        _ => 0,
+    }
 }

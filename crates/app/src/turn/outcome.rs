@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sessions_domain::{MessageId, MessageState, TokenUsage, ToolCall, ToolResult, money::Money, turn::StopReason};
+use sessions_domain::{
+    MessageId, MessageState, TokenUsage, ToolCall, ToolResult, context::OverBudget, money::Money, turn::StopReason,
+};
 use sessions_ports::ModelError;
 
 use crate::{append::Receipt, compact::CompactionReport};
@@ -97,7 +99,7 @@ pub enum ToolEnd {
     Failed,
     /// It panicked.
     Panicked,
-    /// It took too long and was ended.
+    /// It took too long and was ended, or is not waited for any more.
     TimedOut,
     /// There is no such tool.
     Unknown,
@@ -118,6 +120,9 @@ pub enum TurnProblem {
     /// The model could not be asked, or did not answer.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// What came in this turn does not fit what the model takes, however much of it is cut.
+    #[error(transparent)]
+    NoRoom(OverBudget),
     /// The same tool was called with the same input three times among ten calls.
     #[error("the model called {tool} three times with the same input; tell it what to do instead, and go on")]
     DoomLoop {
@@ -154,8 +159,17 @@ pub enum TurnNote {
     },
     /// Older turns were left out of what the model was sent.
     Cut,
-    /// The provider reports another number of tokens than was counted of what it was sent: one is more than twice the other.
+    /// The provider reports another number of tokens than was counted of what it was sent: one is more than twice the other. Where that cannot
+    /// be at all (none, or more than the model takes), what was counted stands for it.
     UsageDiffers {
+        /// What it reports.
+        reported: u64,
+        /// What was counted.
+        counted: u64,
+    },
+    /// The provider reports a number of tokens of the answer that cannot be: none, far less than came, or more than was allowed. What was counted
+    /// stands for it.
+    OutputDiffers {
         /// What it reports.
         reported: u64,
         /// What was counted.

@@ -5,11 +5,11 @@
 use std::{sync::Arc, time::Duration};
 
 use sessions_domain::{
-    MessageId, RuleViolation, RuntimeState,
+    Event, MessageId, RuleViolation, RuntimeState,
     compaction::CompactionCause,
     context::Budget,
     profile::ModelProfile,
-    turn::{Repeats, StopReason},
+    turn::{Repeats, Retry, StopReason},
 };
 use sessions_ports::{ModelStop, ToolSpec};
 use tokio::{sync::mpsc, time::Instant};
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     append::{Append, AppendOutcome, Receipt},
     blocking::off_the_runtime,
-    compact::{ByModel, CompactionRefused, CompactionReport, CompactionWish, Extractive},
+    compact::{ByModel, CompactionRefused, CompactionReport, CompactionWish, Extractive, Tab},
     context::ContextWish,
     error::SessionError,
     session::Session,
@@ -31,6 +31,9 @@ use crate::{
 
 /// Tokens that providers write around each tool, about.
 const AROUND_TOOL: u64 = 16;
+
+/// A summary that its model does not write is made without it soon.
+const SUMMARY_ATTEMPTS: u32 = 2;
 
 /// What a turn begins with.
 pub(super) enum Begin {
@@ -68,6 +71,10 @@ pub(super) struct Runner {
     pub(super) most: Option<Budget>,
     pub(super) outcome: TurnOutcome,
     pub(super) repeats: Repeats,
+    /// The model has answered, or did so before: what does not fit now is its doing, or its tools'.
+    pub(super) is_under_way: bool,
+    /// What summaries took for which the turn did not wait.
+    tab: Tab,
     running: Arc<Running>,
     stopping: Stopping,
     ends: Option<(Instant, Duration)>,
@@ -105,6 +112,8 @@ impl Runner {
             most: None,
             outcome: TurnOutcome::default(),
             repeats: Repeats::default(),
+            is_under_way: false,
+            tab: Tab::default(),
             running,
             stopping,
             ends,
@@ -136,7 +145,10 @@ impl Runner {
                 }
                 Vec::new()
             }
-            Begin::Resumed => self.pick_up().await?,
+            Begin::Resumed => {
+                self.is_under_way = true;
+                self.pick_up().await?
+            }
         };
         let mut iterations = 0;
         loop {
@@ -156,6 +168,7 @@ impl Runner {
                 return Ok(());
             }
             let Some(answered) = self.answer().await? else { return Ok(()) };
+            self.is_under_way = true;
             self.outcome.stop_reason = match answered.stop {
                 ModelStop::MaxTokens | ModelStop::WindowFull => StopReason::MaxTokens,
                 ModelStop::Refusal => StopReason::Refusal,
@@ -189,7 +202,7 @@ impl Runner {
     }
 
     /// Whether the turn is to end early by now.
-    fn is_halted(&self) -> Option<Halt> {
+    pub(super) fn is_halted(&self) -> Option<Halt> {
         let late = self.ends.filter(|(at, _)| *at <= Instant::now()).map(|(_, most)| Halt::OutOfTime(most));
         if self.running.is_stopped() || self.stopping.is_asked() { Some(Halt::Cancelled) } else { late }
     }
@@ -239,7 +252,9 @@ impl Runner {
             Compacting::By(summarizer) => Some(wish.with(Arc::clone(summarizer))),
             Compacting::ByModel => {
                 let (provider, profile) = (Arc::clone(&self.agent.provider), Arc::clone(&self.profile));
-                Some(wish.with(Arc::new(ByModel::new(provider, profile))))
+                let retry = Retry { attempts: self.agent.retry.attempts.min(SUMMARY_ATTEMPTS), ..self.agent.retry };
+                let summarizer = ByModel::new(provider, profile).retry(retry).on(self.tab.clone());
+                Some(wish.with(Arc::new(summarizer)))
             }
         }
     }
@@ -259,18 +274,32 @@ impl Runner {
         match unless(work, self.halted()).await {
             Ok(done) => self.compacted(done).await,
             // The next step looks for it.
-            Err(_) => Ok(()),
+            Err(_) => self.pay_tab().await,
         }
     }
 
-    /// Makes room, since the provider said that what it was sent is too long: it is sent three quarters of that from now on.
-    pub(super) async fn shrink(&mut self, sent: u64) -> Result<(), SessionError> {
-        let most = Budget::tokens(sent / 4 * 3);
+    /// Writes down what a summary took for which nobody waits any more.
+    async fn pay_tab(&self) -> Result<(), SessionError> {
+        let spent: Vec<Event> = self.tab.take().into_iter().map(|call| Event::Spent(Box::new(call))).collect();
+        if spent.is_empty() {
+            return Ok(());
+        }
+        self.session.make(None, |_| Ok(spent.clone())).await.map(|_| ())
+    }
+
+    /// Makes room, since the provider said that what it was sent is too long: of a context with so many tokens it is sent three quarters from now on.
+    pub(super) async fn shrink(&mut self, tokens: u64) -> Result<(), SessionError> {
+        let most = Budget::tokens(tokens / 4 * 3);
         self.most = Some(most);
         let Some(wish) = self.compaction(CompactionCause::Overflow) else { return Ok(()) };
         // By a model it would take the same road to the same provider.
-        let done = self.session.compact(wish.down_to(most).with(Arc::new(Extractive))).await;
-        self.compacted(done.map(Some)).await
+        let wish = wish.down_to(most).with(Arc::new(Extractive));
+        let session = self.session.clone();
+        match unless(session.compact(wish), self.halted()).await {
+            Ok(done) => self.compacted(done.map(Some)).await,
+            // The next step looks for it.
+            Err(_) => Ok(()),
+        }
     }
 
     async fn compacted(&mut self, done: Result<Option<CompactionReport>, SessionError>) -> Result<(), SessionError> {
@@ -279,7 +308,8 @@ impl Runner {
                 self.tell(TurnEvent::Compacted(report.clone())).await;
                 self.outcome.notes.push(TurnNote::Compacted(Box::new(report)));
             }
-            Ok(None) => {}
+            // Of what does not fit, whoever asks the model is told.
+            Ok(None) | Err(SessionError::OverBudget(_)) => {}
             Err(error @ (SessionError::Compaction(_) | SessionError::Rule(RuleViolation::CompactionOutdated))) => {
                 self.outcome.notes.push(TurnNote::NotCompacted { why: error.to_string() });
             }

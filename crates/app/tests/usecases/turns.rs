@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use sessions_app::{
     TurnProblem, TurnStep,
 };
 use sessions_domain::{
-    Json, Message, MessagePart, MessageRole, MessageState, Origin, RuleViolation, RuntimeState, SessionSettings,
+    Json, Kind, Message, MessagePart, MessageRole, MessageState, Origin, RuleViolation, RuntimeState, SessionSettings,
     TokenUsage, ToolContent,
     compaction::{CallOutcome, CallPurpose},
     form::Form,
@@ -31,6 +31,7 @@ use sessions_ports::{
     GateAnswer, ModelAnswer, ModelError, ModelEvents, ModelProvider, ModelRequest, ModelStop, Tool, ToolConduct,
     ToolFailure, ToolGate, ToolRun, ToolSpec,
 };
+use sessions_testkit::{Call, FaultyStore};
 
 use crate::ground::{due, manager, texts};
 
@@ -68,19 +69,19 @@ pub(crate) struct Does {
     pub(crate) conduct: ToolConduct,
     runs: AtomicUsize,
     pub(crate) gate: Gate,
-}
     /// Blocks its thread until something is sent.
     held: Mutex<std::sync::mpsc::Receiver<()>>,
     release: std::sync::mpsc::Sender<()>,
+}
 
 impl Does {
     pub(crate) fn named(name: &str) -> Self {
         let input_schema = Json::parse(r#"{"type":"object"}"#).unwrap();
-        Self {
         let (release, held) = std::sync::mpsc::channel();
-            spec: ToolSpec { name: name.into(), description: "does".into(), input_schema },
+        Self {
             held: Mutex::new(held),
             release,
+            spec: ToolSpec { name: name.into(), description: "does".into(), input_schema },
             conduct: ToolConduct { timeout: Duration::from_secs(60), ..ToolConduct::default() },
             runs: AtomicUsize::new(0),
             gate: Gate::new(),
@@ -114,7 +115,6 @@ impl Tool for Does {
                 Ok(ToolContent::Text("waited".into()))
             }
             r#"{"do":"much"}"# => Ok(ToolContent::Text("ä".repeat(50 << 20))),
-            other => Ok(ToolContent::Text(format!("did {other}"))),
             r#"{"do":"parts"}"# => {
                 Ok(ToolContent::Parts((0..200_000).map(|n| MessagePart::text(format!("part {n}"))).collect()))
             }
@@ -127,6 +127,7 @@ impl Tool for Does {
                 self.held.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap();
                 Ok(ToolContent::Text("at last".into()))
             }
+            other => Ok(ToolContent::Text(format!("did {other}"))),
         }
     }
 }
@@ -236,7 +237,6 @@ async fn a_result_that_the_session_does_not_take_is_a_failed_one() {
     assert_eq!(outcome.stop_reason, StopReason::EndTurn);
     let results = results(&chat).await;
     assert!(results[0].1 && results[0].0.contains("larger than a message"), "{results:?}");
-}
     let (agent, _) = self::agent([calls("a", "do", r#"{"do":"deep"}"#), says("Done.")]);
     let outcome = chat.send_message(&agent.tool(Arc::new(Does::named("do"))), Message::user("go")).await.unwrap();
     assert_eq!(outcome.stop_reason, StopReason::EndTurn);
@@ -334,6 +334,7 @@ async fn who_is_asked_about_a_later_call_when_a_turn_is_cancelled_takes_nothing_
     let outcome = due("the end", turn.outcome()).await.unwrap();
     assert_eq!(ends(&outcome.steps), [ToolEnd::Done, ToolEnd::Ended]);
     assert_eq!((results(&chat).await[0].0.as_str(), asks.runs()), (r#"did {"n":1}"#, 0));
+}
 
 /// Answers what it is told to, and counts.
 pub(crate) struct Asked(Mutex<Vec<GateAnswer>>, pub(crate) AtomicUsize);
@@ -613,6 +614,88 @@ async fn a_provider_that_says_it_is_too_long_is_sent_less() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_is_cut_by_its_own_length_whatever_the_tools_take() {
+    let mut wordy = Does::named("wordy");
+    wordy.spec.description = "words ".repeat(8_000);
+    let (agent, provider) = agent([Answer::failed(ModelError::TooLong), says("Done.")]);
+    let (_, chat) = chat().await;
+    for n in 0..10 {
+        chat.append(Message::user(format!("{n} {}", "words ".repeat(200)))).await.unwrap();
+    }
+    let outcome = chat.send_message(&agent.tool(Arc::new(wordy)), Message::user("?")).await.unwrap();
+    assert_eq!(outcome.text, "Done.", "{outcome:?}");
+    let lengths: Vec<usize> = provider.asked().iter().map(|request| request.body.messages.as_str().len()).collect();
+    assert!(lengths[1] < lengths[0] * 4 / 5, "{lengths:?}");
+}
+
+#[tokio::test]
+async fn what_is_too_long_and_cannot_be_cut_ends_the_turn_with_what_the_provider_said() {
+    let (agent, provider) = agent([Answer::failed(ModelError::TooLong), says("Now.")]);
+    let (_, chat) = chat().await;
+    let agent = agent.instructions("Be brief, whatever is asked.");
+    let outcome = chat.send_message(&agent, Message::user("?")).await.unwrap();
+    assert_eq!(outcome.problem, Some(TurnProblem::Model(ModelError::TooLong)));
+    assert_eq!((outcome.stop_reason, outcome.steps.len(), provider.asked().len()), (StopReason::Error, 1, 1));
+    assert_eq!(chat.send_message(&agent, Message::user("Again?")).await.unwrap().text, "Now.");
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_fit_what_the_model_takes_ends_its_turn_with_an_outcome() {
+    let large = format!(r#"{{"text":"{}"}}"#, "words ".repeat(10_000));
+    let provider = Arc::new(ScriptedProvider::new([calls("a", "do", &large), says("Now.")]));
+    let small = Arc::new(ModelProfile::of("m", "scripted", Form::OpenAi, 4_000));
+    let (_, chat) = chat().await;
+    let agent = Agent::of_profile(provider, small).without_compaction().tool(Arc::new(Does::named("do")));
+    let outcome = chat.send_message(&agent, Message::user("go")).await.unwrap();
+    assert!(matches!(outcome.problem, Some(TurnProblem::NoRoom(_))), "{outcome:?}");
+    assert_eq!((outcome.steps.len(), outcome.receipts.len()), (2, 3), "{outcome:?}");
+    let outcome = chat.resume_turn(&agent).await.unwrap();
+    assert!(matches!(outcome.problem, Some(TurnProblem::NoRoom(_))), "{outcome:?}");
+    assert_eq!(chat.send_message(&agent, Message::user("do something else")).await.unwrap().text, "Now.");
+}
+
+#[tokio::test]
+async fn a_turn_that_is_cancelled_while_it_makes_room_does_not_wait_for_that() {
+    let reads = |store: &FaultyStore| store.calls(Call::Read);
+    let begin = async || {
+        let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+        let chat = manager(store.clone()).create(NewSession::default()).await.unwrap();
+        for n in 0..20 {
+            chat.append(Message::user(format!("{n} {}", "words ".repeat(100)))).await.unwrap();
+            chat.append(Message::assistant("yes")).await.unwrap();
+        }
+        let gate = Gate::new();
+        let (agent, _) = compacting([Answer::new().wait(&gate).fails(ModelError::TooLong), says("Done.")]);
+        let turn = chat.turn(&agent, Message::user("?"));
+        due("the model", gate.reached()).await;
+        (store, turn, gate)
+    };
+    let (store, turn, gate) = begin().await;
+    let before = reads(&store);
+    let (counted, until) = (store.clone(), Arc::new(AtomicU64::new(0)));
+    let noted = Arc::clone(&until);
+    store.watch(move |commit| {
+        if commit.records.iter().any(|record| record.kind == Kind::COMPACTED) {
+            noted.store(counted.calls(Call::Read), Ordering::SeqCst);
+        }
+    });
+    gate.open();
+    assert_eq!(due("the end", turn.outcome()).await.unwrap().text, "Done.");
+    let within = until.load(Ordering::SeqCst) - before;
+
+    // The same once more, and what was read last before the compaction was written does not come.
+    let (store, turn, gate) = begin().await;
+    let held = Gate::new();
+    let holding = held.clone();
+    store.meanwhile(Call::Read, within, async move { holding.pass().await });
+    gate.open();
+    due("the compaction", held.reached()).await;
+    turn.canceller().cancel();
+    let outcome = due("the end", turn.outcome()).await.unwrap();
+    assert_eq!((outcome.stop_reason, outcome.notes), (StopReason::Cancelled, vec![]));
+}
+
+#[tokio::test]
 async fn a_provider_that_lies_about_tokens_is_noted_and_sums_hold() {
     let most = TokenUsage {
         input: u64::MAX,
@@ -622,17 +705,26 @@ async fn a_provider_that_lies_about_tokens_is_noted_and_sums_hold() {
         reasoning: 1,
         cache_write_long: 0,
     };
-    let (agent, _) = agent([says("a").usage(most), says("b").usage(most)]);
+    let nothing = TokenUsage::default();
+    let said = TokenUsage { input: 12, output: 40, ..TokenUsage::default() };
+    let (agent, _) = agent([says("It is borrowed.").usage(most), says("Yes.").usage(nothing), says("No.").usage(said)]);
     let (_, chat) = chat().await;
-    let outcome = chat.send_message(&agent, Message::user("?")).await.unwrap();
-    assert!(
-        outcome
-            .notes
-            .iter()
-            .any(|note| matches!(note, TurnNote::UsageDiffers { reported: u64::MAX, counted } if *counted < 100))
-    );
-    chat.send_message(&agent, Message::user("?")).await.unwrap();
-    assert_eq!(chat.usage().await.unwrap().total.usage.input, u64::MAX);
+    let ask = async || chat.send_message(&agent, Message::user("Why?")).await.unwrap();
+    let differs = |outcome: &sessions_app::TurnOutcome| {
+        let sent = |note: &TurnNote| matches!(note, TurnNote::UsageDiffers { counted, .. } if *counted < 100);
+        let came = |note: &TurnNote| matches!(note, TurnNote::OutputDiffers { counted, .. } if *counted < 20);
+        (outcome.notes.iter().filter(|note| sent(note)).count(), outcome.notes.iter().filter(|note| came(note)).count())
+    };
+    for _ in 0..2 {
+        let lie = ask().await;
+        assert_eq!((differs(&lie), lie.estimated), ((1, 1), true), "{lie:?}");
+        assert!((1..100).contains(&lie.usage.input) && (1..20).contains(&lie.usage.output), "{lie:?}");
+        assert_eq!(lie.usage.cache_read, 0);
+    }
+    let truth = ask().await;
+    assert_eq!((truth.usage, truth.estimated, truth.notes.len()), (said, false, 0), "small differences are none");
+    let total = chat.usage().await.unwrap().total;
+    assert!(total.usage.output < 100 && total.estimated == 2, "{total:?}");
 }
 
 #[tokio::test]
@@ -890,7 +982,29 @@ async fn a_turn_that_is_cancelled_while_it_compacts_changes_nothing() {
     let outcome = due("the end", turn.outcome()).await.unwrap();
     assert_eq!(outcome.stop_reason, StopReason::Cancelled);
     assert!(chat.version().await.unwrap() <= before + 3, "an answer that was not begun, and that it is idle");
-    assert!(chat.calls(0).await.unwrap().0.iter().all(|call| call.spent.purpose == CallPurpose::Turn));
+    // What was read and came for it was paid for.
+    let calls = chat.calls(0).await.unwrap().0;
+    let spent: Vec<_> =
+        calls.iter().map(|call| (call.spent.purpose, call.spent.outcome, call.spent.estimated)).collect();
+    assert_eq!(spent, [(CallPurpose::Compaction, CallOutcome::Cancelled, true)]);
+    assert!(calls[0].spent.usage.input > 5_000 && calls[0].spent.usage.output > 0, "{calls:?}");
+}
+
+#[tokio::test]
+async fn an_error_and_a_summary_that_is_not_taken_are_each_mended_by_asking_once_more() {
+    let (agent, provider) = compacting([
+        Answer::failed(ModelError::Overloaded { retry_after: None }),
+        says("It went well."),
+        says(SUMMARY),
+        says(SUMMARY),
+        says("Green."),
+    ]);
+    let (_, chat) = full().await;
+    let outcome = chat.send_message(&agent, Message::user("and now?")).await.unwrap();
+    assert_eq!(outcome.text, "Green.");
+    let by = |note: &TurnNote| if let TurnNote::Compacted(report) = note { report.by.clone() } else { None };
+    assert_eq!(outcome.notes.iter().find_map(by).as_deref(), Some("model"), "{:?}", outcome.notes);
+    assert_eq!(provider.asked().len(), 5);
 }
 
 #[tokio::test]
@@ -910,4 +1024,57 @@ async fn what_an_answer_took_that_did_not_become_whole_is_in_the_ledger() {
     assert_eq!((outcome.stop_reason, outcome.usage, outcome.estimated), (StopReason::Cancelled, expected, false));
     let total = chat.usage().await.unwrap().total;
     assert_eq!((total.usage, total.calls), (expected, 2));
+    assert_eq!(ended(&chat).await, [(CallOutcome::Failed, false), (CallOutcome::Cancelled, false)]);
+}
+
+/// How each call of the ledger ended, and whether its tokens are estimated.
+async fn ended(chat: &Session) -> Vec<(CallOutcome, bool)> {
+    chat.calls(0).await.unwrap().0.iter().map(|call| (call.spent.outcome, call.spent.estimated)).collect()
+}
+
+#[tokio::test]
+async fn what_an_answer_took_that_nobody_told_of_is_estimated() {
+    let gate = Gate::new();
+    let begun = TokenUsage { input: 30, output: 1, ..TokenUsage::default() };
+    let (agent, _) = agent([
+        Answer::failed(ModelError::Unreachable),
+        Answer::new().text("It is ").fails(ModelError::Broken { what: "it ends early" }),
+        Answer::new().used(begun).text("borrowed, ".repeat(100)).wait(&gate),
+    ]);
+    let (_, chat) = chat().await;
+    let turn = chat.turn(&agent, Message::user("Why?"));
+    due("the gate", gate.reached()).await;
+    turn.canceller().cancel();
+    let outcome = due("the end", turn.outcome()).await.unwrap();
+    assert!(outcome.estimated && outcome.usage.output > 150, "{:?}", outcome.usage);
+    let estimated = [(CallOutcome::Failed, true), (CallOutcome::Cancelled, true)];
+    assert_eq!(ended(&chat).await, estimated, "of what could not be reached nobody was paid");
+    let calls = chat.calls(0).await.unwrap().0;
+    assert!(calls[0].spent.usage.input > 0 && calls[0].spent.usage.output > 0, "{calls:?}");
+    assert_eq!(calls[1].spent.usage.input, 30, "what was told is taken");
+    assert_eq!(chat.usage().await.unwrap().total.usage, outcome.usage);
+}
+
+#[tokio::test]
+async fn the_text_of_a_cancelled_answer_is_what_the_log_has() {
+    let (gate, held) = (Gate::new(), Gate::new());
+    let (agent, _) = agent([Answer::new().text("It ").wait(&gate).text("is borrowed. ".repeat(200))]);
+    let store = FaultyStore::over(Arc::new(MemoryStore::new()));
+    let chat = manager(store.clone()).create(NewSession::default()).await.unwrap();
+    let turn = chat.turn(&agent, Message::user("Why?"));
+    due("the gate", gate.reached()).await;
+    let holding = held.clone();
+    store.meanwhile(Call::Commit, 1, async move { holding.pass().await });
+    gate.open();
+    due("the commit", held.reached()).await;
+    turn.canceller().cancel();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    held.open();
+    let outcome = due("the end", turn.outcome()).await.unwrap();
+    assert_eq!(outcome.stop_reason, StopReason::Cancelled);
+    let kept = chat.last(1).await.unwrap()[0].text();
+    assert!(kept.len() > 2_000);
+    assert_eq!(outcome.text, kept);
 }
