@@ -14,11 +14,13 @@ use sessions_domain::{MessagePart, TokenUsage};
 use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelStop};
 
 use super::{
-    decoder::{MOST_CALLS, MOST_OF_INPUT, Object, broken, call, count, custom, name, text},
+    decoder::{MOST_CALLS, MOST_OF_INPUT, NO_INPUT, Object, broken, call, count, custom},
     failure,
+    strings::{Gathered, Joiner, known, name, piece, text},
 };
 
 const NO_EVENT: &str = "an event of it is no JSON";
+const NO_BLOCK_INPUT: &str = "the input of a block is no JSON";
 /// The most blocks that are open at once. They come one after the other.
 const MOST_OPEN: usize = 128;
 
@@ -88,10 +90,10 @@ struct Delta<'a> {
 
 /// A block that has begun and not ended.
 enum Open {
-    Text { cites: Vec<String> },
-    Thinking { signature: Option<String> },
-    Call { id: String, name: String, begun: String, input: String },
-    Other { raw: String, text: String, input: String },
+    Text { joiner: Joiner, cites: Vec<String> },
+    Thinking { joiner: Joiner, begun: Gathered, signature: Option<Gathered> },
+    Call { id: String, name: String, begun: String, input: Gathered },
+    Other { raw: String, text: Option<Gathered>, input: Gathered },
 }
 
 /// What goes on with what.
@@ -184,11 +186,11 @@ impl Anthropic {
         }
         let said: Said<'_> = serde_json::from_str(data).map_err(broken(NO_EVENT))?;
         let index = said.index.as_ref().and_then(Value::as_u64).unwrap_or(0);
-        match text(said.kind).as_deref() {
+        match text(said.kind)?.as_deref() {
             Some("message_start") => {
                 self.has_begun = true;
                 if let Some(begun) = said.message {
-                    (self.id, self.model) = (name(begun.id), name(begun.model));
+                    (self.id, self.model) = (known(begun.id), known(begun.model));
                     begun.usage.iter().for_each(|usage| self.usage.take(usage));
                     events.extend(begun.usage.and_then(|_| self.usage.whole()).map(ModelEvent::Usage));
                 }
@@ -200,7 +202,7 @@ impl Anthropic {
             Some("message_delta") => {
                 if let Some(delta) = said.delta {
                     let delta: Delta<'_> = serde_json::from_str(delta.get()).map_err(broken(NO_EVENT))?;
-                    self.reason = name(delta.stop_reason).or(self.reason.take());
+                    self.reason = name(delta.stop_reason)?.or(self.reason.take());
                 }
                 said.usage.iter().for_each(|usage| self.usage.take(usage));
                 events.extend(said.usage.and_then(|_| self.usage.whole()).map(ModelEvent::Usage));
@@ -208,6 +210,7 @@ impl Anthropic {
             }
             Some("message_stop") if !self.has_begun => Err(ModelError::Broken { what: "it ended before it began" }),
             Some("message_stop") => {
+                self.stop_all(events)?;
                 self.is_over = true;
                 Ok(())
             }
@@ -224,26 +227,29 @@ impl Anthropic {
         if self.open.len() == MOST_OPEN {
             return Err(ModelError::TooLarge { limit: MOST_OPEN as u64 });
         }
-        let open = match text(block.kind).as_deref() {
+        let mut joiner = Joiner::default();
+        let open = match text(block.kind)?.as_deref() {
             Some("text") => {
-                self.text(index, text(block.text).unwrap_or_default(), events);
+                self.text(index, joined(&mut joiner, block.text)?, events);
                 let cites = block.citations.into_iter().flatten().map(|cited| cited.get().to_owned()).collect();
-                Open::Text { cites }
+                Open::Text { joiner, cites }
             }
             Some("thinking") => {
-                self.thought(index, text(block.thinking).unwrap_or_default(), events);
-                Open::Thinking { signature: text(block.signature).filter(|signature| !signature.is_empty()) }
+                self.thought(index, joined(&mut joiner, block.thinking)?, events);
+                let mut begun = Gathered::default();
+                piece(block.signature)?.iter().for_each(|first| begun.push(first));
+                Open::Thinking { joiner, begun, signature: None }
             }
             Some("tool_use") => {
                 self.calls += 1;
                 if self.calls > MOST_CALLS {
                     return Err(ModelError::TooLarge { limit: MOST_CALLS as u64 });
                 }
-                let id = name(block.id).ok_or(ModelError::Broken { what: "a call has no id" })?;
+                let id = name(block.id)?.ok_or(ModelError::Broken { what: "a call has no id" })?;
                 let begun = block.input.map(|input| input.get().to_owned()).unwrap_or_default();
-                Open::Call { id, name: text(block.name).unwrap_or_default(), begun, input: String::new() }
+                Open::Call { id, name: text(block.name)?.unwrap_or_default(), begun, input: Gathered::default() }
             }
-            _ => Open::Other { raw: raw.get().to_owned(), text: String::new(), input: String::new() },
+            _ => Open::Other { raw: raw.get().to_owned(), text: None, input: Gathered::default() },
         };
         self.open.push((index, open));
         Ok(())
@@ -278,30 +284,37 @@ impl Anthropic {
         let Some(open) = self.open.iter_mut().find(|(at, _)| *at == index).map(|(_, open)| open) else {
             return Err(ModelError::Broken { what: "a piece belongs to no block" });
         };
-        let gathered = match (text(delta.kind).as_deref(), open) {
-            (Some("text_delta"), Open::Text { .. }) => {
-                self.text(index, text(delta.text).unwrap_or_default(), events);
+        let gathered = match (text(delta.kind)?.as_deref(), open) {
+            (Some("text_delta"), Open::Text { joiner, .. }) => {
+                let more = joined(joiner, delta.text)?;
+                self.text(index, more, events);
                 return Ok(());
             }
-            (Some("thinking_delta"), Open::Thinking { .. }) => {
-                self.thought(index, text(delta.thinking).unwrap_or_default(), events);
+            (Some("thinking_delta"), Open::Thinking { joiner, .. }) => {
+                let more = joined(joiner, delta.thinking)?;
+                self.thought(index, more, events);
                 return Ok(());
             }
-            (Some("signature_delta"), Open::Thinking { signature }) => {
-                *signature = text(delta.signature).filter(|signature| !signature.is_empty());
-                return Ok(());
+            (Some("signature_delta"), Open::Thinking { signature, .. }) => {
+                // It stands for what the block began with.
+                let signature = signature.get_or_insert_default();
+                piece(delta.signature)?.iter().for_each(|more| signature.push(more));
+                signature
             }
-            (Some("citations_delta"), Open::Text { cites }) => {
+            (Some("citations_delta"), Open::Text { cites, .. }) => {
                 cites.extend(delta.citation.map(|cited| cited.get().to_owned()));
                 return Ok(());
             }
             (Some("input_json_delta"), Open::Call { input, .. } | Open::Other { input, .. }) => {
-                input.push_str(&text(delta.partial_json).unwrap_or_default());
+                piece(delta.partial_json)?.iter().for_each(|more| input.push(more));
                 input
             }
-            (Some("text_delta"), Open::Other { text: said, .. }) => {
-                said.push_str(&text(delta.text).unwrap_or_default());
-                said
+            (Some("text_delta"), Open::Other { raw, text, .. }) => {
+                let Some(more) = piece(delta.text)?.filter(|more| !more.is_empty()) else { return Ok(()) };
+                let begun = if text.is_none() { Some(begun(raw)?) } else { None };
+                let text = text.get_or_insert_with(|| begun.unwrap_or_default());
+                text.push(&more);
+                text
             }
             _ => return Ok(()),
         };
@@ -312,10 +325,20 @@ impl Anthropic {
     fn stop(&mut self, index: u64, events: &mut Vec<ModelEvent>) -> Result<(), ModelError> {
         let Some(at) = self.open.iter().position(|(open, _)| *open == index) else { return Ok(()) };
         let part = match self.open.remove(at).1 {
-            Open::Text { cites } if cites.is_empty() => return Ok(()),
-            Open::Text { cites } => custom(&format!(r#"{{"type":"citations","citations":[{}]}}"#, cites.join(",")))?,
-            Open::Thinking { signature: None } => return Ok(()),
-            Open::Thinking { signature } => {
+            Open::Text { mut joiner, cites } => {
+                self.text(index, joiner.end().map(String::from).unwrap_or_default(), events);
+                if cites.is_empty() {
+                    return Ok(());
+                }
+                custom(&format!(r#"{{"type":"citations","citations":[{}]}}"#, cites.join(",")))?
+            }
+            Open::Thinking { mut joiner, begun, signature } => {
+                self.thought(index, joiner.end().map(String::from).unwrap_or_default(), events);
+                let signature = signature.unwrap_or(begun).exact("a signature of it is no text")?;
+                if signature.is_empty() {
+                    return Ok(());
+                }
+                let signature = Some(signature);
                 let is_apart = self.last != Some(Flow::Thinking(index));
                 self.last = None;
                 let text = String::new();
@@ -328,8 +351,9 @@ impl Anthropic {
                 return Ok(());
             }
             Open::Call { id, name, begun, input } => {
-                let input = if input.trim_ascii().is_empty() { begun } else { input };
-                match self::call(id, name, &input) {
+                let input = input.exact(NO_INPUT);
+                let input = input.map(|input| if input.trim_ascii().is_empty() { begun } else { input });
+                match input.and_then(|input| self::call(id, name, &input)) {
                     Ok(call) => MessagePart::ToolCall(call),
                     Err(_) => {
                         // Told in the end, when it is known whether the answer was cut.
@@ -338,10 +362,25 @@ impl Anthropic {
                     }
                 }
             }
-            Open::Other { raw, text, input } => custom(&filled(raw, &text, &input)?)?,
+            Open::Other { raw, text, input } => {
+                custom(&filled(raw, text.map(Gathered::lossy), &input.exact(NO_BLOCK_INPUT)?)?)?
+            }
         };
         self.last = None;
         events.push(ModelEvent::Part(part));
+        Ok(())
+    }
+
+    /// Blocks that were not ended are as they stand, but for calls: nobody knows whether all of their input came.
+    fn stop_all(&mut self, events: &mut Vec<ModelEvent>) -> Result<(), ModelError> {
+        while let Some((index, open)) = self.open.first() {
+            if matches!(open, Open::Call { .. }) {
+                self.has_broken_call = true;
+                self.open.remove(0);
+            } else {
+                self.stop(*index, events)?;
+            }
+        }
         Ok(())
     }
 
@@ -361,30 +400,41 @@ impl Anthropic {
         };
         let is_cut = matches!(stop, ModelStop::MaxTokens | ModelStop::WindowFull);
         if self.has_broken_call && !is_cut {
-            return Err(ModelError::Broken { what: "the input of a call is no JSON" });
+            return Err(ModelError::Broken { what: NO_INPUT });
         }
         let usage = self.usage.whole();
         Ok(ModelAnswer { stop, raw_stop: self.reason, usage, model: self.model, request_id: self.id })
     }
 }
 
-/// A block with what came for it: to the letter where nothing came.
-fn filled(raw: String, said: &str, input: &str) -> Result<String, ModelError> {
-    if said.is_empty() && input.trim_ascii().is_empty() {
+fn joined(joiner: &mut Joiner, raw: Option<&RawValue>) -> Result<String, ModelError> {
+    Ok(piece(raw)?.map(|more| joiner.join(&more)).unwrap_or_default())
+}
+
+/// The text that a block began with.
+fn begun(raw: &str) -> Result<Gathered, ModelError> {
+    let block: Block<'_> = serde_json::from_str(raw).map_err(broken(NO_EVENT))?;
+    let mut text = Gathered::default();
+    piece(block.text)?.iter().for_each(|first| text.push(first));
+    Ok(text)
+}
+
+/// A block with the text and the input that came for it: to the letter where nothing came.
+fn filled(raw: String, text: Option<String>, input: &str) -> Result<String, ModelError> {
+    if text.is_none() && input.trim_ascii().is_empty() {
         return Ok(raw);
     }
     let mut block: Object<'_> = serde_json::from_str(&raw).map_err(broken(NO_EVENT))?;
-    let before = block.0.iter().find(|(name, _)| name == "text").and_then(|(_, value)| text(Some(value)));
-    let said = to_raw_value(&format!("{}{said}", before.unwrap_or_default())).map_err(broken(NO_EVENT))?;
+    let text = text.map(|text| to_raw_value(&text).map_err(broken(NO_EVENT))).transpose()?;
     let input = (!input.trim_ascii().is_empty())
-        .then(|| serde_json::from_str::<&RawValue>(input).map_err(broken("the input of a block is no JSON")))
+        .then(|| serde_json::from_str::<&RawValue>(input).map_err(broken(NO_BLOCK_INPUT)))
         .transpose()?;
     let mut set = |name: &str, value| match block.0.iter_mut().find(|(found, _)| found == name) {
         Some((_, found)) => *found = value,
         None => block.0.push((name.to_owned(), value)),
     };
-    if said.get() != r#""""# {
-        set("text", &said);
+    if let Some(text) = &text {
+        set("text", text);
     }
     if let Some(input) = input {
         set("input", input);

@@ -7,7 +7,7 @@ use serde_json::{Value, value::RawValue};
 use sessions_domain::{Json, MessagePart, ToolCall};
 use sessions_ports::{ModelAnswer, ModelError, ModelEvent};
 
-use super::{anthropic::Anthropic, frames::Frames, openai::OpenAi};
+use super::{anthropic::Anthropic, frames::Frames, openai::OpenAi, strings::MOST_OF_NAME};
 
 /// The most bytes of an answer.
 pub const MOST_OF_ANSWER: usize = 64 << 20;
@@ -15,8 +15,6 @@ pub const MOST_OF_ANSWER: usize = 64 << 20;
 pub const MOST_CALLS: usize = 128;
 /// The most bytes of one call's input.
 pub const MOST_OF_INPUT: usize = 8 << 20;
-/// The longest name of a model, id or word that is kept.
-const MOST_OF_NAME: usize = 200;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +114,9 @@ impl Decoder {
     }
 }
 
+/// What is said of a call whose input cannot be had.
+pub(super) const NO_INPUT: &str = "the input of a call is no JSON";
+
 /// What does not parse.
 pub(super) fn broken<T>(what: &'static str) -> impl FnOnce(T) -> ModelError {
     move |_| ModelError::Broken { what }
@@ -124,21 +125,11 @@ pub(super) fn broken<T>(what: &'static str) -> impl FnOnce(T) -> ModelError {
 /// A call that came whole. An empty input is an object without entries.
 pub(super) fn call(call_id: String, name: String, input: &str) -> Result<ToolCall, ModelError> {
     let input = if input.trim_ascii().is_empty() { "{}" } else { input };
-    let input = Json::parse(input).map_err(broken("the input of a call is no JSON"))?;
+    let input = Json::parse(input).map_err(broken(NO_INPUT))?;
     if name.is_empty() || name.len() > MOST_OF_NAME {
         return Err(ModelError::Broken { what: "a call has no name" });
     }
     Ok(ToolCall { call_id, name, input })
-}
-
-/// A JSON text as a string, when it is one.
-pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
-    raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
-}
-
-/// A name, an id or a word, when it is one that can be kept.
-pub(super) fn name(raw: Option<&RawValue>) -> Option<String> {
-    text(raw).filter(|name| !name.is_empty() && name.len() <= MOST_OF_NAME)
 }
 
 /// A block as the provider wrote it.
@@ -652,9 +643,12 @@ mod tests {
         match wire {
             Wire::OpenAi => stream(&[
                 &delta(r#"{"reasoning_content":"hm 🦀"}"#),
-                &delta(r#"{"content":"é\u00e9"}"#),
-                &delta(r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"n","arguments":"{\"a\":"}}]}"#),
-                &delta(r#"{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}"#),
+                &delta(r#"{"content":"é\u00e9\ud83d"}"#),
+                &delta(r#"{"content":"\ude00","refusal":"\ud83d\ude00"}"#),
+                &delta(
+                    r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"n","arguments":"{\"a\":\"\ud83d"}}]}"#,
+                ),
+                &delta(r#"{"tool_calls":[{"index":0,"function":{"arguments":"\ude00\"}"}}]}"#),
                 &finish("tool_calls"),
                 r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
                 "[DONE]",
@@ -662,13 +656,15 @@ mod tests {
             ]),
             Wire::Anthropic => stream(&[
                 r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":5}}}"#,
-                r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"hm 🦀"}}"#,
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"hm 🦀\ud83d"}}"#,
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"\ude00"}}"#,
                 r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s"}}"#,
                 r#"{"type":"content_block_stop","index":0}"#,
                 r#"{"type":"content_block_start","index":1,"content_block":{"type":"odd","v":1.0}}"#,
                 r#"{"type":"content_block_stop","index":1}"#,
                 r#"{"type":"content_block_start","index":2,"content_block":{"type":"tool_use","id":"t","name":"n"}}"#,
-                r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+                r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{\"a\":\"\ud83d"}}"#,
+                r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"\ude00\"}"}}"#,
                 r#"{"type":"content_block_stop","index":2}"#,
                 r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":2}}"#,
                 r#"{"type":"message_stop"}"#,
@@ -677,7 +673,192 @@ mod tests {
         }
     }
 
+    /// Frames of an answer in which each of these texts comes in pieces of its UTF-16, all of them by turns: reasoning, text, a block or refusal, and
+    /// the inputs of two calls.
+    fn in_units(wire: Wire, texts: &[String; 5], sizes: &[usize]) -> Vec<u8> {
+        let mut left: Vec<Vec<u16>> = texts.iter().map(|text| text.encode_utf16().collect()).collect();
+        let mut sizes = sizes.iter().copied().cycle();
+        let mut frames = match wire {
+            Wire::OpenAi => vec![delta(
+                r#"{"tool_calls":[{"index":3,"id":"a","function":{"name":"n"}},{"index":4,"id":"b","function":{"name":"n"}}]}"#,
+            )],
+            Wire::Anthropic => vec![r#"{"type":"message_start","message":{"id":"m"}}"#.to_owned()],
+        };
+        let blocks = [
+            r#""type":"thinking""#,
+            r#""type":"text""#,
+            r#""type":"odd""#,
+            r#""type":"tool_use","id":"a","name":"n""#,
+            r#""type":"tool_use","id":"b","name":"n""#,
+        ];
+        if wire == Wire::Anthropic {
+            frames.extend(blocks.iter().enumerate().map(|(index, block)| {
+                format!(r#"{{"type":"content_block_start","index":{index},"content_block":{{{block}}}}}"#)
+            }));
+        }
+        while left.iter().any(|text| !text.is_empty()) {
+            for (flow, text) in left.iter_mut().enumerate() {
+                let taken = sizes.next().unwrap_or(1).min(text.len());
+                let piece: String = text.drain(..taken).map(|unit| format!("\\u{unit:04x}")).collect();
+                frames.push(match wire {
+                    Wire::OpenAi => delta(&match flow {
+                        0 => format!(r#"{{"reasoning":"{piece}"}}"#),
+                        1 => format!(r#"{{"content":"{piece}"}}"#),
+                        2 => format!(r#"{{"refusal":"{piece}"}}"#),
+                        _ => format!(r#"{{"tool_calls":[{{"index":{flow},"function":{{"arguments":"{piece}"}}}}]}}"#),
+                    }),
+                    Wire::Anthropic => {
+                        let (kind, name) = [("thinking_delta", "thinking"), ("text_delta", "text"), ("text_delta", "text")]
+                            .get(flow)
+                            .unwrap_or(&("input_json_delta", "partial_json"));
+                        format!(r#"{{"type":"content_block_delta","index":{flow},"delta":{{"type":"{kind}","{name}":"{piece}"}}}}"#)
+                    }
+                });
+            }
+        }
+        match wire {
+            Wire::OpenAi => frames.push(finish("tool_calls")),
+            Wire::Anthropic => {
+                frames.extend((0..5).map(|index| format!(r#"{{"type":"content_block_stop","index":{index}}}"#)));
+                frames.push(r#"{"type":"message_stop"}"#.to_owned());
+            }
+        }
+        stream(&frames.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What came of each of those texts.
+    fn of_units(events: Vec<ModelEvent>) -> [String; 5] {
+        let mut parts = Vec::new();
+        events.into_iter().for_each(|event| event.push_to(&mut parts));
+        let (mut texts, mut calls) = (<[String; 5]>::default(), 3..);
+        for part in parts {
+            match part {
+                MessagePart::Reasoning { text, .. } => texts[0].push_str(&text),
+                MessagePart::Text(text) => texts[1].push_str(&text),
+                MessagePart::Custom(json) => {
+                    let block: Value = json.decode().unwrap();
+                    let text = block.get("refusal").or_else(|| block.get("text")).and_then(Value::as_str);
+                    texts[2].push_str(text.unwrap_or_default());
+                }
+                MessagePart::ToolCall(call) => texts[calls.next().unwrap()].push_str(call.input.as_str()),
+                other => panic!("{other:?}"),
+            }
+        }
+        texts
+    }
+
+    #[test]
+    fn what_is_cut_within_a_character_is_joined_and_half_a_character_is_no_input() {
+        let text = |pieces: &[&str]| {
+            let frames: Vec<String> =
+                pieces.iter().map(|piece| delta(&format!(r#"{{"content":"{piece}"}}"#))).collect();
+            let frames = [frames, vec![finish("stop")]].concat();
+            openai(&frames.iter().map(String::as_str).collect::<Vec<_>>()).0
+        };
+        assert_eq!(
+            text(&["keep this: \\ud83d", "\\ude00 and this", " tail"]),
+            [MessagePart::text("keep this: 😀 and this tail")]
+        );
+        assert_eq!(text(&["a \\ud83d", "b"]), [MessagePart::text("a \u{fffd}b")]);
+        assert_eq!(text(&["a \\ud83d"]), [MessagePart::text("a \u{fffd}")]);
+        let broken = |what| Err(ModelError::Broken { what });
+        let (mended, not_mended) = (r#"{\"c\":\"rm /tmp/x"#, "/only \\ud83d");
+        let arguments = |piece: &str| {
+            delta(&format!(
+                r#"{{"tool_calls":[{{"index":0,"id":"a","function":{{"name":"n","arguments":"{piece}"}}}}]}}"#
+            ))
+        };
+        let frames = [arguments(mended), arguments(not_mended), arguments(r#"\"}"#), finish("tool_calls")];
+        let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+        assert_eq!(openai(&frames), (vec![], broken(NO_INPUT)));
+        let input = |piece: &str| {
+            format!(
+                r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"input_json_delta","partial_json":"{piece}"}}}}"#
+            )
+        };
+        let frames = [
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"n","input":{}}}"#,
+            &input(mended),
+            &input(not_mended),
+            &input(r#"\"}"#),
+            r#"{"type":"content_block_stop","index":0}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"}}"#,
+            r#"{"type":"message_stop"}"#,
+        ];
+        assert_eq!(anthropic(&frames), (vec![], broken(NO_INPUT)));
+        // Nobody ended it, so nobody knows whether all of it came.
+        let unended = [frames[0], &input("{}"), frames[5], frames[6]];
+        assert_eq!(anthropic(&unended), (vec![], broken(NO_INPUT)));
+    }
+
+    #[test]
+    fn the_signature_of_reasoning_comes_in_pieces_too() {
+        let signed = |pieces: &[&str]| {
+            let mut frames = vec![r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"hm\ud83d","signature":"x"}}"#.to_owned()];
+            frames.extend(pieces.iter().map(|piece| {
+                format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"signature_delta","signature":"{piece}"}}}}"#)
+            }));
+            frames.push(r#"{"type":"message_stop"}"#.to_owned());
+            anthropic(&frames.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let thought = |signature: &str| {
+            vec![MessagePart::Reasoning { text: "hm\u{fffd}".into(), signature: Some(signature.into()) }]
+        };
+        assert_eq!(signed(&[]).0, thought("x"));
+        assert_eq!(signed(&["a\\ud83d", "\\ude00"]).0, thought("a😀"));
+        assert_eq!(signed(&["a\\ud83d"]).1, Err(ModelError::Broken { what: "a signature of it is no text" }));
+    }
+
+    #[test]
+    fn what_is_there_and_is_no_text_is_an_error() {
+        for wrong in [
+            r#"{"content":5}"#,
+            r#"{"content":{"text":"x"}}"#,
+            r#"{"content":"x","reasoning":[]}"#,
+            r#"{"refusal":true}"#,
+            r#"{"tool_calls":[{"index":0,"id":5,"function":{"name":"n"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":["n"]}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"n","arguments":5}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"n\ud83d"}}]}"#,
+        ] {
+            let (parts, answer) = openai(&[&delta(wrong), &finish("stop")]);
+            assert!(matches!(answer, Err(ModelError::Broken { .. })), "{wrong}: {parts:?} {answer:?}");
+        }
+        for (block, more) in [
+            (r#"{"type":"text","text":5}"#, "{}"),
+            (r#"{"type":"text"}"#, r#"{"type":"text_delta","text":{}}"#),
+            (r#"{"type":"thinking"}"#, r#"{"type":"thinking_delta","thinking":5}"#),
+            (r#"{"type":"thinking"}"#, r#"{"type":"signature_delta","signature":5}"#),
+            (r#"{"type":"tool_use","id":"t","name":"n"}"#, r#"{"type":"input_json_delta","partial_json":{}}"#),
+            (r#"{"type":"odd","text":5}"#, r#"{"type":"text_delta","text":"x"}"#),
+            (r#"{"type":5}"#, "{}"),
+        ] {
+            let begun = format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#);
+            let more = format!(r#"{{"type":"content_block_delta","index":0,"delta":{more}}}"#);
+            let frames = [begun.as_str(), &more, r#"{"type":"message_stop"}"#];
+            let (parts, answer) = anthropic(&frames);
+            assert!(matches!(answer, Err(ModelError::Broken { .. })), "{block} {more}: {parts:?} {answer:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn however_an_answer_is_cut_within_its_characters_all_of_it_comes(
+            is_openai in any::<bool>(),
+            texts in prop::array::uniform5(prop::collection::vec(prop_oneof![Just('😀'), any::<char>()], 0..6)),
+            sizes in prop::collection::vec(1_usize..4, 1..8),
+            bytes in prop::collection::vec(1_usize..40, 1..8),
+        ) {
+            let wire = if is_openai { Wire::OpenAi } else { Wire::Anthropic };
+            let mut texts = texts.map(|text| text.into_iter().collect::<String>());
+            for input in &mut texts[3..] {
+                *input = serde_json::json!({"text": &input}).to_string();
+            }
+            let (events, answer) = decoded(wire, &in_units(wire, &texts, &sizes), &bytes);
+            prop_assert!(answer.is_ok(), "{:?}", answer);
+            prop_assert_eq!(of_units(events), texts);
+        }
+
         #[test]
         fn however_an_answer_is_cut_and_damaged_it_tells_the_same(
             is_openai in any::<bool>(),

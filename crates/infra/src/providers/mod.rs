@@ -19,6 +19,8 @@ mod remote;
 mod request;
 pub mod scripted;
 #[cfg(feature = "providers")]
+mod strings;
+#[cfg(feature = "providers")]
 mod transport;
 #[cfg(feature = "providers")]
 mod waiting;

@@ -14,8 +14,9 @@ use sessions_domain::{
 use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelStop};
 
 use super::{
-    decoder::{MOST_CALLS, MOST_OF_INPUT, broken, call, count, custom, name, text},
+    decoder::{MOST_CALLS, MOST_OF_INPUT, NO_INPUT, broken, call, count, custom},
     failure,
+    strings::{Gathered, Joiner, Piece, known, name, piece, text},
 };
 
 const NO_CHUNK: &str = "a chunk of it is no JSON";
@@ -57,14 +58,14 @@ struct Delta<'a> {
     #[serde(borrow, default)]
     reasoning: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    tool_calls: Option<Vec<Piece<'a>>>,
+    tool_calls: Option<Vec<CallPiece<'a>>>,
     #[serde(borrow, default)]
     function_call: Option<Function<'a>>,
 }
 
 /// A piece of a call.
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct CallPiece<'a> {
     #[serde(default)]
     index: Option<Value>,
     #[serde(borrow, default)]
@@ -90,18 +91,20 @@ struct ContentPart<'a> {
 }
 
 #[derive(Default)]
-struct Gathered {
+struct Call {
     index: Option<u64>,
     id: Option<String>,
     name: String,
-    input: String,
+    input: Gathered,
 }
 
 /// What came so far.
 pub(super) struct OpenAi {
     request: String,
-    calls: Vec<Gathered>,
-    refusal: String,
+    calls: Vec<Call>,
+    text: Joiner,
+    reasoning: Joiner,
+    refusal: Gathered,
     reason: Option<String>,
     usage: Option<TokenUsage>,
     model: Option<String>,
@@ -115,7 +118,9 @@ impl OpenAi {
         Self {
             request: request.to_owned(),
             calls: Vec::new(),
-            refusal: String::new(),
+            text: Joiner::default(),
+            reasoning: Joiner::default(),
+            refusal: Gathered::default(),
             reason: None,
             usage: None,
             model: None,
@@ -149,8 +154,8 @@ impl OpenAi {
         if chunk.error.is_some_and(|error| error.get() != "null") {
             return Err(failure::within(data));
         }
-        self.id = self.id.take().or_else(|| name(chunk.id));
-        self.model = self.model.take().or_else(|| name(chunk.model));
+        self.id = self.id.take().or_else(|| known(chunk.id));
+        self.model = self.model.take().or_else(|| known(chunk.model));
         if let Some(usage) = chunk.usage.and_then(usage) {
             self.usage = Some(usage);
             events.push(ModelEvent::Usage(usage));
@@ -169,7 +174,7 @@ impl OpenAi {
         if let Some(delta) = choice.delta {
             self.delta(delta, events)?;
         }
-        let reason = name(choice.finish_reason);
+        let reason = name(choice.finish_reason)?;
         if choice.error.is_some_and(|error| error.get() != "null") || reason.as_deref() == Some("error") {
             return Err(choice.error.map_or_else(|| failure::within(data), |error| failure::within(error.get())));
         }
@@ -182,28 +187,30 @@ impl OpenAi {
     }
 
     fn delta(&mut self, delta: Delta<'_>, events: &mut Vec<ModelEvent>) -> Result<(), ModelError> {
-        let thought = text(delta.reasoning_content).or_else(|| text(delta.reasoning));
-        if let Some(text) = thought.filter(|text| !text.is_empty()) {
-            events.push(ModelEvent::Reasoning { text, signature: None });
+        // Some say the same under both names.
+        let (first, other) = (piece(delta.reasoning_content)?, piece(delta.reasoning)?);
+        if let Some(more) = first.filter(|first| !first.is_empty()).or(other) {
+            let text = self.reasoning.join(&more);
+            reasoned(text, events);
         }
         if let Some(content) = delta.content {
-            said(content, events)?;
+            self.said(content, events)?;
         }
-        if let Some(refusal) = text(delta.refusal) {
-            self.refusal.push_str(&refusal);
+        if let Some(more) = piece(delta.refusal)? {
+            self.refusal.push(&more);
         }
-        for piece in delta.tool_calls.into_iter().flatten() {
-            self.piece(piece)?;
+        for more in delta.tool_calls.into_iter().flatten() {
+            self.call(more)?;
         }
         match delta.function_call {
-            Some(function) => self.piece(Piece { index: Some(Value::from(0)), id: None, function: Some(function) }),
+            Some(function) => self.call(CallPiece { index: Some(Value::from(0)), id: None, function: Some(function) }),
             None => Ok(()),
         }
     }
 
     /// The call that a piece belongs to. Another id with a name begins another one, whatever its index.
     fn of(&self, index: Option<u64>, id: Option<&str>, is_named: bool) -> Option<usize> {
-        let is_other = |call: &Gathered| is_named && id.is_some() && call.id.is_some() && call.id.as_deref() != id;
+        let is_other = |call: &Call| is_named && id.is_some() && call.id.is_some() && call.id.as_deref() != id;
         let found = match (index, id) {
             (Some(_), _) => self.calls.iter().rposition(|call| call.index == index),
             (None, Some(_)) => self.calls.iter().rposition(|call| call.id.as_deref() == id),
@@ -212,15 +219,33 @@ impl OpenAi {
         found.filter(|at| self.calls.get(*at).is_some_and(|call| !is_other(call)))
     }
 
-    fn piece(&mut self, piece: Piece<'_>) -> Result<(), ModelError> {
-        let (index, id) = (piece.index.as_ref().and_then(Value::as_u64), name(piece.id));
-        let (called, input) = piece.function.map_or((None, None), |function| (text(function.name), function.arguments));
-        let called = called.filter(|called| !called.is_empty());
+    /// The content of a delta: a text, or parts of which some are text.
+    fn said(&mut self, content: &RawValue, events: &mut Vec<ModelEvent>) -> Result<(), ModelError> {
+        if !content.get().starts_with('[') {
+            if let Some(more) = piece(Some(content))? {
+                written(self.text.join(&more), events);
+            }
+            return Ok(());
+        }
+        let parts: Vec<&RawValue> = serde_json::from_str(content.get()).map_err(broken(NO_CHUNK))?;
+        for part in parts {
+            match text_of(part) {
+                Some(more) => written(self.text.join(&more), events),
+                None => events.push(ModelEvent::Part(custom(part.get())?)),
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, more: CallPiece<'_>) -> Result<(), ModelError> {
+        let (index, id) = (more.index.as_ref().and_then(Value::as_u64), name(more.id)?);
+        let (called, input) = more.function.map_or((None, None), |function| (function.name, function.arguments));
+        let called = text(called)?.filter(|called| !called.is_empty());
         let at = match self.of(index, id.as_deref(), called.is_some()) {
             Some(at) => at,
             None if self.calls.len() == MOST_CALLS => return Err(ModelError::TooLarge { limit: MOST_CALLS as u64 }),
             None => {
-                self.calls.push(Gathered { index, ..Gathered::default() });
+                self.calls.push(Call { index, ..Call::default() });
                 self.calls.len() - 1
             }
         };
@@ -231,10 +256,9 @@ impl OpenAi {
             call.name = called;
         }
         match input {
-            Some(input) if input.get().starts_with('"') => call.input.push_str(&text(Some(input)).unwrap_or_default()),
             // An object where a text should be.
-            Some(input) if input.get() != "null" => call.input = input.get().to_owned(),
-            _ => {}
+            Some(input) if input.get().starts_with('{') => call.input = Gathered::of(input.get()),
+            input => piece(input)?.iter().for_each(|more| call.input.push(more)),
         }
         if call.input.len() > MOST_OF_INPUT {
             return Err(ModelError::TooLarge { limit: MOST_OF_INPUT as u64 });
@@ -246,20 +270,24 @@ impl OpenAi {
         if !self.is_whole() {
             return Err(ModelError::Broken { what: "it ended without an end mark" });
         }
+        reasoned(self.reasoning.end().map(String::from).unwrap_or_default(), events);
+        written(self.text.end().map(String::from).unwrap_or_default(), events);
         let is_cut = self.reason.as_deref() == Some("length");
         let mut parts = Vec::new();
         for (number, gathered) in std::mem::take(&mut self.calls).into_iter().enumerate() {
             let id = gathered.id.unwrap_or_else(|| made_id(&self.request, number));
-            match call(id, gathered.name, &gathered.input) {
+            let input = gathered.input.exact(NO_INPUT);
+            match input.and_then(|input| call(id, gathered.name, &input)) {
                 Ok(call) => parts.push(MessagePart::ToolCall(call)),
                 // It has no end because the answer has none.
                 Err(_) if is_cut => {}
                 Err(error) => return Err(error),
             }
         }
-        let stop = stop(self.reason.as_deref(), !parts.is_empty(), !self.refusal.is_empty());
-        if !self.refusal.is_empty() {
-            let refusal = serde_json::json!({"type": "refusal", "refusal": self.refusal});
+        let refusal = self.refusal.lossy();
+        let stop = stop(self.reason.as_deref(), !parts.is_empty(), !refusal.is_empty());
+        if !refusal.is_empty() {
+            let refusal = serde_json::json!({"type": "refusal", "refusal": refusal});
             events.push(ModelEvent::Part(custom(&refusal.to_string())?));
         }
         events.extend(parts.into_iter().map(ModelEvent::Part));
@@ -274,25 +302,19 @@ fn made_id(request: &str, number: usize) -> String {
     format!("call_{}", digest.chars().take(24).collect::<String>())
 }
 
-/// The content of a delta: a text, or parts of which some are text.
-fn said(content: &RawValue, events: &mut Vec<ModelEvent>) -> Result<(), ModelError> {
-    if let Some(text) = text(Some(content)) {
-        if !text.is_empty() {
-            events.push(ModelEvent::Text(text));
-        }
-        return Ok(());
-    }
-    let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(content.get()) else { return Ok(()) };
-    for part in parts {
-        let said = serde_json::from_str::<ContentPart<'_>>(part.get()).ok();
-        let said = said.filter(|said| text(said.kind).as_deref() == Some("text"));
-        match said.and_then(|said| text(said.text)) {
-            Some(text) if text.is_empty() => {}
-            Some(text) => events.push(ModelEvent::Text(text)),
-            None => events.push(ModelEvent::Part(custom(part.get())?)),
-        }
-    }
-    Ok(())
+fn written(text: String, events: &mut Vec<ModelEvent>) {
+    events.extend((!text.is_empty()).then_some(ModelEvent::Text(text)));
+}
+
+fn reasoned(text: String, events: &mut Vec<ModelEvent>) {
+    events.extend((!text.is_empty()).then_some(ModelEvent::Reasoning { text, signature: None }));
+}
+
+/// The text of a part that is nothing else. All others are kept as they came.
+fn text_of(part: &RawValue) -> Option<Piece<'_>> {
+    let part: ContentPart<'_> = serde_json::from_str(part.get()).ok()?;
+    let is_text = known(part.kind).as_deref() == Some("text");
+    piece(part.text.filter(|_| is_text)).ok().flatten()
 }
 
 fn stop(reason: Option<&str>, has_calls: bool, is_refused: bool) -> ModelStop {
