@@ -30,7 +30,9 @@ pub use log::{
     Claim, Commit, Committed, Digest, Durability, Expected, Head, Heir, KindFilter, Link, Order, Page, ReadRange,
     Record, Removal, Removed, Rewrite, Rewritten, Row, RowChange, RowPage, SessionLog, StoreId, StoredClaim,
 };
-pub use model::{ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, Stop};
+pub use model::{
+    ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, RefusalReason, Stop,
+};
 pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;
 pub use summary::{Summarizer, Summary, SummaryFailure, SummaryWish};

@@ -2,7 +2,7 @@
 //!
 //! Must not know: sessions, turns, retries, and how a provider is reached.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sessions_domain::{Json, MessagePart, TokenUsage, form::FormBody, profile::ModelProfile, stream::push_part};
@@ -125,18 +125,86 @@ pub struct ModelAnswer {
     pub request_id: Option<String>,
 }
 
-/// Why there is no whole answer. No variant holds a word of the conversation, of what a provider said, or of a key.
+/// A wait as a person says it, rounded up.
+fn again(wait: &Option<Duration>, unknown: &str) -> String {
+    let Some(wait) = wait else { return unknown.to_owned() };
+    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+    let (number, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7_200 => (seconds.div_ceil(60), "minute"),
+        _ => (seconds.div_ceil(3_600), "hour"),
+    };
+    format!("try again in {number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What a provider calls its reason for refusing a request: its words for the type, the code and the parameter, as
+/// `invalid_request_error, unsupported_value, temperature`.
+///
+/// Each word is of ASCII letters, digits, `_`, `.`, `-`, `[` and `]`; together they have at most [`Self::LONGEST`] bytes. It is never a sentence.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RefusalReason {
+    text: [u8; Self::LONGEST],
+    length: u8,
+}
+
+impl RefusalReason {
+    /// The most bytes of a reason.
+    pub const LONGEST: usize = 100;
+
+    /// The reason of these words; those of another form are left out, as are those said before and those for which no room is left. `None`: no word is
+    /// left.
+    ///
+    /// ```
+    /// # use sessions_ports::RefusalReason;
+    /// let reason = RefusalReason::of(["invalid_request_error", "Bad value: hello", "messages[0].role"]).unwrap();
+    /// assert_eq!(reason.as_str(), "invalid_request_error, messages[0].role");
+    /// assert_eq!(RefusalReason::of(["a sentence", ""]), None);
+    /// ```
+    pub fn of<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let is_of_words = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-[]".contains(&byte);
+        let mut kept: Vec<&str> = Vec::new();
+        let mut length = 0;
+        for word in words.into_iter().filter(|word| !word.is_empty() && word.bytes().all(is_of_words)) {
+            let longer = length + word.len() + if kept.is_empty() { 0 } else { 2 };
+            if longer <= Self::LONGEST && !kept.contains(&word) {
+                kept.push(word);
+                length = longer;
+            }
+        }
+        let mut text = [0; Self::LONGEST];
+        text.iter_mut().zip(kept.join(", ").bytes()).for_each(|(to, byte)| *to = byte);
+        let length = u8::try_from(length).ok().filter(|length| *length > 0)?;
+        Some(Self { text, length })
+    }
+
+    /// The words, with commas between.
+    pub fn as_str(&self) -> &str {
+        self.text.get(..usize::from(self.length)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for RefusalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RefusalReason({})", self.as_str())
+    }
+}
+
+fn because(reason: &Option<RefusalReason>) -> String {
+    reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default()
+}
+
+/// Why there is no whole answer. No variant holds a word of the conversation or of a key, and of what a provider said only a [`RefusalReason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// Too many requests or tokens in a stretch of time.
-    #[error("the provider takes no more requests for now; wait, or send fewer")]
+    #[error("the provider takes no more requests for now; {}, or send fewer", again(.retry_after, "wait"))]
     RateLimited {
         /// How long to wait, as the provider says.
         retry_after: Option<Duration>,
     },
     /// The provider has too much to do.
-    #[error("the provider is overloaded; try again later")]
+    #[error("the provider is overloaded; {}", again(.retry_after, "try again later"))]
     Overloaded {
         /// How long to wait, as the provider says.
         retry_after: Option<Duration>,
@@ -160,10 +228,12 @@ pub enum ModelError {
         what: &'static str,
     },
     /// The provider refused the request with this status of HTTP.
-    #[error("the provider refused the request with status {status}")]
+    #[error("the provider refused the request with status {status}{}", because(.reason))]
     Refused {
         /// The status.
         status: u16,
+        /// What the provider calls its reason, where that has a fixed form.
+        reason: Option<RefusalReason>,
     },
     /// The key is missing, wrong, or may not do this.
     #[error("the provider does not accept the key; check that it is right and may use this model")]
@@ -174,9 +244,11 @@ pub enum ModelError {
     /// The request is longer than the model's window.
     #[error("the request is longer than the model's window; compact the session, or ask with a smaller budget")]
     TooLong,
-    /// More came, or would have to be sent, than is taken.
-    #[error("it is larger than {limit}, which is the most that is taken")]
+    /// More came than is taken.
+    #[error("the provider's answer is too large: {what}")]
     TooLarge {
+        /// What of it is, and how much of that is taken.
+        what: &'static str,
         /// The limit, in bytes or, for calls and blocks, their number.
         limit: u64,
     },
@@ -200,7 +272,7 @@ impl ModelError {
             | Self::Unreachable
             | Self::Slow { .. }
             | Self::Broken { .. } => true,
-            Self::Refused { status } => matches!(*status, 408 | 409 | 425 | 500..),
+            Self::Refused { status, .. } => matches!(*status, 408 | 409 | 425 | 500..),
             Self::Quota
             | Self::Denied
             | Self::UnknownModel
@@ -235,4 +307,48 @@ pub trait ModelProvider: Send + Sync {
     /// # Errors
     /// [`ModelError`].
     async fn call(&self, request: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_words() {
+        let told = |millis| ModelError::RateLimited { retry_after: Some(Duration::from_millis(millis)) }.to_string();
+        for (millis, words) in [
+            (1, "1 second"),
+            (1_500, "2 seconds"),
+            (119_000, "119 seconds"),
+            (119_001, "2 minutes"),
+            (3_600_000, "60 minutes"),
+            (7_200_000, "2 hours"),
+            (86_400_000, "24 hours"),
+        ] {
+            let expected = format!("the provider takes no more requests for now; try again in {words}, or send fewer");
+            assert_eq!(told(millis), expected, "{millis}");
+        }
+        let unknown = ModelError::RateLimited { retry_after: None }.to_string();
+        assert_eq!(unknown, "the provider takes no more requests for now; wait, or send fewer");
+        let overloaded = ModelError::Overloaded { retry_after: Some(Duration::from_secs(600)) }.to_string();
+        assert_eq!(overloaded, "the provider is overloaded; try again in 10 minutes");
+    }
+
+    #[test]
+    fn a_reason_is_short_and_no_sentence() {
+        let long = "x".repeat(RefusalReason::LONGEST);
+        for (words, expected) in [
+            (vec!["a", "b.c-d[0]"], Some("a, b.c-d[0]")),
+            (vec!["a", "a"], Some("a")),
+            (vec![long.as_str(), "a"], Some(long.as_str())),
+            (vec!["a", long.as_str(), "b"], Some("a, b")),
+            (vec!["no, thanks", "ä", "\u{1b}[1m", ""], None),
+        ] {
+            let reason = RefusalReason::of(words.iter().copied());
+            assert_eq!(reason.as_ref().map(RefusalReason::as_str), expected, "{words:?}");
+        }
+        let reason = RefusalReason::of(["bad_value", "top_p"]);
+        let told = ModelError::Refused { status: 400, reason }.to_string();
+        assert_eq!(told, "the provider refused the request with status 400 (bad_value, top_p)");
+    }
 }

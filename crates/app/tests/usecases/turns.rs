@@ -492,8 +492,12 @@ async fn a_call_that_fails_is_made_again_and_what_came_of_it_is_no_part_of_the_c
 
 #[tokio::test]
 async fn what_waiting_does_not_mend_is_not_tried_again_and_the_next_turn_runs() {
-    for error in [ModelError::Denied, ModelError::Quota, ModelError::UnknownModel, ModelError::Refused { status: 400 }]
-    {
+    for error in [
+        ModelError::Denied,
+        ModelError::Quota,
+        ModelError::UnknownModel,
+        ModelError::Refused { status: 400, reason: None },
+    ] {
         let (agent, provider) = agent([Answer::new().text("ha").fails(error), says("Now.")]);
         let (_, chat) = chat().await;
         let outcome = chat.send_message(&agent, Message::user("Why?")).await.unwrap();

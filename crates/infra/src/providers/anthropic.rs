@@ -14,7 +14,9 @@ use sessions_domain::{MessagePart, TokenUsage};
 use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelStop};
 
 use super::{
-    decoder::{MOST_CALLS, MOST_OF_INPUT, NO_INPUT, Object, broken, call, count, custom},
+    decoder::{
+        INPUT_TOO_LARGE, MOST_CALLS, MOST_OF_INPUT, NO_INPUT, Object, TOO_MANY_CALLS, broken, call, count, custom,
+    },
     failure,
     strings::{Gathered, Joiner, known, name, piece, text},
 };
@@ -225,7 +227,7 @@ impl Anthropic {
         // One that was not ended is as it stands.
         self.stop(index, events)?;
         if self.open.len() == MOST_OPEN {
-            return Err(ModelError::TooLarge { limit: MOST_OPEN as u64 });
+            return Err(ModelError::TooLarge { what: "it has more than 128 blocks at once", limit: MOST_OPEN as u64 });
         }
         let mut joiner = Joiner::default();
         let open = match text(block.kind)?.as_deref() {
@@ -243,7 +245,7 @@ impl Anthropic {
             Some("tool_use") => {
                 self.calls += 1;
                 if self.calls > MOST_CALLS {
-                    return Err(ModelError::TooLarge { limit: MOST_CALLS as u64 });
+                    return Err(TOO_MANY_CALLS);
                 }
                 let id = name(block.id)?.ok_or(ModelError::Broken { what: "a call has no id" })?;
                 let begun = block.input.map(|input| input.get().to_owned()).unwrap_or_default();
@@ -319,7 +321,7 @@ impl Anthropic {
             _ => return Ok(()),
         };
         let is_too_large = gathered.len() > MOST_OF_INPUT;
-        if is_too_large { Err(ModelError::TooLarge { limit: MOST_OF_INPUT as u64 }) } else { Ok(()) }
+        if is_too_large { Err(INPUT_TOO_LARGE) } else { Ok(()) }
     }
 
     fn stop(&mut self, index: u64, events: &mut Vec<ModelEvent>) -> Result<(), ModelError> {

@@ -16,6 +16,13 @@ pub const MOST_CALLS: usize = 128;
 /// The most bytes of one call's input.
 pub const MOST_OF_INPUT: usize = 8 << 20;
 
+const ANSWER_TOO_LARGE: ModelError =
+    ModelError::TooLarge { what: "it has more than 64 MiB", limit: MOST_OF_ANSWER as u64 };
+pub(super) const TOO_MANY_CALLS: ModelError =
+    ModelError::TooLarge { what: "it has more than 128 calls", limit: MOST_CALLS as u64 };
+pub(super) const INPUT_TOO_LARGE: ModelError =
+    ModelError::TooLarge { what: "a call or a block of it has more than 8 MiB", limit: MOST_OF_INPUT as u64 };
+
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
@@ -62,7 +69,7 @@ impl Decoder {
             bytes = bytes.get(before - cut - within.len()..).unwrap_or_default();
             match frame {
                 Some(frame) => self.take(&frame.data, events)?,
-                None if !bytes.is_empty() => return Err(ModelError::TooLarge { limit: MOST_OF_ANSWER as u64 }),
+                None if !bytes.is_empty() => return Err(ANSWER_TOO_LARGE),
                 None => {}
             }
         }
@@ -582,7 +589,7 @@ mod tests {
             (vec![&text, r#"{"error":"the model ran out"}"#], broken("the provider told of an error within it")),
             (
                 vec![&text, r#"{"choices":[{"delta":{},"finish_reason":"error","error":{"code":502}}]}"#],
-                Err(ModelError::Refused { status: 502 }),
+                Err(ModelError::Refused { status: 502, reason: None }),
             ),
             (vec![&finish("load")], broken("the model was loaded and did not answer")),
         ] {
@@ -627,15 +634,15 @@ mod tests {
             })
             .collect();
         let frames: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(openai(&frames).1, Err(ModelError::TooLarge { limit: MOST_CALLS as u64 }));
+        assert_eq!(openai(&frames).1, Err(TOO_MANY_CALLS));
         let piece = "a".repeat(4 << 20);
         let more = delta(&format!(
             r#"{{"tool_calls":[{{"index":0,"id":"a","function":{{"name":"n","arguments":"{piece}"}}}}]}}"#
         ));
-        assert_eq!(openai(&[&more, &more, &more]).1, Err(ModelError::TooLarge { limit: MOST_OF_INPUT as u64 }));
+        assert_eq!(openai(&[&more, &more, &more]).1, Err(INPUT_TOO_LARGE));
         let text = delta(&format!(r#"{{"content":"{piece}"}}"#));
         let (_, answer) = openai(&[text.as_str(); 16]);
-        assert_eq!(answer, Err(ModelError::TooLarge { limit: MOST_OF_ANSWER as u64 }));
+        assert_eq!(answer, Err(ANSWER_TOO_LARGE));
     }
 
     /// An answer with something of everything.

@@ -1,4 +1,4 @@
-//! What a refusal means: statuses, codes and, where there are none, words. Nothing of what was said is handed on.
+//! What a refusal means: statuses, codes and, where there are none, words. Of what was said nothing is handed on but codes of a fixed form.
 //!
 //! A request that is too long has no code of its own at most providers, so their sentences are looked for. The list is that of what Anthropic, OpenAI,
 //! Gemini, xAI, Groq, OpenRouter, Bedrock, llama.cpp, LM Studio, Moonshot and MiniMax were seen to say.
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sessions_ports::ModelError;
+use sessions_ports::{ModelError, RefusalReason};
 
 /// What says that the request is longer than the window, in small letters.
 const TOO_LONG: [&str; 17] = [
@@ -51,6 +51,7 @@ struct Words {
     message: String,
     /// A code that is a status of HTTP.
     status: Option<u16>,
+    reason: Option<RefusalReason>,
     is_error: bool,
 }
 
@@ -71,6 +72,8 @@ impl Words {
             }
             words.is_error = true;
         }
+        let names = ["type", "code", "status", "param"].into_iter();
+        words.reason = RefusalReason::of(names.filter_map(|name| error.get(name).and_then(Value::as_str)));
         if let Some(message) = error.get("message").and_then(Value::as_str) {
             words.message = message.to_lowercase();
             words.is_error = true;
@@ -114,6 +117,7 @@ impl Words {
 /// A request that was answered with another status than 200.
 pub(super) fn refused(status: u16, body: &[u8], retry_after: Option<Duration>) -> ModelError {
     let words = Words::of(body);
+    let refused = ModelError::Refused { status, reason: words.reason };
     match (status, words.meaning(retry_after)) {
         (402, _) => ModelError::Quota,
         (401 | 403, Some(ModelError::Quota)) => ModelError::Quota,
@@ -122,13 +126,13 @@ pub(super) fn refused(status: u16, body: &[u8], retry_after: Option<Duration>) -
         (429, Some(ModelError::Quota)) => ModelError::Quota,
         (429, _) => ModelError::RateLimited { retry_after },
         // The path is not there: an address that lacks its /v1, say.
-        (404, _) if words.say(&NO_PATH) => ModelError::Refused { status },
+        (404, _) if words.say(&NO_PATH) => refused,
         // Nor is it without an error of theirs.
         (404, None) if words.is_error => ModelError::UnknownModel,
         (503 | 529, None) => ModelError::Overloaded { retry_after },
         (500.., None) if retry_after.is_some() => ModelError::Overloaded { retry_after },
         (_, Some(meaning)) => meaning,
-        (_, None) => ModelError::Refused { status },
+        (_, None) => refused,
     }
 }
 
@@ -137,8 +141,13 @@ pub(super) fn within(data: &str) -> ModelError {
     let words = Words::of(data.as_bytes());
     match (words.meaning(None), words.status) {
         (Some(meaning), _) => meaning,
-        (None, Some(status @ 400..)) => refused(status, b"", None),
-        (None, _) if words.codes.contains("invalid_request") => ModelError::Refused { status: 400 },
+        (None, Some(status @ 400..)) => match refused(status, b"", None) {
+            ModelError::Refused { status, .. } => ModelError::Refused { status, reason: words.reason },
+            other => other,
+        },
+        (None, _) if words.codes.contains("invalid_request") => {
+            ModelError::Refused { status: 400, reason: words.reason }
+        }
         (None, _) => ModelError::Broken { what: "the provider told of an error within it" },
     }
 }
@@ -152,6 +161,7 @@ mod tests {
         let wait = Some(Duration::from_secs(7));
         let limited = ModelError::RateLimited { retry_after: wait };
         let overloaded = ModelError::Overloaded { retry_after: wait };
+        let invalid = RefusalReason::of(["invalid_request_error"]);
         for (status, body, expected) in [
             (429, r#"{"error":{"type":"rate_limit_error","message":"x"}}"#, limited),
             (429, "<html>", limited),
@@ -171,11 +181,11 @@ mod tests {
                 ModelError::UnknownModel,
             ),
             (404, r#"{"error":"model 'x' not found"}"#, ModelError::UnknownModel),
-            (404, "404 page not found", ModelError::Refused { status: 404 }),
+            (404, "404 page not found", ModelError::Refused { status: 404, reason: None }),
             (
                 404,
                 r#"{"error":{"message":"Invalid URL (POST /chat/completions)","type":"invalid_request_error","code":null}}"#,
-                ModelError::Refused { status: 404 },
+                ModelError::Refused { status: 404, reason: invalid },
             ),
             (413, "", ModelError::TooLong),
             (
@@ -183,15 +193,28 @@ mod tests {
                 r#"{"error":{"message":"does not support tools"}}"#,
                 ModelError::Unsupported { what: "the model calls no tools" },
             ),
-            (400, r#"{"error":{"message":"no"}}"#, ModelError::Refused { status: 400 }),
+            (400, r#"{"error":{"message":"no"}}"#, ModelError::Refused { status: 400, reason: None }),
+            (
+                400,
+                r#"{"error":{"message":"no","type":"invalid_request_error","code":"unsupported_value","param":"messages[0].role"}}"#,
+                ModelError::Refused {
+                    status: 400,
+                    reason: RefusalReason::of(["invalid_request_error", "unsupported_value", "messages[0].role"]),
+                },
+            ),
+            (
+                400,
+                r#"{"error":{"type":"invalid_request_error","code":"You said: hunter2","param":5}}"#,
+                ModelError::Refused { status: 400, reason: invalid },
+            ),
             (529, r#"{"error":{"type":"overloaded_error"}}"#, overloaded),
             (503, "", overloaded),
             (500, "", overloaded),
-            (302, "", ModelError::Refused { status: 302 }),
+            (302, "", ModelError::Refused { status: 302, reason: None }),
         ] {
             assert_eq!(refused(status, body.as_bytes(), wait), expected, "{status} {body}");
         }
-        assert_eq!(refused(500, b"", None), ModelError::Refused { status: 500 });
+        assert_eq!(refused(500, b"", None), ModelError::Refused { status: 500, reason: None });
         let spent = br#"{"error":{"message":"You exceeded your current quota, please check your plan"}}"#;
         assert_eq!(refused(429, spent, None), ModelError::Quota);
         assert_eq!(refused(429, spent, wait), limited);
@@ -230,10 +253,13 @@ mod tests {
             (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, ModelError::Overloaded { retry_after: None }),
             (r#"{"type":"error","error":{"type":"rate_limit_error"}}"#, ModelError::RateLimited { retry_after: None }),
             (r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#, broken),
-            (r#"{"error":{"code":502,"message":"x"}}"#, ModelError::Refused { status: 502 }),
+            (r#"{"error":{"code":502,"message":"x"}}"#, ModelError::Refused { status: 502, reason: None }),
             (r#"{"error":{"code":429,"message":"x"}}"#, ModelError::RateLimited { retry_after: None }),
             (r#"{"error":"something"}"#, broken),
-            (r#"{"error":{"type":"invalid_request_error"}}"#, ModelError::Refused { status: 400 }),
+            (
+                r#"{"error":{"type":"invalid_request_error"}}"#,
+                ModelError::Refused { status: 400, reason: RefusalReason::of(["invalid_request_error"]) },
+            ),
             ("no JSON", broken),
         ] {
             assert_eq!(within(data), expected, "{data}");

@@ -11,6 +11,9 @@ use sessions_ports::ModelError;
 /// The most bytes of one frame.
 pub const MOST_OF_FRAME: usize = 8 << 20;
 
+const TOO_LARGE: ModelError =
+    ModelError::TooLarge { what: "one event of it has more than 8 MiB", limit: MOST_OF_FRAME as u64 };
+
 /// One event of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -48,7 +51,7 @@ impl Frames {
             let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
             let (piece, behind) = bytes.split_at(end.unwrap_or(bytes.len()));
             if self.line.len() + self.data.len() + piece.len() > MOST_OF_FRAME {
-                return Err(ModelError::TooLarge { limit: MOST_OF_FRAME as u64 });
+                return Err(TOO_LARGE);
             }
             self.line.extend(piece);
             *bytes = behind;
@@ -165,9 +168,9 @@ mod tests {
     #[test]
     fn a_frame_is_bounded_and_has_to_be_utf_8() {
         let long = [b"data: ".to_vec(), vec![b'a'; MOST_OF_FRAME]].concat();
-        assert_eq!(frames(&long, &[65_536]).1, Some(ModelError::TooLarge { limit: MOST_OF_FRAME as u64 }));
+        assert_eq!(frames(&long, &[65_536]).1, Some(TOO_LARGE));
         let lines = b"data: aaaaaaaaa\n".repeat(MOST_OF_FRAME / 10 + 1);
-        assert_eq!(frames(&lines, &[65_536]).1, Some(ModelError::TooLarge { limit: MOST_OF_FRAME as u64 }));
+        assert_eq!(frames(&lines, &[65_536]).1, Some(TOO_LARGE));
         assert!(matches!(frames(b"data: \xff\n\n", &[1]).1, Some(ModelError::Broken { .. })));
         let cut = "data: \u{1F980}é\n\n".as_bytes();
         assert_eq!(frames(cut, &[1]).0, [(String::new(), "\u{1F980}é".to_owned())]);

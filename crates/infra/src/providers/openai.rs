@@ -14,7 +14,7 @@ use sessions_domain::{
 use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelStop};
 
 use super::{
-    decoder::{MOST_CALLS, MOST_OF_INPUT, NO_INPUT, broken, call, count, custom},
+    decoder::{INPUT_TOO_LARGE, MOST_CALLS, MOST_OF_INPUT, NO_INPUT, TOO_MANY_CALLS, broken, call, count, custom},
     failure,
     strings::{Gathered, Joiner, Piece, known, name, piece, text},
 };
@@ -243,7 +243,7 @@ impl OpenAi {
         let called = text(called)?.filter(|called| !called.is_empty());
         let at = match self.of(index, id.as_deref(), called.is_some()) {
             Some(at) => at,
-            None if self.calls.len() == MOST_CALLS => return Err(ModelError::TooLarge { limit: MOST_CALLS as u64 }),
+            None if self.calls.len() == MOST_CALLS => return Err(TOO_MANY_CALLS),
             None => {
                 self.calls.push(Call { index, ..Call::default() });
                 self.calls.len() - 1
@@ -261,7 +261,7 @@ impl OpenAi {
             input => piece(input)?.iter().for_each(|more| call.input.push(more)),
         }
         if call.input.len() > MOST_OF_INPUT {
-            return Err(ModelError::TooLarge { limit: MOST_OF_INPUT as u64 });
+            return Err(INPUT_TOO_LARGE);
         }
         Ok(())
     }

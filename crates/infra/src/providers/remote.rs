@@ -75,8 +75,9 @@ fn secret(key: &Passphrase, before: &str) -> Result<HeaderValue, InvalidProvider
     let text = zeroize::Zeroizing::new(format!("{before}{}", key.expose()));
     let is_one = !key.expose().is_empty() && key.expose().bytes().all(|byte| byte.is_ascii_graphic());
     let value = HeaderValue::from_str(&text).ok().filter(|_| is_one);
-    let mut value =
-        value.ok_or(InvalidProvider { what: "its key is empty, or has blanks or other characters that no key has" })?;
+    let mut value = value.ok_or(InvalidProvider {
+        what: "its key is empty, or has blanks or other characters that no key has; write the key alone, on one line",
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -117,6 +118,16 @@ impl Remote {
         request.body(body).map_err(|_| ModelError::Unsupported { what: "its address makes no request" })
     }
 
+    /// A reason in which the provider repeats the key, or a part of it, is not handed on.
+    fn without_key(&self, error: ModelError) -> ModelError {
+        let ModelError::Refused { status, reason: Some(reason) } = error else { return error };
+        let secrets = self.headers.iter().map(|(_, value)| value).filter(|value| value.is_sensitive());
+        let mut keys = secrets.filter_map(|value| value.to_str().ok()).map(|key| key.trim_start_matches("Bearer "));
+        let repeats = |word: &str, key: &str| word.contains(key) || (word.len() >= 8 && key.contains(word));
+        let is_of = |key: &str| reason.as_str().split(", ").any(|word| repeats(word, key));
+        ModelError::Refused { status, reason: Some(reason).filter(|_| !keys.any(is_of)) }
+    }
+
     async fn call(&self, asked: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
         let form = match self.wire {
             Wire::OpenAi => Form::OpenAi,
@@ -129,10 +140,10 @@ impl Remote {
         let decoder = Decoder::new(self.wire, &to_hex(&sha256(&body)));
         drop(asked);
         let mut exchange = self.transport.ask(self.request(body)?).await?;
-        judge(&mut exchange).await?;
+        judge(&mut exchange).await.map_err(|error| self.without_key(error))?;
         let id = ["request-id", "x-request-id"].iter().find_map(|name| exchange.header(name));
         let id = id.filter(|id| id.len() <= 200).map(str::to_owned);
-        let mut answer = read(&mut exchange, decoder, events).await?;
+        let mut answer = read(&mut exchange, decoder, events).await.map_err(|error| self.without_key(error))?;
         answer.request_id = id.or(answer.request_id);
         Ok(answer)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use sessions_domain::{Json, MessagePart, TokenUsage, form::Form};
 use sessions_infra::providers::{Bounds, Protocol, connect, ollama};
-use sessions_ports::{ModelError, ModelStop, Passphrase};
+use sessions_ports::{ModelError, ModelStop, Passphrase, RefusalReason};
 use sessions_testkit::stub::{Api, Scenario, Stub};
 
 use super::asking::{KEY, Taker, provider, request, request_in};
@@ -78,7 +78,9 @@ fn expected(api: Api, scenario: Scenario) -> Expected {
         }
         Scenario::ErrorMidway => (hi(), Err(ModelError::Overloaded { retry_after: None })),
         Scenario::BadUtf8 => (hi(), Err(ModelError::Broken { what: "it is no UTF-8" })),
-        Scenario::EndlessFrame => (hi(), Err(ModelError::TooLarge { limit: 8 << 20 })),
+        Scenario::EndlessFrame => {
+            (hi(), Err(ModelError::TooLarge { what: "one event of it has more than 8 MiB", limit: 8 << 20 }))
+        }
         Scenario::Html => refused(ModelError::Broken { what: "it is a page and no answer" }),
     }
 }
@@ -117,7 +119,7 @@ async fn every_scenario_of_every_api_has_its_typed_outcome() {
             let mut taker = Taker::releasing(&stub);
             if *scenario == Scenario::ErrorThenText {
                 let first = provider.call(request(*api), &mut taker).await;
-                assert_eq!(first, Err(ModelError::Refused { status: 500 }), "{api:?}");
+                assert!(matches!(first, Err(ModelError::Refused { status: 500, .. })), "{api:?}");
             }
             let answer = provider.call(request(*api), &mut taker).await;
             let stop = answer.as_ref().map(|answer| answer.stop).map_err(|error| *error);
@@ -223,7 +225,7 @@ async fn redirects_are_not_followed_and_what_speaks_no_http_is_broken() {
     let compressed = Reply::whole(200, &["Content-Type: text/event-stream", "Content-Encoding: gzip"], "x");
     let whole = r#"{"choices":[{"message":{"content":"x"}}]}"#;
     for (reply, expected) in [
-        (Reply::whole(307, &[&location], ""), ModelError::Refused { status: 307 }),
+        (Reply::whole(307, &[&location], ""), ModelError::Refused { status: 307, reason: None }),
         (
             Reply { pieces: vec![b"SSH-2.0-OpenSSH\r\n\r\n".to_vec()], then: Then::Close },
             ModelError::Broken { what: "it is no HTTP" },
@@ -238,7 +240,16 @@ async fn redirects_are_not_followed_and_what_speaks_no_http_is_broken() {
             Reply::whole(200, &["Content-Type: application/json"], r#"{"error":{"message":"no"}}"#),
             ModelError::Broken { what: "the provider told of an error within it" },
         ),
-        (Reply::whole(400, &[], &"a".repeat(1 << 20)), ModelError::Refused { status: 400 }),
+        (Reply::whole(400, &[], &"a".repeat(1 << 20)), ModelError::Refused { status: 400, reason: None }),
+        (
+            Reply::whole(400, &[], r#"{"error":{"type":"invalid_request_error","param":"top_p"}}"#),
+            ModelError::Refused { status: 400, reason: RefusalReason::of(["invalid_request_error", "top_p"]) },
+        ),
+        // A key that is repeated is not handed on.
+        (
+            Reply::whole(400, &[], &format!(r#"{{"error":{{"type":"invalid_request_error","code":"{KEY}"}}}}"#)),
+            ModelError::Refused { status: 400, reason: None },
+        ),
     ] {
         let stub = Stub::start(KEY, vec![reply.clone()]).unwrap();
         let provider = provider(Api::OpenAi, stub.address(), Bounds::default());
