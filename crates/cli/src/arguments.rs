@@ -431,7 +431,9 @@ fn named<T: Copy, const N: usize>(text: &str, names: [(&str, T); N]) -> Result<T
 }
 
 fn at_least_one<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
-    text.parse().ok().filter(|number| *number > T::from(0)).ok_or_else(|| "a whole number above 0".to_owned())
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|byte| byte != b'0');
+    let what = if is_number { "more than is possible; give a smaller number" } else { "a whole number above 0" };
+    text.parse().ok().filter(|number| *number > T::from(0)).ok_or_else(|| what.to_owned())
 }
 
 /// Arguments that ask for no command: help, the version, or a mistake.
@@ -480,5 +482,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_told_as_one() {
+        let told = |text| at_least_one::<u64>(text).unwrap_err();
+        assert_eq!(told("99999999999999999999"), "more than is possible; give a smaller number");
+        assert!(["0", "00", "-1", "x", "", "1.5"].iter().all(|text| told(text) == "a whole number above 0"));
+        assert_eq!(at_least_one::<u64>("7"), Ok(7));
     }
 }
