@@ -98,6 +98,7 @@ const TABLE: &[Row] = &[
         internal: &["sessions-domain", "sessions-ports", "sessions-app", "sessions-infra"],
         internal_in_tests: &[],
         external: &[
+            ("async-trait", "hosts implement tools and providers with it"),
             ("saphyr-parser", "a configuration's YAML, with the place of everything; only with its feature"),
             ("serde", "counters as a host hands them on"),
             (

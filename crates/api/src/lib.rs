@@ -178,6 +178,60 @@
 //! # }
 //! ```
 //!
+//! # Tools
+//!
+//! A model answers in a turn, and may call tools. A tool says what it does, how it may be run, and runs; before it does a gate is asked, which is a
+//! person or a policy. Both are traits with asynchronous methods, for which the macro [`async_trait`] is here too.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use sessions_api::{
+//!     Agent, Form, GateAnswer, Json, Message, ModelProfile, SessionManager, Tool, ToolContent, ToolFailure, ToolGate, ToolRun, ToolSpec,
+//!     async_trait,
+//!     providers::{Answer, ScriptedProvider},
+//! };
+//!
+//! struct Clock(ToolSpec);
+//!
+//! #[async_trait]
+//! impl Tool for Clock {
+//!     fn spec(&self) -> &ToolSpec {
+//!         &self.0
+//!     }
+//!
+//!     async fn run(&self, _: &ToolRun) -> Result<ToolContent, ToolFailure> {
+//!         Ok(ToolContent::Text("It is noon.".to_owned()))
+//!     }
+//! }
+//!
+//! struct Anybody;
+//!
+//! #[async_trait]
+//! impl ToolGate for Anybody {
+//!     async fn ask(&self, run: &ToolRun) -> GateAnswer {
+//!         if run.call.name == "clock" { GateAnswer::Once } else { GateAnswer::NotNow }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let input_schema = Json::parse(r#"{"type":"object"}"#)?;
+//! let clock = Clock(ToolSpec { name: "clock".into(), description: "Tells the time.".into(), input_schema });
+//! // Stands for a model: it calls the tool, and answers.
+//! let script = ScriptedProvider::new([Answer::new().call("call-1", "clock", "{}")?, Answer::new().text("Noon.")]);
+//! let profile = ModelProfile::of("script", ScriptedProvider::NAME, Form::Neutral, 32_768);
+//! let agent = Agent::of_profile(Arc::new(script), Arc::new(profile)).tool(Arc::new(clock)).gate(Arc::new(Anybody));
+//!
+//! let sessions = SessionManager::open("memory:").await?;
+//! let chat = sessions.open_or_create("user-123").await?;
+//! let outcome = chat.send_message(&agent, Message::user("What time is it?")).await?;
+//! assert_eq!(outcome.text, "Noon.");
+//! assert_eq!(chat.last(9).await?.len(), 4, "question, call, result, answer");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Subscribe
 //!
 //! A subscription gives what is committed behind a version, without gaps, and waits for what comes.
@@ -323,6 +377,7 @@ mod url;
 #[cfg(feature = "config")]
 mod wiring;
 
+pub use async_trait::async_trait;
 #[cfg(feature = "config")]
 pub use connecting::{ConnectedModel, NotConnected};
 pub use manager::{Builder, Counters, NeedsKeyService, NoKeyStore, NoStoreNamed, SessionManager};
@@ -392,10 +447,10 @@ pub use sessions_ports::{
     BackendError, BackendErrorKind, BackupError, Claim, Clock, Commit, Committed, Digest, Durability, Encodings,
     Entropy, EntropyError, Erased, Erasure, Expected, GateAnswer, Head, Heir, IdGenerator, KeyContext, KeyError,
     KeyHealth, KeyId, KeyProvider, KeyStore, KindFilter, Link, ModelAnswer, ModelError, ModelEvent, ModelEvents,
-    ModelProvider, ModelRequest, ModelStop, Order, Page, Passphrase, ProviderKind, ReadRange, Record, Removal, Removed,
-    Row, RowChange, RowPage, SecretKey, SessionLog, Slot, SlotChange, Stop, StoreError, StoreId, StoredClaim,
-    StoredRing, Summarizer, Summary, SummaryFailure, SummaryWish, TokenCounter, Tool, ToolConduct, ToolFailure,
-    ToolGate, ToolRun, ToolSpec, UnknownEncoding, Wrapped,
+    ModelProvider, ModelRequest, ModelStop, Order, Page, Passphrase, ProviderKind, ReadRange, Record, RefusalReason,
+    Removal, Removed, Row, RowChange, RowPage, SecretKey, SessionLog, Slot, SlotChange, Stop, StoreError, StoreId,
+    StoredClaim, StoredRing, Summarizer, Summary, SummaryFailure, SummaryWish, TokenCounter, Tool, ToolConduct,
+    ToolFailure, ToolGate, ToolRun, ToolSpec, UnknownEncoding, Wrapped,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};
 #[cfg(feature = "config")]

@@ -14,6 +14,8 @@
 mod interactive_session;
 #[path = "../examples/session_usage.rs"]
 mod session_usage;
+#[path = "../examples/tool_with_gate.rs"]
+mod tool_with_gate;
 
 #[tokio::test]
 async fn usage_is_told_in_numbers_that_are_the_same_each_time() {
@@ -53,4 +55,15 @@ async fn a_small_chat_program_runs_on_lines_too() {
         assert!(shown.contains(line), "{line:?} is not in\n{shown}");
     }
     assert!(!shown.contains("never said"));
+}
+
+#[tokio::test]
+async fn a_tool_runs_where_its_gate_lets_it() {
+    let mut shown = Vec::new();
+    tool_with_gate::run(&mut shown).await.unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    let lines: Vec<&str> = shown.lines().collect();
+    let [note, refused, answer] = lines.as_slice() else { panic!("{shown}") };
+    assert_eq!((*note, *answer), ("call-1: Apples, and flour.", "Apples and flour; the diary stays closed."));
+    assert!(refused.starts_with("call-2: ") && !refused.contains("Nobody may read this"), "{refused}");
 }
