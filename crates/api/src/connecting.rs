@@ -147,8 +147,11 @@ impl Configuration {
         let entry = self.providers().iter().find(|entry| entry.name == name);
         match (entry, self.protocol_of(name)) {
             (_, Some(ProviderProtocol::Scripted)) => Ok(Arc::new(ScriptedProvider::demo())),
-            (Some(entry), _) => reach(name, entry.protocol, entry.base_url.as_deref(), self.api_key(entry)?),
-            (None, Some(ProviderProtocol::Ollama)) => reach(name, ProviderProtocol::Ollama, None, None),
+            (Some(entry), _) => reach(entry, self.api_key(entry)?),
+            (None, Some(protocol @ ProviderProtocol::Ollama)) => {
+                let name = name.to_owned();
+                reach(&ProviderEntry { name, protocol, base_url: None, key: None, timeout: None }, None)
+            }
             (None, known) => Err(self.not_configured(name, known).into()),
         }
     }
@@ -166,52 +169,39 @@ impl Configuration {
 
     /// What a provider speaks: by its entry, or as a kind.
     fn protocol_of(&self, name: &str) -> Option<ProviderProtocol> {
-        let entry = self.providers().iter().find(|entry| entry.name == name).map(|entry| entry.protocol);
-        entry.or(match name {
-            "openai" => Some(ProviderProtocol::OpenAi),
-            "anthropic" => Some(ProviderProtocol::Anthropic),
-            "ollama" => Some(ProviderProtocol::Ollama),
-            "scripted" => Some(ProviderProtocol::Scripted),
-            _ => None,
-        })
+        ProviderProtocol::of(name, self.providers())
     }
 
     fn api_key(&self, entry: &ProviderEntry) -> Result<Option<Passphrase>, Unwired> {
         match &entry.key {
             None => Ok(None),
             Some(ApiKeyAt::Variable(variable)) => {
-                in_variable(self, variable, "api_key_env of the model's provider").map(Some)
+                in_variable(self, variable, &format!("api_key_env of the provider {:?}", entry.name)).map(Some)
             }
-            Some(ApiKeyAt::File(path)) => in_file(path, "api_key_file of the model's provider").map(Some),
+            Some(ApiKeyAt::File(path)) => {
+                in_file(path, &format!("api_key_file of the provider {:?}", entry.name)).map(Some)
+            }
         }
     }
 }
 
 #[cfg(feature = "providers")]
-fn reach(
-    name: &str,
-    protocol: ProviderProtocol,
-    base_url: Option<&str>,
-    key: Option<Passphrase>,
-) -> Result<Arc<dyn ModelProvider>, Unwired> {
-    use sessions_infra::providers::{Protocol, connect_as};
+fn reach(entry: &ProviderEntry, key: Option<Passphrase>) -> Result<Arc<dyn ModelProvider>, Unwired> {
+    use sessions_infra::providers::{Bounds, Protocol, connect_as};
 
-    let protocol = match protocol {
+    let protocol = match entry.protocol {
         ProviderProtocol::OpenAi => Protocol::OpenAi,
         ProviderProtocol::Anthropic => Protocol::Anthropic,
         ProviderProtocol::Ollama => Protocol::Ollama,
         ProviderProtocol::Scripted => Protocol::Scripted,
     };
-    connect_as(name, protocol, base_url, key.as_ref())
-        .map_err(|invalid| NotConnected::Provider { name: name.to_owned(), what: invalid.what }.into())
+    let usual = Bounds::default();
+    let bounds = entry.timeout.map_or(usual, |silence| Bounds { first_byte: silence, silence, ..usual });
+    connect_as(&entry.name, protocol, entry.base_url.as_deref(), key.as_ref(), bounds)
+        .map_err(|invalid| NotConnected::Provider { name: entry.name.clone(), what: invalid.what }.into())
 }
 
 #[cfg(not(feature = "providers"))]
-fn reach(
-    _: &str,
-    _: ProviderProtocol,
-    _: Option<&str>,
-    _: Option<Passphrase>,
-) -> Result<Arc<dyn ModelProvider>, Unwired> {
+fn reach(_: &ProviderEntry, _: Option<Passphrase>) -> Result<Arc<dyn ModelProvider>, Unwired> {
     Err(Unwired::NotBuilt { what: "a provider of models over the network", feature: "providers" })
 }

@@ -4,7 +4,7 @@
 
 #[cfg(feature = "providers")]
 pub use sessions_infra::providers::{
-    ANTHROPIC, AnthropicProvider, InvalidProvider, OLLAMA, OPENAI, OpenAiProvider, Protocol, connect, connect_as,
-    ollama,
+    ANTHROPIC, AnthropicProvider, Bounds, InvalidProvider, OLLAMA, OPENAI, OpenAiProvider, Protocol, connect,
+    connect_as, ollama,
 };
 pub use sessions_infra::providers::{Answer, Gate, ScriptedProvider};

@@ -35,24 +35,30 @@ pub enum Unwired {
         feature: &'static str,
     },
     /// A file with a secret that cannot be read.
-    #[error("{option} names a file that cannot be read")]
+    #[error("{option} names the file {}, which cannot be read ({source}); write it there, or name another", .path.display())]
     Unreadable {
         /// The option.
-        option: &'static str,
+        option: String,
+        /// Where it was looked for.
+        path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
     /// A file with a secret that others may read.
-    #[error("others may read the file that {option} names; run chmod 600")]
+    #[error("others may read the file {} that {option} names; run chmod 600", .path.display())]
     Open {
         /// The option.
-        option: &'static str,
+        option: String,
+        /// The file.
+        path: PathBuf,
     },
     /// No secret where one should be.
-    #[error("{option} names a place where no secret is; write it there as one line of UTF-8, of 4096 bytes at most")]
+    #[error("{option} names {at}, and no secret is there; write it there as one line of UTF-8, of 4096 bytes at most")]
     NoSecret {
         /// The option.
-        option: &'static str,
+        option: String,
+        /// The variable or the file, by its name.
+        at: String,
     },
     /// No folder for a key file is known.
     #[error("no folder for your configuration is known; name a key file with keys.key_file")]
@@ -241,12 +247,15 @@ fn key_file(path: &Path, url: Option<&StoreUrl>) -> Result<Arc<dyn KeyProvider>,
 }
 
 /// The first line of a file that nobody else may read.
-pub(crate) fn in_file(path: &Path, option: &'static str) -> Result<Passphrase, Unwired> {
-    let unreadable = |source| Unwired::Unreadable { option, source };
+pub(crate) fn in_file(path: &Path, option: &str) -> Result<Passphrase, Unwired> {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let unreadable = |source| Unwired::Unreadable { option: option.to_owned(), path: whole.clone(), source };
     let file = File::open(path).map_err(unreadable)?;
-    check_is_private(&file, option)?;
+    if others_may_read(&file).map_err(unreadable)? {
+        return Err(Unwired::Open { option: option.to_owned(), path: whole });
+    }
     let mut text = String::with_capacity(usize::try_from(LONGEST_SECRET).unwrap_or(0) + 64);
-    let none = || Unwired::NoSecret { option };
+    let none = || Unwired::NoSecret { option: option.to_owned(), at: format!("the file {}", whole.display()) };
     file.take(LONGEST_SECRET + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => none(),
         _ => unreadable(error),
@@ -263,26 +272,21 @@ pub(crate) fn in_file(path: &Path, option: &'static str) -> Result<Passphrase, U
 }
 
 #[cfg(unix)]
-fn check_is_private(file: &File, option: &'static str) -> Result<(), Unwired> {
+fn others_may_read(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let about = file.metadata().map_err(|source| Unwired::Unreadable { option, source })?;
-    let is_open = about.is_file() && about.permissions().mode() & 0o077 != 0;
-    if is_open { Err(Unwired::Open { option }) } else { Ok(()) }
+    let about = file.metadata()?;
+    Ok(about.is_file() && about.permissions().mode() & 0o077 != 0)
 }
 
 #[cfg(not(unix))]
-fn check_is_private(_: &File, _: &'static str) -> Result<(), Unwired> {
-    Ok(())
+fn others_may_read(_: &File) -> io::Result<bool> {
+    Ok(false)
 }
 
-pub(crate) fn in_variable(
-    configuration: &Configuration,
-    name: &str,
-    option: &'static str,
-) -> Result<Passphrase, Unwired> {
+pub(crate) fn in_variable(configuration: &Configuration, name: &str, option: &str) -> Result<Passphrase, Unwired> {
     let value = configuration.environment().secret(name);
-    value.ok_or(Unwired::NoSecret { option })
+    value.ok_or_else(|| Unwired::NoSecret { option: option.to_owned(), at: format!("the variable {name}") })
 }
 
 #[cfg(feature = "passphrase")]
@@ -322,11 +326,9 @@ fn service(
     let (address, mount) = if address.ends_with('/') { (url, "transit") } else { (address, mount) };
     let token = match token_file {
         Some(file) => Token::File(file),
-        None => Token::Given(in_variable(
-            configuration,
-            "VAULT_TOKEN",
-            "keys.vault.token_file or the variable VAULT_TOKEN",
-        )?),
+        None => {
+            Token::Given(in_variable(configuration, "VAULT_TOKEN", "the configuration without keys.vault.token_file")?)
+        }
     };
     let mut settings = VaultTransit::new(address, mount, key, token);
     settings.certificates = ca_file;

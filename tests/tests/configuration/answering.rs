@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 use sessions_api::{
-    Message, NotConnected, SessionManager, StopReason, Unwired,
+    Message, ModelError, NotConnected, Retry, SessionManager, StopReason, TurnEvent, TurnProblem, Unwired,
     config::{Configuration, Environment, Sources},
 };
 use sessions_testkit::stub::{Api, Scenario, Stub};
@@ -102,7 +102,11 @@ fn what_is_missing_is_told_with_what_to_write() {
     assert!(told.contains("the nearest is gpt-5") && told.contains("models: { \"gpt-55\": {"), "{told}");
     let Err(Unwired::Model(error)) = configuration.connect("wrk") else { panic!("there is none") };
     assert!(error.to_string().contains("the nearest is work"), "{error}");
-    assert!(matches!(configuration.connect("work"), Err(Unwired::NoSecret { .. })));
+    let told = configuration.connect("work").err().unwrap().to_string();
+    assert!(
+        told.starts_with("api_key_env of the provider \"work\" names the variable NO_KEY, and no secret is there; "),
+        "{told}"
+    );
     assert!(configuration.connect("ollama").is_ok() && configuration.connect("scripted").is_ok(), "they want no key");
 
     let ground = tempfile::tempdir().unwrap();
@@ -114,11 +118,41 @@ fn what_is_missing_is_told_with_what_to_write() {
         );
         with(&[], &text).connect("work").err()
     };
-    assert!(matches!(at("http://127.0.0.1:1"), Some(Unwired::Unreadable { .. })));
+    let missing = at("http://127.0.0.1:1").unwrap();
+    let told = format!(
+        "api_key_file of the provider \"work\" names the file {}, which cannot be read (No such file",
+        file.display()
+    );
+    assert!(missing.to_string().starts_with(&told), "{missing}");
     private(&file, KEY, 0o644);
     assert!(matches!(at("http://127.0.0.1:1"), Some(Unwired::Open { .. })));
     private(&file, KEY, 0o600);
     assert!(at("http://127.0.0.1:1").is_none());
     let plain = at("http://models.example.org");
     assert!(matches!(plain, Some(Unwired::Model(NotConnected::Provider { .. }))), "{plain:?}");
+}
+
+/// It would wait ten minutes otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_says_nothing_is_waited_for_as_long_as_it_says() {
+    for scenario in [Scenario::SlowStart, Scenario::SilentMidway] {
+        let stub = Stub::of(KEY, Api::OpenAi, scenario).unwrap().unwrap();
+        let text = format!(
+            "sessions: {{ storage: {{ url: 'memory:' }}, model: m, providers: {{ p: {{ kind: openai, base_url: '{}/v1', timeout_seconds: 1 }} }}, models: {{ m: {{ provider: p, window: \
+             9000 }} }} }}",
+            stub.address()
+        );
+        let configuration = with(&[], &text);
+        let agent = configuration.connected(None).unwrap().agent().retry(Retry::NEVER);
+        let sessions = SessionManager::builder().configured(&configuration).unwrap().build().await.unwrap();
+        let chat = sessions.open_or_create("k").await.unwrap();
+        let mut turn = chat.turn(&agent, Message::user("Hello"));
+        while let Some(event) = turn.next_event().await {
+            if matches!(event, TurnEvent::Text(_)) {
+                stub.release();
+            }
+        }
+        let outcome = turn.outcome().await.unwrap();
+        assert!(matches!(outcome.problem, Some(TurnProblem::Model(ModelError::Slow { .. }))), "{outcome:?}");
+    }
 }

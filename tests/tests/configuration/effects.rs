@@ -560,6 +560,6 @@ sessions:
     let errors = Sources::of(Environment::of::<&str, &str>([])).text("c.yaml", none).load().unwrap_err();
     assert_eq!(
         errors.to_string(),
-        "c.yaml:1:39: tokens.reserve_tokens: nothing of a model's window is left for messages"
+        "c.yaml:1:39: tokens.reserve_tokens: nothing of the window is left for messages with m"
     );
 }

@@ -30,6 +30,7 @@ mod configuration {
         ("tokens.", "figures_of_tokens_are_as_they_were_said"),
         ("model", "the_model_of_turns_is_the_one_that_is_named_or_the_configured_one_or_a_script"),
         ("models.", "models_of_the_configuration_are_known_by_their_names_or_stand_in_for_known_ones"),
+        ("providers.*.timeout_seconds", "a_provider_that_says_nothing_is_waited_for_as_long_as_it_says"),
         ("providers.", "a_model_is_asked_of_the_provider_that_is_configured_with_its_key"),
         ("prices.", "own_prices_count_before_those_that_are_shipped"),
         ("limits.", "each_limit_is_the_one_that_was_said"),

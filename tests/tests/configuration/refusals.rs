@@ -54,7 +54,7 @@ const TOLD: &[&str] = &[
     "c.yaml:4:3: storge: there is no such option (did you mean storage?)",
     "c.yaml:6:5: storage.urll: there is no such option (did you mean url?)",
     "c.yaml:7:17: storage.durability: it is none of disk, process, volatile (did you mean disk?)",
-    "c.yaml:8:19: storage.max_sessions: it has to be 1 to 9007199254740992 sessions",
+    "c.yaml:8:19: storage.max_sessions: it has to be 1 sessions or more, or none",
     "c.yaml:9:5: storage.max_sessions: it is said twice, first at c.yaml:8:5",
     "c.yaml:10:5: storage.backup-interval-minutes: options are written in small letters with _ between words (did you mean \
      backup_interval_minutes?)",
@@ -68,7 +68,7 @@ const TOLD: &[&str] = &[
     "c.yaml:17:18: limits.title_chars: a whole number of characters, or none, belongs here, and this is a text in quotes",
     "c.yaml:18:11: limits.tags: a whole number of tags, or none, belongs here, and this is a word that some take for true or false",
     "c.yaml:19:5: limits.sessions: there is no such option (did you mean storage.max_sessions?)",
-    "c.yaml:20:11: limits.pins: it has to be 1 to 9007199254740992 messages",
+    "c.yaml:20:11: limits.pins: it has to be 1 messages or more, or none",
     "c.yaml:22:19: providers.work.kind: it is none of openai, anthropic, ollama, scripted (did you mean openai?)",
     "c.yaml:22:27: providers.work.api_key: a key never stands in the configuration; name it with api_key_env or api_key_file",
     "c.yaml:22:55: providers.work.base_url: an address has no name and no password in it",
@@ -116,12 +116,12 @@ fn what_is_no_configuration_at_all_is_refused() {
         (b"sessions: {}\nsessions: {}\n", "c.yaml:2:1: sessions: it is said twice, first at c.yaml:1:1"),
         (
             b"sessions: {}\nSessions: { storage: { Max_Sessions: 0 } }\n",
-            "c.yaml:2:38: storage.max_sessions: it has to be 1 to",
+            "c.yaml:2:38: storage.max_sessions: it has to be 1 ",
         ),
-        (b"storage: { max_sessions: 0 }\n", "c.yaml:1:26: storage.max_sessions: it has to be 1 to"),
-        (b"sessions: { models: { a: {}, a: { window: 0 } } }", "models.a.window: it has to be 1 to"),
+        (b"storage: { max_sessions: 0 }\n", "c.yaml:1:26: storage.max_sessions: it has to be 1 "),
+        (b"sessions: { models: { a: {}, a: { window: 0 } } }", "models.a.window: it has to be 1 "),
         (b"Sessions: {}\n", "c.yaml:1:1: Sessions: options are written in small letters"),
-        (b"sessions:\n\tstorage: {}\n", "c.yaml:2:"),
+        (b"sessions:\n\tstorage: {}\n", "a tab where YAML takes none; use spaces"),
         (b"sessions: &a {}\n", "an anchor"),
         (b"sessions: {}\n---\n{}\n", "second document"),
         (b"sessions:\n  identity: { actor: \xff }\n", "c.yaml:2:22: this is not UTF-8"),
@@ -161,17 +161,40 @@ fn a_name_is_that_of_one_model() {
     assert_eq!(told(&format!("{}{}", model("a", "x, a, y"), model("b", "z"))), "");
     assert_eq!(
         told(&model("house", "gpt-4o")),
-        "c.yaml:3:55: models.house.aliases: one of them is the name of a model that is known; say the name under models instead"
+        "c.yaml:3:55: models.house.aliases.1: this is the name of a model that is known; say the name under models instead"
     );
     assert_eq!(
         told(&format!("{}{}", model("a", "x"), model("b", "x"))),
-        "c.yaml:4:51: models.b.aliases: it is said twice, first at c.yaml:3:51"
+        "c.yaml:4:51: models.b.aliases.1: the model a has the same alias, at c.yaml:3:51"
     );
-    let of_another = told(&format!("{}{}", model("a", "b"), model("b", "x")));
-    assert!(
-        of_another.starts_with("c.yaml:3:51: models.a.aliases: it is said twice, first at c.yaml:4:"),
-        "{of_another}"
+    assert_eq!(
+        told(&format!("{}{}", model("a", "x, b"), model("b", "y"))),
+        "c.yaml:3:51: models.a.aliases.2: this is the name of another model, b, at c.yaml:4:5"
     );
+}
+
+#[test]
+fn a_form_that_a_provider_does_not_speak_is_refused_with_its_place() {
+    for (kind, form, spoken) in [
+        ("openai", "openai", ""),
+        ("openai", "anthropic", "openai"),
+        ("openai", "neutral", "openai"),
+        ("ollama", "anthropic", "openai"),
+        ("anthropic", "anthropic", ""),
+        ("anthropic", "openai", "anthropic"),
+        ("scripted", "neutral", ""),
+        ("scripted", "anthropic", ""),
+    ] {
+        for provider in ["p", kind] {
+            let entry = if provider == "p" { format!("p: {{ kind: {kind} }}") } else { String::new() };
+            let model = format!("m: {{ form: {form}, provider: {provider}, window: 9000 }}");
+            let told = load(format!("sessions:\n  providers: {{ {entry} }}\n  models: {{ {model} }}\n"));
+            let told = told.map_or_else(|errors| errors.to_string(), |_| String::new());
+            let what = format!("its provider takes messages in the form {spoken} and no other; leave it out");
+            let expected = format!("c.yaml:3:24: models.m.form: {what}");
+            assert_eq!(told, if spoken.is_empty() { String::new() } else { expected }, "{kind} {form}");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Must not know: which place a value came from counts more.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use sessions_domain::{
     form::Form,
@@ -74,6 +74,31 @@ pub struct ProviderEntry {
     pub base_url: Option<String>,
     /// Where its key is, if it wants one.
     pub key: Option<ApiKeyAt>,
+    /// How long it may say nothing, until an answer begins and between its pieces; `None`: as long as is usual.
+    pub timeout: Option<Duration>,
+}
+
+impl ProviderProtocol {
+    /// What the provider of this name speaks: by its entry, or as a kind.
+    pub(crate) fn of(name: &str, providers: &[ProviderEntry]) -> Option<Self> {
+        let entry = providers.iter().find(|entry| entry.name == name).map(|entry| entry.protocol);
+        entry.or(match name {
+            "openai" => Some(Self::OpenAi),
+            "anthropic" => Some(Self::Anthropic),
+            "ollama" => Some(Self::Ollama),
+            "scripted" => Some(Self::Scripted),
+            _ => None,
+        })
+    }
+
+    /// The only form in which it takes messages, and its name; `None`: it takes each.
+    fn form(self) -> Option<(Form, &'static str)> {
+        match self {
+            Self::OpenAi | Self::Ollama => Some((Form::OpenAi, "openai")),
+            Self::Anthropic => Some((Form::Anthropic, "anthropic")),
+            Self::Scripted => None,
+        }
+    }
 }
 
 /// The values of one group.
@@ -149,7 +174,12 @@ impl Group<'_> {
 }
 
 /// A model, where all that has to be said is.
-pub(super) fn model(group: &Group<'_>, providers: &[String], errors: &mut Vec<ConfigError>) -> Option<ModelEntry> {
+pub(super) fn model(
+    group: &Group<'_>,
+    names: &[String],
+    providers: &[ProviderEntry],
+    errors: &mut Vec<ConfigError>,
+) -> Option<ModelEntry> {
     let (provider, window) = (group.text("provider"), group.whole(&["window"]));
     if provider.is_none() {
         group.missing("provider", errors);
@@ -164,8 +194,8 @@ pub(super) fn model(group: &Group<'_>, providers: &[String], errors: &mut Vec<Co
     let (provider, window) = (provider?, window?);
     // A kind is a name too, for the provider that is usually meant by it.
     let is_kind = ["openai", "anthropic", "ollama", "scripted"].contains(&provider.as_str());
-    if !is_kind && !providers.contains(&provider) {
-        let near = super::nearest::nearest(&provider, providers.iter().map(String::as_str)).map(str::to_owned);
+    if !is_kind && !names.contains(&provider) {
+        let near = super::nearest::nearest(&provider, names.iter().map(String::as_str)).map(str::to_owned);
         errors.push(group.wrong("provider", Wrong::Refused("no provider has this name")).near(near));
     }
     let form = match group.text("form").as_deref() {
@@ -174,6 +204,13 @@ pub(super) fn model(group: &Group<'_>, providers: &[String], errors: &mut Vec<Co
         Some(_) => Some(Form::Neutral),
         None => None,
     };
+    let spoken = ProviderProtocol::of(&provider, providers).and_then(ProviderProtocol::form);
+    if let (Some(form), Some((spoken, name))) = (form, spoken)
+        && form != spoken
+    {
+        let what = format!("its provider takes messages in the form {name} and no other; leave it out");
+        errors.push(group.wrong("form", Wrong::Form(what)));
+    }
     Some(ModelEntry {
         name: group.name(),
         aliases: group.texts("aliases"),
@@ -209,7 +246,8 @@ pub(super) fn provider(group: &Group<'_>, errors: &mut Vec<ConfigError>) -> Opti
         "ollama" => ProviderProtocol::Ollama,
         _ => ProviderProtocol::Scripted,
     };
-    Some(ProviderEntry { name: group.name(), protocol, base_url: group.text("base_url"), key })
+    let timeout = group.whole(&["timeout_seconds"]).map(Duration::from_secs);
+    Some(ProviderEntry { name: group.name(), protocol, base_url: group.text("base_url"), key, timeout })
 }
 
 /// The prices of these rows; `None` when something is wrong with one.

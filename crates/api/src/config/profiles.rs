@@ -11,7 +11,7 @@ use sessions_domain::{
 
 use super::{
     ModelEntry, ProviderEntry, ProviderProtocol,
-    error::{ConfigError, Path, Place, Wrong},
+    error::{ConfigError, Path, Place, Wrong, shown},
     layer::Said,
 };
 
@@ -20,47 +20,62 @@ pub(super) fn profiles(
     entries: &[ModelEntry],
     providers: &[ProviderEntry],
     reserve: Option<u64>,
-    said: &BTreeMap<Path, Said>,
+    (said, groups): (&BTreeMap<Path, Said>, &BTreeMap<Path, Place>),
     errors: &mut Vec<ConfigError>,
 ) -> Profiles {
     let shipped = Profiles::shipped();
     let mut profiles = reserving(&shipped, reserve).unwrap_or_default();
-    names(entries, &shipped, said, errors);
+    names(entries, &shipped, said, groups, errors);
+    let mut without_room: Vec<&str> = Vec::new();
     // One that keeps all of its window free for itself was told.
     for entry in entries.iter().filter(|entry| entry.reserved_output.is_none_or(|reserved| reserved < entry.window)) {
         let known = shipped.iter().find(|known| known.name == entry.name);
         let profile = of(entry, providers, reserve, known.map(AsRef::as_ref));
         match profiles.clone().with(profile) {
             Ok(more) => profiles = more,
-            Err(error) => errors.push(refused(&error, entry, said)),
+            Err(InvalidProfile::NoRoom { .. }) => without_room.push(shown(&entry.name)),
+            Err(_) => errors.push(empty_alias(entry, said)),
         }
     }
+    errors.extend((!without_room.is_empty()).then(|| no_room(&without_room, said)));
     profiles
 }
 
 /// Each name is that of one model, or else one of them would have no effect.
-fn names(entries: &[ModelEntry], shipped: &Profiles, said: &BTreeMap<Path, Said>, errors: &mut Vec<ConfigError>) {
-    let at = |entry: &ModelEntry| said.get_key_value(&Path::of("models").below(&entry.name).below("aliases"));
+fn names(
+    entries: &[ModelEntry],
+    shipped: &Profiles,
+    said: &BTreeMap<Path, Said>,
+    groups: &BTreeMap<Path, Place>,
+    errors: &mut Vec<ConfigError>,
+) {
+    let of = |entry: &ModelEntry| Path::of("models").below(&entry.name);
+    let at = |entry: &ModelEntry| said.get_key_value(&of(entry).below("aliases"));
     let mut first: BTreeMap<&str, (&str, Place)> = BTreeMap::new();
     for entry in entries {
-        let place = said.iter().find(|(path, _)| path.names().starts_with(&["models".to_owned(), entry.name.clone()]));
-        first.extend(place.map(|(_, said)| (entry.name.as_str(), (entry.name.as_str(), said.place.clone()))));
+        let place = groups.get(&of(entry)).cloned().unwrap_or(Place::Default);
+        first.insert(&entry.name, (&entry.name, place));
     }
     for entry in entries {
         let Some((path, aliases)) = at(entry) else { continue };
-        for alias in &entry.aliases {
+        for (number, alias) in (1..).zip(&entry.aliases) {
             let what = match first.get(alias.as_str()) {
                 Some((owner, _)) if *owner == entry.name => continue,
-                Some((_, place)) => Wrong::Twice { first: place.clone() },
-                None if shipped.iter().any(|known| known.name == *alias) => Wrong::Refused(
-                    "one of them is the name of a model that is known; say the name under models instead",
-                ),
+                Some((owner, place)) if owner == alias => {
+                    Wrong::Form(format!("this is the name of another model, {}, at {place}", shown(owner)))
+                }
+                Some((owner, place)) => {
+                    Wrong::Form(format!("the model {} has the same alias, at {place}", shown(owner)))
+                }
+                None if shipped.iter().any(|known| known.name == *alias) => {
+                    Wrong::Refused("this is the name of a model that is known; say the name under models instead")
+                }
                 None => {
                     first.insert(alias, (&entry.name, aliases.place.clone()));
                     continue;
                 }
             };
-            errors.push(ConfigError::new(aliases.place.clone(), path.clone(), what));
+            errors.push(ConfigError::new(aliases.place.clone(), path.below(format!("{number}")), what));
         }
     }
 }
@@ -105,25 +120,23 @@ fn of(
 
 /// The form that a provider takes, by its entry or by its name, which may be that of a kind.
 fn form_of(provider: &str, providers: &[ProviderEntry]) -> Form {
-    let named = providers.iter().find(|entry| entry.name == provider).map(|entry| entry.protocol);
-    match (named, provider) {
-        (Some(ProviderProtocol::Anthropic), _) | (None, "anthropic") => Form::Anthropic,
-        (Some(ProviderProtocol::Scripted), _) | (None, "scripted") => Form::Neutral,
+    match ProviderProtocol::of(provider, providers) {
+        Some(ProviderProtocol::Anthropic) => Form::Anthropic,
+        Some(ProviderProtocol::Scripted) => Form::Neutral,
         _ => Form::OpenAi,
     }
 }
 
-fn refused(error: &InvalidProfile, entry: &ModelEntry, said: &BTreeMap<Path, Said>) -> ConfigError {
-    let model = Path::of("models").below(&entry.name);
-    let reserve = said.get_key_value(&Path::of("tokens.reserve_tokens"));
-    let what = match error {
-        InvalidProfile::NoRoom { .. } => "nothing of a model's window is left for messages",
-        _ => "an alias is empty",
-    };
-    let at = match error {
-        InvalidProfile::NoRoom { .. } => reserve,
-        _ => said.get_key_value(&model.below("aliases")),
-    };
-    let (path, place) = at.map_or((model, Place::Default), |(path, said)| (path.clone(), said.place.clone()));
-    ConfigError::new(place, path, Wrong::Refused(what))
+/// What is kept free of each window is more than these models have.
+fn no_room(models: &[&str], said: &BTreeMap<Path, Said>) -> ConfigError {
+    let path = Path::of("tokens.reserve_tokens");
+    let place = said.get(&path).map_or(Place::Default, |said| said.place.clone());
+    let what = format!("nothing of the window is left for messages with {}", models.join(", "));
+    ConfigError::new(place, path, Wrong::Form(what))
+}
+
+fn empty_alias(entry: &ModelEntry, said: &BTreeMap<Path, Said>) -> ConfigError {
+    let path = Path::of("models").below(&entry.name).below("aliases");
+    let place = said.get(&path).map_or(Place::Default, |said| said.place.clone());
+    ConfigError::new(place, path, Wrong::Refused("an alias is empty"))
 }

@@ -49,14 +49,14 @@ impl Configuration {
             })
             .collect();
         let models: Vec<_> =
-            group("models").iter().filter_map(|group| entries::model(group, &names, &mut errors)).collect();
+            group("models").iter().filter_map(|group| entries::model(group, &names, &providers, &mut errors)).collect();
         let own_prices =
             if named("prices") > 0 { entries::prices(&group("prices"), &mut errors) } else { PriceTable::default() };
         let reserve = said.get(&Path::of("tokens.reserve_tokens")).and_then(|said| match said.set {
             Set::Whole(tokens) => Some(tokens),
             _ => None,
         });
-        let profiles = profiles(&models, &providers, reserve, &said, &mut errors);
+        let profiles = profiles(&models, &providers, reserve, (&said, &groups), &mut errors);
         if !errors.is_empty() {
             return Err(ConfigErrors(ordered(errors)));
         }

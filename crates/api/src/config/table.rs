@@ -291,6 +291,12 @@ pub static OPTIONS: &[OptionRow] = &[
         "The variable of the environment that has its key. A key never stands in the configuration itself.",
     ),
     row("providers.*.api_key_file", Kind::File, "none", "Or the file whose first line is its key."),
+    row(
+        "providers.*.timeout_seconds",
+        whole(1, 86_400, "seconds"),
+        "600",
+        "How long it may say nothing: until an answer begins, and between two pieces of one. Models that think say nothing for minutes.",
+    ),
     row("prices.[].provider", Kind::Text(200), "has to be said", "Whose price it is."),
     row(
         "prices.[].model",

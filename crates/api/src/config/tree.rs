@@ -113,6 +113,9 @@ impl<'a> Reader<'a> {
 
     /// What the parser says, of which only its own words are told: it repeats nothing but names of anchors and tags.
     fn broken(&self, error: &ScanError) -> Box<ConfigError> {
+        if error.info().contains("tab") {
+            return self.refused(error.marker(), "a tab where YAML takes none; use spaces");
+        }
         let words = error.info().split([',', ':', '\'', '"']).next().unwrap_or_default();
         self.refused(error.marker(), format!("this is no YAML: {words}"))
     }
@@ -249,7 +252,8 @@ mod tests {
             (b"a: !!str 1\n", "f:1:", "a tag"),
             (b"a: !secret 1\n", "f:1:", "a tag"),
             (b"a: 1\n---\nb: 1\n", "f:2:1", "second document"),
-            (b"a:\n\tb: 1\n", "f:2:", "no YAML"),
+            (b"a:\n\tb: 1\n", "f:2:", "use spaces"),
+            (b"a:\n  b:\n\tc: 1\n", "f:", "use spaces"),
             (b"a: [1\n", "f:", "no YAML"),
             (b"a: 'x\n", "f:", "no YAML"),
             (b"[a]: 1\n", "f:1:", "a name belongs here"),

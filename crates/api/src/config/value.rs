@@ -133,8 +133,13 @@ fn whole(text: &str, least: u64, most: u64, or_none: bool, unit: &str) -> Option
         return None;
     }
     let number = text.parse::<u64>().ok().filter(|number| (least..=most).contains(number));
-    let range = || Wrong::Range { range: format!("{least} to {most} {unit}") };
-    Some(number.map(Set::Whole).ok_or_else(|| (range(), None)))
+    let is_small = text.starts_with('-') || text.parse::<u64>().is_ok_and(|number| number < least);
+    let range = match (is_small, or_none) {
+        (true, true) => format!("{least} {unit} or more, or none"),
+        (true, false) => format!("{least} {unit} or more"),
+        (false, _) => format!("{most} {unit} or fewer"),
+    };
+    Some(number.map(Set::Whole).ok_or((Wrong::Range { range }, None)))
 }
 
 /// `None`: this is no number.
@@ -222,9 +227,10 @@ mod tests {
             (TOKENS, Written::Plain("1000"), "1000"),
             (TOKENS, Written::Outside("1"), "1"),
             (TOKENS, Written::Plain("none"), "none"),
-            (TOKENS, Written::Plain("0"), "it has to be 1 to 1000 tokens"),
-            (TOKENS, Written::Plain("-5"), "it has to be 1 to 1000 tokens"),
-            (TOKENS, Written::Plain("99999999999999999999999"), "it has to be 1 to 1000 tokens"),
+            (TOKENS, Written::Plain("0"), "it has to be 1 tokens or more, or none"),
+            (TOKENS, Written::Plain("-5"), "it has to be 1 tokens or more, or none"),
+            (TOKENS, Written::Plain("1001"), "it has to be 1000 tokens or fewer"),
+            (TOKENS, Written::Plain("99999999999999999999999"), "it has to be 1000 tokens or fewer"),
             (TOKENS, Written::Plain("1e3"), "a whole number of tokens, or none, belongs here, and this is a number"),
             (TOKENS, Written::Plain("1_000"), "a whole number of tokens, or none, belongs here, and this is a number"),
             (TOKENS, Written::Plain("5.0"), "a whole number of tokens, or none, belongs here, and this is a number"),

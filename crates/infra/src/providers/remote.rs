@@ -319,7 +319,7 @@ pub fn connect(
     })
 }
 
-/// The provider of a protocol under a name of its own. One that is where its protocol usually is keeps its protocol's name, since it is the one
+/// The provider of a protocol under a name of its own, within these bounds of time. One that is where its protocol usually is keeps its protocol's name, since it is the one
 /// that is meant by it.
 ///
 /// # Errors
@@ -329,15 +329,20 @@ pub fn connect_as(
     protocol: Protocol,
     base_url: Option<&str>,
     key: Option<&Passphrase>,
+    bounds: Bounds,
 ) -> Result<Arc<dyn ModelProvider>, InvalidProvider> {
-    let is_at = |usual: &str, base: &str| base.trim_end_matches('/') == usual;
-    Ok(match (protocol, base_url) {
-        (Protocol::OpenAi, Some(base)) if !is_at(OPENAI, base) => Arc::new(OpenAiProvider::new(base, key)?.named(name)),
-        (Protocol::Anthropic, Some(base)) if !is_at(ANTHROPIC, base) => {
-            Arc::new(AnthropicProvider::new(base, key)?.named(name))
-        }
-        (Protocol::Ollama, Some(base)) if !is_at(OLLAMA, base) => Arc::new(ollama(base, key)?.named(name)),
-        _ => connect(protocol, base_url, key)?,
+    let (usual, own) = match protocol {
+        Protocol::OpenAi => (OPENAI, "openai"),
+        Protocol::Anthropic => (ANTHROPIC, "anthropic"),
+        Protocol::Ollama => (OLLAMA, "ollama"),
+        Protocol::Scripted => return connect(protocol, base_url, key),
+    };
+    let base = base_url.unwrap_or(usual);
+    let name = if base.trim_end_matches('/') == usual { own } else { name };
+    Ok(match protocol {
+        Protocol::Anthropic => Arc::new(AnthropicProvider::new(base, key)?.named(name).with_bounds(bounds)),
+        Protocol::Ollama => Arc::new(ollama(base, key)?.named(name).with_bounds(bounds)),
+        _ => Arc::new(OpenAiProvider::new(base, key)?.named(name).with_bounds(bounds)),
     })
 }
 
