@@ -110,7 +110,7 @@ pub enum SessionError {
         actual: u64,
     },
     /// An idempotency key was used before for something else.
-    #[error("this idempotency key was used before with another message; take a new key for a new message")]
+    #[error("this idempotency key was used before for something else; take a new key for each message and each change")]
     KeyReused,
     /// An idempotency key without a letter, which all that forgot theirs would share.
     #[error("the idempotency key is empty; give each message one of its own, or none")]
@@ -161,7 +161,7 @@ pub enum SessionError {
     #[error("the conversation ends with a whole answer, or is empty, so there is no turn to go on with; say something")]
     NothingToResume,
     /// Work beside the runtime did not come to its end.
-    #[error("the work was broken off, because its runtime ended or it panicked; nothing was changed")]
+    #[error("the work was broken off, because its runtime ended or it panicked, and nothing was changed")]
     BrokenOff,
     /// A record of the session cannot be understood.
     #[error("record {seq} of session {session} is not valid: {source}; run `verify`")]

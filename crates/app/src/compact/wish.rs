@@ -171,7 +171,7 @@ pub enum CompactionRefused {
     Nothing,
     /// It would win too little.
     #[error(
-        "the context would take {after} tokens and takes {before} now; nothing was changed, since that is not worth it"
+        "the context would take {after} tokens and takes {before} now, so nothing was changed; ask again when more was said"
     )]
     NotSmaller {
         /// Tokens before.
@@ -180,10 +180,10 @@ pub enum CompactionRefused {
         after: u64,
     },
     /// The summary says nothing.
-    #[error("the summary is blank; nothing was changed")]
+    #[error("the summary is blank, so nothing was changed")]
     Blank,
     /// The summary is longer than it may be.
-    #[error("the summary has {tokens} tokens and may have {most}; nothing was changed")]
+    #[error("the summary has {tokens} tokens and may have {most}, so nothing was changed")]
     TooLong {
         /// Its tokens.
         tokens: u64,
@@ -191,7 +191,7 @@ pub enum CompactionRefused {
         most: u64,
     },
     /// No summary was made.
-    #[error("no summary was made ({what}); nothing was changed")]
+    #[error("no summary was made ({what}), so nothing was changed")]
     Failed {
         /// Why.
         what: String,
