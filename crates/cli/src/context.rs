@@ -7,15 +7,18 @@ use std::sync::Arc;
 use serde::Serialize;
 use sessions_api::{
     Budget, CompactionPlan, CompactionReport, CompactionWish, Context, ContextPart, ContextWish, Json, ModelProfile,
-    ModelUsage, Repair, Session, SessionError, Usage, WindowState, money::Money, window_state,
+    ModelUsage, Repair, Session, SessionError, Summarizer, Usage, WindowState, money::Money, window_state,
 };
 
 use crate::{
+    answering::{model_of, own_model},
     arguments::{Changed, Compact, ContextArguments, Instruct, Tokens},
     failure::Failure,
+    input,
     output::Style,
     place::Place,
     program::Program,
+    progress::{Progress, unless_interrupted},
     reading::{print_parts, role_name},
     table::{Column, Table, counted},
 };
@@ -104,17 +107,53 @@ pub(crate) async fn compact(program: &Program, wish: Compact) -> Result<(), Fail
     let asked = wish.max_tokens.into_iter().fold(asked, |asked, tokens| asked.down_to(Budget::tokens(tokens)));
     program
         .changing(&wish.session, wish.once, async |session| {
-            let report =
-                if wish.dry_run { session.plan_compaction(asked).await? } else { session.compact(asked).await? };
-            compacted(program, &report)
+            let most = match (wish.max_tokens, &wish.model) {
+                (Some(most), _) => Some(most),
+                (None, Some(name)) => session.manager().profiles().find(name).ok().map(|profile| profile.usable()),
+                (None, None) => None,
+            };
+            if wish.dry_run {
+                return compacted(program, &session.plan_compaction(asked).await?, most);
+            }
+            let asked = if wish.by_model { asked.with(writer(program, &session, wish.model).await?) } else { asked };
+            let report = written(program, session.compact(asked)).await?;
+            compacted(program, &report, most)
         })
         .await
 }
 
-pub(crate) fn compacted(program: &Program, report: &CompactionReport) -> Result<(), Failure> {
-    if program.out.is_json() {
-        return program.out.object(report);
+/// The model that writes a summary.
+async fn writer(program: &Program, session: &Session, named: Option<String>) -> Result<Arc<dyn Summarizer>, Failure> {
+    let model = model_of(program, named.as_deref(), Some(session)).await?;
+    if model.is_script {
+        let hint = "name one with --model, or with `model` and `providers` in the configuration; without --by-model none is needed";
+        return Err(Failure::usage("there is no model to write the summary", hint));
     }
+    Ok(model.summarizer())
+}
+
+/// A compaction while it is made. Whoever sits at a terminal sees that something is done; ended with Ctrl-C it leaves everything as it is.
+pub(crate) async fn written(
+    program: &Program,
+    work: impl Future<Output = Result<CompactionReport, SessionError>>,
+) -> Result<CompactionReport, Failure> {
+    let _drawn = Progress::without_end(&program.out, "making it shorter");
+    unless_interrupted(async { Ok(work.await?) }).await
+}
+
+/// Tells what a compaction did. `most`: tokens that it was to be brought down to.
+pub(crate) fn compacted(program: &Program, report: &CompactionReport, most: Option<u64>) -> Result<(), Failure> {
+    let told = if program.out.is_json() { program.out.object(report) } else { print_compacted(program, report) };
+    if let Some(most) = most.filter(|most| report.after > *most) {
+        let not = if report.version.is_some() { "were not" } else { "may not be" };
+        let what = "instructions, what is pinned, the summary and the newest message stay";
+        program.out.flush()?;
+        program.out.notice(&format!("{} {not} reached: {what}", counted(most, "token")));
+    }
+    told
+}
+
+fn print_compacted(program: &Program, report: &CompactionReport) -> Result<(), Failure> {
     let what = match report.plan {
         CompactionPlan::Nothing => {
             let tokens = counted(report.before, "token");
@@ -122,7 +161,8 @@ pub(crate) fn compacted(program: &Program, report: &CompactionReport) -> Result<
         }
         CompactionPlan::Shorten { to } => format!("results of tools up to message {to} are shown shortened"),
         CompactionPlan::Summarise { .. } => {
-            format!("a summary stands for {}", counted(report.covers, "message"))
+            let by = report.by.as_deref().map(|by| made_by(by, report)).unwrap_or_default();
+            format!("a summary{by} stands for {}", counted(report.covers, "message"))
         }
     };
     let (most, would) = if report.version.is_some() { ("", "") } else { ("at most ", "would be: ") };
@@ -132,6 +172,15 @@ pub(crate) fn compacted(program: &Program, report: &CompactionReport) -> Result<
     match &report.summary {
         Some(summary) => program.out.paragraph(summary, "  "),
         None => Ok(()),
+    }
+}
+
+/// Who made a summary.
+fn made_by(by: &str, report: &CompactionReport) -> String {
+    match (by, report.calls.last().and_then(|call| call.model.as_deref())) {
+        (_, Some(model)) => format!(" by {model}"),
+        ("extractive", None) => " that no model wrote".to_owned(),
+        (by, None) => format!(" by {by}"),
     }
 }
 
@@ -162,9 +211,13 @@ struct Told {
 /// `instruct`
 pub(crate) async fn instruct(program: &Program, wish: Instruct) -> Result<(), Failure> {
     let is_asked = wish.text.is_none() && !wish.none;
+    let text = match wish.text {
+        Some(dash) if dash == "-" && !program.literal => Some(input::some_text(program, Some(dash)).await?),
+        text => text,
+    };
     program
         .changing(&wish.session, wish.once, async |session| {
-            let changed = if is_asked { false } else { session.instruct(wish.text).await? };
+            let changed = if is_asked { false } else { session.instruct(text).await? };
             let instructions = session.instructions().await?;
             let version = session.version().await?;
             if program.out.is_json() {
@@ -192,15 +245,22 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Asks for the context that a turn asks for, which the session has at hand behind one.
     pub(crate) async fn of(session: &Session, profile: &Arc<ModelProfile>) -> Result<Self, Failure> {
-        let context = session.context(ContextWish::for_profile(Arc::clone(profile)).whole()).await?;
+        let (tokens, estimate) = match session.context(ContextWish::for_profile(Arc::clone(profile))).await {
+            Ok(context) if !context.is_cut => (context.tokens, !context.is_exact()),
+            // What fits says nothing of how much there is.
+            Ok(context) => (whole(session, profile).await?, !context.is_exact()),
+            Err(SessionError::OverBudget(_)) => (whole(session, profile).await?, true),
+            Err(error) => return Err(error.into()),
+        };
         Ok(Self {
             model: profile.name.clone(),
             window: profile.window,
             usable: profile.usable(),
-            tokens: context.tokens,
-            estimate: !context.is_exact(),
-            state: window_state(context.tokens, profile),
+            tokens,
+            estimate,
+            state: window_state(tokens, profile),
         })
     }
 
@@ -212,6 +272,12 @@ impl Window {
             WindowState::Critical => "critical",
         }
     }
+}
+
+/// Tokens of the whole context, whatever the model takes.
+async fn whole(session: &Session, profile: &Arc<ModelProfile>) -> Result<u64, Failure> {
+    let wish = CompactionWish::default().for_profile(Arc::clone(profile));
+    Ok(session.plan_compaction(wish).await?.before)
 }
 
 #[derive(Serialize)]
@@ -242,8 +308,7 @@ pub(crate) async fn spent(program: &Program, session: &Session, context: Option<
 
 /// How full the window is: of the model that was named, or of the session's where that is known.
 async fn window(session: &Session, model: Option<&str>) -> Result<Option<Window>, Failure> {
-    let view = session.fresh_view().await?;
-    let own = view.origin().settings.model.clone().or_else(|| view.origin().model.clone());
+    let own = own_model(session).await?;
     let Some(name) = model.map(str::to_owned).or(own) else { return Ok(None) };
     let profile = match session.manager().profiles().find(&name) {
         Ok(profile) => profile,
@@ -332,4 +397,47 @@ async fn calls(program: &Program, session: &Session) -> Result<(), Failure> {
 /// The word that something serialises as.
 fn word(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default().trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use sessions_api::{Form, MemoryStore, Message, MessageRole, NewSession, SessionManager};
+
+    use super::*;
+
+    fn profile(window: u64) -> Arc<ModelProfile> {
+        Arc::new(ModelProfile::of("house", "mine", Form::OpenAi, window))
+    }
+
+    async fn talked(turns: usize) -> (SessionManager, Session) {
+        let sessions = SessionManager::builder().store(MemoryStore::new()).build().await.unwrap();
+        let session = sessions.create(NewSession::default()).await.unwrap();
+        for turn in 0..turns {
+            let role = if turn % 2 == 0 { MessageRole::User } else { MessageRole::Assistant };
+            session.append(Message::text_of(role, format!("message {turn} of a long conversation"))).await.unwrap();
+        }
+        (sessions, session)
+    }
+
+    #[tokio::test]
+    async fn how_full_a_window_is_is_told_without_reading_the_conversation_anew() {
+        let (sessions, session) = talked(200).await;
+        let profile = profile(32_768);
+        let sent = session.context(ContextWish::for_profile(Arc::clone(&profile))).await.unwrap();
+        let before = sessions.counters().store.records_read;
+        let window = Window::of(&session, &profile).await.unwrap();
+        session.context(ContextWish::for_profile(Arc::clone(&profile))).await.unwrap();
+        let read = sessions.counters().store.records_read - before;
+        assert!(window.tokens == sent.tokens && read < 10, "{read} records were read again");
+    }
+
+    #[tokio::test]
+    async fn a_window_that_is_too_small_is_told_with_all_that_there_is() {
+        let (_sessions, session) = talked(200).await;
+        let all = session.context(ContextWish::for_profile(profile(32_768)).whole()).await.unwrap();
+        for small in [1_000, 40] {
+            let window = Window::of(&session, &profile(small)).await.unwrap();
+            assert_eq!((window.tokens, window.word()), (all.tokens, "critical"));
+        }
+    }
 }

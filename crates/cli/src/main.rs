@@ -4,6 +4,7 @@
 
 mod about;
 mod agents;
+mod answering;
 mod append;
 mod arguments;
 mod auditing;

@@ -56,6 +56,10 @@ pub(crate) struct Compact {
     /// For this model: by its window and in its encoding
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
+    /// Let a model write the summary: that of --model, else the session's, else the one of the configuration (default: it is picked out of what was
+    /// said, without a model)
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) by_model: bool,
     /// Tell what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -79,7 +83,7 @@ pub(crate) struct Tokens {
 pub(crate) struct Instruct {
     /// The session
     pub(crate) session: String,
-    /// What the model is told before all else, in place of what it was told before; without it: tell what that is
+    /// What the model is told before all else, in place of what it was told before, with `-` from standard input; without it: tell what that is
     #[arg(conflicts_with = "none")]
     pub(crate) text: Option<String>,
     /// Tell the model nothing before all else

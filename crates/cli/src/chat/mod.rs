@@ -31,7 +31,7 @@ use crate::{
     marks, moves,
     output::Style,
     program::Program,
-    progress::{interrupted, unless_interrupted},
+    progress::interrupted,
     reading::role_name,
     table::{counted, cut},
     visible,
@@ -300,9 +300,9 @@ impl Talk<'_> {
     async fn compact(&self, most: Option<u64>) -> Result<(), Failure> {
         let session = self.room.known()?;
         let wish = most.into_iter().fold(self.room.compaction(), |wish, most| wish.down_to(Budget::tokens(most)));
-        // A model writes for a while. Ended here, it leaves everything as it is.
-        let report = unless_interrupted(async { Ok(session.compact(wish).await?) }).await?;
-        context::compacted(self.program(), &report)
+        let report = context::written(self.program(), session.compact(wish)).await?;
+        let most = most.unwrap_or(self.room.model.profile.usable());
+        context::compacted(self.program(), &report, Some(most))
     }
 
     fn ask(&mut self, name: Option<&str>) -> Result<(), Failure> {

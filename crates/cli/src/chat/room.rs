@@ -4,10 +4,11 @@
 
 use sessions_api::{
     AppendOutcome, At, CompactionWish, ConnectedModel, MessageRole, NewSession, Origin, RuntimeState, Session,
-    SessionError, SessionKey, SessionManager, Unwired,
+    SessionError, SessionKey, SessionManager,
 };
 
 use crate::{
+    answering::{model_of, wired},
     arguments::Chat,
     creation::{check_key, key_of},
     failure::Failure,
@@ -26,10 +27,6 @@ pub(super) struct Room<'a> {
     key: Option<SessionKey>,
     title: Option<String>,
     pub(super) model: ConnectedModel,
-}
-
-fn wired(error: Unwired) -> Failure {
-    SessionError::from(error).into()
 }
 
 impl<'a> Room<'a> {
@@ -51,7 +48,7 @@ impl<'a> Room<'a> {
                 }
             }
         };
-        let model = model_of(program, wish, session.as_ref()).await?;
+        let model = model_of(program, wish.model.as_deref(), session.as_ref()).await?;
         Ok(Self { program, sessions, session, key, title: None, model })
     }
 
@@ -119,29 +116,4 @@ impl<'a> Room<'a> {
             MessageRole::System => false,
         }))
     }
-}
-
-/// Who answers: who was named, or the session's own model, or the configured one.
-async fn model_of(program: &Program, wish: &Chat, session: Option<&Session>) -> Result<ConnectedModel, Failure> {
-    let configuration = &program.configuration;
-    if wish.model.is_some() {
-        return configuration.connected(wish.model.as_deref()).map_err(wired);
-    }
-    let own = match session {
-        Some(session) => {
-            let view = session.fresh_view().await?;
-            view.origin().settings.model.clone().or_else(|| view.origin().model.clone())
-        }
-        None => None,
-    };
-    let Some(own) = own else { return configuration.connected(None).map_err(wired) };
-    let refused = match configuration.connected(Some(&own)) {
-        Ok(model) => return Ok(model),
-        Err(error) => error,
-    };
-    // Better than nothing is whoever answers elsewhere.
-    let Ok(model) = configuration.connected(None) else { return Err(wired(refused)) };
-    // Which model it was is among what is kept, and so is not told here.
-    program.out.notice(&format!("the session's own model cannot be asked, so {} answers", model.profile.name));
-    Ok(model)
 }

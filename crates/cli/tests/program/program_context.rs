@@ -1,8 +1,9 @@
 //! What a model is sent, through the program: `context`, `compact`, `uncompact`, `instruct`, `tokens`.
 
 use serde_json::{Value, json};
+use sessions_testkit::stub::{Reply, Stub};
 
-use crate::{Desk, has_fields};
+use crate::{Desk, finish, has_fields};
 
 /// Desk with a session of many turns, whose oldest have a call with a long result.
 fn worked() -> Desk {
@@ -82,6 +83,50 @@ fn a_compaction_is_planned_made_shown_and_taken_away() {
 }
 
 #[test]
+fn a_compaction_says_who_made_the_summary_and_when_its_target_is_missed() {
+    let desk = worked();
+    let made = desk.run(&["compact", "k", "--max-tokens", "1000", "--once", "a"]);
+    assert!(made.stdout.contains("a summary that no model wrote stands for "), "{made:?}");
+    assert!(!made.stderr.contains("reached"), "{made:?}");
+    let reused = desk.run(&["compact", "k", "--max-tokens", "900", "--once", "a", "--json"]).refused(4, "conflict");
+    assert!(!reused.to_string().contains("message; take"), "it is no message: {reused}");
+    desk.one(&["uncompact", "k"]);
+
+    // What is pinned stays, so the target is missed.
+    let pinned = desk.one(&["append", "k", "--role", "user", &"stay ".repeat(400)]);
+    desk.one(&["pin", "k", pinned["id"].as_str().unwrap()]);
+    let missed = desk.run(&["compact", "k", "--max-tokens", "300"]);
+    assert!(missed.code == 0 && missed.stderr.contains("300 tokens were not reached"), "{missed:?}");
+}
+
+#[test]
+fn a_model_writes_the_summary_where_that_is_asked_for() {
+    let desk = worked();
+    let none = desk.run(&["compact", "k", "--by-model", "--json"]).refused(2, "usage");
+    assert!(none["hint"].as_str().unwrap().contains("--model"), "{none}");
+    let chunk = |delta: Value, reason: Value| {
+        let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
+        format!("data: {}\n\n", json!({"id": "c", "model": "m-1", "choices": [choice]}))
+    };
+    let text = SECTIONS.map(|heading| format!("## {heading}\n- the red build\n")).concat();
+    let frames =
+        [chunk(json!({"content": text}), Value::Null), chunk(json!({}), json!("stop")), "data: [DONE]\n\n".to_owned()];
+    let stub = Stub::start("key", vec![Reply::stream(frames.into_iter().map(String::into_bytes))]).unwrap();
+    let provider = format!("{{ kind: openai, base_url: '{}', api_key_env: HOUSE_KEY }}", stub.address());
+    let models = "{ house-7b: { provider: mine, window: 32768 } }";
+    let file = format!("sessions: {{ model: house-7b, providers: {{ mine: {provider} }}, models: {models} }}");
+    std::fs::write(desk.path("c.yaml"), file).unwrap();
+    let mut command = desk.command(&["--config", "c.yaml", "compact", "k", "--by-model", "--max-tokens", "1000"]);
+    command.env("HOUSE_KEY", "key");
+    let made = finish(command, b"");
+    assert!(made.code == 0 && made.stdout.contains("a summary by m-1 stands for "), "{made:?}");
+    assert!(made.stdout.contains("- the red build") && stub.asked().len() == 1, "{made:?}");
+}
+
+/// The headings of a summary.
+const SECTIONS: [&str; 5] = ["Goal", "Decisions", "State", "Next step", "Files"];
+
+#[test]
 fn instructions_are_told_stated_and_taken_away() {
     let desk = worked();
     assert_eq!(desk.one(&["instruct", "k"])["instructions"], Value::Null);
@@ -90,6 +135,11 @@ fn instructions_are_told_stated_and_taken_away() {
     let again = desk.one(&["instruct", "k", "be quick"]);
     assert_eq!((&again["version"], &again["changed"]), (&stated["version"], &json!(false)));
     assert_eq!(desk.one(&["context", "k"])["messages"][0]["parts"][0]["text"], json!("be quick"));
+    let read = desk.run_with(&["instruct", "k", "-", "--json"], b"be brief\n");
+    assert_eq!((read.code, &read.lines()[0]["instructions"]), (0, &json!("be brief")), "{read:?}");
+    desk.run_with(&["instruct", "k", "-", "--json"], b"").refused(2, "usage");
+    let dash = desk.run(&["--json", "instruct", "k", "--", "-"]);
+    assert_eq!(dash.lines()[0]["instructions"], json!("-"), "{dash:?}");
     assert_eq!(desk.one(&["instruct", "k", "--none"])["instructions"], Value::Null);
     assert_eq!(desk.one(&["context", "k"])["messages"][0]["role"], json!("user"));
 }
