@@ -31,7 +31,11 @@ pub(super) const COMMANDS: &[Row] = &[
     row("compact", "[N]", "let a summary stand for the older part, down to N tokens"),
     row("uncompact", "", "take the newest compaction away"),
     row("pin", "[MESSAGE]", "keep the last message, or the one with this id, whatever else is left out"),
-    row("model", "[MODEL]", "tell which model answers, or let another one answer from here on"),
+    row(
+        "model",
+        "[MODEL]",
+        "tell which model answers, or let another one answer, also when this session is taken up again",
+    ),
     row("title", "TEXT", "give the session a title"),
     row("help", "", "tell the commands"),
     row("exit", "", "leave, as Ctrl-D does; the conversation is kept"),

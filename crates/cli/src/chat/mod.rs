@@ -270,7 +270,7 @@ impl Talk<'_> {
                 let nothing = || Failure::usage("there is no message to pin", "say something first");
                 marks::set_pin(program, session, message.ok_or_else(nothing)?, true).await
             }
-            Order::Model(name) => self.ask(name.as_deref()),
+            Order::Model(name) => self.ask(name.as_deref()).await,
             Order::Title(title) => {
                 self.room.entitle(title.clone()).await?;
                 if program.out.is_json() {
@@ -305,9 +305,9 @@ impl Talk<'_> {
         context::compacted(self.program(), &report, Some(most))
     }
 
-    fn ask(&mut self, name: Option<&str>) -> Result<(), Failure> {
+    async fn ask(&mut self, name: Option<&str>) -> Result<(), Failure> {
         if let Some(name) = name {
-            self.room.ask_another(name)?;
+            self.room.ask_another(name).await?;
         }
         let (out, model) = (&self.room.program.out, &self.room.model);
         let (provider, script) = (model.provider.name(), model.is_script);

@@ -4,7 +4,7 @@
 
 use sessions_api::{
     AppendOutcome, At, CompactionWish, ConnectedModel, MessageRole, NewSession, Origin, RuntimeState, Session,
-    SessionError, SessionKey, SessionManager,
+    SessionError, SessionKey, SessionManager, SessionSettings,
 };
 
 use crate::{
@@ -26,6 +26,8 @@ pub(super) struct Room<'a> {
     pub(super) session: Option<Session>,
     key: Option<SessionKey>,
     title: Option<String>,
+    /// The model that was chosen before there was a session.
+    chosen: Option<String>,
     pub(super) model: ConnectedModel,
 }
 
@@ -49,7 +51,7 @@ impl<'a> Room<'a> {
             }
         };
         let model = model_of(program, wish.model.as_deref(), session.as_ref()).await?;
-        Ok(Self { program, sessions, session, key, title: None, model })
+        Ok(Self { program, sessions, session, key, title: None, chosen: None, model })
     }
 
     /// The session, where something was said.
@@ -67,10 +69,13 @@ impl<'a> Room<'a> {
         let title = self.title.take().unwrap_or_else(|| cut(first.trim(), TITLE));
         let mut new = NewSession::titled(title);
         new = self.key.take().into_iter().fold(new, NewSession::key);
+        let settings = SessionSettings { model: self.chosen.take(), ..SessionSettings::default() };
+        let mut origin = Origin { settings, ..Origin::default() };
         if !self.model.is_script {
-            let (model, provider) = (self.model.profile.name.clone(), self.model.provider.name().to_owned());
-            new = new.origin(Origin { model: Some(model), provider: Some(provider), ..Origin::default() });
+            origin.model = Some(self.model.profile.name.clone());
+            origin.provider = Some(self.model.provider.name().to_owned());
         }
+        new = new.origin(origin);
         let opened = self.sessions.open_or_create_as(new).await?;
         self.session = Some(opened.session.clone());
         Ok((opened.session, opened.outcome == AppendOutcome::Inserted))
@@ -85,9 +90,17 @@ impl<'a> Room<'a> {
         Ok(())
     }
 
-    /// Lets another model answer.
-    pub(super) fn ask_another(&mut self, name: &str) -> Result<(), Failure> {
-        self.model = self.program.configuration.connected(Some(name)).map_err(wired)?;
+    /// Lets another model answer, here and when somebody talks to the session again.
+    pub(super) async fn ask_another(&mut self, name: &str) -> Result<(), Failure> {
+        let model = self.program.configuration.connected(Some(name)).map_err(wired)?;
+        let chosen = model.profile.name.clone();
+        match &self.session {
+            Some(session) => {
+                session.update(|draft| draft.metadata.settings.model = Some(chosen.clone())).await.map(drop)?;
+            }
+            None => self.chosen = Some(chosen),
+        }
+        self.model = model;
         Ok(())
     }
 

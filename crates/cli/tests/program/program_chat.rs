@@ -191,6 +191,27 @@ fn a_pipe_ends_as_its_last_turn_did() {
 }
 
 #[test]
+fn the_model_that_was_chosen_answers_in_later_chats_too() {
+    let desk = Desk::new();
+    let models = "{ one: { provider: mine, window: 9000 }, two: { provider: mine, window: 9000 } }";
+    let text = format!("sessions: {{ model: one, providers: {{ mine: {{ kind: scripted }} }}, models: {models} }}");
+    fs::write(desk.path("two.yaml"), text).unwrap();
+    let answers = |arguments: &[&str], typed: &str| {
+        let ran = desk.run_with(&[&["--config", "two.yaml", "--json", "chat"], arguments].concat(), typed.as_bytes());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.lines().last().unwrap()["model"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(answers(&["k", "--new"], "hello\n/model\n"), "one");
+    assert_eq!(answers(&["k"], "/model two\nhello\n/model\n"), "two");
+    assert_eq!(answers(&["k"], "/model\n"), "two");
+    assert_eq!(answers(&["k", "--model", "one"], "/model\n"), "one");
+    assert_eq!(answers(&["k"], "/model\n"), "two", "--model is for one chat");
+    assert_eq!(answers(&["new", "--new"], "/model two\nhello\n/model\n"), "two");
+    assert_eq!(answers(&["new"], "/model\n"), "two", "also when it was chosen before anything was said");
+    assert_eq!(desk.one(&["info", "k"])["settings"], json!({"model": "two"}));
+}
+
+#[test]
 fn no_order_of_a_model_reaches_a_terminal_however_it_is_cut() {
     let pieces = ["a\u{1b}", "[31mred\u{1b}]0;", "title\u{7} \u{9b}2J", "\u{202e}drow 日", "本\n"];
     let desk = Desk::new();
