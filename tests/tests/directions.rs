@@ -136,7 +136,10 @@ const TABLE: &[Row] = &[
             ("rpassword", "a passphrase is typed unseen"),
             ("indicatif", "progress on a terminal"),
             ("rustyline", "what is said in `chat` is edited, without a file of its history"),
-            ("rustix", "core dumps are switched off; tempfile has it already"),
+            (
+                "rustix",
+                "core dumps are switched off, and a terminal's echo while an answer comes; tempfile has it already",
+            ),
             ("serde", "results as JSON"),
             ("serde_json", "results as JSON"),
             ("tempfile", "the folder in which `demo` works"),

@@ -195,7 +195,8 @@ pub(crate) enum Command {
                             of each turn {\"event\":\"end\",\"stop_reason\",\"text\",\"steps\",\"usage\",\"cost\",\"window\",…}. A line that begins with / is a command, as /undo; /help \
                             tells them; what begins with // is said with one of the two. Ctrl-C ends a turn and keeps what came of it; /exit or Ctrl-D leaves. What is \
                             typed is in the history of the run alone: no file of it is written, since conversations are secrets. The exit code without a terminal is that of \
-                            the last turn's end: 0 when the model said what it had to say, 130 cancelled, 6 when the key was not accepted, else 1. No tool is built in, since \
+                            the last turn's end: 0 when the model said what it had to say, 130 cancelled, 6 when the key was not accepted, else 1. A line that \
+                            is no text in UTF-8 or too long is told with its number and passed over; the code is then 2 or 1 instead of 0. No tool is built in, since \
                             what runs on a machine is for its host to decide."
     )]
     Chat(Chat),

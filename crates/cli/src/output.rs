@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::{
     failure::{ErrorShape, Failure},
+    table::folded,
     visible,
 };
 
@@ -127,15 +128,29 @@ impl Output {
         written(stdout.write_all(painted.as_bytes()).and_then(|()| stdout.flush()))
     }
 
+    /// True when the cursor of the terminal that the results go to can be moved.
+    pub(crate) fn moves_cursor(&self) -> bool {
+        !self.json && io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+    }
+
+    /// Takes back so many columns, above 0, of the line that the cursor is on.
+    pub(crate) fn back(&self, columns: usize) -> Result<(), Failure> {
+        let mut stdout = self.lock();
+        written(write!(stdout, "\u{1b}[{columns}D\u{1b}[K").and_then(|()| stdout.flush()))
+    }
+
     /// A line beside the results and behind those so far, for whoever sits at a terminal.
     pub(crate) fn aside(&self, text: &str) {
         // That it failed shows with the next result.
         let _ = self.lock().flush();
-        let mut line = String::new();
-        let style = if io::stderr().is_terminal() { Style::Faint } else { Style::Plain };
-        self.paint(&mut line, style, &visible::on_one_line(text));
-        // As of notices.
-        let _ = writeln!(io::stderr(), "{line}");
+        let width = terminal_size::terminal_size_of(io::stderr()).map(|(terminal_size::Width(width), _)| width);
+        let style = if width.is_some() { Style::Faint } else { Style::Plain };
+        for text in folded(&visible::on_one_line(text), width.map_or(usize::MAX, usize::from)) {
+            let mut line = String::new();
+            self.paint(&mut line, style, &text);
+            // As of notices.
+            let _ = writeln!(io::stderr(), "{line}");
+        }
     }
 
     /// Bytes of a file, as they are; on a terminal, JSON that it does not obey.

@@ -130,9 +130,35 @@ pub(crate) fn cut(text: &str, widest: usize) -> String {
     out
 }
 
+/// The text in lines that end between words, each at most so wide where its words are, and indented as the first one.
+pub(crate) fn folded(text: &str, widest: usize) -> Vec<String> {
+    let indent = " ".repeat(text.len() - text.trim_start_matches(' ').len());
+    let (mut lines, mut line) = (Vec::new(), indent.clone());
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        if line.len() > indent.len() {
+            if line.width() + 1 + word.width() > widest {
+                lines.push(std::mem::replace(&mut line, indent.clone()));
+            } else {
+                line.push(' ');
+            }
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_folded_between_words() {
+        assert_eq!(folded("  one two three", 9), ["  one two", "  three"]);
+        assert_eq!(folded("one unbreakable", 5), ["one", "unbreakable"]);
+        assert_eq!(folded("日本 日本", usize::MAX), ["日本 日本"]);
+        assert_eq!(folded("", 5), [""]);
+    }
 
     #[test]
     fn a_table_is_as_wide_as_the_terminal_where_it_can_be() {

@@ -31,6 +31,8 @@ const PROMPT: &str = "> ";
 #[derive(Debug)]
 pub(super) enum Given {
     Line(String),
+    /// A line that nobody can read. Those behind it can be.
+    Unreadable(Failure),
     /// Ctrl-C while it was edited.
     Dropped {
         was_empty: bool,
@@ -41,7 +43,12 @@ pub(super) enum Given {
 /// Where lines come from.
 pub(super) enum Input {
     Terminal(blocking::Sender<oneshot::Sender<Result<Given, Failure>>>),
-    Lines { batches: mpsc::Receiver<io::Result<Vec<Line>>>, waiting: std::vec::IntoIter<Line> },
+    Lines {
+        batches: mpsc::Receiver<io::Result<Vec<Line>>>,
+        waiting: std::vec::IntoIter<Line>,
+        /// So many were given.
+        given: u64,
+    },
 }
 
 impl Input {
@@ -58,7 +65,7 @@ impl Input {
         std::thread::Builder::new()
             .name("input".to_owned())
             .spawn(move || read_lines(BufReader::new(io::stdin()), &sender))?;
-        Ok(Self::Lines { batches, waiting: Vec::new().into_iter() })
+        Ok(Self::Lines { batches, waiting: Vec::new().into_iter(), given: 0 })
     }
 
     /// The next line. Ctrl-C ends the program where nothing is edited.
@@ -72,9 +79,10 @@ impl Input {
                 }
                 answered.await.unwrap_or(Ok(Given::End))
             }
-            Self::Lines { batches, waiting } => loop {
+            Self::Lines { batches, waiting, given } => loop {
                 if let Some(line) = waiting.next() {
-                    return text_of(line).map(Given::Line);
+                    *given += 1;
+                    return Ok(text_of(line, *given).map_or_else(Given::Unreadable, Given::Line));
                 }
                 let batch = tokio::select! {
                     biased;
@@ -90,11 +98,12 @@ impl Input {
     }
 }
 
-fn text_of(line: Line) -> Result<String, Failure> {
+fn text_of(line: Line, number: u64) -> Result<String, Failure> {
     let Line::Bytes(bytes) = line else {
-        return Err(Failure::limit("the line is longer than 64 MiB", "split it into several messages"));
+        return Err(Failure::limit(&format!("line {number} is longer than 64 MiB"), "split it into several messages"));
     };
-    String::from_utf8(bytes).map_err(|_| Failure::usage("standard input is no text in UTF-8", "encode it as UTF-8"))
+    let is_none = || Failure::usage(&format!("line {number} is no text in UTF-8"), "encode it as UTF-8");
+    String::from_utf8(bytes).map_err(|_| is_none())
 }
 
 /// Edits a line for each who asks.
@@ -136,7 +145,17 @@ fn failed(error: ReadlineError) -> Failure {
 
 /// A `\` at the end of a line, which goes on in the next one, is not part of what was typed.
 fn joined(text: &str) -> String {
-    text.replace("\\\n", "\n")
+    let mut joined = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        match line.strip_suffix('\n').filter(|line| goes_on(line)).and_then(|line| line.strip_suffix('\\')) {
+            Some(line) => {
+                joined.push_str(line);
+                joined.push('\n');
+            }
+            None => joined.push_str(line),
+        }
+    }
+    joined
 }
 
 fn goes_on(text: &str) -> bool {
@@ -193,6 +212,18 @@ mod tests {
         for (text, is_open) in [("", false), ("a", false), ("a\\", true), ("a\\\\", false), ("a\\\\\\", true)] {
             assert_eq!(goes_on(text), is_open, "{text}");
         }
-        assert_eq!(joined("a\\\nb"), "a\nb");
+        for (typed, said) in
+            [("a\\\nb", "a\nb"), ("a\\\\\nb", "a\\\\\nb"), ("a\\\\\\\nb\\", "a\\\\\nb\\"), ("a\nb\n", "a\nb\n")]
+        {
+            assert_eq!(joined(typed), said, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_nobody_can_read_is_told_with_its_number() {
+        for (line, code) in [(Line::TooLong, Failure::FAILED), (Line::Bytes(b"\xff".to_vec()), Failure::USAGE)] {
+            let failure = text_of(line, 7).unwrap_err();
+            assert!(failure.message().starts_with("line 7 is ") && failure.code() == code, "{}", failure.message());
+        }
     }
 }

@@ -6,11 +6,16 @@
 //! Must not know: how a model is asked, or what a turn keeps; the library does.
 
 mod command;
+mod echo;
 mod input;
 mod room;
 mod screen;
+mod wrap;
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 use sessions_api::{
@@ -20,6 +25,7 @@ use sessions_api::{
 
 use self::{
     command::{COMMANDS, Order, Typed},
+    echo::Quiet,
     input::{Given, Input},
     room::Room,
     screen::{Kind, Screen, Told},
@@ -33,7 +39,7 @@ use crate::{
     program::Program,
     progress::interrupted,
     reading::role_name,
-    table::{counted, cut},
+    table::{counted, cut, folded},
     visible,
 };
 
@@ -41,6 +47,10 @@ use crate::{
 const SHOWN: usize = 4;
 /// So much of each.
 const BRIEF: usize = 300;
+/// So wide are the names of commands in the help.
+const NAMES: usize = 18;
+/// How often it is looked whether anything came.
+const TICK: Duration = Duration::from_secs(1);
 
 /// `chat`
 pub(crate) async fn chat(program: &Program, wish: Chat) -> Result<(), Failure> {
@@ -67,6 +77,7 @@ async fn talk(program: &Program, sessions: &SessionManager, wish: &Chat) -> Resu
         screen: Screen::new(&program.out, kind),
         code: 0,
         failed: None,
+        unread: None,
     };
     talk.greet().await?;
     let done = talk.until_left(&mut input).await;
@@ -109,6 +120,8 @@ struct Talk<'a> {
     code: u8,
     /// That of the last line, where it came to no turn or change.
     failed: Option<u8>,
+    /// That of the last one that nobody could read.
+    unread: Option<u8>,
 }
 
 impl Talk<'_> {
@@ -181,6 +194,11 @@ impl Talk<'_> {
                     }
                     continue;
                 }
+                Given::Unreadable(failure) => {
+                    self.refuse(&failure)?;
+                    self.unread = Some(failure.code());
+                    continue;
+                }
                 Given::Line(line) => line,
             };
             is_leaving = false;
@@ -189,9 +207,7 @@ impl Talk<'_> {
                 Ok(Next::Leave) => return Ok(()),
                 Err(failure) if failure.ends_the_input() || failure.is_silent() => return Err(failure),
                 Err(failure) => {
-                    self.screen.end_line()?;
-                    self.program().out.flush()?;
-                    self.program().out.failure(&failure);
+                    self.refuse(&failure)?;
                     self.failed = Some(failure.code());
                 }
             }
@@ -202,8 +218,24 @@ impl Talk<'_> {
         }
     }
 
+    /// Tells what went wrong, and goes on.
+    fn refuse(&mut self, failure: &Failure) -> Result<(), Failure> {
+        self.screen.end_line()?;
+        self.program().out.flush()?;
+        self.program().out.failure(failure);
+        Ok(())
+    }
+
     fn exit_code(&self) -> u8 {
-        self.failed.unwrap_or(self.code)
+        match self.failed.unwrap_or(self.code) {
+            0 => self.unread.unwrap_or(0),
+            code => code,
+        }
+    }
+
+    /// On a terminal: what is typed is not shown as long as this is held.
+    fn quiet(&self) -> Option<Quiet> {
+        if self.screen.kind == Kind::Terminal { Quiet::begin() } else { None }
     }
 
     /// The end: a person is told where it goes on, and a pipe how the last turn ended.
@@ -300,7 +332,14 @@ impl Talk<'_> {
     async fn compact(&self, most: Option<u64>) -> Result<(), Failure> {
         let session = self.room.known()?;
         let wish = most.into_iter().fold(self.room.compaction(), |wish, most| wish.down_to(Budget::tokens(most)));
-        let report = context::written(self.program(), session.compact(wish)).await?;
+        let quiet = self.quiet();
+        let report = match context::written(self.program(), session.compact(wish)).await {
+            Err(failure) if failure.code() == Failure::STOPPED && quiet.is_some() => {
+                self.program().out.aside("  stopped; the conversation is as it was");
+                return Ok(());
+            }
+            done => done?,
+        };
         let most = most.unwrap_or(self.room.model.profile.usable());
         context::compacted(self.program(), &report, Some(most))
     }
@@ -323,11 +362,16 @@ impl Talk<'_> {
             let names: Vec<String> = COMMANDS.iter().map(|row| format!("/{} {}", row.name, row.with)).collect();
             return out.object(&serde_json::json!({"commands": names}));
         }
+        let width = out.width().unwrap_or(usize::MAX);
         for row in COMMANDS {
             let typed = format!("/{} {}", row.name, row.with);
-            out.styled(&[(Style::Name, &format!("{typed:<18}")), (Style::Plain, row.does)])?;
+            let lines = folded(row.does, width.saturating_sub(NAMES).max(NAMES));
+            for (line, name) in lines.iter().zip([typed.as_str()].into_iter().chain(std::iter::repeat(""))) {
+                out.styled(&[(Style::Name, &format!("{name:<NAMES$}")), (Style::Plain, line)])?;
+            }
         }
-        out.line("A line that ends in \\ goes on in the next one. // says something that begins with /. Ctrl-C ends a turn and keeps what came.")
+        let text = "A line that ends in \\ goes on in the next one. // says something that begins with /. Ctrl-C ends a turn and keeps what came.";
+        folded(text, width).iter().try_for_each(|line| out.line(line))
     }
 
     /// Shows a turn to its end. Ctrl-C ends the turn, and what came of it is kept.
@@ -335,6 +379,9 @@ impl Talk<'_> {
         let canceller = turn.canceller();
         let mut interrupt = std::pin::pin!(interrupted());
         let (mut is_over, mut shown) = (false, Ok(()));
+        let (mut ticks, mut heard) = (tokio::time::interval(TICK), Instant::now());
+        let quiet = self.quiet();
+        self.screen.begin();
         loop {
             let event = tokio::select! {
                 // In this order, so that it is listened for before the turn is waited for.
@@ -345,8 +392,16 @@ impl Talk<'_> {
                     continue;
                 }
                 event = turn.next_event() => event,
+                _ = ticks.tick(), if shown.is_ok() => {
+                    shown = self.screen.wait(heard.elapsed());
+                    if shown.is_err() {
+                        canceller.cancel();
+                    }
+                    continue;
+                }
             };
             let Some(event) = event else { break };
+            heard = Instant::now();
             if shown.is_ok() {
                 shown = self.screen.show(event);
                 if shown.is_err() {
@@ -356,6 +411,7 @@ impl Talk<'_> {
             }
         }
         let outcome = turn.outcome().await?;
+        drop(quiet);
         shown?;
         self.code = code_of(&outcome);
         let window = match &self.room.session {

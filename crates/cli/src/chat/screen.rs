@@ -5,26 +5,34 @@
 //!
 //! Must not know: what runs a turn.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use serde::Serialize;
 use sessions_api::{
-    CompactionReport, MessageId, SessionId, StopReason, ToolCall, ToolContent, ToolResult, TurnEvent, TurnOutcome,
-    TurnProblem,
+    CompactionReport, MessageId, SessionId, StopReason, TokenUsage, ToolCall, ToolContent, ToolResult, TurnEvent,
+    TurnNote, TurnOutcome, TurnProblem,
 };
+use unicode_width::UnicodeWidthStr;
 
+use super::wrap::{Step, Wrap};
 use crate::{
     context::Window,
     failure::Failure,
     output::{Output, Style},
     table::{counted, cut},
-    visible::on_one_line,
+    visible::{on_one_line, with_lines},
 };
 
 /// The width of what is told of a call or a result where the terminal does not say its own.
 const WIDTH: usize = 80;
 /// It is not cut to less than this.
 const NARROWEST: usize = 20;
+
+/// For so long nothing may come before that is told.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// What a turn does before it asks, and then.
+const GETTING_READY: &str = "getting ready; what does not fit the window is made shorter first";
+const ASKING: &str = "waiting for the model";
 
 /// Who looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +103,12 @@ pub(super) struct Screen<'a> {
     out: &'a Output,
     pub(super) kind: Kind,
     open: Open,
-    /// Whether the cursor stands at the beginning of a line.
-    at_start: bool,
+    /// Where the cursor of a terminal stands.
+    wrap: Wrap,
+    /// Columns behind it of what is taken back as soon as something comes.
+    waiting: usize,
+    /// What is waited for.
+    doing: &'static str,
     /// An answer that is not whole yet, for a pipe.
     held: String,
     /// The tools of calls, by the call.
@@ -105,7 +117,46 @@ pub(super) struct Screen<'a> {
 
 impl<'a> Screen<'a> {
     pub(super) fn new(out: &'a Output, kind: Kind) -> Self {
-        Self { out, kind, open: Open::Nothing, at_start: true, held: String::new(), calls: HashMap::new() }
+        Self {
+            out,
+            kind,
+            open: Open::Nothing,
+            wrap: Wrap::default(),
+            waiting: 0,
+            doing: GETTING_READY,
+            held: String::new(),
+            calls: HashMap::new(),
+        }
+    }
+
+    /// A turn begins.
+    pub(super) fn begin(&mut self) {
+        self.doing = GETTING_READY;
+    }
+
+    /// Nothing came for so long. On a terminal that is told behind what stands there.
+    pub(super) fn wait(&mut self, silent: Duration) -> Result<(), Failure> {
+        if self.kind != Kind::Terminal || silent < PATIENCE || !self.out.moves_cursor() {
+            return Ok(());
+        }
+        self.unwait()?;
+        let (seconds, column) = (silent.as_secs(), self.wrap.column());
+        let long = format!("  {} · {seconds} s · Ctrl-C ends the turn", self.doing);
+        let words = [long, format!(" … {seconds} s")];
+        let width = self.out.width().unwrap_or(WIDTH);
+        let fits = |words: &&String| column.saturating_add(words.width()) < width;
+        if let Some(words) = words.iter().skip(usize::from(column > 0)).find(fits) {
+            self.out.piece(Style::Faint, words)?;
+            self.waiting = words.width();
+        }
+        Ok(())
+    }
+
+    fn unwait(&mut self) -> Result<(), Failure> {
+        match std::mem::take(&mut self.waiting) {
+            0 => Ok(()),
+            columns => self.out.back(columns),
+        }
     }
 
     /// A line of JSON, where that was asked for.
@@ -119,8 +170,12 @@ impl<'a> Screen<'a> {
 
     /// What happened in a turn.
     pub(super) fn show(&mut self, event: TurnEvent) -> Result<(), Failure> {
+        self.unwait()?;
         match event {
-            TurnEvent::Answering { message } => self.tell(&Told::Answering { message }),
+            TurnEvent::Answering { message } => {
+                self.doing = ASKING;
+                self.tell(&Told::Answering { message })
+            }
             TurnEvent::Text(text) => {
                 self.tell(&Told::Text { text: &text })?;
                 self.piece(Open::Text, &text)
@@ -178,23 +233,30 @@ impl<'a> Screen<'a> {
             self.end_line()?;
         }
         let style = if open == Open::Reasoning { Style::Faint } else { Style::Plain };
-        self.out.piece(style, text)?;
+        let width = self.out.width().filter(|_| self.out.moves_cursor()).unwrap_or(usize::MAX);
+        for step in self.wrap.take(&with_lines(text), width) {
+            match step {
+                Step::Text(text) => self.out.piece(style, &text)?,
+                Step::Back(columns) => self.out.back(columns)?,
+            }
+        }
         self.open = open;
-        self.at_start = text.ends_with('\n') || (self.at_start && text.is_empty());
         Ok(())
     }
 
     /// Ends what was begun, so that something else begins on a line of its own.
     pub(super) fn end_line(&mut self) -> Result<(), Failure> {
+        self.unwait()?;
         let held = std::mem::take(&mut self.held);
         if !held.is_empty() {
             let end = if held.ends_with('\n') { "" } else { "\n" };
             return self.out.piece(Style::Plain, &(held + end));
         }
-        if self.open != Open::Nothing && !self.at_start {
+        if self.open != Open::Nothing && self.wrap.column() > 0 {
             self.out.piece(Style::Plain, "\n")?;
         }
-        (self.open, self.at_start) = (Open::Nothing, true);
+        self.open = Open::Nothing;
+        self.wrap.restart();
         Ok(())
     }
 
@@ -227,12 +289,17 @@ impl<'a> Screen<'a> {
             return Ok(());
         }
         self.out.flush()?;
+        if outcome.stop_reason == StopReason::EndTurn && outcome.text.trim().is_empty() {
+            self.out.aside("  (empty answer)");
+        }
         match (&outcome.problem, why(outcome.stop_reason)) {
             (Some(problem), _) => self.out.failure(&failure_of(problem)),
             (None, Some(why)) => self.out.aside(&format!("  {why}")),
             (None, None) => {}
         }
-        if self.kind == Kind::Terminal {
+        outcome.notes.iter().filter_map(noted).for_each(|note| self.out.aside(&format!("  {note}")));
+        let is_nothing = outcome.usage == TokenUsage::default() && outcome.stop_reason != StopReason::EndTurn;
+        if self.kind == Kind::Terminal && !is_nothing {
             self.out.aside(&format!("  {}", spent(outcome, window)));
         }
         Ok(())
@@ -257,11 +324,33 @@ fn why(stop: StopReason) -> Option<&'static str> {
     }
 }
 
+/// What is worth knowing beside how a turn ended; `None`: it was told when it happened.
+fn noted(note: &TurnNote) -> Option<String> {
+    Some(match note {
+        TurnNote::Compacted(_) | TurnNote::Retried { .. } => return None,
+        TurnNote::Cut => {
+            "not all of the conversation was sent to the model: the rest does not fit its window".to_owned()
+        }
+        TurnNote::NotCompacted { why } => {
+            let why = why.split_once("; ").map_or(why.as_str(), |(why, _)| why);
+            format!("the older part of the conversation could not be compacted: {why}")
+        }
+        TurnNote::UsageDiffers { reported, counted, .. } => {
+            format!("the provider reports {reported} tokens where {counted} were counted")
+        }
+        other => serde_json::to_value(other).ok()?.get("note")?.as_str()?.replace('-', " "),
+    })
+}
+
 /// A turn that went wrong, as an error of the program.
 pub(super) fn failure_of(problem: &TurnProblem) -> Failure {
     let text = problem.to_string();
-    let (message, hint) = text.split_once("; ").unwrap_or((text.as_str(), "what was said is kept"));
-    Failure::failed(message, &format!("{hint}; /retry tries it again"))
+    let is_to_change = matches!(problem, TurnProblem::Model(error) if !error.is_transient());
+    match text.split_once("; ") {
+        Some((message, hint)) => Failure::failed(message, &format!("{hint}; /retry tries it again")),
+        None if is_to_change => Failure::failed(&text, "/undo takes back what was said, /model asks another model"),
+        None => Failure::failed(&text, "/retry tries it again"),
+    }
 }
 
 /// What a turn took, in one line.

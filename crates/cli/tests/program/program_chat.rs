@@ -191,6 +191,17 @@ fn a_pipe_ends_as_its_last_turn_did() {
 }
 
 #[test]
+fn a_line_that_nobody_can_read_is_passed_over_and_the_exit_code_says_so() {
+    let desk = Desk::new();
+    let ran = desk.run_with(&["chat"], b"one\nbad \xff\xfe\nthree\n");
+    assert_eq!((ran.code, ran.stdout.lines().count()), (2, 2), "{ran:?}");
+    assert!(ran.stdout.ends_with("You said: “three”\n"), "{ran:?}");
+    assert!(ran.stderr.contains("error: line 2 is no text in UTF-8\nhint: "), "{ran:?}");
+    let ran = desk.run_with(&["chat", "--json"], b"\xff\n");
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+}
+
+#[test]
 fn the_model_that_was_chosen_answers_in_later_chats_too() {
     let desk = Desk::new();
     let models = "{ one: { provider: mine, window: 9000 }, two: { provider: mine, window: 9000 } }";
@@ -209,6 +220,59 @@ fn the_model_that_was_chosen_answers_in_later_chats_too() {
     assert_eq!(answers(&["new", "--new"], "/model two\nhello\n/model\n"), "two");
     assert_eq!(answers(&["new"], "/model\n"), "two", "also when it was chosen before anything was said");
     assert_eq!(desk.one(&["info", "k"])["settings"], json!({"model": "two"}));
+}
+
+#[test]
+fn what_is_worth_knowing_of_a_turn_is_told_beside_its_end() {
+    let desk = Desk::new();
+    let replies = vec![answer(&["Read."]), answer(&[" "])];
+    let stub = Stub::start(KEY, replies).unwrap();
+    let long = format!("{}\nHello\n", "word ".repeat(60_000));
+    let ran = finish(command(&desk, &configure(&desk, Api::OpenAi, &stub), &["k", "--new"]), long.as_bytes());
+    assert_eq!((ran.code, ran.stdout.lines().next()), (0, Some("Read.")), "{ran:?}");
+    assert!(ran.stderr.contains("  not all of the conversation was sent to the model"), "{ran:?}");
+    assert!(ran.stderr.contains("  (empty answer)"), "{ran:?}");
+}
+
+#[test]
+fn a_failed_turn_tells_what_helps_and_no_counts_of_nothing() {
+    let desk = Desk::new();
+    let stub = stub(Api::OpenAi, Scenario::UnknownModel);
+    let file = configure(&desk, Api::OpenAi, &stub);
+    let mut terminal = Terminal::start(&desk, &format!("chat --config {file}"));
+    terminal.expect("> ");
+    terminal.type_in("Hello\r");
+    terminal.expect("hint: ");
+    let seen = terminal.expect("> ");
+    assert!(!seen.contains("0 tokens") && !seen.contains("is kept"), "{seen:?}");
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_terminal_tells_a_silence_keeps_words_whole_and_shows_nothing_typed_meanwhile() {
+    let desk = Desk::new();
+    let begun = Api::OpenAi.replies(Scenario::SilentMidway).unwrap().remove(0);
+    let stub = Stub::start(KEY, vec![begun, answer(&[&"marvellous ".repeat(15)])]).unwrap();
+    let mut terminal = Terminal::start(&desk, &format!("chat --config {}", configure(&desk, Api::OpenAi, &stub)));
+    terminal.expect("> ");
+    terminal.type_in("Hello\r");
+    terminal.expect("Hi");
+    terminal.type_in("typed ahead");
+    let silent = terminal.expect(" s\u{1b}[0m");
+    terminal.type_in("\u{3}");
+    let ended = terminal.expect("cancelled");
+    for seen in [&silent, &ended] {
+        assert!(!seen.contains("typed") && !seen.contains("^C"), "{seen:?}");
+    }
+    assert!(silent.contains(" … ") && ended.contains("\u{1b}[K"), "{silent:?} {ended:?}");
+    terminal.expect("> ");
+    terminal.type_in("\u{15}Again\r");
+    let answer = terminal.expect("of the window");
+    assert!(answer.contains("marvellou\u{1b}[9D\u{1b}[K\r\nmarvellous marvellous"), "{answer:?}");
+    terminal.expect("> ");
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.end(), 0);
 }
 
 #[test]
