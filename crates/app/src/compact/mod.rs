@@ -108,10 +108,9 @@ impl Session {
         let attempt = Attempt { profile: wish.profile(self)?, policy, target: wish.target, in_force, summarizer };
         // What is cut says nothing of how much there is.
         let tokens = if context.is_cut { self.survey(&wish).await?.before() } else { context.tokens };
-        if let Some(refused) = self.lane().refusals(|refusals| refusals.of(&attempt)) {
-            if tokens < refused.saturating_add(usable.unwrap_or(0) / 10) {
-                return Ok(None);
-            }
+        let refused = self.lane().refusals(|refusals| refusals.of(&attempt));
+        if refused.is_some_and(|refused| tokens < refused.saturating_add(usable.unwrap_or(0) / 10)) {
+            return Ok(None);
         }
         match self.compact(wish).await {
             Err(SessionError::Compaction(CompactionRefused::Nothing)) => Ok(None),

@@ -159,9 +159,7 @@ impl Runner {
                 self.outcome.stop_reason = StopReason::MaxIterations;
                 return Ok(());
             }
-            if iterations == 0 {
-                self.compact_if_due().await?;
-            }
+            self.compact_if_due().await?;
             iterations += 1;
             if let Some(halt) = self.is_halted() {
                 self.halt(halt);
