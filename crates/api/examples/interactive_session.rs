@@ -86,7 +86,11 @@ async fn show(mut turn: Turn, shown: &mut impl Write) -> Result<(), Box<dyn Erro
         match event {
             // A host with a terminal lets no escapes through: what a model says is not to be trusted.
             TurnEvent::Text(piece) => write!(shown, "{}", piece.escape_debug())?,
-            TurnEvent::Retrying { wait, error, .. } => writeln!(shown, "\n({error}; again in {wait:?})")?,
+            // A terminal takes back no lines, so it is said that the half of an answer above is none.
+            TurnEvent::Retrying { wait, error, is_anew, .. } => {
+                let anew = if is_anew { ", from the beginning" } else { "" };
+                writeln!(shown, "\n({error}; again in {wait:?}{anew})")?;
+            }
             _ => {}
         }
         shown.flush()?;
