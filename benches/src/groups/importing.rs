@@ -54,9 +54,14 @@ pub(crate) async fn run(stage: &Stage) -> Outcome<Section> {
             least = least.min(processor_seconds() - busy);
         }
         let what = format!("import of {program} transcripts, MB/s");
-        let (size, busy) = (Unit::Bytes.show(bytes as f64), bytes as f64 / least / 1e6);
-        let note =
-            format!("{} files, {size}, best of {ROUNDS}; {busy:.1} MB for a second of one processor", files.len());
+        let size = Unit::Bytes.show(bytes as f64);
+        // The clock of the processor is coarse: what took none of it has no rate.
+        let busy = if least > 0.0 {
+            format!("; {:.1} MB for a second of one processor", bytes as f64 / least / 1e6)
+        } else {
+            String::new()
+        };
+        let note = format!("{} files, {size}, best of {ROUNDS}{busy}", files.len());
         let figure = Figure::new("P13", what, bytes as f64 / best / 1e6, Unit::Count).note(note);
         figures.push(if program == "generated" && are_real { figure } else { figure.at_least(15.0) });
     }
