@@ -108,11 +108,7 @@ mod form_tables {
                     r#"[{"role":"user","content":"[error 529: overloaded]"},{"role":"assistant","content":[{"type":"refusal","refusal":"no"}]},{"role":"assistant","content":"a","refusal":"no"}]"#,
                     &["error-as-text 1"],
                 ),
-                (
-                    "[]",
-                    r#"[{"role":"user","content":"(the conversation begins in its middle)"}]"#,
-                    &["opening-supplied"],
-                ),
+                ("[]", r#"[{"role":"user","content":"(nothing was said yet)"}]"#, &["opening-supplied"]),
             ],
         );
     }

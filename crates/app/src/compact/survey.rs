@@ -213,10 +213,10 @@ impl Survey {
         self.plan = if self.before <= target { Plan::Nothing } else { plan(&self.weights, &policy, target) };
     }
 
-    /// What was asked last, up to a record.
+    /// What was asked last, up to a record of the groups.
     fn asked_up_to(&self, to: u64) -> Option<&StoredMessage> {
-        let known = self.groups.iter().rev().filter(|group| asks(group)).filter_map(|group| group.first());
-        known.chain(&self.question).find(|asked| asked.seq <= to)
+        let mut known = self.groups.iter().rev().filter(|group| asks(group)).filter_map(|group| group.first());
+        known.find(|asked| asked.seq <= to).or(self.question.as_ref())
     }
 
     /// Tokens of the whole context with this beginning, behind a record.

@@ -64,7 +64,7 @@ fn priced(prices: &[(&str, &str)]) -> SessionManager {
         aliases: Vec::new(),
         valid_from: None,
         valid_to: None,
-        price: Price { input: input.parse().ok(), ..Price::none("USD".parse().unwrap()) },
+        price: Price { input: input.parse().ok(), output: "0".parse().ok(), ..Price::none("USD".parse().unwrap()) },
         source: None,
         noted: None,
     };
@@ -78,13 +78,13 @@ fn cost(outcome: &TurnOutcome) -> Vec<String> {
 
 #[tokio::test]
 async fn an_answer_costs_what_the_model_that_gave_it_costs_and_is_kept_with_it() {
-    let million = TokenUsage { input: 1_000_000, ..TokenUsage::default() };
+    let million = TokenUsage { input: 1_000_000, output: 2, ..TokenUsage::default() };
     let sessions = priced(&[("m", "1"), ("m-large", "3")]);
     let chat = sessions.create(NewSession::default()).await.unwrap();
     // The last one is of a model without a price, so that of the one that was asked for counts.
     let answers = [Some("m-large"), None, Some("m-else")].map(|model| (model, million));
     let provider = Arc::new(Names(Mutex::new(answers.into())));
-    let agent = Agent::of_profile(provider, Arc::new(ModelProfile::of("m", "p", Form::OpenAi, 32_000)));
+    let agent = Agent::of_profile(provider, Arc::new(ModelProfile::of("m", "p", Form::OpenAi, 1_000_000)));
     for (model, price) in [("m-large", "3.00 USD"), ("m", "1.00 USD"), ("m-else", "1.00 USD")] {
         let outcome = chat.send_message(&agent, Message::user("?")).await.unwrap();
         assert_eq!((cost(&outcome), outcome.usage, outcome.estimated), (vec![price.to_owned()], million, false));
