@@ -181,7 +181,7 @@
 //! # Tools
 //!
 //! A model answers in a turn, and may call tools. A tool says what it does, how it may be run, and runs; before it does a gate is asked, which is a
-//! person or a policy. Both are traits with asynchronous methods, for which the macro [`async_trait`] is here too.
+//! person or a policy. Both are traits with asynchronous methods, for which the macro [`macro@async_trait`] is here too.
 //!
 //! ```
 //! use std::sync::Arc;
