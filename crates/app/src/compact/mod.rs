@@ -17,7 +17,7 @@ use sessions_domain::{
     Event, RuleViolation, View,
     chain::to_hex,
     compaction::{CallOutcome, Covers, Plan, Shortens, Spent, SummaryText},
-    context::{Piece, Weigher, summary_message},
+    context::{Context, Piece, Weigher, summary_message},
     decide,
 };
 use sessions_ports::{Summarizer, Summary, SummaryWish};
@@ -106,21 +106,30 @@ impl Session {
         }
         let summarizer = wish.summarizer().name().to_owned();
         let attempt = Attempt { profile: wish.profile(self)?, policy, target: wish.target, in_force, summarizer };
-        // What is cut says nothing of how much there is.
-        let tokens = if context.is_cut { self.survey(&wish).await?.before() } else { context.tokens };
-        let refused = self.lane().refusals(|refusals| refusals.of(&attempt));
-        if refused.is_some_and(|refused| tokens < refused.saturating_add(usable.unwrap_or(0) / 10)) {
-            return Ok(None);
+        if let Some(refused) = self.lane().refusals(|refusals| refusals.of(&attempt)) {
+            let tokens = self.whole_tokens(&context, &wish).await?;
+            if tokens < refused.saturating_add(usable.unwrap_or(0) / 10) {
+                return Ok(None);
+            }
         }
-        match self.compact(wish).await {
+        match self.compact(wish.clone()).await {
             Err(SessionError::Compaction(CompactionRefused::Nothing)) => Ok(None),
             // What may go well the next time is tried again.
             Err(SessionError::Compaction(refused)) if !refused.is_transient() => {
+                let tokens = match refused {
+                    CompactionRefused::NotSmaller { before, .. } => before,
+                    _ => self.whole_tokens(&context, &wish).await?,
+                };
                 self.lane().refusals(|refusals| refusals.note(attempt, tokens));
                 Err(refused.into())
             }
             done => done.map(Some),
         }
+    }
+
+    /// Tokens of the whole conversation as it is shown: of a context that was cut they are counted anew.
+    async fn whole_tokens(&self, context: &Context, wish: &CompactionWish) -> Result<u64, SessionError> {
+        if context.is_cut { Ok(self.survey(wish).await?.before()) } else { Ok(context.tokens) }
     }
 
     /// Takes the newest compaction that applies away: a model is shown the conversation as it was before it.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sessions_domain::{
     Message, MessageId, MessageMetadata, MessagePart, MessageRole, MessageState, Moment, RuleViolation, RuntimeState,
     StreamEnd, TokenUsage, ToolCall,
-    context::Context,
+    context::{Context, held},
     decide,
     money::Money,
     tokens,
@@ -383,7 +383,7 @@ impl Runner {
         let Some(counter) = self.session.manager().ports().encodings.named(&self.profile.encoding) else {
             return Ok((0, 0));
         };
-        let (said, bytes) = (said.clone(), said.parts.iter().map(bytes_of).sum());
+        let (said, bytes) = (said.clone(), held(said));
         let count = move || {
             let is_said = |part: &MessagePart| matches!(part, MessagePart::Text(_) | MessagePart::ToolCall(_));
             said.parts.iter().fold((0_u64, 0_u64), |(came, said), part| {
@@ -429,14 +429,4 @@ impl Runner {
 /// Whether a rule is one that a part of an answer broke.
 fn is_of_part(rule: &RuleViolation) -> bool {
     matches!(rule, RuleViolation::AmbiguousCall | RuleViolation::MisplacedPart { .. } | RuleViolation::TooDeep)
-}
-
-/// What is to be counted of a part, in bytes.
-fn bytes_of(part: &MessagePart) -> usize {
-    match part {
-        MessagePart::Text(text) | MessagePart::Reasoning { text, .. } => text.len(),
-        MessagePart::ToolCall(call) => call.input.as_str().len(),
-        MessagePart::Custom(json) => json.as_str().len(),
-        _ => 0,
-    }
 }
