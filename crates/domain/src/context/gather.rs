@@ -539,6 +539,22 @@ mod tests {
     }
 
     #[test]
+    fn a_question_takes_its_room_from_the_newest_message_and_goes_where_that_would_not_fit() {
+        let result = Message::tool_result("a", "word ".repeat(10_000));
+        let path = [stored(2, Message::user("why ".repeat(40))), stored(3, call()), stored(4, result)];
+        let mut has = [0_u32; 2];
+        for budget in 20..400 {
+            let alone = gather(budget, Standing::default(), &path[1..]).unwrap().finish();
+            let context = gather(budget, Standing::default(), &path).unwrap().finish();
+            assert_eq!(context.is_ok(), alone.is_ok(), "{budget}");
+            let Ok(context) = context else { continue };
+            assert!(context.tokens <= budget && context.messages.last().and_then(|newest| newest.seq) == Some(4));
+            has[usize::from(context.messages[0].seq == Some(2))] += 1;
+        }
+        assert!(has[0] > 0 && has[1] > 200, "{has:?}");
+    }
+
+    #[test]
     fn no_more_than_half_of_what_fits_is_given_up_to_begin_at_a_question() {
         let mut path = working("Why?", 20);
         path.push(stored(60, Message::user("And now?")));
