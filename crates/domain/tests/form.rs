@@ -104,8 +104,8 @@ mod form_tables {
                     &["file-translated 1", "custom-left-out 1"],
                 ),
                 (
-                    r#"[["user",{"type":"error","message":"overloaded","code":"529"}],["assistant",{"type":"refusal","refusal":"no"}],["assistant","a",{"type":"refusal","refusal":"no"}]]"#,
-                    r#"[{"role":"user","content":"[error 529: overloaded]"},{"role":"assistant","content":[{"type":"refusal","refusal":"no"}]},{"role":"assistant","content":"a","refusal":"no"}]"#,
+                    r#"[["user",{"type":"error","message":"overloaded","code":"529"}],["assistant",{"type":"refusal","refusal":"no"}],["assistant","a",{"type":"refusal","refusal":"no"}],["user","b"],["assistant",{"type":"refusal","refusal":"no"},{"type":"refusal","refusal":"never"}]]"#,
+                    r#"[{"role":"user","content":"[error 529: overloaded]"},{"role":"assistant","content":[{"type":"refusal","refusal":"no"}]},{"role":"assistant","content":"a","refusal":"no"},{"role":"user","content":"b"},{"role":"assistant","content":[{"type":"refusal","refusal":"no\nnever"}]}]"#,
                     &["error-as-text 1"],
                 ),
                 ("[]", r#"[{"role":"user","content":"(nothing was said yet)"}]"#, &["opening-supplied"]),

@@ -64,6 +64,7 @@ pub(super) enum Known<'a> {
     ImageUrl { image_url: Address<'a> },
     InputAudio { input_audio: Audio<'a> },
     File { file: FileData<'a> },
+    Refusal { refusal: String },
 }
 
 #[derive(Serialize)]
@@ -135,8 +136,12 @@ fn spoken(message: &Message) -> Answer<'_> {
     let words: Vec<String> = words.collect();
     let as_parts = |parts: &[&'_ MessagePart]| !parts.is_empty();
     let (content, refusal) = match (lone_text(&said), refusals.as_slice()) {
-        // A refusal alone stands as the one part.
+        // A refusal alone stands as the one part, and of several all words do: content is one refusal at most, and none is none.
         (None, [only]) if said.is_empty() => (part(only).map(|part| Content::Parts(vec![part])), None),
+        (None, [_, ..]) if said.is_empty() => {
+            let refusal = words.join("\n");
+            (Some(Content::Parts(vec![Part::Known(Known::Refusal { refusal })])), None)
+        }
         (Some(text), _) => (Some(Content::Text(text)), joined(words)),
         (None, _) if as_parts(&said) => {
             (Some(Content::Parts(said.into_iter().filter_map(part).collect())), joined(words))
