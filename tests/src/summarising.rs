@@ -17,7 +17,7 @@ use sessions_domain::{
 use sessions_infra::{
     MemoryStore,
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
-    providers::OpenAiProvider,
+    providers::{Protocol, RemoteProvider},
     tokens::BuiltInEncodings,
 };
 use sessions_ports::ModelProvider;
@@ -46,7 +46,7 @@ pub struct Writer {
 
 impl Writer {
     /// A model behind OpenAI's API, with a window of so many tokens.
-    pub fn new(name: &str, window: u64, provider: OpenAiProvider) -> Self {
+    pub fn new(name: &str, window: u64, provider: RemoteProvider) -> Self {
         let profile = ModelProfile::of(name, provider.name(), Form::OpenAi, window);
         Self { name: name.to_owned(), provider: Arc::new(provider), profile: Arc::new(profile), stub: None }
     }
@@ -57,7 +57,7 @@ impl Writer {
     /// When there is no port.
     pub fn stub() -> Result<Self, Failure> {
         let stub = Stub::start("", vec![summary()])?;
-        let provider = OpenAiProvider::new(&format!("{}/v1", stub.address()), None)?;
+        let provider = RemoteProvider::new(Protocol::OpenAi, Some(&format!("{}/v1", stub.address())), None)?;
         Ok(Self { stub: Some(stub), ..Self::new("stub", 16_384, provider) })
     }
 

@@ -27,6 +27,7 @@ const TABLE: &[Row] = &[
             ("ring", "SHA-256 of the commit chain; the crate that seals later, so that there is one of its kind"),
             ("serde", "one message and one event type from host to codec"),
             ("serde_json", "bodies are JSON"),
+            ("strsim", "the known name nearest to one that is not known; clap has it already"),
             ("thiserror", "typed errors"),
             ("ulid", "the form of ids"),
         ],
@@ -101,10 +102,6 @@ const TABLE: &[Row] = &[
             ("async-trait", "hosts implement tools and providers with it"),
             ("saphyr-parser", "a configuration's YAML, with the place of everything; only with its feature"),
             ("serde", "counters as a host hands them on"),
-            (
-                "strsim",
-                "the known name nearest to one that is not known; only with the same feature; clap has it already",
-            ),
             ("thiserror", "typed errors of the configuration"),
             ("tokio", "opens stores off the runtime"),
         ],

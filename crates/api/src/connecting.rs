@@ -5,10 +5,7 @@
 use std::{fmt, sync::Arc};
 
 use sessions_app::{Agent, ByModel, Extractive};
-use sessions_domain::{
-    form::Form,
-    profile::{ModelProfile, nearest},
-};
+use sessions_domain::{form::Form, nearest::nearest, profile::ModelProfile};
 use sessions_infra::providers::ScriptedProvider;
 use sessions_ports::{ModelProvider, Passphrase, Summarizer};
 
@@ -187,18 +184,23 @@ impl Configuration {
 
 #[cfg(feature = "providers")]
 fn reach(entry: &ProviderEntry, key: Option<Passphrase>) -> Result<Arc<dyn ModelProvider>, Unwired> {
-    use sessions_infra::providers::{Bounds, Protocol, connect_as};
+    use sessions_infra::providers::{Bounds, Protocol, RemoteProvider};
 
     let protocol = match entry.protocol {
         ProviderProtocol::OpenAi => Protocol::OpenAi,
         ProviderProtocol::Anthropic => Protocol::Anthropic,
         ProviderProtocol::Ollama => Protocol::Ollama,
-        ProviderProtocol::Scripted => Protocol::Scripted,
+        ProviderProtocol::Scripted => return Ok(Arc::new(ScriptedProvider::demo())),
     };
     let usual = Bounds::default();
     let bounds = entry.timeout.map_or(usual, |silence| Bounds { first_byte: silence, silence, ..usual });
-    connect_as(&entry.name, protocol, entry.base_url.as_deref(), key.as_ref(), bounds)
-        .map_err(|invalid| NotConnected::Provider { name: entry.name.clone(), what: invalid.what }.into())
+    let provider = RemoteProvider::new(protocol, entry.base_url.as_deref(), key.as_ref());
+    let provider =
+        provider.map_err(|invalid| NotConnected::Provider { name: entry.name.clone(), what: invalid.what })?;
+    // Who is where its kind usually is, is the one that is meant by the kind's name.
+    let is_usual = entry.base_url.as_deref().is_none_or(|url| url.trim_end_matches('/') == protocol.usual_address());
+    let name = if is_usual { protocol.name() } else { &entry.name };
+    Ok(Arc::new(provider.named(name).with_bounds(bounds)))
 }
 
 #[cfg(not(feature = "providers"))]

@@ -3,8 +3,5 @@
 //! Must not know: sessions or turns.
 
 #[cfg(feature = "providers")]
-pub use sessions_infra::providers::{
-    ANTHROPIC, AnthropicProvider, Bounds, InvalidProvider, OLLAMA, OPENAI, OpenAiProvider, Protocol, connect,
-    connect_as, ollama,
-};
+pub use sessions_infra::providers::{ANTHROPIC, Bounds, InvalidProvider, OLLAMA, OPENAI, Protocol, RemoteProvider};
 pub use sessions_infra::providers::{Answer, Gate, ScriptedProvider};

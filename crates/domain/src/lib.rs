@@ -22,6 +22,7 @@ mod message;
 mod metadata;
 mod moment;
 pub mod money;
+pub mod nearest;
 pub mod pairing;
 pub mod price;
 pub mod profile;

@@ -3,7 +3,6 @@
 //! Must not know: prices, endpoints, keys.
 
 mod dated;
-mod nearest;
 mod shipped;
 
 use std::sync::Arc;
@@ -12,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::tokens::Framing;
 pub use dated::{is_same_model, undated};
-pub use nearest::nearest;
 pub use shipped::{ShippedRow, shipped_rows};
 
 use crate::{
     form::{Form, FormRules},
+    nearest::nearest,
     tokens::ESTIMATE,
 };
 

@@ -13,7 +13,7 @@ use std::{
     process::ExitCode,
 };
 
-use sessions_infra::providers::OpenAiProvider;
+use sessions_infra::providers::{Protocol, RemoteProvider};
 use sessions_ports::Passphrase;
 use sessions_tests::{
     summarising::{Failure, Line, READER, TARGET, Writer, held, longest},
@@ -80,7 +80,7 @@ fn writer() -> Result<Writer, Failure> {
         Some(file) => Some(Passphrase::new(fs::read_to_string(file)?.trim().to_owned())),
         None => None,
     };
-    Ok(Writer::new(&model, window, OpenAiProvider::new(&url, key.as_ref())?))
+    Ok(Writer::new(&model, window, RemoteProvider::new(Protocol::OpenAi, Some(&url), key.as_ref())?))
 }
 
 fn text(name: &str) -> Result<Option<String>, Failure> {

@@ -195,7 +195,7 @@ pub(super) fn model(
     // A kind is a name too, for the provider that is usually meant by it.
     let is_kind = ["openai", "anthropic", "ollama", "scripted"].contains(&provider.as_str());
     if !is_kind && !names.contains(&provider) {
-        let near = super::nearest::nearest(&provider, names.iter().map(String::as_str)).map(str::to_owned);
+        let near = sessions_domain::nearest::nearest(&provider, names.iter().map(String::as_str)).map(str::to_owned);
         errors.push(group.wrong("provider", Wrong::Refused("no provider has this name")).near(near));
     }
     let form = match group.text("form").as_deref() {

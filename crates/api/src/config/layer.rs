@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use sessions_domain::nearest::{nearest, plain};
+
 use super::{
     error::{ConfigError, Path, Place, Wrong},
-    nearest::{nearest, plain},
     table::{self, ELSEWHERE, Kind, OPTIONS, OptionRow},
     tree::{Name, Node, Value},
     value::{self, Set, Written},

@@ -10,7 +10,6 @@ mod entries;
 mod environment;
 mod error;
 mod layer;
-mod nearest;
 mod profiles;
 mod resolve;
 mod shown;

@@ -4,7 +4,10 @@
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use super::error::{ConfigError, Path, Place, Wrong};
+use super::{
+    error::{ConfigError, Path, Place, Wrong},
+    value::kind_of,
+};
 
 /// Bytes of a file, at most.
 pub(super) const MOST_BYTES: usize = 1 << 20;
@@ -43,20 +46,12 @@ impl Value {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
-            Self::Plain(word) if word == "true" || word == "false" => "yes or no",
-            Self::Plain(word) if is_number(word) => "a number",
-            Self::Plain(_) => "a word",
+            Self::Plain(word) => kind_of(word),
             Self::Text(_) => "a text in quotes",
             Self::Map(_) => "a group of options",
             Self::List(_) => "a list",
         }
     }
-}
-
-fn is_number(word: &str) -> bool {
-    let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
-    digits.starts_with(|c: char| c.is_ascii_digit())
-        && digits.chars().all(|c| c.is_ascii_digit() || "._eE+-".contains(c))
 }
 
 /// Reads a file's bytes; `None`: there is nothing in it.

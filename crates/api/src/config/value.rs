@@ -6,10 +6,11 @@ use std::fmt;
 
 use sessions_domain::{
     money::Currency,
+    nearest::nearest,
     price::{Day, PerMillion},
 };
 
-use super::{error::Wrong, nearest::nearest, table::Kind};
+use super::{error::Wrong, table::Kind};
 use crate::url::StoreUrl;
 
 /// How a value was written.

@@ -26,10 +26,7 @@ mod transport;
 mod waiting;
 
 #[cfg(feature = "providers")]
-pub use remote::{
-    ANTHROPIC, AnthropicProvider, InvalidProvider, OLLAMA, OPENAI, OpenAiProvider, Protocol, connect, connect_as,
-    ollama,
-};
+pub use remote::{ANTHROPIC, InvalidProvider, OLLAMA, OPENAI, Protocol, RemoteProvider};
 pub use scripted::{Answer, Gate, ScriptedProvider};
 #[cfg(feature = "providers")]
 pub use transport::Bounds;

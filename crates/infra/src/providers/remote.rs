@@ -5,7 +5,7 @@
 //!
 //! Must not know: how an answer is read, or who asks.
 
-use std::{borrow::Cow, fmt, path::Path, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,7 +23,6 @@ use sessions_ports::{ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProv
 use super::{
     decoder::{Decoder, Wire},
     failure, request,
-    scripted::ScriptedProvider,
     transport::{Bounds, Exchange, Transport},
     waiting,
 };
@@ -47,21 +46,74 @@ pub struct InvalidProvider {
     pub what: &'static str,
 }
 
-/// Which protocol a provider speaks.
+/// Which protocol a provider over the network speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// OpenAI's chat completions.
+    /// OpenAI's chat completions: OpenAI, and most others.
     OpenAi,
     /// Anthropic's messages.
     Anthropic,
-    /// Ollama, by its chat completions.
+    /// Ollama, which is asked for chat completions at `/v1`.
+    ///
+    /// It cuts a prompt that is longer than its own context without a word, and that way of asking cannot set the context: the window of the
+    /// model's profile has to be what the server was started with.
     Ollama,
-    /// A script, without a network.
-    Scripted,
 }
 
-/// What one exchange needs.
-struct Remote {
+impl Protocol {
+    /// Its name, which is also that of a provider at its usual address.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Ollama => "ollama",
+        }
+    }
+
+    /// Where who speaks it usually is: [`OPENAI`], [`ANTHROPIC`] or [`OLLAMA`].
+    #[must_use]
+    pub const fn usual_address(self) -> &'static str {
+        match self {
+            Self::OpenAi => OPENAI,
+            Self::Anthropic => ANTHROPIC,
+            Self::Ollama => OLLAMA,
+        }
+    }
+
+    const fn wire(self) -> Wire {
+        match self {
+            Self::OpenAi | Self::Ollama => Wire::OpenAi,
+            Self::Anthropic => Wire::Anthropic,
+        }
+    }
+
+    /// Where requests go, at a server with this path before all of its own.
+    fn path(self, prefix: &str) -> String {
+        let before_version = prefix.strip_suffix("/v1").unwrap_or(prefix);
+        match self {
+            Self::OpenAi => format!("{prefix}/chat/completions"),
+            Self::Ollama => format!("{before_version}/v1/chat/completions"),
+            Self::Anthropic => format!("{before_version}/v1/messages"),
+        }
+    }
+
+    /// What stands before each body, with the key in it.
+    fn headers(self, key: Option<&Passphrase>) -> Result<Vec<(HeaderName, HeaderValue)>, InvalidProvider> {
+        let (name, before) = match self {
+            Self::OpenAi | Self::Ollama => (AUTHORIZATION, "Bearer "),
+            Self::Anthropic => (HeaderName::from_static("x-api-key"), ""),
+        };
+        let mut headers: Vec<_> = key.map(|key| Ok((name, secret(key, before)?))).transpose()?.into_iter().collect();
+        if self == Self::Anthropic {
+            headers.push((HeaderName::from_static("anthropic-version"), HeaderValue::from_static(VERSION)));
+        }
+        Ok(headers)
+    }
+}
+
+/// A provider over HTTP. It needs a tokio runtime with its network and clock enabled.
+pub struct RemoteProvider {
     name: Cow<'static, str>,
     transport: Transport,
     wire: Wire,
@@ -82,27 +134,61 @@ fn secret(key: &Passphrase, before: &str) -> Result<HeaderValue, InvalidProvider
     Ok(value)
 }
 
-impl Remote {
-    fn new(base: &str, key: Option<&Passphrase>, wire: Wire, trusted: Option<&Path>) -> Result<Self, InvalidProvider> {
-        let name = Cow::Borrowed(if wire == Wire::OpenAi { "openai" } else { "anthropic" });
-        let transport = Transport::new(base, key.is_some(), trusted)?;
-        let prefix = transport.prefix.as_str();
-        let (path, headers) = match wire {
-            Wire::OpenAi => {
-                let key = key.map(|key| Ok((AUTHORIZATION, secret(key, "Bearer ")?))).transpose()?;
-                (format!("{prefix}/chat/completions"), key.into_iter().collect())
-            }
-            Wire::Anthropic => {
-                let key = key.map(|key| Ok((HeaderName::from_static("x-api-key"), secret(key, "")?))).transpose()?;
-                let version = (HeaderName::from_static("anthropic-version"), HeaderValue::from_static(VERSION));
-                let prefix = prefix.strip_suffix("/v1").unwrap_or(prefix);
-                (format!("{prefix}/v1/messages"), key.into_iter().chain([version]).collect())
-            }
-        };
+impl RemoteProvider {
+    /// One that speaks this protocol, where it usually is or at another address, with or without a key.
+    ///
+    /// # Errors
+    /// [`InvalidProvider`] when the address or the key cannot be one, when a key would be sent unencrypted to another machine, and when the system
+    /// has no certificates.
+    pub fn new(protocol: Protocol, base_url: Option<&str>, key: Option<&Passphrase>) -> Result<Self, InvalidProvider> {
+        Self::of(protocol, base_url, key, None)
+    }
+
+    /// The same, trusting the certificates in this file (PEM) instead of the system's.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn trusting(
+        protocol: Protocol,
+        base_url: Option<&str>,
+        key: Option<&Passphrase>,
+        certificates: &Path,
+    ) -> Result<Self, InvalidProvider> {
+        Self::of(protocol, base_url, key, Some(certificates))
+    }
+
+    fn of(
+        protocol: Protocol,
+        base_url: Option<&str>,
+        key: Option<&Passphrase>,
+        trusted: Option<&Path>,
+    ) -> Result<Self, InvalidProvider> {
+        let transport = Transport::new(base_url.unwrap_or(protocol.usual_address()), key.is_some(), trusted)?;
         // Its newer models refuse the old name, and others do not know the new one.
-        let is_openai = wire == Wire::OpenAi && transport.is_openai();
+        let is_openai = protocol == Protocol::OpenAi && transport.is_openai();
         let limit = if is_openai { "max_completion_tokens" } else { "max_tokens" };
-        Ok(Self { name, transport, wire, path, headers, limit })
+        Ok(Self {
+            name: Cow::Borrowed(protocol.name()),
+            wire: protocol.wire(),
+            path: protocol.path(&transport.prefix),
+            headers: protocol.headers(key)?,
+            transport,
+            limit,
+        })
+    }
+
+    /// The same with other bounds of time.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.transport.bounds = bounds;
+        self
+    }
+
+    /// The same by another name than its protocol's, which is whose prices count, and what stands beside its answers.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Cow::Owned(name.into());
+        self
     }
 
     fn request(&self, body: Vec<u8>) -> Result<Request<Full<Bytes>>, ModelError> {
@@ -128,7 +214,7 @@ impl Remote {
         ModelError::Refused { status, reason: Some(reason).filter(|_| !keys.any(is_of)) }
     }
 
-    async fn call(&self, asked: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
+    async fn answer(&self, asked: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
         let form = match self.wire {
             Wire::OpenAi => Form::OpenAi,
             Wire::Anthropic => Form::Anthropic,
@@ -216,166 +302,19 @@ async fn hand_on(told: &mut Vec<ModelEvent>, events: &mut dyn ModelEvents) -> Re
     Ok(())
 }
 
-/// Whoever speaks OpenAI's chat completions: OpenAI, and most others.
-pub struct OpenAiProvider(Remote);
-
-/// Anthropic.
-pub struct AnthropicProvider(Remote);
-
-impl OpenAiProvider {
-    /// One at an address such as [`OPENAI`], with or without a key.
-    ///
-    /// It needs a tokio runtime with its network and clock enabled.
-    ///
-    /// # Errors
-    /// [`InvalidProvider`] when the address or the key cannot be one, when a key would be sent unencrypted to another machine, and when the system
-    /// has no certificates.
-    pub fn new(base_url: &str, key: Option<&Passphrase>) -> Result<Self, InvalidProvider> {
-        Remote::new(base_url, key, Wire::OpenAi, None).map(Self)
-    }
-
-    /// The same, trusting the certificates in this file (PEM) instead of the system's.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn trusting(base_url: &str, key: Option<&Passphrase>, certificates: &Path) -> Result<Self, InvalidProvider> {
-        Remote::new(base_url, key, Wire::OpenAi, Some(certificates)).map(Self)
-    }
-
-    /// The same with other bounds of time.
-    #[must_use]
-    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
-        self.0.transport.bounds = bounds;
-        self
-    }
-
-    /// The same by another name than its protocol's, which is whose prices count, and what stands beside its answers.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.0.name = Cow::Owned(name.into());
-        self
-    }
-}
-
-impl AnthropicProvider {
-    /// One at an address such as [`ANTHROPIC`].
-    ///
-    /// # Errors
-    /// As [`OpenAiProvider::new`].
-    pub fn new(base_url: &str, key: Option<&Passphrase>) -> Result<Self, InvalidProvider> {
-        Remote::new(base_url, key, Wire::Anthropic, None).map(Self)
-    }
-
-    /// The same, trusting the certificates in this file (PEM) instead of the system's.
-    ///
-    /// # Errors
-    /// As [`OpenAiProvider::new`].
-    pub fn trusting(base_url: &str, key: Option<&Passphrase>, certificates: &Path) -> Result<Self, InvalidProvider> {
-        Remote::new(base_url, key, Wire::Anthropic, Some(certificates)).map(Self)
-    }
-
-    /// The same with other bounds of time.
-    #[must_use]
-    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
-        self.0.transport.bounds = bounds;
-        self
-    }
-
-    /// The same by another name than its protocol's, which is whose prices count, and what stands beside its answers.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.0.name = Cow::Owned(name.into());
-        self
-    }
-}
-
-/// An Ollama at an address such as [`OLLAMA`]; most have no key. It is asked for chat completions, at `/v1`.
-///
-/// Ollama cuts a prompt that is longer than its own context without a word, and that way of asking cannot set the context: the window of the
-/// model's profile has to be what the server was started with.
-///
-/// # Errors
-/// As [`OpenAiProvider::new`].
-pub fn ollama(base_url: &str, key: Option<&Passphrase>) -> Result<OpenAiProvider, InvalidProvider> {
-    let base = base_url.trim_end_matches('/');
-    let base = base.strip_suffix("/v1").unwrap_or(base);
-    Ok(OpenAiProvider::new(&format!("{base}/v1"), key)?.named("ollama"))
-}
-
-/// The provider of a protocol, where it usually is or at another address.
-///
-/// # Errors
-/// As [`OpenAiProvider::new`].
-pub fn connect(
-    protocol: Protocol,
-    base_url: Option<&str>,
-    key: Option<&Passphrase>,
-) -> Result<Arc<dyn ModelProvider>, InvalidProvider> {
-    Ok(match protocol {
-        Protocol::OpenAi => Arc::new(OpenAiProvider::new(base_url.unwrap_or(OPENAI), key)?),
-        Protocol::Anthropic => Arc::new(AnthropicProvider::new(base_url.unwrap_or(ANTHROPIC), key)?),
-        Protocol::Ollama => Arc::new(ollama(base_url.unwrap_or(OLLAMA), key)?),
-        Protocol::Scripted => Arc::new(ScriptedProvider::demo()),
-    })
-}
-
-/// The provider of a protocol under a name of its own, within these bounds of time. One that is where its protocol usually is keeps its protocol's name, since it is the one
-/// that is meant by it.
-///
-/// # Errors
-/// As [`OpenAiProvider::new`].
-pub fn connect_as(
-    name: &str,
-    protocol: Protocol,
-    base_url: Option<&str>,
-    key: Option<&Passphrase>,
-    bounds: Bounds,
-) -> Result<Arc<dyn ModelProvider>, InvalidProvider> {
-    let (usual, own) = match protocol {
-        Protocol::OpenAi => (OPENAI, "openai"),
-        Protocol::Anthropic => (ANTHROPIC, "anthropic"),
-        Protocol::Ollama => (OLLAMA, "ollama"),
-        Protocol::Scripted => return connect(protocol, base_url, key),
-    };
-    let base = base_url.unwrap_or(usual);
-    let name = if base.trim_end_matches('/') == usual { own } else { name };
-    Ok(match protocol {
-        Protocol::Anthropic => Arc::new(AnthropicProvider::new(base, key)?.named(name).with_bounds(bounds)),
-        Protocol::Ollama => Arc::new(ollama(base, key)?.named(name).with_bounds(bounds)),
-        _ => Arc::new(OpenAiProvider::new(base, key)?.named(name).with_bounds(bounds)),
-    })
-}
-
-impl fmt::Debug for OpenAiProvider {
+impl fmt::Debug for RemoteProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OpenAiProvider({} at {})", self.0.name, self.0.transport.authority)
-    }
-}
-
-impl fmt::Debug for AnthropicProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnthropicProvider(at {})", self.0.transport.authority)
+        write!(f, "RemoteProvider({} at {})", self.name, self.transport.authority)
     }
 }
 
 #[async_trait]
-impl ModelProvider for OpenAiProvider {
+impl ModelProvider for RemoteProvider {
     fn name(&self) -> &str {
-        &self.0.name
+        &self.name
     }
 
     async fn call(&self, request: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
-        self.0.call(request, events).await
-    }
-}
-
-#[async_trait]
-impl ModelProvider for AnthropicProvider {
-    fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    async fn call(&self, request: ModelRequest, events: &mut dyn ModelEvents) -> Result<ModelAnswer, ModelError> {
-        self.0.call(request, events).await
+        self.answer(request, events).await
     }
 }

@@ -10,7 +10,7 @@ use sessions_domain::{
     form::{Form, FormRules, render},
     profile::ModelProfile,
 };
-use sessions_infra::providers::{AnthropicProvider, Bounds, Gate, OpenAiProvider, ollama};
+use sessions_infra::providers::{Bounds, Gate, Protocol, RemoteProvider};
 use sessions_ports::{ModelEvent, ModelEvents, ModelProvider, ModelRequest, Passphrase, Stop, ToolSpec};
 use sessions_testkit::stub::{Api, Stub};
 use tokio::sync::oneshot;
@@ -19,11 +19,12 @@ pub(crate) const KEY: &str = "sk-a-key-that-nobody-may-see";
 
 pub(crate) fn provider(api: Api, address: &str, bounds: Bounds) -> Box<dyn ModelProvider> {
     let key = Passphrase::new(KEY.to_owned());
-    match api {
-        Api::OpenAi => Box::new(OpenAiProvider::new(&format!("{address}/v1"), Some(&key)).unwrap().with_bounds(bounds)),
-        Api::Anthropic => Box::new(AnthropicProvider::new(address, Some(&key)).unwrap().with_bounds(bounds)),
-        Api::Ollama => Box::new(ollama(address, Some(&key)).unwrap().with_bounds(bounds)),
-    }
+    let (protocol, base) = match api {
+        Api::OpenAi => (Protocol::OpenAi, format!("{address}/v1")),
+        Api::Anthropic => (Protocol::Anthropic, address.to_owned()),
+        Api::Ollama => (Protocol::Ollama, address.to_owned()),
+    };
+    Box::new(RemoteProvider::new(protocol, Some(&base), Some(&key)).unwrap().with_bounds(bounds))
 }
 
 pub(crate) fn request_in(form: Form) -> ModelRequest {

@@ -15,7 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use sessions_domain::MessagePart;
-use sessions_infra::providers::{AnthropicProvider, OpenAiProvider};
+use sessions_infra::providers::{Protocol, RemoteProvider};
 use sessions_ports::{ModelError, ModelProvider, Passphrase};
 use sessions_testkit::stub::{Api, Scenario};
 
@@ -63,10 +63,8 @@ async fn who_is_trusted_is_talked_to_and_nobody_else_hears_anything() {
             fs::write(&file, trusted).unwrap();
             let reply = api.replies(Scenario::Text).unwrap().remove(0).pieces.concat();
             let (address, serving) = once(reply);
-            let provider: Box<dyn ModelProvider> = match api {
-                Api::Anthropic => Box::new(AnthropicProvider::trusting(&address, Some(&key), &file).unwrap()),
-                _ => Box::new(OpenAiProvider::trusting(&address, Some(&key), &file).unwrap()),
-            };
+            let protocol = if api == Api::Anthropic { Protocol::Anthropic } else { Protocol::OpenAi };
+            let provider = RemoteProvider::trusting(protocol, Some(&address), Some(&key), &file).unwrap();
             let mut taker = Taker::default();
             let answer = provider.call(request(api), &mut taker).await;
             let heard = serving.join().unwrap();
@@ -81,5 +79,5 @@ async fn who_is_trusted_is_talked_to_and_nobody_else_hears_anything() {
         }
     }
     fs::write(&file, "no certificate").unwrap();
-    assert!(OpenAiProvider::trusting("https://localhost:1", None, &file).is_err());
+    assert!(RemoteProvider::trusting(Protocol::OpenAi, Some("https://localhost:1"), None, &file).is_err());
 }
