@@ -157,11 +157,16 @@ pub enum SessionError {
     /// A turn runs in the session already.
     #[error("a turn runs in this session; wait for its end, or cancel it")]
     TurnRunning,
+    /// The turn was begun before, under the same idempotency key.
+    #[error(
+        "this was said before, under the same key; a turn is not run twice: read what was answered, or go on with it if it was cut off"
+    )]
+    TurnBegun,
     /// No turn was cut off.
     #[error("the conversation ends with a whole answer, or is empty, so there is no turn to go on with; say something")]
     NothingToResume,
     /// Work beside the runtime did not come to its end.
-    #[error("the work was broken off, because its runtime ended or it panicked, and nothing was changed")]
+    #[error("the work was broken off, because its runtime ended or it panicked; what was acknowledged is kept")]
     BrokenOff,
     /// A record of the session cannot be understood.
     #[error("record {seq} of session {session} is not valid: {source}; run `verify`")]
@@ -352,6 +357,7 @@ impl SessionError {
             | Self::KeyReused
             | Self::HasForks { .. }
             | Self::TurnRunning
+            | Self::TurnBegun
             | Self::NothingToResume => ErrorKind::Conflict,
             Self::LimitReached { .. } => ErrorKind::Limit,
             Self::InvalidRecord { .. } | Self::InvalidHistory { .. } | Self::Unexportable(_) => ErrorKind::Damaged,

@@ -246,14 +246,19 @@ impl Lane {
         }
     }
 
-    /// Notes that a turn runs, until it says that it is over. `false`: another one does.
-    pub(crate) fn begin_turn(&self, running: &Arc<Running>) -> bool {
+    /// Notes that a turn runs, until it says that it is over.
+    ///
+    /// # Errors
+    /// The turn that runs, when another one does.
+    pub(crate) fn begin_turn(&self, running: &Arc<Running>) -> Result<(), Arc<Running>> {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_free = turn.upgrade().is_none_or(|before| before.is_over());
-        if is_free {
-            *turn = Arc::downgrade(running);
+        match turn.upgrade().filter(|before| !before.is_over()) {
+            Some(before) => Err(before),
+            None => {
+                *turn = Arc::downgrade(running);
+                Ok(())
+            }
         }
-        is_free
     }
 
     /// The turn that runs.

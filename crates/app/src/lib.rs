@@ -25,6 +25,7 @@ mod lookup;
 mod manager;
 mod moves;
 mod once;
+mod panics;
 mod place;
 mod range;
 mod reading;

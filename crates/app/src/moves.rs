@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use sessions_domain::{
-    Checkpointed, CommitHash, Event, Message, MessageId, MoveCause, Moved, Pinned, SessionId, StateChange, View,
+    Checkpointed, CommitHash, Event, Message, MessageId, MoveCause, Moved, Pinned, RuleViolation, SessionId,
+    StateChange, View,
     branches::{Branch, Stretch},
     decide::{self, Element, RedoBy, UndoBy, Walk, Window},
 };
@@ -241,6 +242,23 @@ impl Session {
         }
         let moved = Moved { to: place.head, depth: place.depth, cause: MoveCause::Checkout, steps: 1 };
         self.make_move(wish, &view, Event::Moved(moved)).await
+    }
+
+    /// The same, if the head still stands at a record. `false`: it does not, and nothing was moved.
+    pub(crate) async fn leave(&self, left: u64, at: At) -> Result<bool, SessionError> {
+        let wish = self.wish("leave", &at).await?;
+        let view = self.still_view().await?;
+        if view.head() != left {
+            return Ok(false);
+        }
+        let place = self.place_at(&view, at).await?;
+        let moved = Moved { to: place.head, depth: place.depth, cause: MoveCause::Checkout, steps: 1 };
+        match self.make_move(wish, &view, Event::Moved(moved)).await {
+            Ok(_) => Ok(true),
+            // Somebody went on at this moment.
+            Err(SessionError::Conflict { .. } | SessionError::Rule(RuleViolation::TurnOpen)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Commits a move that was decided about `seen`, unless the conversation went on.

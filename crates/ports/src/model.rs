@@ -258,6 +258,9 @@ pub enum ModelError {
         /// What it is.
         what: &'static str,
     },
+    /// The program that asks the provider panicked, which is a mistake of its own.
+    #[error("what asks the provider broke down: it panicked")]
+    Panicked,
     /// Whoever took the events wanted no more.
     #[error("the answer was stopped")]
     Stopped,
@@ -279,6 +282,7 @@ impl ModelError {
             | Self::TooLong
             | Self::TooLarge { .. }
             | Self::Unsupported { .. }
+            | Self::Panicked
             | Self::Stopped => false,
         }
     }

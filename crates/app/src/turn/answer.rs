@@ -27,6 +27,7 @@ use crate::{
     append::Receipt,
     blocking::off_if_large,
     error::SessionError,
+    panics::caught,
     session::At,
     streaming::MessageStream,
     usage::{add_money, by_table},
@@ -163,8 +164,9 @@ impl Runner {
             failed += 1;
             if error == ModelError::TooLong && !has_shrunk {
                 has_shrunk = true;
+                let left = stream.seq();
                 self.broken(stream, &came, &asked, MessageState::Failed, &error.to_string(), failed).await?;
-                self.go_back(&asked).await?;
+                self.go_back(left, &asked).await?;
                 self.shrink(asked.tokens).await?;
                 if let Some(halt) = self.is_halted() {
                     self.halt(halt);
@@ -186,6 +188,7 @@ impl Runner {
             self.tell(TurnEvent::Retrying { attempt: failed + 1, wait, error, is_anew }).await;
             let (attempt, next) = (failed + 1, self.after(wait));
             self.session.set_runtime(RuntimeState::Retrying { attempt, next, message: error.to_string() }).await?;
+            let left = stream.seq();
             if is_anew {
                 self.broken(stream, &came, &asked, MessageState::Failed, &error.to_string(), failed).await?;
             } else {
@@ -201,7 +204,10 @@ impl Runner {
             }
             self.session.set_runtime(RuntimeState::Busy).await?;
             if is_anew {
-                self.go_back(&asked).await?;
+                // Nobody was kept from speaking meanwhile.
+                self.go_back(left, &asked).await?;
+                let Some(now) = self.asks().await? else { return Ok(None) };
+                asked = now;
             }
         }
     }
@@ -251,7 +257,11 @@ impl Runner {
     /// Makes one request.
     async fn request(&self, asked: &Asked, stream: &mut MessageStream) -> Result<(Went, Came), SessionError> {
         let mut taking = Taking { stream, events: self.events(), came: Came::nothing(), failed: None };
-        let called = unless(self.agent.provider.call(asked.request.clone(), &mut taking), self.halted()).await;
+        let call = async {
+            let called = caught(async { self.agent.provider.call(asked.request.clone(), &mut taking).await }).await;
+            called.unwrap_or(Err(ModelError::Panicked))
+        };
+        let called = unless(call, self.halted()).await;
         let Taking { mut came, failed, .. } = taking;
         let went = match (failed, called) {
             (Some(SessionError::LimitReached { limit, max, .. }), _) => {
@@ -316,10 +326,11 @@ impl Runner {
         }
     }
 
-    /// Lets the conversation go on from what was answered, beside the answer that failed.
-    async fn go_back(&self, asked: &Asked) -> Result<(), SessionError> {
+    /// Lets the conversation go on from what was answered, beside the answer that failed. Where somebody went on behind that one already, it
+    /// stays as it is.
+    async fn go_back(&self, left: u64, asked: &Asked) -> Result<(), SessionError> {
         let Some(to) = asked.to else { return Ok(()) };
-        self.session.checkout_at(At::Message(to)).await.map(|_| ())
+        self.session.leave(left, At::Message(to)).await.map(|_| ())
     }
 
     /// Ends a message that is whole.

@@ -4,10 +4,7 @@
 
 use std::{
     pin::pin,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     task::Poll,
 };
 
@@ -26,7 +23,7 @@ const WAITING: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Running {
     stop: watch::Sender<bool>,
-    is_over: AtomicBool,
+    over: watch::Sender<bool>,
 }
 
 /// A turn's place in its session: when this goes, another one may run there.
@@ -50,17 +47,23 @@ impl Drop for Place {
 
 impl Running {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { stop: watch::Sender::new(false), is_over: AtomicBool::new(false) })
+        Arc::new(Self { stop: watch::Sender::new(false), over: watch::Sender::new(false) })
     }
 
     /// Notes that it is over.
     pub(crate) fn end(&self) {
-        self.is_over.store(true, Ordering::Release);
+        self.over.send_replace(true);
     }
 
     /// Whether it is over.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
+        *self.over.borrow()
+    }
+
+    /// Waits until it is over.
+    pub(super) async fn ended(&self) {
+        // The sender is held here, so it does not go away.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
     }
 
     pub(crate) fn stop(&self) {

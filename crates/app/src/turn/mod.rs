@@ -7,6 +7,7 @@
 //! Must not know: how a provider is reached, what a tool does, or how anything is drawn.
 
 mod agent;
+mod alarm;
 mod answer;
 mod handle;
 mod outcome;
@@ -50,11 +51,12 @@ impl Session {
     /// ```
     ///
     /// Under an idempotency key ([`Append::idempotency_key`], or [`Session::once`]) the turn runs once: asked again, it is
-    /// [`sessions_domain::RuleViolation::TurnEnded`], and [`Self::resume_turn`] goes on where it was cut off.
+    /// [`SessionError::TurnBegun`], and [`Self::resume_turn`] goes on where it was cut off. A turn that was stopped, or dropped, is waited for.
     ///
     /// # Errors
-    /// [`SessionError::TurnRunning`], [`SessionError::Agent`], [`SessionError::UnknownModel`], as [`Session::append`] and as
-    /// [`Session::context`], and the store's. Nothing of the model's or of a tool's is an error here: whatever they do, the turn has an outcome.
+    /// [`SessionError::TurnRunning`], [`SessionError::TurnBegun`], [`SessionError::Agent`], [`SessionError::UnknownModel`], as
+    /// [`Session::append`] and as [`Session::context`], and the store's. Nothing of the model's or of a tool's is an error here: whatever they
+    /// do, the turn has an outcome.
     pub async fn send_message(
         &self,
         agent: &Agent,
@@ -123,20 +125,30 @@ impl Session {
 
     fn start(&self, agent: &Agent, begin: Begin) -> Turn {
         let running = Running::new();
-        let is_first = self.lane().begin_turn(&running);
+        let begun = self.lane().begin_turn(&running);
         let (session, agent, place) = (self.clone(), agent.clone(), Place::of(&running));
         Turn::start(&running, self.manager(), move |events| async move {
             session.manager().check_going_on()?;
-            if !is_first {
-                return Err(SessionError::TurnRunning);
+            let running = place.running();
+            let mut begun = begun;
+            while let Err(before) = begun {
+                if !before.is_stopped() {
+                    return Err(SessionError::TurnRunning);
+                }
+                // It is on its way out: whoever dropped or cancelled it need not know when that is done.
+                before.ended().await;
+                begun = session.lane().begin_turn(&running);
             }
-            let runs = Runner::run(session.clone(), agent, begin, place.running(), events);
+            // Whoever hears that no more events come may begin the next turn.
+            let open = events.clone();
+            let runs = Runner::run(session.clone(), agent, begin, running, events);
             let ended = match tokio::spawn(runs).await {
                 Ok(ended) => ended,
-                // Something of the host's panicked. The answer that was being written ends by itself.
+                // The answer that was being written ends by itself.
                 Err(_) => session.set_runtime(RuntimeState::Idle).await.and(Err(SessionError::BrokenOff)),
             };
             drop(place);
+            drop(open);
             ended
         })
     }

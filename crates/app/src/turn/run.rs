@@ -141,7 +141,7 @@ impl Runner {
                 let receipt = self.session.keyed(key).append(*said).await?;
                 self.outcome.receipts.push(receipt);
                 if receipt.outcome == AppendOutcome::Replayed {
-                    return Err(RuleViolation::TurnEnded.into());
+                    return Err(SessionError::TurnBegun);
                 }
                 Vec::new()
             }

@@ -13,11 +13,16 @@ use sessions_ports::{GateAnswer, Tool, ToolFailure, ToolRun};
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
+    alarm::Alarm,
     handle::unless,
     outcome::{ToolEnd, TurnEvent, TurnProblem, TurnStep},
     run::{Halt, Runner},
 };
-use crate::{append::Append, error::SessionError};
+use crate::{
+    append::Append,
+    error::SessionError,
+    panics::{Panicked, caught},
+};
 
 /// Where a session's state keeps what a gate answered for good, before the tool's name.
 const GATE: &str = "tool-gate.";
@@ -52,6 +57,8 @@ struct Task {
     handle: JoinHandle<Ran>,
     started: Instant,
     timeout: Duration,
+    /// Behind its time and [`GRACE`]; none where its time has no end.
+    alarm: Option<Alarm>,
     /// The most of its result that is kept, in bytes.
     most: usize,
 }
@@ -71,8 +78,9 @@ impl Drop for Task {
 impl Task {
     fn of(tool: Arc<dyn Tool>, run: ToolRun) -> Self {
         let (started, conduct) = (Instant::now(), tool.conduct());
+        let alarm = conduct.timeout.checked_add(GRACE).and_then(Alarm::after);
         let handle = tokio::spawn(run_tool(tool, run, conduct.timeout));
-        Self { handle, started, timeout: conduct.timeout, most: conduct.max_output_bytes }
+        Self { handle, started, timeout: conduct.timeout, alarm, most: conduct.max_output_bytes }
     }
 
     /// Waits for its end, and not much longer than it may take. Not to be called again behind that.
@@ -81,9 +89,15 @@ impl Task {
             let ran = (&mut self.handle).await;
             return over(ran.ok(), self.most);
         };
-        match tokio::time::timeout_at(latest, &mut self.handle).await {
-            Ok(ran) => over(ran.ok(), self.most),
-            Err(_) => {
+        let alarm = async {
+            match &mut self.alarm {
+                Some(alarm) => alarm.rings().await,
+                None => std::future::pending().await,
+            }
+        };
+        match unless(tokio::time::timeout_at(latest, &mut self.handle), alarm).await {
+            Ok(Ok(ran)) => over(ran.ok(), self.most),
+            Ok(Err(_)) | Err(()) => {
                 let words = format!(
                     "the tool took longer than {} ms and is not waited for any more; it may still run, so look at what is there before you call \
                      it again",
@@ -228,8 +242,10 @@ impl Runner {
             Some(r#""never""#) => return Ok(Ok(false)),
             _ => {}
         }
-        let answer = match unless(gate.ask(run), self.halted()).await {
-            Ok(answer) => answer,
+        let answer = match unless(caught(async { gate.ask(run).await }), self.halted()).await {
+            Ok(Ok(answer)) => answer,
+            // Nobody allowed it.
+            Ok(Err(Panicked)) => GateAnswer::NotNow,
             Err(halt) => return Ok(Err(halt)),
         };
         let (may, for_good) = match answer {

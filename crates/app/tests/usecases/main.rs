@@ -47,6 +47,8 @@ mod tenants;
 #[cfg(test)]
 mod turns;
 #[cfg(test)]
+mod turns_beside;
+#[cfg(test)]
 mod turns_long;
 #[cfg(test)]
 mod turns_told;
