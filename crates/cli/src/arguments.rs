@@ -172,8 +172,8 @@ pub(crate) enum Command {
     Context(ContextArguments),
     /// Let a summary, or shortened results, stand for the older part of what a model is sent; the history stays, and it can be taken away
     #[command(
-        after_help = "With --json: {\"before\",\"after\" (tokens),\"covers\" (messages),\"plan\",\"version\"} and, where there is one, \"summary\", \"by\", \
-                            \"calls\", \"compaction\" (its record). With --dry-run there is no \"version\", and \"after\" is the most it may be."
+        after_help = "With --json: {\"before\",\"after\",\"target\" (tokens),\"covers\" (messages),\"plan\",\"version\"} and, where there is one, \"summary\", \"by\", \
+                            \"calls\", \"compaction\" (its record). With --dry-run there is no \"version\", and \"after\" is the most it may be. Where \"after\" is above \"target\", it was not reached."
     )]
     Compact(Compact),
     /// Take the newest compaction away

@@ -107,17 +107,12 @@ pub(crate) async fn compact(program: &Program, wish: Compact) -> Result<(), Fail
     let asked = wish.max_tokens.into_iter().fold(asked, |asked, tokens| asked.down_to(Budget::tokens(tokens)));
     program
         .changing(&wish.session, wish.once, async |session| {
-            let most = match (wish.max_tokens, &wish.model) {
-                (Some(most), _) => Some(most),
-                (None, Some(name)) => session.manager().profiles().find(name).ok().map(|profile| profile.usable()),
-                (None, None) => None,
-            };
             if wish.dry_run {
-                return compacted(program, &session.plan_compaction(asked).await?, most);
+                return compacted(program, &session.plan_compaction(asked).await?);
             }
             let asked = if wish.by_model { asked.with(writer(program, &session, wish.model).await?) } else { asked };
             let report = written(program, session.compact(asked)).await?;
-            compacted(program, &report, most)
+            compacted(program, &report)
         })
         .await
 }
@@ -141,14 +136,14 @@ pub(crate) async fn written(
     unless_interrupted(async { Ok(work.await?) }).await
 }
 
-/// Tells what a compaction did. `most`: tokens that it was to be brought down to.
-pub(crate) fn compacted(program: &Program, report: &CompactionReport, most: Option<u64>) -> Result<(), Failure> {
+/// Tells what a compaction did, and when it did not get as far as it should.
+pub(crate) fn compacted(program: &Program, report: &CompactionReport) -> Result<(), Failure> {
     let told = if program.out.is_json() { program.out.object(report) } else { print_compacted(program, report) };
-    if let Some(most) = most.filter(|most| report.after > *most) {
-        let not = if report.version.is_some() { "were not" } else { "may not be" };
+    if report.is_missed() {
+        let not = if report.version.is_some() { "was not" } else { "may not be" };
         let what = "instructions, what is pinned, the summary and the newest message stay";
         program.out.flush()?;
-        program.out.notice(&format!("{} {not} reached: {what}", counted(most, "token")));
+        program.out.notice(&format!("the target of {} {not} reached: {what}", counted(report.target, "token")));
     }
     told
 }
@@ -166,7 +161,7 @@ fn print_compacted(program: &Program, report: &CompactionReport) -> Result<(), F
         }
     };
     let (most, would) = if report.version.is_some() { ("", "") } else { ("at most ", "would be: ") };
-    let tokens = format!("{} tokens, {most}{} from here on", report.before, report.after);
+    let tokens = format!("{}, {most}{} from here on", counted(report.before, "token"), report.after);
     let version = report.version.map(|version| format!(" (version {version})")).unwrap_or_default();
     program.out.line(&format!("{would}{what}; {tokens}{version}"))?;
     match &report.summary {
@@ -345,7 +340,8 @@ fn print_ledger(program: &Program, ledger: &Ledger) -> Result<(), Failure> {
     if let Some(window) = &ledger.context {
         let about = if window.estimate { "about " } else { "" };
         let (Window { model, usable, tokens, .. }, state) = (window, window.word());
-        out.line(&format!("the conversation takes {about}{tokens} of {usable} tokens that {model} takes: {state}"))?;
+        let usable = counted(*usable, "token");
+        out.line(&format!("the conversation takes {about}{tokens} of {usable} that {model} takes: {state}"))?;
     }
     Ok(())
 }

@@ -46,7 +46,9 @@ impl Session {
         let once = self.wish("compact", &wish.asked()).await?;
         if let Some(done) = self.done_before(once).await? {
             let Event::Compacted(compacted) = done.event else { return Err(SessionError::KeyReused) };
-            return Ok(CompactionReport::of(&compacted, done.first, done.version));
+            let view = self.fresh_view().await?;
+            let target = wish.aim(wish.usable(self, &view)?, &wish.policy(self, &view), compacted.before);
+            return Ok(CompactionReport::of(&compacted, target, done.first, done.version));
         }
         let survey = Arc::new(self.survey(&wish).await?);
         let (covered, shortens, calls) = match survey.plan {
@@ -69,7 +71,7 @@ impl Session {
             Ok(vec![event])
         };
         match self.make(once, decided).await {
-            Ok(Some(done)) => Ok(CompactionReport::of(&compacted, done.first, done.version)),
+            Ok(Some(done)) => Ok(CompactionReport::of(&compacted, survey.target, done.first, done.version)),
             Ok(None) => Err(CompactionRefused::Nothing.into()),
             Err(error @ SessionError::Rule(RuleViolation::CompactionOutdated)) => {
                 self.refuse(error, compacted.calls, CallOutcome::Rejected).await

@@ -49,6 +49,8 @@ pub(super) struct Survey {
     path: Vec<Stretch>,
     before: u64,
     weights: Weights,
+    /// Tokens that it is to be brought down to.
+    pub(super) target: u64,
     pub(super) policy: CompactionPolicy,
     pub(super) plan: Plan,
     /// The longest summary, in tokens.
@@ -87,7 +89,7 @@ impl Session {
         let counter = scope.counter(self)?;
         let mut path: Vec<Stretch> = view.tree().path(head).collect();
         path.reverse();
-        let (policy, target) = (wish.policy(self, &view), wish.target);
+        let (policy, wish) = (wish.policy(self, &view), wish.clone());
         let work = move || {
             let weigher = scope.weigher().clone();
             let standing = found.weighed(scope.compacted.shortens, &weigher);
@@ -102,12 +104,13 @@ impl Session {
                 path,
                 before: 0,
                 weights: Weights::default(),
+                target: 0,
                 policy,
                 plan: Plan::Nothing,
                 summary_tokens: 0,
                 previous,
             };
-            survey.weigh(target, usable);
+            survey.weigh(|before| wish.aim(usable, &policy, before));
             survey
         };
         off_the_runtime(work).await
@@ -182,7 +185,8 @@ fn bound_of(read: &Read) -> Bound {
 }
 
 impl Survey {
-    fn weigh(&mut self, target: Option<Budget>, usable: Option<u64>) {
+    /// Weighs it. `aim`: tokens that so many are to be brought down to.
+    fn weigh(&mut self, aim: impl FnOnce(u64) -> u64) {
         let policy = self.policy;
         let short = Some(Shortens { to: u64::MAX, keep: policy.keep_result_bytes });
         let weighed = |group: &Vec<StoredMessage>| {
@@ -206,8 +210,8 @@ impl Survey {
         let question = question.map_or(0, |question| question.cost);
         self.weights = Weights { fixed, summary, question, groups };
         self.before = self.tokens(self.standing.clone(), self.compacted_now.shortens, 0);
-        let target = target.map(Budget::as_tokens).or(usable.map(|usable| policy.target(usable)));
-        let target = target.unwrap_or(self.before / 2);
+        let target = aim(self.before);
+        self.target = target;
         self.summary_tokens = policy.summary_tokens.min(target / 4);
         let policy = CompactionPolicy { summary_tokens: self.summary_tokens, ..policy };
         self.plan = if self.before <= target { Plan::Nothing } else { plan(&self.weights, &policy, target) };
@@ -312,6 +316,7 @@ impl Survey {
         CompactionReport {
             before: self.before,
             after,
+            target: self.target,
             covers,
             plan: self.plan,
             summary: None,

@@ -84,6 +84,12 @@ impl CompactionWish {
         (self.target.map(Budget::as_tokens), self.model.as_ref().map(Model::name), self.policy, self.cause)
     }
 
+    /// Tokens that a context of so many is to be brought down to.
+    pub(super) fn aim(&self, usable: Option<u64>, policy: &CompactionPolicy, before: u64) -> u64 {
+        let named = self.target.map(Budget::as_tokens);
+        named.or(usable.map(|usable| policy.target(usable))).unwrap_or(before / 2)
+    }
+
     /// The context that it is about, within the model's window.
     pub(super) fn context(&self) -> ContextWish {
         ContextWish { model: self.model.clone(), ..ContextWish::from(Budget::tokens(u64::MAX)) }
@@ -118,6 +124,9 @@ pub struct CompactionReport {
     pub before: u64,
     /// Tokens of it behind it.
     pub after: u64,
+    /// Tokens that it was to be brought down to: those that were named, or the policy's share of what the model takes, or half of `before`. What
+    /// always stays (instructions, what is pinned, the summary, the newest message) may have more.
+    pub target: u64,
     /// Messages that a summary stands for.
     pub covers: u64,
     /// What was done.
@@ -140,7 +149,12 @@ pub struct CompactionReport {
 }
 
 impl CompactionReport {
-    pub(super) fn of(compacted: &Compacted, seq: u64, version: u64) -> Self {
+    /// Whether the context has more tokens than it was to be brought down to; of what was only planned: whether it may have.
+    pub const fn is_missed(&self) -> bool {
+        self.after > self.target
+    }
+
+    pub(super) fn of(compacted: &Compacted, target: u64, seq: u64, version: u64) -> Self {
         let plan = match (&compacted.covers, compacted.shortens) {
             (Some(covers), _) => Plan::Summarise { to: covers.to },
             (None, Some(shortens)) => Plan::Shorten { to: shortens.to },
@@ -149,6 +163,7 @@ impl CompactionReport {
         Self {
             before: compacted.before,
             after: compacted.after,
+            target,
             covers: compacted.covers.as_ref().map_or(0, |covers| covers.messages),
             plan,
             summary: compacted.summary.as_ref().map(|summary| summary.text.clone()),

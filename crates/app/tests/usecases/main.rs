@@ -9,6 +9,8 @@ mod compaction;
 #[cfg(test)]
 mod compactions_asked;
 #[cfg(test)]
+mod compactions_told;
+#[cfg(test)]
 mod contexts;
 #[cfg(test)]
 mod contexts_again;

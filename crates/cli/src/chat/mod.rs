@@ -340,8 +340,7 @@ impl Talk<'_> {
             }
             done => done?,
         };
-        let most = most.unwrap_or(self.room.model.profile.usable());
-        context::compacted(self.program(), &report, Some(most))
+        context::compacted(self.program(), &report)
     }
 
     async fn ask(&mut self, name: Option<&str>) -> Result<(), Failure> {

@@ -67,9 +67,10 @@ fn a_compaction_is_planned_made_shown_and_taken_away() {
     let desk = worked();
     let before = desk.one(&["context", "k"]);
     let planned = desk.one(&["compact", "k", "--max-tokens", "1000", "--dry-run"]);
+    assert_eq!(planned["target"], json!(1_000));
     assert_eq!((planned["version"].is_null(), desk.one(&["context", "k"]) == before), (true, true));
     let made = desk.one(&["compact", "k", "--max-tokens", "1000"]);
-    has_fields(&made, &["before", "after", "covers", "version", "summary"]);
+    has_fields(&made, &["before", "after", "target", "covers", "version", "summary"]);
     assert_eq!((&made["before"], &made["covers"]), (&before["tokens"], &planned["covers"]));
     let after = desk.one(&["context", "k"]);
     assert_eq!((&after["tokens"], &after["summary"]), (&made["after"], &made["compaction"]));
@@ -96,7 +97,24 @@ fn a_compaction_says_who_made_the_summary_and_when_its_target_is_missed() {
     let pinned = desk.one(&["append", "k", "--role", "user", &"stay ".repeat(400)]);
     desk.one(&["pin", "k", pinned["id"].as_str().unwrap()]);
     let missed = desk.run(&["compact", "k", "--max-tokens", "300"]);
-    assert!(missed.code == 0 && missed.stderr.contains("300 tokens were not reached"), "{missed:?}");
+    assert!(missed.code == 0 && missed.stderr.contains("the target of 300 tokens was not reached"), "{missed:?}");
+}
+
+#[test]
+fn the_target_that_nobody_named_is_told_when_it_is_missed_as_well() {
+    let desk = worked();
+    let half = desk.one(&["compact", "k", "--dry-run"]);
+    assert_eq!(half["target"].as_u64(), half["before"].as_u64().map(|before| before / 2));
+    let pinned = desk.one(&["append", "k", "--role", "user", &"stay ".repeat(12_000)]);
+    desk.one(&["append", "k", "--role", "assistant", "Noted."]);
+    desk.one(&["pin", "k", pinned["id"].as_str().unwrap()]);
+    let made = desk.run(&["compact", "k", "--json"]);
+    let (report, notice) = (made.lines().remove(0), made.stderr.as_str());
+    assert!(report["after"].as_u64() > report["target"].as_u64(), "{made:?}");
+    assert!(
+        made.code == 0 && notice.contains(&format!("the target of {} tokens was not", report["target"])),
+        "{made:?}"
+    );
 }
 
 #[test]
