@@ -450,7 +450,7 @@ pub use sessions_ports::{
     KeyHealth, KeyId, KeyProvider, KeyStore, KindFilter, Link, ModelAnswer, ModelError, ModelEvent, ModelEvents,
     ModelProvider, ModelRequest, ModelStop, Order, Page, Passphrase, ProviderKind, ReadRange, Record, RefusalReason,
     Removal, Removed, Row, RowChange, RowPage, SecretKey, SessionLog, Slot, SlotChange, Stop, StoreError, StoreId,
-    StoredClaim, StoredRing, Summarizer, Summary, SummaryFailure, SummaryWish, TokenCounter, Tool, ToolConduct,
+    StoredClaim, StoredRing, Summarizer, Summary, SummaryFailure, SummaryWish, Tab, TokenCounter, Tool, ToolConduct,
     ToolFailure, ToolGate, ToolRun, ToolSpec, UnknownEncoding, Wrapped,
 };
 pub use url::{InvalidStoreUrl, StoreUrl};

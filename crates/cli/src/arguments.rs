@@ -191,7 +191,7 @@ pub(crate) enum Command {
     Tokens(Tokens),
     /// Talk to a model, in a session that is kept; without a terminal each line of standard input is one message
     #[command(
-        after_help = "With --json a line for each event: {\"event\"}, which is session, answering, text, reasoning, answered, calling, called, retrying, compacted, and last \
+        after_help = "With --json a line for each event: {\"event\"}, which is session, answering, text, reasoning, answered, calling, called, retrying, compacting, compacted, and last \
                             of each turn {\"event\":\"end\",\"stop_reason\",\"text\",\"steps\",\"usage\",\"cost\",\"window\",…}. A line that begins with / is a command, as /undo; /help \
                             tells them; what begins with // is said with one of the two. Ctrl-C ends a turn and keeps what came of it; /exit or Ctrl-D leaves. What is \
                             typed is in the history of the run alone: no file of it is written, since conversations are secrets. The exit code without a terminal is that of \

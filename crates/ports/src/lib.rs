@@ -35,7 +35,7 @@ pub use model::{
 };
 pub use secret::{KeyId, Passphrase, SecretKey};
 pub use standing::Standing;
-pub use summary::{Summarizer, Summary, SummaryFailure, SummaryWish};
+pub use summary::{Summarizer, Summary, SummaryFailure, SummaryWish, Tab};
 pub use tokens::{Encodings, TokenCounter, UnknownEncoding};
 pub use tool::{GateAnswer, Tool, ToolConduct, ToolFailure, ToolGate, ToolRun, ToolSpec};
 pub use witness::{BatchEdge, HeadWitness};

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what becomes of a summary.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sessions_domain::{Message, compaction::Spent};
@@ -20,6 +20,30 @@ pub struct SummaryWish {
     pub max_tokens: u64,
     /// Counts them.
     pub counter: Arc<dyn TokenCounter>,
+    /// Takes calls of a model whose summary nobody waits for any more.
+    pub tab: Tab,
+}
+
+/// Calls of a model that took something and of which no summary tells, since it is not waited for any more. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Tab(Arc<Mutex<Vec<Spent>>>);
+
+impl Tab {
+    /// Puts calls on it.
+    pub fn put(&self, calls: impl IntoIterator<Item = Spent>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(calls);
+    }
+
+    /// Whether nothing is on it.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Takes all that are on it, for the ledger.
+    #[must_use = "what is not written down now is written down nowhere"]
+    pub fn take(&self) -> Vec<Spent> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A summary.
@@ -53,8 +77,8 @@ pub trait Summarizer: Send + Sync {
 
     /// Writes a summary.
     ///
-    /// **Contract**: nothing is changed by it; dropping the future ends the work. What it says of its calls is what they cost, also when it fails. A
-    /// summary that is longer than was asked, or blank, is not taken.
+    /// **Contract**: nothing is changed by it; dropping the future ends the work, and the calls made until then go on [`SummaryWish::tab`]. What it says of
+    /// its calls is what they cost, also when it fails. A summary that is longer than was asked, or blank, is not taken.
     ///
     /// # Errors
     /// [`SummaryFailure`].

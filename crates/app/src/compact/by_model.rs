@@ -4,7 +4,7 @@
 //!
 //! Must not know: what becomes of a summary, or how a provider is reached.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sessions_domain::{
@@ -36,42 +36,19 @@ pub struct ByModel {
     provider: Arc<dyn ModelProvider>,
     profile: Arc<ModelProfile>,
     retry: Retry,
-    tab: Option<Tab>,
-}
-
-/// Calls of summaries for which nobody waited to the end. Clones are one.
-#[derive(Clone, Default)]
-pub(crate) struct Tab(Arc<Mutex<Vec<Spent>>>);
-
-impl Tab {
-    fn put(&self, calls: Vec<Spent>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(calls);
-    }
-
-    /// Takes them, for the ledger.
-    pub(crate) fn take(&self) -> Vec<Spent> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 impl ByModel {
     /// With this model of this provider.
     pub fn new(provider: Arc<dyn ModelProvider>, profile: Arc<ModelProfile>) -> Self {
         let retry = Retry { attempts: 2, ..Retry::default() };
-        Self { provider, profile, retry, tab: None }
+        Self { provider, profile, retry }
     }
 
     /// With other waits between attempts.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
-        self
-    }
-
-    /// With somebody who pays for what was begun when nobody waits for the summary any more.
-    #[must_use]
-    pub(crate) fn on(mut self, tab: Tab) -> Self {
-        self.tab = Some(tab);
         self
     }
 
@@ -118,7 +95,7 @@ fn why_not(stop: ModelStop, text: &str) -> Option<&'static str> {
 /// The calls of one summary. Those of which nobody was told go on the tab.
 struct Bill<'a> {
     of: &'a ByModel,
-    counter: &'a dyn TokenCounter,
+    wish: &'a SummaryWish,
     calls: Vec<Spent>,
     open: Option<Open>,
 }
@@ -143,7 +120,7 @@ impl Bill<'_> {
         if outcome == CallOutcome::Failed && usage.is_none() && text.is_empty() {
             return text;
         }
-        let came = self.counter.count(&text);
+        let came = self.wish.counter.count(&text);
         let profile = &self.of.profile;
         let counted =
             Counted { sent, came, said: came, most_sent: profile.window, most_came: most, is_whole: answer.is_some() };
@@ -169,10 +146,8 @@ impl Bill<'_> {
 
 impl Drop for Bill<'_> {
     fn drop(&mut self) {
-        if let Some(tab) = &self.of.tab {
-            self.end(CallOutcome::Cancelled, None);
-            tab.put(self.told());
-        }
+        self.end(CallOutcome::Cancelled, None);
+        self.wish.tab.put(self.told());
     }
 }
 
@@ -189,7 +164,7 @@ impl Summarizer for ByModel {
         let most = (usable / 100).saturating_mul(share).max(SMALLEST);
         let messages = Arc::clone(&wish.messages);
         let counter = Arc::clone(&wish.counter);
-        let mut bill = Bill { of: self, counter: wish.counter.as_ref(), calls: Vec::new(), open: None };
+        let mut bill = Bill { of: self, wish, calls: Vec::new(), open: None };
         let failure = |calls: Vec<Spent>, what: String, is_transient| SummaryFailure { what, calls, is_transient };
         let split = tokio::task::spawn_blocking(move || pieces(&messages, most, counter.as_ref())).await;
         let Ok(pieces) = split else { return Err(failure(Vec::new(), "its runtime ended".to_owned(), false)) };

@@ -9,6 +9,7 @@ mod by_model;
 mod extractive;
 mod refusals;
 mod survey;
+mod unpaid;
 mod wish;
 
 use std::sync::Arc;
@@ -20,15 +21,15 @@ use sessions_domain::{
     context::{Context, Piece, Weigher, summary_message},
     decide,
 };
-use sessions_ports::{Summarizer, Summary, SummaryWish};
+use sessions_ports::{Summary, SummaryWish};
 
+pub(crate) use self::refusals::Refusals;
 pub use self::{
     by_model::ByModel,
     extractive::Extractive,
     wish::{CompactionRefused, CompactionReport, CompactionWish},
 };
-pub(crate) use self::{by_model::Tab, refusals::Refusals};
-use self::{refusals::Attempt, survey::Survey};
+use self::{refusals::Attempt, survey::Survey, unpaid::Unpaid};
 use crate::{
     blocking::{off_if_large, off_the_runtime},
     error::SessionError,
@@ -38,6 +39,10 @@ use crate::{
 impl Session {
     /// Compacts the conversation: old results of tools are shown shortened, and when that is not enough, a summary stands for all but the
     /// newest turns.
+    ///
+    /// Dropping the future ends the call of a model that writes the summary, and nothing is changed but the ledger: what that call took is noted
+    /// there by a task of its own, which [`SessionManager::shutdown`](crate::SessionManager::shutdown) waits for. Dropped after that has ended, or
+    /// where the runtime is gone, it is noted nowhere.
     ///
     /// # Errors
     /// [`SessionError::Compaction`] when there is nothing to compact, when the summary failed, or when it won too little: then nothing is
@@ -55,8 +60,7 @@ impl Session {
             Plan::Nothing => return Err(CompactionRefused::Nothing.into()),
             Plan::Shorten { to } => (None, Some(Shortens { to, keep: survey.policy.keep_result_bytes }), Vec::new()),
             Plan::Summarise { to } => {
-                let summarizer = wish.summarizer();
-                let (covered, calls) = self.summarised(&survey, to, summarizer.as_ref()).await?;
+                let (covered, calls) = self.summarised(&survey, to, &wish).await?;
                 (Some(covered), None, calls)
             }
         };
@@ -204,14 +208,17 @@ impl Session {
         &self,
         survey: &Arc<Survey>,
         to: u64,
-        summarizer: &dyn Summarizer,
+        asked: &CompactionWish,
     ) -> Result<((Covers, SummaryText), Vec<Spent>), SessionError> {
-        let surveyed = Arc::clone(survey);
+        let (surveyed, summarizer) = (Arc::clone(survey), asked.summarizer());
+        // Made before the summary, so that it goes behind it.
+        let unpaid = Unpaid::of(self, asked.tab.clone());
         let wish = SummaryWish {
             previous: survey.previous.as_ref().map(|(_, text)| text.clone()),
             messages: off_the_runtime(move || surveyed.messages_up_to(to)).await?,
             max_tokens: survey.summary_tokens,
             counter: Arc::clone(&survey.counter),
+            tab: unpaid.tab(),
         };
         let Summary { text, model, calls } = match summarizer.summarize(&wish).await {
             Ok(summary) => summary,

@@ -11,7 +11,7 @@ use sessions_domain::{
     context::Budget,
     profile::ModelProfile,
 };
-use sessions_ports::Summarizer;
+use sessions_ports::{Summarizer, Tab};
 
 use super::extractive::Extractive;
 use crate::{
@@ -28,11 +28,12 @@ pub struct CompactionWish {
     pub(super) policy: Option<CompactionPolicy>,
     pub(super) cause: CompactionCause,
     pub(super) summarizer: Option<Arc<dyn Summarizer>>,
+    pub(super) tab: Option<Tab>,
 }
 
 impl Default for CompactionWish {
     fn default() -> Self {
-        Self { model: None, target: None, policy: None, cause: CompactionCause::Manual, summarizer: None }
+        Self { model: None, target: None, policy: None, cause: CompactionCause::Manual, summarizer: None, tab: None }
     }
 }
 
@@ -76,6 +77,13 @@ impl CompactionWish {
     #[must_use]
     pub fn with(mut self, summarizer: Arc<dyn Summarizer>) -> Self {
         self.summarizer = Some(summarizer);
+        self
+    }
+
+    /// With somebody who notes what was begun when nobody waits for the summary any more.
+    #[must_use]
+    pub(crate) fn on(mut self, tab: Tab) -> Self {
+        self.tab = Some(tab);
         self
     }
 

@@ -13,6 +13,7 @@ mod handle;
 mod outcome;
 mod resume;
 mod run;
+mod telling;
 mod tools;
 
 pub(crate) use self::handle::Running;

@@ -214,6 +214,9 @@ pub enum TurnEvent {
         /// Whether the answer begins anew: what came of it is kept in the log, on a branch of its own.
         is_anew: bool,
     },
+    /// A summary of the older part is about to be written, which may take a while. What comes of it is [`TurnEvent::Compacted`], or a note of
+    /// the outcome ([`TurnNote::NotCompacted`]). Where shortened results are enough, this is not told.
+    Compacting,
     /// The conversation was compacted.
     Compacted(CompactionReport),
 }

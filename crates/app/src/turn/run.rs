@@ -5,24 +5,25 @@
 use std::{sync::Arc, time::Duration};
 
 use sessions_domain::{
-    Event, MessageId, RuleViolation, RuntimeState,
+    MessageId, RuleViolation, RuntimeState,
     compaction::CompactionCause,
     context::Budget,
     profile::ModelProfile,
     turn::{Repeats, Retry, StopReason},
 };
-use sessions_ports::{ModelStop, ToolSpec};
+use sessions_ports::{ModelStop, Summarizer, Tab, ToolSpec};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     agent::{Agent, Compacting, InvalidAgent},
     handle::{Running, unless},
     outcome::{TurnEvent, TurnNote, TurnOutcome, TurnProblem, TurnStep},
+    telling::Telling,
 };
 use crate::{
     append::{Append, AppendOutcome, Receipt},
     blocking::off_the_runtime,
-    compact::{ByModel, CompactionRefused, CompactionReport, CompactionWish, Extractive, Tab},
+    compact::{ByModel, CompactionRefused, CompactionReport, CompactionWish, Extractive},
     context::ContextWish,
     error::SessionError,
     session::Session,
@@ -244,17 +245,20 @@ impl Runner {
     }
 
     fn compaction(&self, cause: CompactionCause) -> Option<CompactionWish> {
-        let wish = CompactionWish::default().for_profile(Arc::clone(&self.fitted)).because(cause);
-        match &self.agent.compaction {
-            Compacting::Never => None,
-            Compacting::By(summarizer) => Some(wish.with(Arc::clone(summarizer))),
-            Compacting::ByModel => {
+        let by: Arc<dyn Summarizer> = match (&self.agent.compaction, cause) {
+            (Compacting::Never, _) => return None,
+            // By a model it would take the same road to the same provider.
+            (_, CompactionCause::Overflow) => Arc::new(Extractive),
+            (Compacting::By(summarizer), _) => Arc::clone(summarizer),
+            (Compacting::ByModel, _) => {
                 let (provider, profile) = (Arc::clone(&self.agent.provider), Arc::clone(&self.profile));
                 let retry = Retry { attempts: self.agent.retry.attempts.min(SUMMARY_ATTEMPTS), ..self.agent.retry };
-                let summarizer = ByModel::new(provider, profile).retry(retry).on(self.tab.clone());
-                Some(wish.with(Arc::new(summarizer)))
+                Arc::new(ByModel::new(provider, profile).retry(retry))
             }
-        }
+        };
+        let telling = Telling { by, events: self.events.clone() };
+        let wish = CompactionWish::default().for_profile(Arc::clone(&self.fitted)).because(cause);
+        Some(wish.with(Arc::new(telling)).on(self.tab.clone()))
     }
 
     /// Compacts the conversation when that is due. That it could not be compacted is no reason not to go on: what does not fit is left out.
@@ -272,17 +276,8 @@ impl Runner {
         match unless(work, self.halted()).await {
             Ok(done) => self.compacted(done).await,
             // The next step looks for it.
-            Err(_) => self.pay_tab().await,
+            Err(_) => self.session.note_spent(&self.tab).await,
         }
-    }
-
-    /// Writes down what a summary took for which nobody waits any more.
-    async fn pay_tab(&self) -> Result<(), SessionError> {
-        let spent: Vec<Event> = self.tab.take().into_iter().map(|call| Event::Spent(Box::new(call))).collect();
-        if spent.is_empty() {
-            return Ok(());
-        }
-        self.session.make(None, |_| Ok(spent.clone())).await.map(|_| ())
     }
 
     /// Makes room, since the provider said that what it was sent is too long: of a context with so many tokens it is sent three quarters from now on.
@@ -290,8 +285,7 @@ impl Runner {
         let most = Budget::tokens(tokens / 4 * 3);
         self.most = Some(most);
         let Some(wish) = self.compaction(CompactionCause::Overflow) else { return Ok(()) };
-        // By a model it would take the same road to the same provider.
-        let wish = wish.down_to(most).with(Arc::new(Extractive));
+        let wish = wish.down_to(most);
         let session = self.session.clone();
         match unless(session.compact(wish), self.halted()).await {
             Ok(done) => self.compacted(done.map(Some)).await,

@@ -1,16 +1,26 @@
-//! What whoever compacts is told of it: its target.
+//! What whoever compacts, or looks on, is told of it: its target, that it begins, and what was spent for one that was broken off.
 //!
 //! Must not know: what a good summary says.
 
 use std::sync::Arc;
 
-use sessions_app::{CompactionReport, CompactionWish};
-use sessions_domain::{Message, compaction::CompactionPolicy, context::Budget, form::Form, profile::ModelProfile};
-use sessions_infra::MemoryStore;
+use sessions_app::{Agent, ByModel, CompactionReport, CompactionWish, Extractive, Session, TurnEvent};
+use sessions_domain::{
+    Event, Message, MessagePart,
+    compaction::{CallOutcome, CallPurpose, CompactionPolicy},
+    context::Budget,
+    form::Form,
+    profile::ModelProfile,
+};
+use sessions_infra::{
+    MemoryStore,
+    providers::{Answer, Gate, ScriptedProvider},
+};
 
 use crate::{
     compaction::{long, whole},
-    ground::manager,
+    ground::{due, manager},
+    turns::{SUMMARY, agent, compacting, full, profile, says},
 };
 
 fn down_to(tokens: u64) -> CompactionWish {
@@ -45,4 +55,86 @@ async fn what_always_stays_may_be_more_than_the_target() {
     chat.pin(stays.message, true).await.unwrap();
     let report: CompactionReport = chat.compact(down_to(300)).await.unwrap();
     assert!(report.is_missed() && report.after > 300 && report.target == 300, "{report:?}");
+}
+
+/// The names of what happens in a turn, up to its end.
+async fn told(chat: &Session, agent: &Agent, said: &str) -> Vec<&'static str> {
+    let mut turn = chat.turn(agent, Message::user(said));
+    let mut names = Vec::new();
+    while let Some(event) = due("an event", turn.next_event()).await {
+        match event {
+            TurnEvent::Compacting => names.push("compacting"),
+            TurnEvent::Compacted(_) => names.push("compacted"),
+            TurnEvent::Answering { .. } => names.push("answering"),
+            _ => {}
+        }
+    }
+    due("the end", turn.outcome()).await.unwrap();
+    names
+}
+
+#[tokio::test]
+async fn that_a_summary_is_being_written_is_told_before_it_is_there_and_not_when_none_is() {
+    let gate = Gate::new();
+    let (agent, _) = compacting([Answer::new().text("## Goal").wait(&gate)]);
+    let (_, chat) = full().await;
+    let mut turn = chat.turn(&agent, Message::user("and now?"));
+    due("the summary", gate.reached()).await;
+    assert_eq!(due("an event", turn.next_event()).await, Some(TurnEvent::Compacting));
+    turn.canceller().cancel();
+    due("the end", turn.outcome()).await.unwrap();
+
+    let by_model = compacting([says(SUMMARY), says(SUMMARY), says("Green."), says("Still green.")]).0;
+    assert_eq!(told(&chat, &by_model, "and now?").await, ["compacting", "compacted", "answering"]);
+    assert_eq!(told(&chat, &by_model, "and now?").await, ["answering"], "it was looked at, and not due");
+    // A summary that the model does not write is made without it, and is the same one for whoever looks on.
+    let in_vain = compacting([says("No."), says("No."), says("Green.")]).0;
+    assert_eq!(told(&full().await.1, &in_vain, "and now?").await, ["compacting", "compacted", "answering"]);
+    let by_rule = agent_of([says("Green.")]).summarizer(Arc::new(Extractive));
+    assert_eq!(told(&full().await.1, &by_rule, "and now?").await, ["compacting", "compacted", "answering"]);
+}
+
+fn agent_of(answers: impl IntoIterator<Item = Answer>) -> Agent {
+    agent(answers).0
+}
+
+#[tokio::test]
+async fn results_that_are_shortened_are_told_without_a_summary() {
+    let (_, chat) = crate::turns::chat().await;
+    for turn in 0..30 {
+        let call = MessagePart::tool_call("c", "read", "{}").unwrap();
+        chat.append(Message::user(format!("question {turn}"))).await.unwrap();
+        chat.append(Message { parts: vec![call], ..Message::assistant("") }).await.unwrap();
+        chat.append(Message::tool_result("c", "found ".repeat(800))).await.unwrap();
+        chat.append(Message::assistant("It is there.")).await.unwrap();
+    }
+    let agent = agent_of([says("Green.")]).summarizer(Arc::new(Extractive));
+    assert_eq!(told(&chat, &agent, "and now?").await, ["compacted", "answering"]);
+    let context = whole(&chat).await;
+    assert_eq!(context.summary, None);
+}
+
+#[tokio::test]
+async fn what_a_summary_took_that_nobody_waits_for_any_more_is_in_the_ledger() {
+    let gate = Gate::new();
+    let provider = Arc::new(ScriptedProvider::new([Answer::new().text("## Goal").wait(&gate)]));
+    let (_sessions, chat) = full().await;
+    let version = chat.version().await.unwrap();
+    let mut updates = chat.subscribe(version);
+    let summarizer = Arc::new(ByModel::new(provider, profile()));
+    let asked = chat.clone();
+    let task = tokio::spawn(async move { asked.compact(down_to(9_000).with(summarizer)).await });
+    due("the summary", gate.reached()).await;
+    task.abort();
+    assert!(due("the end", task).await.unwrap_err().is_cancelled());
+    let update = due("a row", updates.next()).await.unwrap().unwrap();
+    let Event::Spent(spent) = update.event else { panic!("{update:?}") };
+    assert_eq!(
+        (spent.purpose, spent.outcome, spent.estimated),
+        (CallPurpose::Compaction, CallOutcome::Cancelled, true)
+    );
+    assert!(spent.usage.input > 5_000 && spent.usage.output > 0, "{spent:?}");
+    let calls = chat.calls(0).await.unwrap().0;
+    assert_eq!((calls.len(), chat.version().await.unwrap()), (1, version + 1), "and nothing else was changed");
+    assert_eq!(whole(&chat).await.summary, None);
 }

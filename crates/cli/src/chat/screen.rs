@@ -31,7 +31,8 @@ const NARROWEST: usize = 20;
 /// For so long nothing may come before that is told.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What a turn does before it asks, and then.
-const GETTING_READY: &str = "getting ready; what does not fit the window is made shorter first";
+const GETTING_READY: &str = "getting ready";
+const COMPACTING: &str = "making the older part shorter";
 const ASKING: &str = "waiting for the model";
 
 /// Who looks at it.
@@ -78,6 +79,7 @@ pub(super) enum Told<'a> {
         why: String,
         anew: bool,
     },
+    Compacting,
     Compacted {
         #[serde(flatten)]
         report: &'a CompactionReport,
@@ -210,7 +212,12 @@ impl<'a> Screen<'a> {
                 let seconds = wait.as_secs_f64();
                 self.beside(&format!("{why}: attempt {attempt} in {seconds:.1} s{anew}"))
             }
+            TurnEvent::Compacting => {
+                self.doing = COMPACTING;
+                self.tell(&Told::Compacting)
+            }
             TurnEvent::Compacted(report) => {
+                self.doing = GETTING_READY;
                 self.tell(&Told::Compacted { report: &report })?;
                 self.beside(&format!("compacted: {} tokens, {} from here on", report.before, report.after))
             }

@@ -492,3 +492,42 @@ impl Drop for Terminal {
         let _ = self.child.wait();
     }
 }
+
+/// A session that fills most of the window of [`configure`].
+fn full(desk: &Desk) {
+    desk.one(&["new", "--key", "k"]);
+    let message = |at: u32| {
+        let role = if at.is_multiple_of(2) { "user" } else { "assistant" };
+        format!("{}\n", json!({"role": role, "content": format!("{at}: {}", "why is it red? ".repeat(130))}))
+    };
+    let input: String = (0..40).map(message).collect();
+    assert_eq!(desk.run_with(&["append", "k", "--jsonl", "--json"], input.as_bytes()).code, 0);
+}
+
+#[test]
+fn a_summary_within_a_turn_is_told_before_it_is_there() {
+    let desk = Desk::new();
+    full(&desk);
+    let headings = ["Goal", "Decisions", "State", "Next step", "Files"];
+    let summary = headings.map(|heading| format!("## {heading}\n- the red build\n")).concat();
+    let replies = [summary.as_str(), &summary, "Green."].map(|text| answer(&[text]));
+    let stub = Stub::start(KEY, [vec![Reply::silence()], replies.to_vec()].concat()).unwrap();
+    let file = configure(&desk, Api::OpenAi, &stub);
+    let mut terminal = Terminal::start(&desk, &format!("chat k --config {file}"));
+    terminal.expect("> ");
+    terminal.type_in("and now?\r");
+    terminal.expect("making the older part shorter · ");
+    terminal.type_in("\u{3}");
+    terminal.expect("cancelled");
+    terminal.expect("> ");
+    terminal.type_in("\u{4}");
+    assert_eq!(terminal.end(), 0);
+
+    let ran = finish(command(&desk, &file, &["k", "--json"]), b"and now?\nand then?\n");
+    let named: Vec<String> = ran.lines().iter().filter_map(|line| Some(line["event"].as_str()?.to_owned())).collect();
+    let named: Vec<&str> = named.iter().map(String::as_str).filter(|name| *name != "text").collect();
+    let turn = ["answering", "answered", "end"];
+    assert_eq!(named[..6], [&["session", "compacting", "compacted"][..], &turn].concat(), "{ran:?}");
+    assert!(events(&ran, "compacted")[0]["target"].is_u64(), "{ran:?}");
+    assert_eq!(events(&ran, "compacting").len(), 1, "what is looked at and not due is not told: {ran:?}");
+}

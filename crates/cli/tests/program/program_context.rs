@@ -1,5 +1,7 @@
 //! What a model is sent, through the program: `context`, `compact`, `uncompact`, `instruct`, `tokens`.
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 use sessions_testkit::stub::{Reply, Stub};
 
@@ -115,6 +117,25 @@ fn the_target_that_nobody_named_is_told_when_it_is_missed_as_well() {
         made.code == 0 && notice.contains(&format!("the target of {} tokens was not", report["target"])),
         "{made:?}"
     );
+}
+
+#[test]
+fn a_call_for_a_summary_that_ctrl_c_ends_is_in_the_ledger() {
+    let desk = worked();
+    let stub = Stub::start("key", vec![Reply::silence()]).unwrap();
+    let provider = format!("{{ kind: openai, base_url: '{}', api_key_env: HOUSE_KEY }}", stub.address());
+    let models = "{ house-7b: { provider: mine, window: 32768 } }";
+    let file = format!("sessions: {{ model: house-7b, providers: {{ mine: {provider} }}, models: {models} }}");
+    std::fs::write(desk.path("c.yaml"), file).unwrap();
+    let mut command = desk.command(&["--config", "c.yaml", "compact", "k", "--by-model", "--max-tokens", "1000"]);
+    let mut child = command.env("HOUSE_KEY", "key").stderr(Stdio::null()).spawn().unwrap();
+    assert!(stub.wait_for_requests(1));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let calls = desk.json(&["tokens", "k", "--calls"]);
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert_eq!((&calls[0]["purpose"], &calls[0]["outcome"]), (&json!("compaction"), &json!("cancelled")), "{calls:?}");
+    assert_eq!(desk.one(&["context", "k"])["summary"], Value::Null);
 }
 
 #[test]
