@@ -74,7 +74,7 @@ pub(crate) enum Command {
     /// Show the visible conversation
     #[command(
         after_help = "With --json a line for each message: {\"seq\",\"id\",\"role\",\"parts\",\"at\",\"tokens\",\"visible\"} and, where \
-                            it is so, \"state\" (partial, cancelled, failed, interrupted), \"replaces\", \"pinned\", \"late\", \
+                            it is so, \"estimate\" (of the tokens), \"state\" (partial, cancelled, failed, interrupted), \"replaces\", \"pinned\", \"late\", \
                             \"appended_at\", \"actor\", \"metadata\". Where a message is lost: {\"seq\",\"lost\",\"damaged\"}."
     )]
     Show(Show),

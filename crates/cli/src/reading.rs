@@ -2,12 +2,12 @@
 //!
 //! Must not know: how messages are stored or chosen.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Serialize;
 use sessions_api::{
-    At, Entry, EntryKind, Event, Message, MessagePart, MessageRole, Session, StoreError, StoredMessage, ToolContent,
-    Update,
+    At, Entry, EntryKind, Event, Exactness, Message, MessagePart, MessageRole, ModelProfile, Session, SessionError,
+    StoreError, StoredMessage, ToolContent, Update,
 };
 
 use crate::{
@@ -26,11 +26,14 @@ pub(crate) async fn show(program: &Program, wish: Show) -> Result<(), Failure> {
     program
         .with_session(&wish.session, async |_, session| {
             let at = place.of(&session).await?;
+            let profile = wish.model.as_deref().map(|name| session.manager().profiles().find(name)).transpose();
+            let profile = profile.map_err(SessionError::from)?;
             let pins = session.fresh_view().await?.pins().clone();
+            let shown = Shown { program, session: &session, pins, profile };
             match (wish.all, wish.last) {
-                (true, _) => show_all(program, &session, &pins).await?,
-                (false, Some(count)) => print_entries(program, &session.last_entries_at(at, count).await?, &pins)?,
-                (false, None) => show_path(program, &session, at, &pins).await?,
+                (true, _) => shown.all().await?,
+                (false, Some(count)) => shown.print(session.last_entries_at(at, count).await?).await?,
+                (false, None) => shown.path(at).await?,
             }
             // What is readable was shown; that not all of it is, is the outcome all the same.
             match session.fresh_view().await?.unreadable() {
@@ -44,12 +47,72 @@ pub(crate) async fn show(program: &Program, wish: Show) -> Result<(), Failure> {
         .await
 }
 
-async fn show_path(program: &Program, session: &Session, at: At, pins: &BTreeSet<u64>) -> Result<(), Failure> {
-    let mut pages = session.messages_at(at).await?;
-    while let Some(page) = pages.next_entries().await? {
-        print_entries(program, &page, pins)?;
+/// A conversation that is shown.
+struct Shown<'a> {
+    program: &'a Program,
+    session: &'a Session,
+    pins: BTreeSet<u64>,
+    /// The model in whose encoding each message is counted.
+    profile: Option<Arc<ModelProfile>>,
+}
+
+impl Shown<'_> {
+    async fn path(&self, at: At) -> Result<(), Failure> {
+        let mut pages = self.session.messages_at(at).await?;
+        while let Some(page) = pages.next_entries().await? {
+            self.print(page).await?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Every record. As JSON only the messages, since each line is one.
+    async fn all(&self) -> Result<(), Failure> {
+        let mut from = 1;
+        loop {
+            let page = self.session.entries(from).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            from = last.seq + 1;
+            for entry in self.counted(page).await? {
+                match &entry.what {
+                    EntryKind::Event(_) if self.program.out.is_json() => {}
+                    // The message that they are of is shown as it came.
+                    EntryKind::Event(Event::Chunk(_)) => {}
+                    EntryKind::Event(event) => print_event(self.program, entry.seq, event)?,
+                    _ => self.print_entry(&entry)?,
+                }
+            }
+        }
+    }
+
+    /// Messages, and where some are lost.
+    async fn print(&self, entries: Vec<Entry>) -> Result<(), Failure> {
+        self.counted(entries).await?.iter().try_for_each(|entry| self.print_entry(entry))
+    }
+
+    fn print_entry(&self, entry: &Entry) -> Result<(), Failure> {
+        match &entry.what {
+            EntryKind::Message(message) => print(self.program, message, self.pins.contains(&entry.seq)),
+            EntryKind::Lost => print_loss(self.program, entry.seq, false),
+            EntryKind::Damaged => print_loss(self.program, entry.seq, true),
+            EntryKind::Event(_) => Ok(()),
+        }
+    }
+
+    /// The same, with the tokens of each message where a model was named.
+    async fn counted(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+        let Some(profile) = &self.profile else { return Ok(entries) };
+        let (mut others, mut messages) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match entry.what {
+                EntryKind::Message(message) => messages.push(message),
+                what => others.push(Entry { seq: entry.seq, what }),
+            }
+        }
+        let messages = self.session.count_tokens(profile, messages).await?;
+        others.extend(messages.into_iter().map(|stored| Entry { seq: stored.seq, what: EntryKind::Message(stored) }));
+        others.sort_by_key(|entry| entry.seq);
+        Ok(others)
+    }
 }
 
 /// A message that is not there any more, in its place.
@@ -61,44 +124,12 @@ struct LostShape {
     damaged: bool,
 }
 
-/// Messages, and where some are lost.
-fn print_entries(program: &Program, entries: &[Entry], pins: &BTreeSet<u64>) -> Result<(), Failure> {
-    for entry in entries {
-        match &entry.what {
-            EntryKind::Message(message) => print(program, message, pins.contains(&entry.seq))?,
-            EntryKind::Lost => print_loss(program, entry.seq, false)?,
-            EntryKind::Damaged => print_loss(program, entry.seq, true)?,
-            EntryKind::Event(_) => {}
-        }
-    }
-    Ok(())
-}
-
 fn print_loss(program: &Program, seq: u64, damaged: bool) -> Result<(), Failure> {
     if program.out.is_json() {
         return program.out.object(&LostShape { seq, lost: true, damaged });
     }
     let what = if damaged { "1 message cannot be read here" } else { "1 message lost here" };
     program.out.styled(&[(Style::Faint, &format!("{seq:>5} -- ")), (Style::Bad, what)])
-}
-
-/// Every record. As JSON only the messages, since each line is one.
-async fn show_all(program: &Program, session: &Session, pins: &BTreeSet<u64>) -> Result<(), Failure> {
-    let mut from = 1;
-    loop {
-        let page = session.entries(from).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        from = last.seq + 1;
-        for entry in &page {
-            match &entry.what {
-                EntryKind::Event(_) if program.out.is_json() => {}
-                // The message that they are of is shown as it came.
-                EntryKind::Event(Event::Chunk(_)) => {}
-                EntryKind::Event(event) => print_event(program, entry.seq, event)?,
-                _ => print_entries(program, std::slice::from_ref(entry), pins)?,
-            }
-        }
-    }
 }
 
 /// `follow`
@@ -194,7 +225,12 @@ pub(crate) fn print(program: &Program, message: &StoredMessage, pinned: bool) ->
     let covered = if message.covered_by.is_some() { " (summarised)" } else { "" };
     let replaces = message.replaces.map(|old| format!("  in place of {old}")).unwrap_or_default();
     let (seq, role) = (format!("{:>5} ", message.seq), role_name(message.role));
-    let rest = format!("{hidden}{late}{state}{pin}{covered}  {}  {}{replaces}", message.said_at(), message.id);
+    let tokens = message.tokens.map(|tokens| {
+        let about = if tokens.exactness == Exactness::Estimate { "about " } else { "" };
+        format!("  {about}{}", counted(tokens.count, "token"))
+    });
+    let (at, id, tokens) = (message.said_at(), message.id, tokens.unwrap_or_default());
+    let rest = format!("{hidden}{late}{state}{pin}{covered}  {at}  {id}{replaces}{tokens}");
     out.styled(&[(Style::Faint, &seq), (Style::Name, role), (Style::Faint, &rest)])?;
     print_parts(program, message, "      ")
 }

@@ -13,6 +13,7 @@ use crate::{
     message::{Message, MessageMetadata, MessagePart, MessageRole},
     moment::Moment,
     stream::MessageState,
+    tokens::{Exactness, Tokens},
 };
 
 /// A [`Message`] with its place, its id and its stamp. It serialises as the JSON shape of a message:
@@ -40,6 +41,8 @@ pub struct StoredMessage {
     pub replaces: Option<MessageId>,
     /// The compaction whose summary stands for it in the context: the number of its record.
     pub covered_by: Option<u64>,
+    /// Its tokens, where somebody had them counted: they depend on the model, and are not in the log.
+    pub tokens: Option<Tokens>,
     /// What was said.
     pub message: Message,
 }
@@ -49,8 +52,8 @@ impl StoredMessage {
     pub fn of(seq: u64, appended: Appended, stamp: Stamp, visible: bool) -> Self {
         let Appended { id, depth, late, replaces, message, .. } = appended;
         let state = MessageState::Complete;
-        let (at, actor, covered_by) = (stamp.at, stamp.actor, None);
-        Self { seq, id, at, actor, depth, late, visible, state, replaces, covered_by, message }
+        let (at, actor, covered_by, tokens) = (stamp.at, stamp.actor, None, None);
+        Self { seq, id, at, actor, depth, late, visible, state, replaces, covered_by, tokens, message }
     }
 
     /// The same message, so far as it came.
@@ -88,6 +91,9 @@ struct Shape<'a> {
     parts: &'a [MessagePart],
     at: Moment,
     tokens: Option<u64>,
+    /// True when they are about so many.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    estimate: bool,
     visible: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     appended_at: Option<Moment>,
@@ -114,7 +120,8 @@ impl Serialize for StoredMessage {
             role: self.message.role,
             parts: &self.message.parts,
             at: said_at,
-            tokens: None,
+            tokens: self.tokens.map(|tokens| tokens.count),
+            estimate: self.tokens.is_some_and(|tokens| tokens.exactness == Exactness::Estimate),
             visible: self.visible,
             appended_at: Some(self.at).filter(|at| *at != said_at),
             late: self.late,

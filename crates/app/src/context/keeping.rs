@@ -37,14 +37,24 @@ impl Keeping {
         bytes <= MOST_OF_ONE
     }
 
+    /// Notes that a lane keeps counts, beside what it may keep already.
+    pub(crate) fn note_counts(&self, lane: &Arc<Lane>) {
+        self.note_what(lane, |before| before);
+    }
+
     /// Notes that a lane keeps so much, and lets those forget that were used longest ago.
     pub(crate) fn note(&self, lane: &Arc<Lane>, bytes: usize) {
-        let bytes = bytes.max(LEAST);
+        self.note_what(lane, |_| bytes);
+    }
+
+    /// `keeps`: what it keeps now of what it kept before, in bytes.
+    fn note_what(&self, lane: &Arc<Lane>, keeps: impl FnOnce(usize) -> usize) {
         let mut forgotten = Vec::new();
         {
             let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
             let known = order.lanes.iter().position(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(lane)));
             let before = known.and_then(|at| order.lanes.remove(at)).map_or(0, |(_, before)| before);
+            let bytes = keeps(before).max(LEAST);
             order.total = order.total.saturating_sub(before).saturating_add(bytes);
             order.lanes.push_back((Arc::downgrade(lane), bytes));
             while order.total > MOST && order.lanes.len() > 1 {

@@ -92,7 +92,10 @@ impl Scope {
     }
 }
 
-fn counter(session: &Session, profile: Option<&ModelProfile>) -> Result<Arc<dyn TokenCounter>, SessionError> {
+pub(super) fn counter(
+    session: &Session,
+    profile: Option<&ModelProfile>,
+) -> Result<Arc<dyn TokenCounter>, SessionError> {
     let ports = session.manager().ports();
     match profile {
         None => Ok(Arc::clone(&ports.counter)),
@@ -131,6 +134,12 @@ pub(crate) struct Counted {
 impl Counted {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Tokens>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tokens of a message as it was said.
+    pub(super) fn as_said(&self, counter: &dyn TokenCounter, stored: &StoredMessage) -> Tokens {
+        let known = Some(stored.seq).filter(|_| stored.state != MessageState::Partial);
+        self.tokens(counter, known, &stored.message)
     }
 
     /// The tokens of a message. `seq`: the record whose message it is, as it will always be.

@@ -16,6 +16,7 @@ use sessions_domain::{
     MessageRole, StoredMessage, View,
     context::{Context, Gather, held},
     form::Form,
+    profile::ModelProfile,
 };
 
 pub use self::wish::ContextWish;
@@ -76,6 +77,29 @@ impl Session {
             self.manager().keeping().note(self.lane(), 0);
         }
         Ok(context)
+    }
+
+    /// The same messages of this session, each with its tokens in the encoding of a model ([`StoredMessage::tokens`]): as they were said, whatever a
+    /// context shows of them, and without what a provider writes around each. A message is counted once for each encoding as long as its session
+    /// keeps the counts.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownEncoding`].
+    pub async fn count_tokens(
+        &self,
+        profile: &ModelProfile,
+        mut messages: Vec<StoredMessage>,
+    ) -> Result<Vec<StoredMessage>, SessionError> {
+        let counter = kept::counter(self, Some(profile))?;
+        let counted = self.lane().counted(counter.encoding());
+        let bytes: usize = messages.iter().map(size).sum();
+        let count = move || {
+            messages.iter_mut().for_each(|stored| stored.tokens = Some(counted.as_said(counter.as_ref(), stored)));
+            messages
+        };
+        let messages = off_if_large(bytes, count).await?;
+        self.manager().keeping().note_counts(self.lane());
+        Ok(messages)
     }
 
     /// Collects a context from the newest message back.

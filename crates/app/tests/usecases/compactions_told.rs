@@ -1,25 +1,34 @@
-//! What whoever compacts, or looks on, is told of it: its target, that it begins, and what was spent for one that was broken off.
+//! What whoever compacts, or looks on, is told of it: its target, that it begins, what was spent for one that was broken off, and the tokens of
+//! messages.
 //!
 //! Must not know: what a good summary says.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use sessions_app::{Agent, ByModel, CompactionReport, CompactionWish, Extractive, Session, TurnEvent};
+use sessions_app::{
+    Agent, ByModel, CompactionReport, CompactionWish, ContextWish, Extractive, NewSession, Ports, Session,
+    SessionError, SessionManager, TurnEvent,
+};
 use sessions_domain::{
-    Event, Message, MessagePart,
-    compaction::{CallOutcome, CallPurpose, CompactionPolicy},
+    Event, Message, MessagePart, StoredMessage,
+    compaction::{CallOutcome, CallPurpose, CompactionPolicy, Plan},
     context::Budget,
     form::Form,
     profile::ModelProfile,
+    tokens::{Exactness, Tokens},
 };
 use sessions_infra::{
     MemoryStore,
     providers::{Answer, Gate, ScriptedProvider},
 };
+use sessions_ports::{Encodings, TokenCounter};
 
 use crate::{
     compaction::{long, whole},
-    ground::{due, manager},
+    ground::{due, manager, ports, with},
     turns::{SUMMARY, agent, compacting, full, profile, says},
 };
 
@@ -137,4 +146,91 @@ async fn what_a_summary_took_that_nobody_waits_for_any_more_is_in_the_ledger() {
     let calls = chat.calls(0).await.unwrap().0;
     assert_eq!((calls.len(), chat.version().await.unwrap()), (1, version + 1), "and nothing else was changed");
     assert_eq!(whole(&chat).await.summary, None);
+}
+
+/// A counter to which every byte is a token, and which knows how often it was asked.
+#[derive(Default)]
+struct Letters(AtomicUsize);
+
+impl TokenCounter for Letters {
+    fn encoding(&self) -> &str {
+        "letters"
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn count(&self, text: &str) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        text.len() as u64
+    }
+}
+
+/// That encoding beside the built-in ones.
+struct WithLetters(Arc<Letters>, Arc<dyn Encodings>);
+
+impl Encodings for WithLetters {
+    fn named(&self, name: &str) -> Option<Arc<dyn TokenCounter>> {
+        if name == "letters" { Some(Arc::clone(&self.0) as Arc<dyn TokenCounter>) } else { self.1.named(name) }
+    }
+}
+
+/// A manager that has that encoding.
+fn counting(letters: &Arc<Letters>) -> SessionManager {
+    let ports = ports(MemoryStore::new());
+    with(Ports { encodings: Arc::new(WithLetters(Arc::clone(letters), ports.encodings)), ..ports })
+}
+
+/// A model with this encoding.
+fn of(encoding: &str) -> ModelProfile {
+    ModelProfile { encoding: encoding.to_owned(), ..ModelProfile::of("m", "p", Form::OpenAi, 1_000_000) }
+}
+
+/// The tokens of messages, as they were counted.
+fn tokens(messages: &[StoredMessage]) -> Vec<Tokens> {
+    messages.iter().map(|stored| stored.tokens.expect("it was counted")).collect()
+}
+
+#[tokio::test]
+async fn messages_are_counted_in_the_encoding_of_a_model_as_they_were_said() {
+    let letters = Arc::new(Letters::default());
+    let chat = counting(&letters).create(NewSession::default()).await.unwrap();
+    for text in ["hello world".to_owned(), " ".to_owned(), "hello world ".repeat(20_000)] {
+        chat.append(Message::user(text)).await.unwrap();
+    }
+    let all = chat.last(10).await.unwrap();
+    assert!(all.iter().all(|stored| stored.tokens.is_none()));
+    for _ in 0..2 {
+        let counted = chat.count_tokens(&of("letters"), all.clone()).await.unwrap();
+        assert_eq!(tokens(&counted), [11, 1, 240_000].map(Tokens::exact));
+        assert_eq!(serde_json::to_value(&counted[0]).unwrap()["tokens"], 11);
+        assert_eq!(letters.0.load(Ordering::Relaxed), 3, "each is counted once");
+    }
+    let about = chat.count_tokens(&of(sessions_domain::tokens::ESTIMATE), all.clone()).await.unwrap();
+    assert_eq!(tokens(&about)[0].exactness, Exactness::Estimate);
+    assert_eq!(serde_json::to_value(&about[0]).unwrap()["estimate"], true);
+    let unknown = chat.count_tokens(&of("none"), all).await;
+    assert!(matches!(unknown, Err(SessionError::UnknownEncoding { .. })), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_is_shortened_in_contexts_counts_as_it_was_said_and_one_that_arrives_as_far_as_it_came() {
+    let chat = long(&counting(&Arc::default())).await;
+    let model = of("letters");
+    let before = chat.count_tokens(&model, chat.last(100).await.unwrap()).await.unwrap();
+    let shortened = chat.compact(down_to(5_000)).await.unwrap();
+    assert!(matches!(shortened.plan, Plan::Shorten { .. }), "{shortened:?}");
+    chat.context(ContextWish::for_profile(Arc::new(model.clone()))).await.unwrap();
+    let after = chat.count_tokens(&model, chat.last(100).await.unwrap()).await.unwrap();
+    assert_eq!(tokens(&after), tokens(&before));
+
+    let mut stream = chat.begin(Message::assistant("")).await.unwrap();
+    let mut came = Vec::new();
+    for word in ["hello", " world"] {
+        stream.push_text(word).await.unwrap();
+        stream.flush().await.unwrap();
+        came.extend(tokens(&chat.count_tokens(&model, chat.last(1).await.unwrap()).await.unwrap()));
+    }
+    assert_eq!(came, [Tokens::exact(5), Tokens::exact(11)]);
 }

@@ -47,6 +47,9 @@ pub(crate) struct Show {
     /// Every branch and what is hidden, marked
     #[arg(long, conflicts_with = "last")]
     pub(crate) all: bool,
+    /// Tell the tokens of each message, counted in this model's encoding
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
 }
 
 #[derive(Debug, Args)]

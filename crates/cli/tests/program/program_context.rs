@@ -223,3 +223,25 @@ fn the_configuration_bounds_contexts_and_knows_models_of_ones_own() {
     let mine = desk.one(&["--config", "c.yaml", "context", "k", "--model", "mine"]);
     assert!(mine["tokens"].as_u64().unwrap() <= 500 && mine["messages"][1]["role"] == json!("user"), "{mine}");
 }
+
+#[test]
+fn show_tells_the_tokens_of_each_message_for_a_model() {
+    let desk = Desk::new();
+    desk.talk(&["hello world", "hello"]);
+    let tokens = |arguments: &[&str], field: &str| -> Vec<Value> {
+        desk.json(&[&["show", "k"], arguments].concat()).iter().map(|shown| shown[field].clone()).collect()
+    };
+    assert_eq!(tokens(&[], "tokens"), [Value::Null, Value::Null]);
+    assert_eq!(tokens(&["--model", "gpt-4o"], "tokens"), [json!(2), json!(1)]);
+    assert_eq!(tokens(&["--model", "gpt-4o"], "estimate"), [Value::Null, Value::Null]);
+    assert_eq!(tokens(&["--model", "gpt-4o", "--last", "1"], "tokens"), [json!(1)]);
+    desk.one(&["undo", "k"]);
+    assert_eq!(tokens(&["--model", "gpt-4o", "--all"], "tokens"), [json!(2), json!(1)]);
+    assert_eq!(tokens(&["--model", "claude-opus-4-5"], "estimate"), [json!(true)]);
+    desk.one(&["redo", "k"]);
+    let seen = desk.run(&["show", "k", "--model", "gpt-4o"]).stdout;
+    assert!(seen.contains("  2 tokens\n") && seen.contains("  1 token\n"), "{seen}");
+    assert!(!desk.run(&["show", "k"]).stdout.contains("token"));
+    let unknown = desk.run(&["show", "k", "--model", "gpt-4p", "--json"]).refused(3, "not_found");
+    assert!(unknown["message"].as_str().unwrap().contains("gpt-4o"), "{unknown}");
+}
