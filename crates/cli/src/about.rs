@@ -206,10 +206,22 @@ pub(crate) async fn lineage(program: &Program, name: &str) -> Result<(), Failure
 fn words_of(usage: TokenUsage) -> String {
     let TokenUsage { input, output, cache_read, reasoning, .. } = usage;
     let cache_write = usage.cache_written();
-    let mut words =
-        format!("{input} tokens in, {output} out, {cache_read} read from a cache, {cache_write} written to it");
+    let input = counted(input, "token");
+    let mut words = format!("{input} in, {output} out, {cache_read} read from a cache, {cache_write} written to it");
     if reasoning > 0 {
         words.push_str(&format!(", {reasoning} of reasoning"));
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_token_is_told_as_one() {
+        let of = |input| words_of(TokenUsage { input, ..TokenUsage::default() });
+        assert_eq!(of(1), "1 token in, 0 out, 0 read from a cache, 0 written to it");
+        assert_eq!(of(2), "2 tokens in, 0 out, 0 read from a cache, 0 written to it");
+    }
 }

@@ -170,7 +170,7 @@ fn print(program: &Program, measured: &Measured) -> Result<(), Failure> {
     program.out.line(&format!("appended       {} a second", measured.append_per_s))?;
     program.out.line(&format!("one append     {} µs (median), {} µs (99 of 100)", measured.p50_us, measured.p99_us))?;
     if let (Some(syncs), Some(each)) = (measured.syncs, measured.messages_per_sync) {
-        program.out.line(&format!("syncs          {syncs}, {each} messages each"))?;
+        program.out.line(&format!("syncs          {syncs}, messages in each: {each}"))?;
     }
     if let (Some(half), Some(most)) = (measured.raw_fdatasync_us, measured.raw_fdatasync_p99_us) {
         program

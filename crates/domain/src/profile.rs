@@ -122,7 +122,7 @@ pub enum InvalidProfile {
     },
     /// Nothing of the window is left for the request.
     #[error(
-        "a profile keeps {reserved_output} tokens for the answer and its window has {window}; reserve less than the window"
+        "a profile keeps {reserved_output} for the answer, of a window of {window} in tokens; reserve less than the window"
     )]
     NoRoom {
         /// The window, in tokens.

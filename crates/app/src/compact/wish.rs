@@ -206,7 +206,7 @@ pub enum CompactionRefused {
     #[error("the summary is blank, so nothing was changed")]
     Blank,
     /// The summary is longer than it may be.
-    #[error("the summary has {tokens} tokens and may have {most}, so nothing was changed")]
+    #[error("the summary is too long, at {tokens} of at most {most} tokens, so nothing was changed")]
     TooLong {
         /// Its tokens.
         tokens: u64,

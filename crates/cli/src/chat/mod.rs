@@ -409,7 +409,7 @@ impl Talk<'_> {
                 }
             }
         }
-        let outcome = turn.outcome().await?;
+        let outcome = turn.outcome().await.map_err(screen::not_begun)?;
         drop(quiet);
         shown?;
         self.code = code_of(&outcome);

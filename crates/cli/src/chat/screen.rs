@@ -9,8 +9,8 @@ use std::{collections::HashMap, time::Duration};
 
 use serde::Serialize;
 use sessions_api::{
-    CompactionReport, MessageId, SessionId, StopReason, TokenUsage, ToolCall, ToolContent, ToolResult, TurnEvent,
-    TurnNote, TurnOutcome, TurnProblem,
+    CompactionReport, MessageId, OverBudget, SessionError, SessionId, StopReason, TokenUsage, ToolCall, ToolContent,
+    ToolResult, TurnEvent, TurnNote, TurnOutcome, TurnProblem,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -219,7 +219,7 @@ impl<'a> Screen<'a> {
             TurnEvent::Compacted(report) => {
                 self.doing = GETTING_READY;
                 self.tell(&Told::Compacted { report: &report })?;
-                self.beside(&format!("compacted: {} tokens, {} from here on", report.before, report.after))
+                self.beside(&format!("compacted: {}, {} from here on", counted(report.before, "token"), report.after))
             }
             _ => Ok(()),
         }
@@ -342,15 +342,42 @@ fn noted(note: &TurnNote) -> Option<String> {
             let why = why.split_once("; ").map_or(why.as_str(), |(why, _)| why);
             format!("the older part of the conversation could not be compacted: {why}")
         }
-        TurnNote::UsageDiffers { reported, counted, .. } => {
-            format!("the provider reports {reported} tokens where {counted} were counted")
+        TurnNote::UsageDiffers { reported, counted: ours } => {
+            let reported = counted(*reported, "token");
+            format!("the provider reports {reported} of what it was sent; our count is {ours}")
+        }
+        TurnNote::OutputDiffers { reported, counted: ours } => {
+            let reported = counted(*reported, "token");
+            format!("the provider reports {reported} of its answer; our count is {ours}")
         }
         other => serde_json::to_value(other).ok()?.get("note")?.as_str()?.replace('-', " "),
     })
 }
 
+/// A turn that came to nothing, as an error of the program.
+pub(super) fn not_begun(error: SessionError) -> Failure {
+    match error {
+        SessionError::OverBudget(over) => no_room(over),
+        error => error.into(),
+    }
+}
+
+/// What must always be sent is more than the model takes. The store is this program's as long as the chat lasts, so some of what helps comes
+/// behind it.
+fn no_room(over: OverBudget) -> Failure {
+    let unpin = if over.pinned > 0 { "unpin messages (`sessions unpin`) or " } else { "" };
+    let hint = format!(
+        "/model asks a model that takes more; /undo and then /fork goes on from an earlier place; after leaving, {unpin}shorten the instructions \
+         (`sessions instruct`); /retry tries it again"
+    );
+    Failure::from(SessionError::OverBudget(over)).with_hint(&hint)
+}
+
 /// A turn that went wrong, as an error of the program.
 pub(super) fn failure_of(problem: &TurnProblem) -> Failure {
+    if let TurnProblem::NoRoom(over) = problem {
+        return no_room(*over);
+    }
     let text = problem.to_string();
     let is_to_change = matches!(problem, TurnProblem::Model(error) if !error.is_transient());
     match text.split_once("; ") {
@@ -376,4 +403,35 @@ fn spent(outcome: &TurnOutcome, window: Option<&Window>) -> String {
         line.push_str(&format!(" · {about}{percent} % of the window, {}", window.word()));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_where_there_is_no_room_is_what_can_be_done_in_a_chat() {
+        let over = |pinned| OverBudget { needed: 9_000, pinned, newest: 10, budget: 4_000 };
+        for (pinned, unpins) in [(0, false), (8_000, true)] {
+            for failure in
+                [failure_of(&TurnProblem::NoRoom(over(pinned))), not_begun(SessionError::OverBudget(over(pinned)))]
+            {
+                let hint = failure.hint().unwrap();
+                assert!(failure.message().contains("9000 tokens") && !failure.message().contains("raise the budget"));
+                for helps in ["/model ", "/undo and then /fork", "`sessions instruct`", "/retry"] {
+                    assert!(hint.contains(helps), "{helps}: {hint}");
+                }
+                assert!(hint.contains("`sessions unpin`") == unpins && !hint.contains("budget"), "{hint}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_provider_reports_is_told_beside_what_was_counted() {
+        let told = |note: TurnNote| noted(&note).unwrap();
+        let sent = told(TurnNote::UsageDiffers { reported: 1, counted: 30 });
+        assert_eq!(sent, "the provider reports 1 token of what it was sent; our count is 30");
+        let came = told(TurnNote::OutputDiffers { reported: 30, counted: 1 });
+        assert_eq!(came, "the provider reports 30 tokens of its answer; our count is 1");
+    }
 }

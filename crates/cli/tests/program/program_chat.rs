@@ -531,3 +531,19 @@ fn a_summary_within_a_turn_is_told_before_it_is_there() {
     assert!(events(&ran, "compacted")[0]["target"].is_u64(), "{ran:?}");
     assert_eq!(events(&ran, "compacting").len(), 1, "what is looked at and not due is not told: {ran:?}");
 }
+
+#[test]
+fn what_is_too_much_for_the_model_is_told_with_what_helps() {
+    let desk = Desk::new();
+    desk.one(&["new", "--key", "k"]);
+    let said = desk
+        .run_with(&["append", "k", "--role", "user", "-", "--json"], "stay ".repeat(40_000).as_bytes())
+        .lines()
+        .remove(0);
+    desk.one(&["pin", "k", said["id"].as_str().unwrap()]);
+    let stub = Stub::start(KEY, Vec::new()).unwrap();
+    let file = configure(&desk, Api::OpenAi, &stub);
+    let ran = finish(command(&desk, &file, &["k", "--json"]), b"Hello\n").refused(1, "refused");
+    let hint = ran["hint"].as_str().unwrap();
+    assert!(hint.contains("/model") && hint.contains("`sessions unpin`") && hint.contains("/fork"), "{hint}");
+}

@@ -448,6 +448,8 @@ mod tests {
         let pinned = vec![Group::of(&history()[..1], None, &weigher())];
         let wide = gather(10, Standing { pinned, ..instructed("be brief") }, &history());
         assert_eq!(wide.err(), Some(OverBudget { needed: 21, pinned: 16, newest: 0, budget: 10 }));
+        let one = OverBudget { needed: 1, pinned: 0, newest: 0, budget: 0 }.to_string();
+        assert!(one.contains(" take 1 token ("), "{one}");
     }
 
     #[test]

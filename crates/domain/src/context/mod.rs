@@ -136,7 +136,8 @@ impl Context {
 /// What must always be sent is larger than the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "instructions, pinned messages and the newest message take {needed} tokens ({pinned} of them are pinned, {newest} are of the newest message as far as it can be cut) and the budget is {budget}; raise the budget, or shorten or unpin them"
+    "instructions, pinned messages and the newest message take {needed} token{} ({pinned} of pinned messages, {newest} of the newest one as far as it can be cut) and the budget is {budget}; raise the budget, or shorten or unpin them",
+    if *.needed == 1 { "" } else { "s" }
 )]
 pub struct OverBudget {
     /// Tokens of what must always be sent.
