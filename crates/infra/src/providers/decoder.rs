@@ -592,6 +592,12 @@ mod tests {
                 Err(ModelError::Refused { status: 502, reason: None }),
             ),
             (vec![&finish("load")], broken("the model was loaded and did not answer")),
+            (vec![&finish("unload")], broken("the model was loaded and did not answer")),
+            (vec![&text, &finish("error")], broken("the provider told of an error within it")),
+            (
+                vec![&call("{}").replace(r#""n""#, &format!(r#""{}""#, "n".repeat(201))), &finish("stop")],
+                broken("a call has no name"),
+            ),
         ] {
             assert_eq!(openai(&frames).1, expected, "{frames:?}");
         }
@@ -643,6 +649,60 @@ mod tests {
         let text = delta(&format!(r#"{{"content":"{piece}"}}"#));
         let (_, answer) = openai(&[text.as_str(); 16]);
         assert_eq!(answer, Err(ANSWER_TOO_LARGE));
+    }
+
+    #[test]
+    fn what_anthropic_sends_is_bounded_as_well() {
+        let start = |index: usize, block: &str| {
+            format!(r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#)
+        };
+        let stop = |index: usize| format!(r#"{{"type":"content_block_stop","index":{index}}}"#);
+        let use_of = |index: usize| format!(r#"{{"type":"tool_use","id":"t{index}","name":"n","input":{{}}}}"#);
+        let ended: Vec<String> =
+            (0..=MOST_CALLS).flat_map(|index| [start(index, &use_of(index)), stop(index)]).collect();
+        let open: Vec<String> = (0..=128).map(|index| start(index, r#"{"type":"text","text":""}"#)).collect();
+        let piece = "a".repeat(4 << 20);
+        let more = format!(
+            r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"input_json_delta","partial_json":"{piece}"}}}}"#
+        );
+        let input: Vec<String> = std::iter::once(start(0, &use_of(0))).chain(std::iter::repeat_n(more, 3)).collect();
+        let too_open = ModelError::TooLarge { what: "it has more than 128 blocks at once", limit: 128 };
+        for (frames, expected) in [(ended, TOO_MANY_CALLS), (open, too_open), (input, INPUT_TOO_LARGE)] {
+            let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+            assert_eq!(anthropic(&frames).1, Err(expected));
+        }
+    }
+
+    #[test]
+    fn what_it_took_so_far_is_told_when_the_provider_says_so() {
+        let usage = |input, output| ModelEvent::Usage(TokenUsage { input, output, ..TokenUsage::default() });
+        let frames = [
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":5,"output_tokens":1}}}"#,
+            r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":9}}"#,
+        ];
+        let (events, answer) = decoded(Wire::Anthropic, &stream(&frames), &[usize::MAX]);
+        assert_eq!((events, answer.is_err()), (vec![usage(5, 1), usage(5, 9)], true), "though it broke off");
+        let frames = [r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#];
+        let (events, answer) = decoded(Wire::OpenAi, &stream(&frames), &[usize::MAX]);
+        assert_eq!((events, answer.is_err()), (vec![usage(5, 1)], true));
+    }
+
+    #[test]
+    fn what_is_behind_a_whole_answer_and_what_was_not_asked_for_is_no_part_of_it() {
+        let (text, end) = (delta(r#"{"content":"x"}"#), finish("stop"));
+        let other = r#"{"choices":[{"index":1,"delta":{"content":"another"},"finish_reason":"length"}]}"#;
+        let whole = stream(&[&text, other, &end]);
+        // The last one ends in the middle of a letter.
+        for behind in [&b""[..], b"data: {\"cho", b"data: \xf0\x9f\xa6"] {
+            let bytes = [&whole[..], behind].concat();
+            let (parts, answer) = told(Wire::OpenAi, &bytes);
+            assert_eq!(
+                (parts, answer.map(|answer| answer.stop)),
+                (vec![MessagePart::text("x")], Ok(ModelStop::EndTurn))
+            );
+        }
+        let long = text.replace(r#""gpt""#, &format!(r#""{}""#, "m".repeat(201)));
+        assert_eq!(openai(&[&long, &end]).1.unwrap().model, None, "a name that nobody has is not kept");
     }
 
     /// An answer with something of everything.

@@ -318,3 +318,21 @@ impl ModelProvider for RemoteProvider {
         self.answer(request, events).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_in_a_header_that_is_not_shown() {
+        let key = Passphrase::new("sk-a-key-that-nobody-may-see".to_owned());
+        for (protocol, name) in [(Protocol::OpenAi, "authorization"), (Protocol::Anthropic, "x-api-key")] {
+            let remote = RemoteProvider::new(protocol, Some("http://localhost:1"), Some(&key)).unwrap();
+            let request = remote.request(Vec::new()).unwrap();
+            let value = request.headers().get(name).unwrap();
+            assert!(value.is_sensitive() && value.to_str().unwrap().ends_with(key.expose()), "{protocol:?}");
+            let shown = format!("{:?} {:?}", remote.headers, request.headers());
+            assert!(shown.contains(name) && !shown.contains("nobody-may-see"), "{shown}");
+        }
+    }
+}

@@ -204,6 +204,27 @@ async fn a_slow_taker_slows_the_wire() {
     assert!(stub.wait_for_ends(1));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn however_the_connection_ends_behind_a_whole_answer_it_is_whole() {
+    use sessions_testkit::stub::{Reply, Then, chunk};
+    let said = |json: serde_json::Value| format!("data: {json}\n\n").into_bytes();
+    let whole = [
+        said(serde_json::json!({"choices": [{"delta": {"content": "Hi"}}]})),
+        said(serde_json::json!({"choices": [{"delta": {}, "finish_reason": "stop"}]})),
+    ];
+    for (behind, then) in [(vec![], Then::Close), (vec![b"data: no JSON\n\n".to_vec()], Then::Hang)] {
+        let pieces: Vec<Vec<u8>> = whole.iter().cloned().chain(behind).map(|piece| chunk(&piece)).collect();
+        let stub = Stub::start(KEY, vec![Reply::begun(pieces, then)]).unwrap();
+        let provider = provider(Api::OpenAi, stub.address(), Bounds::default());
+        let mut taker = Taker::default();
+        let answer = provider.call(request(Api::OpenAi), &mut taker).await;
+        assert_eq!(
+            (taker.parts(), answer.map(|answer| answer.stop)),
+            (vec![MessagePart::text("Hi")], Ok(ModelStop::EndTurn))
+        );
+    }
+}
+
 #[tokio::test]
 async fn nobody_there_is_told_at_once() {
     let address = {

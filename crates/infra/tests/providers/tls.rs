@@ -8,6 +8,7 @@ use std::{
     net::TcpListener,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rustls::{
@@ -15,9 +16,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use sessions_domain::MessagePart;
-use sessions_infra::providers::{Protocol, RemoteProvider};
+use sessions_infra::providers::{Bounds, Protocol, RemoteProvider};
 use sessions_ports::{ModelError, ModelProvider, Passphrase};
 use sessions_testkit::stub::{Api, Scenario};
+use tokio::time::timeout;
 
 use super::asking::{KEY, Taker, request};
 
@@ -80,4 +82,20 @@ async fn who_is_trusted_is_talked_to_and_nobody_else_hears_anything() {
     }
     fs::write(&file, "no certificate").unwrap();
     assert!(RemoteProvider::trusting(Protocol::OpenAi, Some("https://localhost:1"), None, &file).is_err());
+}
+
+#[tokio::test]
+async fn who_takes_a_connection_and_says_nothing_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trusted.pem");
+    fs::write(&file, LOCALHOST).unwrap();
+    // The system takes connections for it, and nobody encrypts them.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let bounds = Bounds { connect: Duration::from_millis(100), ..Bounds::default() };
+    let provider = RemoteProvider::trusting(Protocol::OpenAi, Some(&address), None, &file).unwrap();
+    let provider = provider.with_bounds(bounds);
+    let mut taker = Taker::default();
+    let answer = timeout(Duration::from_secs(20), provider.call(request(Api::OpenAi), &mut taker)).await;
+    assert_eq!(answer.expect("it waits"), Err(ModelError::Slow { what: "no connection stood in time" }));
 }
