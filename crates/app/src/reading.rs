@@ -288,6 +288,13 @@ impl SessionManager {
         Ok(read)
     }
 
+    /// The same; where it cannot be read, what stands there instead ([`is_unreadable`]). No message is put together.
+    pub(crate) async fn read_one_around(&self, view: &View, seq: u64) -> Result<Option<Read>, SessionError> {
+        let owner = view.owner_of(seq);
+        let page = self.read_owned(view.session(), owner, single(seq)).await?;
+        page.records.into_iter().next().map(|record| read_of(owner, record)).transpose()
+    }
+
     /// The record that began a message.
     pub(crate) async fn read_message(&self, view: &View, id: MessageId) -> Result<Read, SessionError> {
         let label = keyed::label(id);

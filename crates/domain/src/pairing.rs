@@ -47,6 +47,11 @@ pub enum Repair {
         /// The record of the compaction.
         seq: u64,
     },
+    /// The summary of what was compacted cannot be read: what it stood for is shown as it was said.
+    SummaryLost {
+        /// The record of the compaction.
+        seq: u64,
+    },
     /// A second answer to a call was left out.
     DoubledResult {
         /// The record of the result.

@@ -23,6 +23,7 @@ mod ground;
 mod heirs;
 mod history;
 mod idempotency;
+mod lost_summary;
 mod paging;
 mod persistence;
 mod races;

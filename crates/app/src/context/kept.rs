@@ -164,6 +164,8 @@ pub(crate) struct Kept {
     pub(super) newest: Vec<StoredMessage>,
     /// Whether no system message that comes now can be one of the instructions.
     pub(super) is_closed: bool,
+    /// The compaction whose summary cannot be read.
+    pub(super) lost_summary: Option<u64>,
     pub(super) gather: Gather,
 }
 

@@ -16,6 +16,7 @@ use sessions_domain::{
     MessageRole, StoredMessage, View,
     context::{Context, Gather, held},
     form::Form,
+    pairing::Repair,
     profile::ModelProfile,
 };
 
@@ -68,7 +69,9 @@ impl Session {
             (kept, context)
         })
         .await?;
-        let context = context?;
+        let mut context = context?;
+        // Whoever looks for the summary sees why it is not there.
+        kept.lost_summary.into_iter().for_each(|seq| context.repairs.insert(0, Repair::SummaryLost { seq }));
         if Keeping::takes(held) {
             self.lane().keep_context(kept);
             self.manager().keeping().note(self.lane(), held);
@@ -106,7 +109,7 @@ impl Session {
     async fn collect(&self, scope: Scope, view: &Arc<View>, head: u64) -> Result<Box<Kept>, SessionError> {
         let sources = Sources { session: self, view, head };
         let found = sources.standing(&scope).await?;
-        let (first, is_closed, bytes) = (found.first, found.is_closed, found.held());
+        let (first, is_closed, lost_summary, bytes) = (found.first, found.is_closed, found.lost_summary, found.held());
         let (budget, shortens, weigher) = (scope.budget, scope.compacted.shortens, scope.weigher.clone());
         let begun = move || Gather::new(budget, weigher.clone(), shortens, found.weighed(shortens, &weigher));
         let mut gather = off_if_large(bytes, begun).await??;
@@ -151,7 +154,7 @@ impl Session {
             (gather, newest)
         };
         let (gather, newest) = off_if_large(bytes, settled).await?;
-        Ok(Box::new(Kept { scope, head, newest, is_closed, gather }))
+        Ok(Box::new(Kept { scope, head, newest, is_closed, lost_summary, gather }))
     }
 
     /// Takes in what came behind a context; `None`: it has to be collected anew.

@@ -53,10 +53,12 @@ impl Sources<'_> {
             None => None,
         };
         let covered = compacted.summary.filter(|_| summary.is_some()).map_or(0, |(_, to)| to);
+        let lost_summary = compacted.summary.filter(|_| summary.is_none()).map(|(compaction, _)| compaction);
         Ok(Found {
             instructions,
             pinned: self.pinned(last).await?,
             summary,
+            lost_summary,
             changed: scope.changed,
             first: last.max(covered).saturating_add(1),
             is_closed: leading.is_closed,
@@ -88,9 +90,9 @@ impl Sources<'_> {
         }
     }
 
-    /// The summary of a compaction; `None` where its record is lost, and the conversation is then shown as it was said.
+    /// The summary of a compaction; `None` where its record is lost or damaged, and the conversation is then shown as it was said.
     async fn summary(&self, compaction: u64) -> Result<Option<Told>, SessionError> {
-        let read = self.session.manager().read_one(self.view, compaction).await?;
+        let read = self.session.manager().read_one_around(self.view, compaction).await?;
         let Some(Event::Compacted(compacted)) = read.map(|read| read.event) else { return Ok(None) };
         let shown = compacted.covers.as_ref().zip(compacted.summary.as_ref());
         let message = shown.map(|(covers, summary)| summary_message(covers, summary));
@@ -172,6 +174,8 @@ pub(crate) struct Found {
     /// Groups, oldest first.
     pinned: Vec<Vec<StoredMessage>>,
     summary: Option<Told>,
+    /// The compaction whose summary should stand there and cannot be read.
+    pub(crate) lost_summary: Option<u64>,
     changed: u64,
     /// The first record that turns may stand at.
     pub(crate) first: u64,
