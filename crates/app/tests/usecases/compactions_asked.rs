@@ -246,3 +246,42 @@ async fn who_says_nothing_of_a_summarizer_gets_one_without_a_model() {
     let other = chat.compact(down_to(200).with(Arc::new(Says(Err("no"))))).await;
     assert!(matches!(other, Err(SessionError::Compaction(_))), "{other:?}");
 }
+
+#[tokio::test]
+async fn what_came_too_late_is_covered_and_no_part_of_what_is_summarised() {
+    let chat = manager(MemoryStore::new()).create(NewSession::default()).await.unwrap();
+    for turn in 0..20 {
+        let call = MessagePart::tool_call(format!("c{turn}"), "read", "{}").unwrap();
+        for message in [
+            Message::user(format!("question {turn}: what is in it?")),
+            Message { parts: vec![call], ..Message::assistant("") },
+            Message::user("never mind, tell me what you know"),
+            Message::tool_result(format!("c{turn}"), "came too late"),
+            Message::assistant(format!("answer {turn}: nothing that would help.")),
+        ] {
+            chat.append(message).await.unwrap();
+        }
+    }
+    let reads = Arc::new(Meanwhile { chat: chat.clone(), does: |_| Box::pin(async {}), read: Mutex::default() });
+    let report = chat.compact(down_to(400).with(reads.clone())).await.unwrap();
+    let all = chat.last(usize::MAX).await.unwrap();
+    let covered: Vec<_> = all.iter().filter(|stored| stored.covered_by == report.compaction).collect();
+    assert_eq!(covered.len() as u64, report.covers);
+    let late = covered.iter().filter(|stored| stored.late).count();
+    let read = reads.read.lock().unwrap().clone();
+    assert!(late > 5 && read.len() + late == covered.len(), "{late} of {}, {} are read", covered.len(), read.len());
+    assert!(read.iter().all(|message| message.results().next().is_none()));
+    assert!(chat.check_summary(report.compaction.unwrap()).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_pinned_takes_its_part_of_what_is_left() {
+    let chat = long(&manager(MemoryStore::new())).await;
+    let planned = async || chat.plan_compaction(down_to(1_200)).await.unwrap().covers;
+    let before = planned().await;
+    let all = chat.last(usize::MAX).await.unwrap();
+    for result in all.iter().filter(|stored| stored.role == MessageRole::Tool).take(2) {
+        chat.pin(result.id, true).await.unwrap();
+    }
+    assert!(before > 0 && planned().await > before, "less of the newest is kept");
+}

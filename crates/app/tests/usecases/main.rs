@@ -53,6 +53,8 @@ mod turns_beside;
 #[cfg(test)]
 mod turns_long;
 #[cfg(test)]
+mod turns_resumed;
+#[cfg(test)]
 mod turns_told;
 #[cfg(test)]
 mod usage;
