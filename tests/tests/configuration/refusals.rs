@@ -108,6 +108,28 @@ fn everything_that_is_wrong_is_told_with_its_place_and_what_may_have_been_meant(
 }
 
 #[test]
+fn what_is_wrong_is_told_in_the_order_in_which_a_person_meets_it() {
+    let wrong = Environment::of([("SESSIONS_STORAGE_BACKUPS_KEPT", "many")]);
+    let errors = Sources::of(wrong)
+        .argument("--max-sessions", "storage.max_sessions", "few")
+        .text("c.yaml", "sessions: { storage: { durability: dsik } }")
+        .load()
+        .unwrap_err();
+    let places: Vec<String> = errors.all().iter().map(|error| error.place.to_string()).collect();
+    assert_eq!(places, ["c.yaml:1:36", "SESSIONS_STORAGE_BACKUPS_KEPT", "--max-sessions"]);
+}
+
+#[test]
+fn a_key_is_refused_whatever_it_is_called() {
+    for name in ["api_key", "key", "token", "Api-Key"] {
+        let told = wrong(format!("sessions: {{ providers: {{ p: {{ kind: openai, {name}: hunter2 }} }} }}"));
+        let refused = "a key never stands in the configuration; name it with api_key_env or api_key_file";
+        assert!(told.iter().any(|told| told.ends_with(refused)), "{name}: {told:?}");
+        assert!(!told.iter().any(|told| told.contains("hunter2")), "{name}");
+    }
+}
+
+#[test]
 fn what_is_no_configuration_at_all_is_refused() {
     for (text, part) in [
         (&b"storage: { url: 'memory:' }\n"[..], "c.yaml:1:1: storage: all options stand below sessions:"),
