@@ -12,9 +12,15 @@ use std::{
 use async_trait::async_trait;
 use sessions_app::Agent;
 use sessions_domain::{Json, MessagePart, ToolContent, form::Form, profile::ModelProfile, turn::Retry};
+use sessions_infra::{
+    environment::SystemClock,
+    keys::{FileKeyStore, KeyFileProvider},
+    sealing::SealedStore,
+    sled::{Sealing, SledOptions, SledStore},
+};
 use sessions_ports::{
-    ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, Stop, Tool, ToolConduct,
-    ToolFailure, ToolRun, ToolSpec,
+    ModelAnswer, ModelError, ModelEvent, ModelEvents, ModelProvider, ModelRequest, ModelStop, SecretKey, SessionLog,
+    Stop, StoreError, Tool, ToolConduct, ToolFailure, ToolRun, ToolSpec,
 };
 
 /// What the turn begins with.
@@ -113,4 +119,25 @@ pub fn agent(form: Form, runs: &Path, at: &At) -> Agent {
         .retry(Retry::NEVER)
         .tool(tool("read", true))
         .tool(tool("write", false))
+}
+
+/// The key of the store where it is sealed.
+pub fn key() -> KeyFileProvider {
+    KeyFileProvider::of(SecretKey::take(&mut [7; 32]))
+}
+
+/// The store that the turn is kept in, sealed and attested as the facade does it.
+///
+/// # Errors
+/// The store's.
+pub async fn store(path: &Path, is_sealed: bool) -> Result<Arc<dyn SessionLog>, StoreError> {
+    let sealing = if is_sealed { Sealing::Sealed } else { Sealing::Plain };
+    let sled = SledStore::open(path, SledOptions { cache_bytes: 8 << 20, sealing }).await?;
+    if !is_sealed {
+        return Ok(Arc::new(sled));
+    }
+    let keys = Arc::new(FileKeyStore::open(&sled.keys_folder(), sled.id()).await?);
+    let sealed = SealedStore::open_or_create(Arc::new(sled.clone()), keys, &key(), Arc::new(SystemClock)).await?;
+    sled.witness(Arc::new(sealed.witness()?))?;
+    Ok(Arc::new(sealed))
 }

@@ -1,6 +1,6 @@
 //! A process to be killed within a turn: it stands still at one place of it, says so, and waits.
 //!
-//! `PATH RUNS FORM STOP`: the store, where tools write down that they ran, the provider's form, and the number of the place.
+//! `PATH RUNS FORM STORE STOP`: the store, where tools write down that they ran, the provider's form, `plain` or `sealed`, and the number of the place.
 //!
 //! Must not know: what is done to it.
 
@@ -20,11 +20,10 @@ use sessions_app::{NewSession, Ports, SessionManager, Settings};
 use sessions_domain::{Message, SessionKey, form::Form};
 use sessions_infra::{
     environment::{EstimateCounter, SystemClock, SystemEntropy, UlidGenerator},
-    sled::{SledOptions, SledStore},
     tokens::BuiltInEncodings,
 };
 use sessions_testkit::FaultyStore;
-use sessions_tests::turner::{At, SAID, agent};
+use sessions_tests::turner::{self, At, SAID, agent};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -50,7 +49,7 @@ fn say(words: &str) {
 
 async fn run() -> Result<(), Failure> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [path, runs, form, stop] = arguments.as_slice() else { return Err("PATH RUNS FORM STOP".into()) };
+    let [path, runs, form, kind, stop] = arguments.as_slice() else { return Err("PATH RUNS FORM STORE STOP".into()) };
     let form = if form == "anthropic" { Form::Anthropic } else { Form::OpenAi };
     let stop: u64 = stop.parse()?;
     let places = Arc::new(AtomicU64::new(0));
@@ -66,9 +65,7 @@ async fn run() -> Result<(), Failure> {
             say(&format!("past {what}"));
         }
     });
-    let store =
-        SledStore::open(Path::new(path), SledOptions { cache_bytes: 8 << 20, ..SledOptions::default() }).await?;
-    let store = FaultyStore::over(Arc::new(store));
+    let store = FaultyStore::over(turner::store(Path::new(path), kind == "sealed").await?);
     let ports = Ports {
         store: Arc::new(store.clone()),
         clock: Arc::new(SystemClock),

@@ -23,7 +23,7 @@ mod turns {
         ContextWish, Form, Message, MessageRole, MessageState, ModelProfile, RuntimeState, Session, SessionError,
         SessionManager, StopReason, StoredMessage,
     };
-    use sessions_tests::turner::{ANSWER, At, PIECE, PIECES, SAID, agent};
+    use sessions_tests::turner::{ANSWER, At, PIECE, PIECES, SAID, agent, key};
 
     use crate::rules::{Api, Knows, Request, broken};
 
@@ -35,10 +35,11 @@ mod turns {
     }
 
     impl Killed {
-        fn at(stop: u64, path: &Path, runs: &Path, form: &str) -> Self {
+        fn at(stop: u64, path: &Path, runs: &Path, form: &str, store: Store) -> Self {
+            let store = if store == Store::Sealed { "sealed" } else { "plain" };
             let mut process = Command::new(env!("CARGO_BIN_EXE_sessions-test-turner"))
                 .args([path, runs])
-                .args([form, &stop.to_string()])
+                .args([form, store, &stop.to_string()])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -65,10 +66,33 @@ mod turns {
         Arc::new(|_| {})
     }
 
-    async fn open(path: &Path) -> (SessionManager, Session) {
-        let sessions = SessionManager::open(&format!("sled:{}", path.display())).await.unwrap();
+    /// How the turn is kept.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Store {
+        Plain,
+        Sealed,
+    }
+
+    async fn open(path: &Path, store: Store) -> (SessionManager, Session) {
+        let url = format!("sled:{}", path.display());
+        let sessions = match store {
+            Store::Plain => SessionManager::open(&url).await.unwrap(),
+            Store::Sealed => {
+                assert_eq!(in_the_clear(path, PIECE), 0, "a part of an answer is in no file");
+                SessionManager::open_sealed(&url, key()).await.unwrap()
+            }
+        };
         let session = sessions.open_or_create("turn").await.unwrap();
         (sessions, session)
+    }
+
+    /// The files that have these words.
+    fn in_the_clear(folder: &Path, words: &str) -> usize {
+        let has = |bytes: Vec<u8>| bytes.windows(words.len()).any(|window| window == words.as_bytes());
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .map(|at| if at.is_dir() { in_the_clear(&at, words) } else { usize::from(has(fs::read(at).unwrap())) })
+            .sum()
     }
 
     async fn valid(session: &Session) {
@@ -129,20 +153,21 @@ mod turns {
         valid(session).await;
     }
 
-    async fn killed_everywhere(form: Form, name: &str) {
+    /// Kills it at every place, or at one of so many.
+    async fn killed_everywhere(form: Form, name: &str, store: Store, one_of: usize) {
         let (mut places, mut cut, mut interrupted) = (0, 0, 0);
         let mut kinds: BTreeSet<String> = BTreeSet::new();
-        for stop in 1.. {
+        for stop in (1..).step_by(one_of) {
             let folder = tempfile::Builder::new().prefix("sessions-test-").tempdir_in("/dev/shm");
             let folder = folder.or_else(|_| tempfile::tempdir()).unwrap();
             let (path, runs) = (folder.path().join("store"), folder.path().join("runs"));
-            let killed = Killed::at(stop, &path, &runs, name);
+            let killed = Killed::at(stop, &path, &runs, name, store);
             if killed.ended {
                 break;
             }
             places += 1;
             kinds.extend(killed.said.last().cloned());
-            let (sessions, session) = open(&path).await;
+            let (sessions, session) = open(&path, store).await;
             look(&killed, &session).await;
             let before = session.last(100).await.unwrap();
             cut += usize::from(before.iter().any(|message| !message.state.is_complete()));
@@ -177,16 +202,21 @@ mod turns {
             "{name}: killed at {places} places ({}); {cut} with a part of an answer, {interrupted} told as interrupted",
             kinds.into_iter().collect::<Vec<_>>().join(", ")
         );
-        assert!(places > 60 && cut > 30 && interrupted > 50, "{places} {cut} {interrupted}");
+        assert!(places > 60 / one_of && cut > 30 / one_of && interrupted > 50 / one_of, "{places} {cut} {interrupted}");
     }
 
     #[tokio::test]
     async fn a_turn_that_was_killed_anywhere_has_all_that_was_promised_and_the_next_one_runs() {
-        killed_everywhere(Form::OpenAi, "openai").await;
+        killed_everywhere(Form::OpenAi, "openai", Store::Plain, 1).await;
     }
 
     #[tokio::test]
     async fn and_so_it_is_in_the_other_form() {
-        killed_everywhere(Form::Anthropic, "anthropic").await;
+        killed_everywhere(Form::Anthropic, "anthropic", Store::Plain, 1).await;
+    }
+
+    #[tokio::test]
+    async fn and_so_it_is_in_a_sealed_store() {
+        killed_everywhere(Form::OpenAi, "openai", Store::Sealed, 1).await;
     }
 }
