@@ -444,11 +444,11 @@ mod tests {
     #[test]
     fn a_turn_that_is_over_is_in_nobodys_way_however_long_it_is_held() {
         let (lane, first, second) = (lane(), Running::new(), Running::new());
-        assert!(lane.begin_turn(&first) && !lane.begin_turn(&second));
+        assert!(lane.begin_turn(&first).is_ok() && lane.begin_turn(&second).is_err());
         let stopping = lane.turn();
         first.end();
         assert!(stopping.is_some() && lane.turn().is_none());
-        assert!(lane.begin_turn(&second), "somebody who stops the first one still holds it");
+        assert!(lane.begin_turn(&second).is_ok(), "somebody who stops the first one still holds it");
         assert!(lane.turn().is_some_and(|running| Arc::ptr_eq(&running, &second)));
     }
 

@@ -7,7 +7,6 @@
 //! Must not know: how a provider is reached, what a tool does, or how anything is drawn.
 
 mod agent;
-mod alarm;
 mod answer;
 mod handle;
 mod outcome;

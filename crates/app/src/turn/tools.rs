@@ -3,17 +3,16 @@
 //!
 //! Must not know: who called them, or what a result says.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
 use sessions_domain::{
     Json, Message, MessageMetadata, MessagePart, MessageRole, RuleViolation, ToolCall, ToolContent, ToolResult,
     context::shortened_output,
 };
-use sessions_ports::{GateAnswer, Tool, ToolFailure, ToolRun};
-use tokio::{task::JoinHandle, time::Instant};
+use sessions_ports::{GateAnswer, Tool, ToolConduct, ToolFailure, ToolRun};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::{
-    alarm::Alarm,
     handle::unless,
     outcome::{ToolEnd, TurnEvent, TurnProblem, TurnStep},
     run::{Halt, Runner},
@@ -31,7 +30,7 @@ const GATE: &str = "tool-gate.";
 const TOO_LARGE: &str = "the result is larger than a message of this session may be, and is not kept";
 const TOO_DEEP: &str = "the result has JSON that nests deeper than a message may, and is not kept";
 
-/// A tool that is to end is waited for so long. One that blocks its thread does not hear of it, and is left to end by itself.
+/// A tool that is to end is waited for so long. One that blocks its thread does not hear of it, and is left to itself.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// A call that is being done.
@@ -52,13 +51,13 @@ struct Over {
     took: Duration,
 }
 
-/// A task that ends with whoever waits for it.
+/// A tool at work, on a thread of its own: one that blocks it holds up nobody else. It ends with whoever waits for it.
 struct Task {
-    handle: JoinHandle<Ran>,
+    ran: oneshot::Receiver<Result<Ran, Panicked>>,
+    /// The tool is to go on as long as this is held.
+    goes_on: Option<oneshot::Sender<()>>,
     started: Instant,
     timeout: Duration,
-    /// Behind its time and [`GRACE`]; none where its time has no end.
-    alarm: Option<Alarm>,
     /// The most of its result that is kept, in bytes.
     most: usize,
 }
@@ -69,35 +68,42 @@ struct Ran {
     took: Duration,
 }
 
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
-}
-
 impl Task {
-    fn of(tool: Arc<dyn Tool>, run: ToolRun) -> Self {
+    /// Starts a tool.
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread.
+    fn of(tool: Arc<dyn Tool>, run: ToolRun) -> io::Result<Self> {
         let (started, conduct) = (Instant::now(), tool.conduct());
-        let alarm = conduct.timeout.checked_add(GRACE).and_then(Alarm::after);
-        let handle = tokio::spawn(run_tool(tool, run, conduct.timeout));
-        Self { handle, started, timeout: conduct.timeout, alarm, most: conduct.max_output_bytes }
+        let ToolConduct { timeout, max_output_bytes: most, .. } = conduct;
+        let ((tell, ran), (goes_on, stopped)) = (oneshot::channel(), oneshot::channel::<()>());
+        let runtime = Handle::current();
+        let work = move || {
+            let done = runtime.block_on(unless(caught(run_tool(tool, run, timeout)), stopped));
+            if let Ok(ran) = done {
+                // Nobody may wait for it any more.
+                let _ = tell.send(ran);
+            }
+        };
+        thread::Builder::new().name("sessions-tool".to_owned()).spawn(work)?;
+        Ok(Self { ran, goes_on: Some(goes_on), started, timeout, most })
+    }
+
+    /// Tells it to end.
+    fn stop(&mut self) {
+        self.goes_on = None;
     }
 
     /// Waits for its end, and not much longer than it may take. Not to be called again behind that.
     async fn ended(&mut self) -> Over {
-        let Some(latest) = self.started.checked_add(self.timeout.saturating_add(GRACE)) else {
-            let ran = (&mut self.handle).await;
-            return over(ran.ok(), self.most);
+        let ran = match self.started.checked_add(self.timeout.saturating_add(GRACE)) {
+            Some(latest) => tokio::time::timeout_at(latest, &mut self.ran).await,
+            None => Ok((&mut self.ran).await),
         };
-        let alarm = async {
-            match &mut self.alarm {
-                Some(alarm) => alarm.rings().await,
-                None => std::future::pending().await,
-            }
-        };
-        match unless(tokio::time::timeout_at(latest, &mut self.handle), alarm).await {
-            Ok(Ok(ran)) => over(ran.ok(), self.most),
-            Ok(Err(_)) | Err(()) => {
+        match ran {
+            Ok(Ok(Ok(ran))) => over(ran, self.most),
+            Ok(_) => self.panicked(),
+            Err(_) => {
                 let words = format!(
                     "the tool took longer than {} ms and is not waited for any more; it may still run, so look at what is there before you call \
                      it again",
@@ -110,11 +116,16 @@ impl Task {
 
     /// What it came to before it was told to end; `None`: it did not come to its end.
     async fn ended_before(mut self, latest: Instant) -> Option<Over> {
-        match tokio::time::timeout_at(latest, &mut self.handle).await {
-            Ok(Ok(ran)) => Some(over(Some(ran), self.most)),
-            Ok(Err(error)) if error.is_panic() => Some(over(None, self.most)),
+        match tokio::time::timeout_at(latest, &mut self.ran).await {
+            Ok(Ok(Ok(ran))) => Some(over(ran, self.most)),
+            Ok(Ok(Err(Panicked))) => Some(self.panicked()),
             _ => None,
         }
+    }
+
+    fn panicked(&self) -> Over {
+        let content = said("the tool failed: it panicked");
+        Over { end: ToolEnd::Panicked, content, took: self.started.elapsed() }
     }
 }
 
@@ -187,10 +198,10 @@ impl Runner {
     }
 
     /// Ends calls with the turn. One that came to its end before has its own result: the model is not to do it again.
-    async fn end_calls(&mut self, doing: VecDeque<Doing>) -> Result<(), SessionError> {
-        for Doing { how, .. } in &doing {
+    async fn end_calls(&mut self, mut doing: VecDeque<Doing>) -> Result<(), SessionError> {
+        for Doing { how, .. } in &mut doing {
             if let How::Runs(task) = how {
-                task.handle.abort();
+                task.stop();
             }
         }
         let latest = Instant::now() + GRACE;
@@ -225,7 +236,11 @@ impl Runner {
                 Ok(true) => {}
             }
         }
-        Ok(Ok(Doing { call, how: How::Runs(Task::of(tool, run)) }))
+        let how = match Task::of(tool, run) {
+            Ok(task) => How::Runs(task),
+            Err(_) => undone(ToolEnd::Failed, "the tool could not be started: the system gave no thread for it"),
+        };
+        Ok(Ok(Doing { call, how }))
     }
 
     fn names(&self) -> String {
@@ -319,12 +334,9 @@ async fn run_tool(tool: Arc<dyn Tool>, run: ToolRun, timeout: Duration) -> Ran {
     }
 }
 
-/// What a call came to. `None`: its task panicked.
-fn over(ran: Option<Ran>, most: usize) -> Over {
-    let Some(Ran { result, timed_out, took }) = ran else {
-        let content = said("the tool failed: it panicked");
-        return Over { end: ToolEnd::Panicked, content, took: Duration::ZERO };
-    };
+/// What a call came to.
+fn over(ran: Ran, most: usize) -> Over {
+    let Ran { result, timed_out, took } = ran;
     let (end, content) = match (result, timed_out) {
         (_, Some(after)) => (ToolEnd::TimedOut, said(format!("the tool was ended after {} ms", after.as_millis()))),
         (Ok(content), None) => (ToolEnd::Done, shortened_output(content, most)),
