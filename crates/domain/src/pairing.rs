@@ -99,6 +99,11 @@ pub enum Repair {
         /// The record of the message.
         seq: u64,
     },
+    /// A part of a result that the form has no place for stands as its JSON.
+    CustomAsText {
+        /// The record of the message.
+        seq: u64,
+    },
     /// A file in another provider's words stands in the form's.
     FileTranslated {
         /// The record of the message.

@@ -70,6 +70,13 @@ mod form_tables {
                 ),
                 (
                     &format!(
+                        r#"[["user","a"],["assistant",{CALL}],["tool",{{"type":"tool-result","call_id":"c1","content":[{{"type":"text","text":"found"}},{{"type":"row","n":1.0}}]}}]]"#
+                    ),
+                    r#"[{"role":"user","content":"a"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"n\":1.0}"}}]},{"role":"tool","tool_call_id":"c1","content":[{"type":"text","text":"found"},{"type":"text","text":"{\"type\":\"row\",\"n\":1.0}"}]}]"#,
+                    &["custom-as-text 3"],
+                ),
+                (
+                    &format!(
                         r#"[["assistant",{CALL},"behind"],["tool",{{"type":"tool-result","call_id":"c1","content":" ","is_error":true}}]]"#
                     ),
                     r#"[{"role":"assistant","content":"behind","tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"n\":1.0}"}}]},{"role":"tool","tool_call_id":"c1","content":"[error] (no output)"}]"#,

@@ -188,6 +188,19 @@ impl Mending<'_> {
         MessagePart::Text(self.cut(words::not_sent(&file)))
     }
 
+    /// JSON in a result, which is what the tool gave: where the form has no place for it, it stands as text.
+    fn structured(&mut self, json: Json, stands: Stands) -> Option<MessagePart> {
+        let seq = self.seq;
+        let text = json.as_str().to_owned();
+        let before = self.out.repairs.len();
+        if let Some(part) = self.custom(json, stands) {
+            return Some(part);
+        }
+        self.out.repairs.truncate(before);
+        self.out.repairs.push(Repair::CustomAsText { seq });
+        Some(MessagePart::Text(self.cut(text)))
+    }
+
     fn custom(&mut self, json: Json, stands: Stands) -> Option<MessagePart> {
         let seq = self.seq;
         let json = match without_half_pairs(&json) {
@@ -301,7 +314,7 @@ impl Mending<'_> {
         let outside = if is_closed { Stands::User } else { Stands::Result };
         let part = match part {
             MessagePart::File(file) => Some(self.file(file, outside)),
-            MessagePart::Custom(json) => self.custom(json, outside),
+            MessagePart::Custom(json) => self.structured(json, outside),
             MessagePart::ToolResult(_) | MessagePart::ToolCall(_) | MessagePart::Reasoning { .. } => {
                 self.out.repairs.push(Repair::CustomLeftOut { seq });
                 None
