@@ -122,10 +122,13 @@ fn priced(spent: &Spent, at: Moment, prices: &PriceTable) -> Option<Priced> {
     if let Some(known) = spent.cost.as_deref().and_then(|known| Money::rounded(known).ok()) {
         return Some(Priced { amount: known, by: PricedBy::Written });
     }
-    let model = spent.model.as_deref()?;
-    let provider = spent.provider.as_deref().or_else(|| only_provider(prices, model))?;
-    let amount = by_table(prices, provider, model, at, &spent.usage)?;
-    Some(Priced { amount, by: PricedBy::Table })
+    let amount = |model: &str| {
+        let provider = spent.provider.as_deref().or_else(|| only_provider(prices, model))?;
+        by_table(prices, provider, model, at, &spent.usage)
+    };
+    // Some answer under a name that only they know.
+    let mut names = spent.model.iter().chain(&spent.asked);
+    names.find_map(|model| amount(model)).map(|amount| Priced { amount, by: PricedBy::Table })
 }
 
 /// What a call costs by the prices of its day.
@@ -184,6 +187,7 @@ fn calls_in(read: &Read, begun: &mut BTreeMap<u64, MessageMetadata>) -> Vec<Spen
             outcome,
             provider: metadata.provider.clone(),
             model: metadata.model.clone(),
+            asked: None,
             usage: metadata.usage?,
             estimated: metadata.estimated,
             cost: metadata.cost.clone(),

@@ -400,6 +400,7 @@ mod tests {
             outcome: CallOutcome::Rejected,
             provider: Some("p".into()),
             model: Some("m".into()),
+            asked: Some("m".into()),
             usage: TokenUsage { input: 5, ..TokenUsage::default() },
             estimated: true,
             cost: Some("0.01 USD".into()),

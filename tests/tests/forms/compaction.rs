@@ -86,6 +86,7 @@ fn spent() -> Spent {
         outcome: CallOutcome::Failed,
         provider: None,
         model: Some("script-1".to_owned()),
+        asked: None,
         usage: TokenUsage { input: 1_000, ..TokenUsage::default() },
         estimated: false,
         cost: None,

@@ -125,11 +125,13 @@ impl Bill<'_> {
         let counted =
             Counted { sent, came, said: came, most_sent: profile.window, most_came: most, is_whole: answer.is_some() };
         let Booked { usage, estimated, .. } = Booked::of(answer.map_or(usage, |answer| answer.usage), &counted);
+        let (asked, answered) = (profile.name.clone(), answer.and_then(|answer| answer.model.clone()));
         self.calls.push(Spent {
             purpose: CallPurpose::Compaction,
             outcome,
             provider: Some(self.of.provider.name().to_owned()),
-            model: Some(answer.and_then(|answer| answer.model.clone()).unwrap_or_else(|| profile.name.clone())),
+            asked: answered.as_ref().is_some_and(|answered| *answered != asked).then(|| asked.clone()),
+            model: Some(answered.unwrap_or(asked)),
             usage,
             estimated,
             cost: None,

@@ -21,7 +21,7 @@ use sessions_domain::{
     context::{Context, Piece, Weigher, summary_message},
     decide,
 };
-use sessions_ports::{Summary, SummaryWish};
+use sessions_ports::{Summary, SummaryFailure, SummaryWish};
 
 pub(crate) use self::refusals::Refusals;
 pub use self::{
@@ -33,6 +33,7 @@ use self::{refusals::Attempt, survey::Survey, unpaid::Unpaid};
 use crate::{
     blocking::{off_if_large, off_the_runtime},
     error::SessionError,
+    panics::{Panicked, caught},
     session::Session,
 };
 
@@ -220,7 +221,8 @@ impl Session {
             counter: Arc::clone(&survey.counter),
             tab: unpaid.tab(),
         };
-        let Summary { text, model, calls } = match summarizer.summarize(&wish).await {
+        let made = caught(async { summarizer.summarize(&wish).await }).await;
+        let Summary { text, model, calls } = match made.unwrap_or_else(|Panicked| Err(broke_down())) {
             Ok(summary) => summary,
             Err(failure) => {
                 let refused = CompactionRefused::Failed { what: failure.what, is_transient: failure.is_transient };
@@ -258,6 +260,10 @@ impl Session {
         }
         Err(refused)
     }
+}
+
+fn broke_down() -> SummaryFailure {
+    SummaryFailure { what: "the summarizer panicked".to_owned(), calls: Vec::new(), is_transient: false }
 }
 
 /// The piece of a context that a summary is. It has no record yet, so its count is not to be kept.

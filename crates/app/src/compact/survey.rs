@@ -12,7 +12,7 @@ use sessions_domain::{
         Compacted, CompactionCause, CompactionPolicy, CoverDigest, Covers, InForce, Plan, Shortens, Spent, SummaryText,
         Weighed, Weights, plan,
     },
-    context::{Budget, Gather, Group, Standing, Weigher, shortened},
+    context::{Budget, Gather, Group, Needs, Standing, Weigher, shortened},
 };
 use sessions_ports::{KindFilter, Order, TokenCounter};
 
@@ -202,10 +202,8 @@ impl Survey {
             }
         };
         let groups = self.groups.iter().map(weighed).collect();
-        let summary = self.standing.summary.as_ref().map_or(0, |piece| piece.tokens.count);
-        let instructions = self.standing.instructions.iter().map(|piece| piece.tokens.count);
-        let pinned = self.standing.pinned.iter().map(|group| group.cost);
-        let fixed = instructions.chain(pinned).fold(0, u64::saturating_add);
+        // As a context counts them: what it is brought down to is to fit a context of so many tokens.
+        let Needs { fixed, summary, .. } = self.standing.needs(&self.weigher);
         let question = self.asked_up_to(u64::MAX).and_then(|asked| Group::question(asked, u64::MAX, &self.weigher));
         let question = question.map_or(0, |question| question.cost);
         self.weights = Weights { fixed, summary, question, groups };
@@ -214,7 +212,7 @@ impl Survey {
         self.target = target;
         self.summary_tokens = policy.summary_tokens.min(target / 4);
         let policy = CompactionPolicy { summary_tokens: self.summary_tokens, ..policy };
-        self.plan = if self.before <= target { Plan::Nothing } else { plan(&self.weights, &policy, target) };
+        self.plan = if self.weights.total() <= target { Plan::Nothing } else { plan(&self.weights, &policy, target) };
     }
 
     /// What was asked last, up to a record of the groups.

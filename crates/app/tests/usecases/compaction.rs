@@ -9,14 +9,15 @@ use std::sync::{
 
 use async_trait::async_trait;
 use sessions_app::{
-    At, CompactionRefused, CompactionWish, ContextWish, EntryKind, MessageRange, NewSession, Session, SessionError,
-    SessionManager,
+    At, CompactionRefused, CompactionReport, CompactionWish, ContextWish, EntryKind, MessageRange, NewSession, Session,
+    SessionError, SessionManager,
 };
 use sessions_domain::{
     Actor, Event, Message, MessagePart, Moment, RuleViolation, Stamp, TokenUsage, codec,
     compaction::{CallOutcome, CallPurpose, Compacted, CompactionPolicy, Covers, Plan, Spent},
     context::{Budget, Context, ContextPart},
     form::Form,
+    profile::ModelProfile,
 };
 use sessions_infra::MemoryStore;
 use sessions_ports::{
@@ -34,6 +35,7 @@ pub(crate) fn call() -> Spent {
         outcome: CallOutcome::Taken,
         provider: Some("p".into()),
         model: Some("m".into()),
+        asked: None,
         usage: TokenUsage { input: 1_000, output: 50, ..TokenUsage::default() },
         estimated: false,
         cost: None,
@@ -155,6 +157,31 @@ async fn old_results_are_shown_shortened_where_that_is_enough() {
 }
 
 #[tokio::test]
+async fn a_context_of_what_it_was_brought_down_to_holds_all_that_is_left() {
+    let chat = long(&manager(MemoryStore::new())).await;
+    let (mut plans, tokens) = ([0; 2], whole(&chat).await.tokens);
+    for target in (300..tokens).step_by(29) {
+        let target = Budget::tokens(target);
+        for form in [Form::Neutral, Form::OpenAi, Form::Anthropic] {
+            let profile = Arc::new(ModelProfile::of("m", "p", form, u64::MAX));
+            let fork = chat.fork(At::Now).await.unwrap();
+            let wish = CompactionWish::default().for_profile(Arc::clone(&profile)).down_to(target);
+            let report = match fork.compact(wish).await {
+                Err(SessionError::Compaction(_)) => continue,
+                report => report.unwrap(),
+            };
+            if report.is_missed() {
+                continue;
+            }
+            plans[usize::from(matches!(report.plan, Plan::Summarise { .. }))] += 1;
+            let context = fork.context(ContextWish::for_profile(profile).within(target)).await.unwrap();
+            assert!(!context.is_cut, "{target:?} {form:?} {report:?}: {}", context.tokens);
+        }
+    }
+    assert!(plans.iter().all(|plans| *plans > 20), "{plans:?}");
+}
+
+#[tokio::test]
 async fn what_fails_or_wins_nothing_changes_nothing_but_the_ledger() {
     let chat = long(&manager(MemoryStore::new())).await;
     let before = sent(&chat).await;
@@ -176,9 +203,9 @@ async fn what_fails_or_wins_nothing_changes_nothing_but_the_ledger() {
         let EntryKind::Event(Event::Spent(spent)) = last else { panic!("{last:?}") };
         assert_eq!(*spent, Spent { outcome, ..call() });
     }
-    // A summary within its bounds that wins nothing.
-    let policy = CompactionPolicy { gain_percent: 99, ..CompactionPolicy::default() };
-    let refused = chat.compact(saying(Ok("Goal: go on")).by_policy(policy)).await;
+    // A summary within its bounds that wins too little.
+    let wish = CompactionWish::default().down_to(Budget::tokens(400)).with(Arc::new(Wordy::default()));
+    let refused = chat.compact(wish.clone().by_policy(hardly(&chat, &wish).await)).await;
     assert!(matches!(refused, Err(SessionError::Compaction(CompactionRefused::NotSmaller { .. }))), "{refused:?}");
     assert_eq!(sent(&chat).await, before);
 }
@@ -353,25 +380,41 @@ impl Summarizer for Wordy {
         "wordy"
     }
 
-    async fn summarize(&self, _: &SummaryWish) -> Result<Summary, SummaryFailure> {
+    async fn summarize(&self, wish: &SummaryWish) -> Result<Summary, SummaryFailure> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(Summary { text: "Goal: go on".to_owned(), model: None, calls: vec![call()] })
+        let mut text = String::new();
+        while wish.counter.count(&text) < wish.max_tokens {
+            text.push_str("Goal: go on. ");
+        }
+        Ok(Summary { text, model: None, calls: vec![call()] })
     }
+}
+
+/// A policy by which a summary of a few words wins enough, and one that is as long as it may be too little.
+pub(crate) async fn hardly(chat: &Session, wish: &CompactionWish) -> CompactionPolicy {
+    let CompactionReport { before, after, .. } = chat.plan_compaction(wish.clone()).await.unwrap();
+    // What a model was asked for is most of `after`, and what it may have beyond that the rest.
+    let percent = ((before - (after - 55)) * 100).div_ceil(before);
+    CompactionPolicy { gain_percent: u8::try_from(percent).unwrap(), ..CompactionPolicy::default() }
 }
 
 #[tokio::test]
 async fn what_won_too_little_is_paid_for_again_when_there_is_a_tenth_more() {
     for (share, is_cut) in [(1, false), (2, true)] {
         let chat = long(&manager(MemoryStore::new())).await;
+        for _ in 0..40 {
+            // The tail is full of what is said below, so that what is left does not change with it.
+            chat.append(Message::user("and that?")).await.unwrap();
+        }
         let usable = (whole(&chat).await.tokens + 10) / share;
         let settings = sessions_domain::SessionSettings { max_context_tokens: Some(usable), ..Default::default() };
         chat.update(move |draft: &mut sessions_domain::decide::Draft| draft.metadata.settings = settings.clone())
             .await
             .unwrap();
         let asked = Wordy::default();
-        let policy = CompactionPolicy { gain_percent: 99, ..CompactionPolicy::default() };
-        let wish =
-            || CompactionWish::default().down_to(Budget::tokens(400)).by_policy(policy).with(Arc::new(asked.clone()));
+        let wish = CompactionWish::default().down_to(Budget::tokens(400)).with(Arc::new(asked.clone()));
+        let policy = hardly(&chat, &wish).await;
+        let wish = || wish.clone().by_policy(policy);
         let tokens = async || chat.context(ContextWish::from(Budget::tokens(u64::MAX)).whole()).await.unwrap().tokens;
         let times = || asked.0.load(Ordering::Relaxed);
         let refused = chat.compact_if_due(wish()).await;
@@ -381,13 +424,13 @@ async fn what_won_too_little_is_paid_for_again_when_there_is_a_tenth_more() {
         let mut grown = before;
         while grown < before + usable / 10 {
             assert_eq!((chat.compact_if_due(wish()).await.unwrap(), times()), (None, 1));
-            chat.append(Message::user("and what of that other thing?")).await.unwrap();
+            chat.append(Message::user("and that?")).await.unwrap();
             grown = tokens().await;
         }
         assert!(chat.compact_if_due(wish()).await.is_err());
         assert_eq!(times(), 2);
         assert_eq!((chat.compact_if_due(wish()).await.unwrap(), times()), (None, 2));
-        let other = CompactionPolicy { gain_percent: 98, ..policy };
+        let other = CompactionPolicy { keep_result_bytes: policy.keep_result_bytes + 1, ..policy };
         assert!(chat.compact_if_due(wish().by_policy(other)).await.is_err());
         assert_eq!(times(), 3, "another policy is another matter");
     }

@@ -19,7 +19,7 @@ use sessions_infra::{MemoryStore, providers::Answer};
 use sessions_ports::{ModelError, ModelStop, Summarizer, Summary, SummaryFailure, SummaryWish};
 
 use crate::{
-    compaction::{Says, Wordy, long, whole},
+    compaction::{Says, Wordy, hardly, long, whole},
     ground::manager,
     turns::{SUMMARY, compacting, full, says},
 };
@@ -152,8 +152,7 @@ async fn what_won_too_little_says_nothing_of_another_target_another_model_or_wha
     let tokens = whole(&chat).await.tokens;
     at_most(&chat, tokens + 10).await;
     let asked = Wordy::default();
-    let policy = CompactionPolicy { gain_percent: 99, ..CompactionPolicy::default() };
-    let wish = |target| down_to(target).by_policy(policy).with(Arc::new(asked.clone()));
+    let wish = |target| down_to(target).with(Arc::new(asked.clone()));
     let local = Arc::new(ModelProfile::of("m", "p", Form::OpenAi, 2 * tokens));
     for (wish, times) in [
         (wish(400), 1),
@@ -161,6 +160,8 @@ async fn what_won_too_little_says_nothing_of_another_target_another_model_or_wha
         (wish(500).for_profile(Arc::clone(&local)), 3),
         (wish(500).for_profile(Arc::new(ModelProfile { name: "n".into(), ..ModelProfile::clone(&local) })), 4),
     ] {
+        let policy = hardly(&chat, &wish).await;
+        let wish = wish.by_policy(policy);
         assert!(chat.compact_if_due(wish.clone()).await.is_err(), "{times}");
         assert_eq!(chat.compact_if_due(wish).await.unwrap(), None);
         assert_eq!(asked.0.load(Ordering::Relaxed), times);
@@ -169,7 +170,8 @@ async fn what_won_too_little_says_nothing_of_another_target_another_model_or_wha
     chat.compact(down_to(tokens - 300)).await.unwrap();
     chat.append(Message::user("and now?")).await.unwrap();
     at_most(&chat, whole(&chat).await.tokens).await;
-    assert!(chat.compact_if_due(wish(500)).await.is_err());
+    let policy = hardly(&chat, &wish(500)).await;
+    assert!(chat.compact_if_due(wish(500).by_policy(policy)).await.is_err());
     assert_eq!(asked.0.load(Ordering::Relaxed), 5);
 }
 

@@ -10,12 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use sessions_app::{
-    Agent, Append, EntryKind, NewSession, SessionError, SessionManager, Settings, ToolEnd, TurnEvent, TurnNote,
-    TurnOutcome, TurnProblem,
+    Agent, Append, ByModel, CompactionWish, EntryKind, NewSession, SessionError, SessionManager, Settings, ToolEnd,
+    TurnEvent, TurnNote, TurnOutcome, TurnProblem,
 };
 use sessions_domain::{
     Event, Json, Message, MessageRole, MessageState, Origin, RuntimeState, SessionSettings, TokenUsage,
     compaction::CompactionCause,
+    context::Budget,
     form::Form,
     price::{Price, PriceRow, PriceTable},
     profile::ModelProfile,
@@ -34,8 +35,9 @@ use sessions_ports::{
 use sessions_testkit::FaultyStore;
 
 use crate::{
+    compaction::long,
     ground::{due, manager, ports, texts},
-    turns::{Asked, Does, agent, calls, chat, compacting, ends, full, profile, results, says},
+    turns::{Asked, Does, agent, calls, chat, compacting, ends, full, profile, quick, results, says},
 };
 
 /// A provider whose models have names of their own.
@@ -439,4 +441,20 @@ async fn a_turn_that_runs_is_ended_by_a_shutdown_and_no_other_is_begun() {
     assert_eq!((texts(&other).await.len(), provider.asked().len()), (0, 1));
     go.send(()).unwrap();
     assert_eq!(due("the shutdown", ending).await.unwrap().unwrap().unfinished, 0);
+}
+
+#[tokio::test]
+async fn a_summary_by_a_model_that_calls_itself_otherwise_costs_what_was_asked_for_costs() {
+    let sessions = priced(&[("m", "3")]);
+    let chat = long(&sessions).await;
+    let usage = TokenUsage { input: 1_000, output: 1, ..TokenUsage::default() };
+    let names = Names(Mutex::new(VecDeque::from([(Some("m-2026"), usage), (None, usage)])));
+    let summarizer = ByModel::new(Arc::new(names), profile()).retry(quick());
+    let wish = CompactionWish::default().down_to(Budget::tokens(400)).with(Arc::new(summarizer));
+    assert!(chat.compact(wish).await.is_err(), "it has no headings");
+    let ledger = chat.usage().await.unwrap();
+    let names: Vec<Option<&str>> = ledger.models.iter().map(|row| row.model.as_deref()).collect();
+    assert_eq!((names, ledger.total.unpriced), (vec![Some("m-2026"), Some("m")], 0));
+    let costs: Vec<String> = ledger.total.cost.iter().map(ToString::to_string).collect();
+    assert_eq!(costs, ["0.006 USD"]);
 }

@@ -119,9 +119,12 @@ pub struct Spent {
     /// The provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// The model.
+    /// The model, as it calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The name that it was asked by, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     /// Its tokens.
     pub usage: TokenUsage,
     /// True when nobody reported them.

@@ -86,7 +86,7 @@ pub struct Weighed {
 /// What weighs how much in a context that nothing is left out of.
 #[derive(Clone, Debug, Default)]
 pub struct Weights {
-    /// What no compaction changes: instructions and pinned messages, in tokens.
+    /// What no compaction changes: instructions, pinned messages and what a request needs by itself, in tokens.
     pub fixed: u64,
     /// The summary that is in force, in tokens.
     pub summary: u64,
@@ -101,6 +101,12 @@ impl Weights {
     pub fn total(&self) -> u64 {
         let groups = self.groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.tokens));
         self.fixed.saturating_add(self.summary).saturating_add(groups)
+    }
+
+    /// What no summary up to a record stands for.
+    fn behind(&self, to: u64) -> u64 {
+        let groups = self.groups.iter().filter(|group| group.last > to);
+        groups.fold(self.fixed, |sum, group| sum.saturating_add(group.tokens))
     }
 }
 
@@ -126,6 +132,8 @@ pub enum Plan {
 const RECENT: u64 = 3;
 /// What stands around a summary, in tokens.
 const AROUND_SUMMARY: u64 = 120;
+/// A summary and what stands around it have so many tokens, at least.
+const LEAST_SUMMARY: u64 = 80;
 
 /// Plans a compaction down to `target` tokens.
 ///
@@ -150,7 +158,13 @@ pub fn plan(weights: &Weights, policy: &CompactionPolicy, target: u64) -> Plan {
         Some(to) if !keeps_question(to) => before(&weights.groups, tail.saturating_sub(weights.question)),
         to => to,
     };
-    to.map_or(Plan::Nothing, |to| Plan::Summarise { to })
+    let wins = |to: &u64| {
+        let question = if keeps_question(*to) { 0 } else { weights.question };
+        let after = weights.behind(*to).saturating_add(question).saturating_add(LEAST_SUMMARY);
+        policy.is_gain(weights.total(), after)
+    };
+    // The shortest summary that there is would win too little: nobody is paid for one.
+    to.filter(wins).map_or(Plan::Nothing, |to| Plan::Summarise { to })
 }
 
 /// The last record before the tail that this room gives; `None`: nothing stands before it.
@@ -221,11 +235,13 @@ mod tests {
         let asked = Weights { question: 400, ..weights(&one_turn) };
         let policy = CompactionPolicy { summary_tokens: 100, ..CompactionPolicy::default() };
         assert_eq!(plan(&asked, &policy, 1_000), Plan::Summarise { to: 9 }, "what was asked has its room beside");
-        let long_turn = [('u', 100), ('a', 500), ('a', 100), ('a', 100), ('u', 10)];
+        let long_turn = [('u', 600), ('a', 500), ('a', 100), ('a', 100), ('u', 10)];
         assert_eq!(planned(&long_turn, 1_000), Plan::Summarise { to: 3 }, "not only the last question is kept");
-        let huge = [('u', 100), ('a', 300), ('a', 5_000)];
+        let huge = [('u', 100), ('a', 600), ('a', 5_000)];
         assert_eq!(planned(&huge, 1_000), Plan::Summarise { to: 5 }, "the newest group stays");
         assert_eq!(planned(&[('a', 5_000)], 1_000), Plan::Nothing);
+        let large_result = [('u', 10), ('a', 20), ('a', 5_000)];
+        assert_eq!(planned(&large_result, 1_000), Plan::Nothing, "no summary is shorter than so little");
         assert_eq!(planned(&[], 1_000), Plan::Nothing);
     }
 

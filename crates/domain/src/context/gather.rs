@@ -37,6 +37,30 @@ pub struct Standing {
     pub changed: u64,
 }
 
+/// What the beginning of a context takes of its budget, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// All but the summary: instructions, pinned messages, and what a request needs by itself.
+    pub fixed: u64,
+    /// The pinned messages of that.
+    pub pinned: u64,
+    /// The summary.
+    pub summary: u64,
+}
+
+impl Standing {
+    /// What it takes of a budget: the most that may become of it, so a little more than it has in the end.
+    pub fn needs(&self, weigher: &Weigher) -> Needs {
+        let of_piece = |piece: &Piece| Group::alone(piece.clone(), weigher).cost;
+        let pinned = total(self.pinned.iter().map(|group| group.cost));
+        let supplied = reserve(weigher.form, &weigher.rules);
+        let supplied = supplied.into_iter().map(|text| weigher.message(None, &Message::user(text)).count);
+        let fixed = [weigher.framing.per_request, pinned].into_iter();
+        let fixed = total(fixed.chain(supplied).chain(self.instructions.iter().map(of_piece)));
+        Needs { fixed, pinned, summary: self.summary.as_ref().map_or(0, of_piece) }
+    }
+}
+
 /// A context that is being collected.
 #[derive(Clone, Debug)]
 pub struct Gather {
@@ -74,14 +98,8 @@ impl Gather {
         standing: Standing,
     ) -> Result<Self, OverBudget> {
         let budget = budget.as_tokens();
-        let of_piece = |piece: &Piece| Group::alone(piece.clone(), &weigher).cost;
-        let pinned = total(standing.pinned.iter().map(|group| group.cost));
-        let supplied = reserve(weigher.form, &weigher.rules);
-        let supplied = supplied.into_iter().map(|text| weigher.message(None, &Message::user(text)).count);
-        let fixed = [weigher.framing.per_request, pinned].into_iter();
-        let needed = total(fixed.chain(supplied).chain(standing.instructions.iter().map(of_piece)));
+        let Needs { fixed: needed, pinned, summary: for_summary } = standing.needs(&weigher);
         let mut room = budget.checked_sub(needed).ok_or(OverBudget { needed, pinned, newest: 0, budget })?;
-        let for_summary = standing.summary.as_ref().map_or(0, of_piece);
         let is_summary_left_out = for_summary > room;
         if !is_summary_left_out {
             room -= for_summary;

@@ -16,7 +16,7 @@ use std::{ops::Deref, sync::Arc};
 use serde::{Serialize, Serializer};
 
 pub use self::{
-    gather::{Gather, Standing},
+    gather::{Gather, Needs, Standing},
     group::{Group, Piece, Weigher},
     held::held,
     shorten::{shortened, shortened_output, shortened_text},
