@@ -33,6 +33,8 @@ mod program_streaming;
 mod program_terminal;
 mod program_transfer;
 mod program_trash;
+#[cfg(test)]
+mod program_typed;
 
 use std::{
     io::Write,

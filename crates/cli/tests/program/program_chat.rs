@@ -13,7 +13,7 @@ use sessions_testkit::stub::{Api, Reply, Scenario, Stub, Then};
 
 use crate::{Desk, Ran, finish};
 
-const KEY: &str = "sk-canary-4711";
+pub(crate) const KEY: &str = "sk-canary-4711";
 
 /// The longest that is waited for what should be there at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ fn kind(api: Api) -> &'static str {
 }
 
 /// A configuration whose model is asked at a stub.
-fn configure(desk: &Desk, api: Api, stub: &Stub) -> String {
+pub(crate) fn configure(desk: &Desk, api: Api, stub: &Stub) -> String {
     let (kind, address) = (kind(api), stub.address());
     let text = format!(
         "
@@ -54,7 +54,7 @@ fn command(desk: &Desk, file: &str, arguments: &[&str]) -> Command {
 }
 
 /// An answer of an OpenAI-like provider in these pieces.
-fn answer(pieces: &[&str]) -> Reply {
+pub(crate) fn answer(pieces: &[&str]) -> Reply {
     let chunk = |delta: Value, reason: Value| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
         format!("data: {}\n\n", json!({"id": "c", "model": "m-1", "choices": [choice]}))
@@ -423,7 +423,7 @@ fn calls_and_their_results_are_a_line_each_on_a_terminal_and_events_in_json() {
 }
 
 /// The program on a terminal of its own, made by `script` of util-linux.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     keys: Option<ChildStdin>,
     seen: Arc<(Mutex<String>, Condvar)>,
@@ -432,9 +432,14 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(desk: &Desk, arguments: &str) -> Self {
+    pub(crate) fn start(desk: &Desk, arguments: &str) -> Self {
+        Self::run(desk, 120, &format!("exec {} {arguments}", env!("CARGO_BIN_EXE_sessions")))
+    }
+
+    /// Runs a line of a shell on one of so many columns.
+    pub(crate) fn run(desk: &Desk, columns: usize, line: &str) -> Self {
         fs::create_dir_all(desk.path("home")).unwrap();
-        let run = format!("stty rows 40 cols 120; exec {} {arguments}", env!("CARGO_BIN_EXE_sessions"));
+        let run = format!("stty rows 40 cols {columns}; {line}");
         let mut command = Command::new("script");
         command.args(["-qec", &run, "/dev/null"]).env("SESSIONS_STORE", desk.url()).env("TERM", "xterm");
         command.env("XDG_CONFIG_HOME", crate::configuration()).env("HOME", desk.path("home")).env("HOUSE_KEY", KEY);
@@ -459,7 +464,7 @@ impl Terminal {
         Self { child, keys: Some(keys), seen, at: 0 }
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub(crate) fn type_in(&mut self, keys: &str) {
         let typed = self.keys.as_mut().unwrap();
         typed.write_all(keys.as_bytes()).unwrap();
         typed.flush().unwrap();
@@ -467,7 +472,7 @@ impl Terminal {
 
     /// Waits for words behind those that were waited for last, and gives what stands before them.
     #[track_caller]
-    fn expect(&mut self, words: &str) -> String {
+    pub(crate) fn expect(&mut self, words: &str) -> String {
         let (lock, changed) = &*self.seen;
         let at = self.at;
         let is_missing = |seen: &mut String| !seen[at..].contains(words);
@@ -479,7 +484,7 @@ impl Terminal {
     }
 
     /// The exit code.
-    fn end(mut self) -> i32 {
+    pub(crate) fn end(mut self) -> i32 {
         self.keys = None;
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
