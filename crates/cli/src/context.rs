@@ -11,7 +11,7 @@ use sessions_api::{
 };
 
 use crate::{
-    answering::{model_of, own_model},
+    answering::{chosen, own_model},
     arguments::{Changed, Compact, ContextArguments, Instruct, Tokens},
     failure::Failure,
     input,
@@ -119,10 +119,13 @@ pub(crate) async fn compact(program: &Program, wish: Compact) -> Result<(), Fail
 
 /// The model that writes a summary.
 async fn writer(program: &Program, session: &Session, named: Option<String>) -> Result<Arc<dyn Summarizer>, Failure> {
-    let model = model_of(program, named.as_deref(), Some(session)).await?;
+    let (model, instead) = chosen(program, named.as_deref(), Some(session)).await?;
     if model.is_script {
         let hint = "name one with --model, or with `model` and `providers` in the configuration; without --by-model none is needed";
         return Err(Failure::usage("there is no model to write the summary", hint));
+    }
+    if let Some(why) = instead {
+        program.out.notice(&format!("{why}, so {} writes the summary", model.profile.name));
     }
     Ok(model.summarizer())
 }

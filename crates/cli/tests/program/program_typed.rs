@@ -2,6 +2,8 @@
 //!
 //! Must not know: the program's insides.
 
+use std::fs;
+
 use sessions_testkit::stub::{Api, Reply, Scenario, Stub, Then};
 
 use crate::{
@@ -36,4 +38,57 @@ fn each_line_that_was_typed_ahead_is_said() {
     let texts = desk.texts(&["show", "k"]);
     let said: Vec<&String> = texts.iter().step_by(2).collect();
     assert_eq!(said, ["Hello", "ahead one", "ahead two", "ahead three"]);
+}
+
+/// A configuration with two providers at one stub, of which the second wants a key.
+fn two(desk: &Desk, stub: &Stub) -> String {
+    let address = stub.address();
+    let text = format!(
+        "
+sessions:
+  model: m-here
+  providers:
+    here: {{ kind: openai, base_url: '{address}', api_key_env: HOUSE_KEY }}
+    there: {{ kind: openai, base_url: '{address}', api_key_env: THERE_KEY }}
+  models:
+    m-here: {{ provider: here, window: 32768 }}
+    m-there: {{ provider: there, window: 32768 }}
+"
+    );
+    let file = desk.path("two.yaml");
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn nobody_is_put_in_the_place_of_a_model_whose_key_is_missing() {
+    let desk = Desk::new();
+    let stub = Stub::start(KEY, vec![answer(&["One."]), answer(&["Two."])]).unwrap();
+    let file = two(&desk, &stub);
+    let run = |arguments: &[&str], said: &str| {
+        let mut command = desk.command(&[&["--config", &file, "--json"], arguments].concat());
+        command.env("HOUSE_KEY", KEY).env_remove("THERE_KEY");
+        crate::finish(command, said.as_bytes())
+    };
+    for (key, model) in [("known", "m-there"), ("foreign", "nobody-9"), ("unconfigured", "claude-sonnet-4-5")] {
+        desk.one(&["new", "--key", key, "--model", model]);
+        desk.one(&["append", key, "--role", "user", &"why is it red? ".repeat(400)]);
+        desk.one(&["append", key, "--role", "assistant", &"since it is. ".repeat(400)]);
+    }
+    for arguments in [&["chat", "known"][..], &["compact", "known", "--by-model", "--max-tokens", "200"]] {
+        let error = run(arguments, "again\n").refused(2, "usage");
+        assert!(error["message"].as_str().unwrap().contains("THERE_KEY"), "{error}");
+    }
+    assert!(stub.asked().is_empty(), "nothing of it went to anybody");
+    for (key, why) in
+        [("foreign", "is not known here, so m-here"), ("unconfigured", "is not configured here, so m-here")]
+    {
+        let ran = run(&["chat", key], "again\n");
+        assert!(ran.code == 0 && ran.stderr.contains(why), "{ran:?}");
+    }
+    assert_eq!(stub.asked().len(), 2);
+    // Where there is no model at all, nobody is told to write the summary first.
+    let none = desk.run(&["compact", "foreign", "--by-model", "--json"]);
+    none.refused(2, "usage");
+    assert_eq!(none.stderr.lines().count(), 1, "{none:?}");
 }
