@@ -144,10 +144,11 @@ impl Failure {
         }
     }
 
-    /// From a message that says what to do behind its last semicolon, as all of the library's do.
+    /// From a message that says what to do behind its last semicolon, as all of the library's do. One in brackets is that of a reason.
     fn told_by(kind: &'static str, error: &dyn std::error::Error, code: u8) -> Self {
         let text = error.to_string();
-        match text.rsplit_once("; ") {
+        let is_told = |(_, hint): &(&str, &str)| hint.matches(')').count() <= hint.matches('(').count();
+        match text.rsplit_once("; ").filter(is_told) {
             Some((message, hint)) => Self::new(kind, message, Some(hint), code),
             None => Self::new(kind, &text, hint_of(kind), code),
         }
@@ -351,6 +352,20 @@ mod tests {
         assert_eq!(failure.message(), "nothing is left to redo");
         assert_eq!(failure.hint(), Some("a new message ends redo, see the branches"));
         assert_eq!(failure.code(), Failure::FAILED);
+    }
+
+    #[test]
+    fn the_hint_of_a_reason_is_not_cut_out_of_its_message() {
+        use sessions_api::CompactionRefused;
+        let what = || "the provider cannot be reached; check its address and the network".to_owned();
+        let failure = Failure::from(SessionError::from(CompactionRefused::Failed { what: what(), is_transient: true }));
+        assert_eq!(failure.message(), "no summary was made, and nothing was changed: the provider cannot be reached");
+        assert_eq!(failure.hint(), Some("check its address and the network"));
+        let (text, whole) = (format!("it failed ({}), so nothing was changed", what()), Failure::failed("", "").code());
+        let within = Failure::told_by("failed", &io::Error::other(text.clone()), whole);
+        assert_eq!((within.message(), within.hint()), (text.as_str(), None));
+        let behind = Failure::told_by("failed", &io::Error::other("it failed (x; y); try again (soon)"), whole);
+        assert_eq!((behind.message(), behind.hint()), ("it failed (x; y)", Some("try again (soon)")));
     }
 
     #[test]

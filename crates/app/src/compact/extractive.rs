@@ -23,7 +23,8 @@ impl Summarizer for Extractive {
         };
         let failed = |what: &str| SummaryFailure { what: what.to_owned(), calls: Vec::new(), is_transient: false };
         let text = tokio::task::spawn_blocking(work).await.map_err(|_| failed("its runtime ended"))?;
-        let text = text.ok_or_else(|| failed("nothing of the conversation fits it"))?;
+        let text =
+            text.ok_or_else(|| failed("nothing of the conversation fits it; name a larger target, or unpin messages"))?;
         Ok(Summary { text, model: None, calls: Vec::new() })
     }
 }

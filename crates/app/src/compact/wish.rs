@@ -203,10 +203,12 @@ pub enum CompactionRefused {
         after: u64,
     },
     /// The summary says nothing.
-    #[error("the summary is blank, so nothing was changed")]
+    #[error("the summary is blank, so nothing was changed; try again, or let another model write it")]
     Blank,
     /// The summary is longer than it may be.
-    #[error("the summary is too long, at {tokens} of at most {most} tokens, so nothing was changed")]
+    #[error(
+        "the summary is too long, at {tokens} of at most {most} tokens, so nothing was changed; name a larger target, or let another model write it"
+    )]
     TooLong {
         /// Its tokens.
         tokens: u64,
@@ -214,7 +216,7 @@ pub enum CompactionRefused {
         most: u64,
     },
     /// No summary was made.
-    #[error("no summary was made ({what}), so nothing was changed")]
+    #[error("no summary was made, and nothing was changed: {what}")]
     Failed {
         /// Why.
         what: String,

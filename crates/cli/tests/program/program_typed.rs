@@ -92,3 +92,30 @@ fn nobody_is_put_in_the_place_of_a_model_whose_key_is_missing() {
     none.refused(2, "usage");
     assert_eq!(none.stderr.lines().count(), 1, "{none:?}");
 }
+
+#[test]
+fn a_compaction_that_is_refused_tells_the_whole_reason_and_what_helps() {
+    let desk = Desk::new();
+    desk.one(&["new", "--key", "k"]);
+    let mut pinned = String::new();
+    for at in 0..12 {
+        let role = if at % 2 == 0 { "user" } else { "assistant" };
+        let made = desk.one(&["append", "k", "--role", role, &format!("{at}: {}", "why is it red? ".repeat(100))]);
+        made["id"].as_str().unwrap().clone_into(&mut pinned);
+        if at < 2 {
+            desk.one(&["pin", "k", &pinned]);
+        }
+    }
+    let small = desk.run(&["compact", "k", "--max-tokens", "100", "--json"]).refused(1, "failed");
+    assert!(small["hint"].as_str().unwrap().contains("unpin"), "{small}");
+    let gone = "http://127.0.0.1:1";
+    let text = format!(
+        "sessions: {{ model: m, providers: {{ p: {{ kind: ollama, base_url: '{gone}' }} }}, models: {{ m: {{ provider: p, window: 32768 }} }} }}"
+    );
+    fs::write(desk.path("gone.yaml"), text).unwrap();
+    let refused = desk.run(&["--config", "gone.yaml", "compact", "k", "--by-model", "--max-tokens", "2000", "--json"]);
+    let error = refused.error();
+    let (message, hint) = (error["message"].as_str().unwrap(), error["hint"].as_str().unwrap());
+    assert!(message.starts_with("no summary was made, and nothing was changed: ") && !message.contains('('), "{error}");
+    assert!(!hint.contains(')') && !hint.contains("nothing was changed"), "{error}");
+}
