@@ -103,7 +103,9 @@ fn order(row: &Row, rest: &str) -> Result<Order, Failure> {
     }
     let count = |least: Option<u64>| match given {
         None => Ok(least),
-        Some(number) => number.parse().ok().filter(|number| *number > 0).map(Some).ok_or_else(|| misused(row)),
+        Some(number) => {
+            number.parse().ok().filter(|number| *number > 0).map(Some).ok_or_else(|| miscounted(row, number))
+        }
     };
     let text = || given.map(str::to_owned).ok_or_else(|| misused(row));
     Ok(match row.name {
@@ -129,6 +131,13 @@ fn order(row: &Row, rest: &str) -> Result<Order, Failure> {
 fn misused(row: &Row) -> Failure {
     let usage = format!("type it as /{} {}", row.name, row.with);
     Failure::usage("this is not how the command is typed", usage.trim_end())
+}
+
+/// A number that is none, or none that can be.
+fn miscounted(row: &Row, number: &str) -> Failure {
+    let is_large = number.len() > 1 && number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
+    let what = if is_large { "N is too large" } else { "N is a whole number, from 1 on" };
+    Failure::usage(what, &format!("type it as /{} {}, with an N from 1 to {}", row.name, row.with, u64::MAX))
 }
 
 /// The names of commands that begin so.
@@ -183,6 +192,15 @@ mod tests {
             let failure = read(line).unwrap_err();
             assert!(failure.hint().unwrap().contains(hint), "{line}: {:?}", failure.hint());
             assert_eq!(failure.code(), Failure::USAGE);
+        }
+        for (line, what) in [
+            ("/undo 0", "from 1 on"),
+            ("/redo 99999999999999999999999", "too large"),
+            ("/compact many", "whole number"),
+            ("/title", "not how the command"),
+        ] {
+            let failure = read(line).unwrap_err();
+            assert!(failure.message().contains(what), "{line}: {}", failure.message());
         }
     }
 

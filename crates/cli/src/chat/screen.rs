@@ -9,8 +9,8 @@ use std::{collections::HashMap, time::Duration};
 
 use serde::Serialize;
 use sessions_api::{
-    CompactionReport, MessageId, OverBudget, SessionError, SessionId, StopReason, TokenUsage, ToolCall, ToolContent,
-    ToolResult, TurnEvent, TurnNote, TurnOutcome, TurnProblem,
+    CompactionRefused, CompactionReport, MessageId, OverBudget, SessionError, SessionId, StopReason, TokenUsage,
+    ToolCall, ToolContent, ToolResult, TurnEvent, TurnNote, TurnOutcome, TurnProblem,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -338,6 +338,8 @@ fn noted(note: &TurnNote) -> Option<String> {
         TurnNote::Cut => {
             "not all of the conversation was sent to the model: the rest does not fit its window".to_owned()
         }
+        // What is too long without an older part is told by what is too long.
+        TurnNote::NotCompacted { why } if *why == CompactionRefused::Nothing.to_string() => return None,
         TurnNote::NotCompacted { why } => {
             let why = why.split_once("; ").map_or(why.as_str(), |(why, _)| why);
             format!("the older part of the conversation could not be compacted: {why}")
@@ -424,6 +426,14 @@ mod tests {
                 assert!(hint.contains("`sessions unpin`") == unpins && !hint.contains("budget"), "{hint}");
             }
         }
+    }
+
+    #[test]
+    fn that_there_was_nothing_to_compact_is_no_news_of_a_turn() {
+        let note = |refused: CompactionRefused| noted(&TurnNote::NotCompacted { why: refused.to_string() });
+        assert_eq!(note(CompactionRefused::Nothing), None);
+        let blank = note(CompactionRefused::Blank).unwrap();
+        assert!(blank.ends_with("could not be compacted: the summary is blank, so nothing was changed"), "{blank}");
     }
 
     #[test]
