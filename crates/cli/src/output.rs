@@ -139,6 +139,13 @@ impl Output {
         written(write!(stdout, "\u{1b}[{columns}D\u{1b}[K").and_then(|()| stdout.flush()))
     }
 
+    /// Leaves a line that was being edited when the program was ended: below it, and with pastes no longer marked as such.
+    pub(crate) fn end_edit(&self) {
+        let mut stdout = self.lock();
+        // Whoever went away is told nothing.
+        let _ = stdout.write_all(b"\x1b[?2004l\n").and_then(|()| stdout.flush());
+    }
+
     /// A line beside the results and behind those so far, for whoever sits at a terminal.
     pub(crate) fn aside(&self, text: &str) {
         // That it failed shows with the next result.

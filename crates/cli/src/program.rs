@@ -28,6 +28,8 @@ pub(crate) struct Program {
     pub(crate) key: KeySource,
     /// The last argument stands behind `--`: a dash is a dash.
     pub(crate) literal: bool,
+    /// The arguments that somebody needs who goes on with the same store and configuration, as they are typed at a shell.
+    pub(crate) again: Vec<String>,
     /// What is in force, arguments counted.
     pub(crate) configuration: Configuration,
 }
@@ -39,7 +41,7 @@ impl Program {
         let configured = || configuration.place("storage.url").and(configuration.store()).map(|url| url.to_string());
         let store = store.clone().or_else(configured);
         let (durability, key) = (configuration.durability(), key.clone().with(&configuration));
-        Self { out, store, durability, literal: *literal, key, configuration }
+        Self { out, store, durability, literal: *literal, key, again: again(arguments), configuration }
     }
 
     /// The store's URL, given or default.
@@ -228,6 +230,33 @@ impl Program {
         }
         Ok(sessions)
     }
+}
+
+/// What was said of the store and the configuration by arguments; what the environment says it says again.
+fn again(arguments: &Arguments) -> Vec<String> {
+    let of_variable = env::var("SESSIONS_STORE").ok();
+    let store = arguments.store.clone().filter(|url| Some(url) != of_variable.as_ref());
+    let path = |path: &Option<PathBuf>| path.as_deref().map(|path| path.display().to_string());
+    let key = &arguments.key;
+    let options = [
+        ("--store", store),
+        ("--config", path(&arguments.config)),
+        ("--key-file", path(&key.key_file)),
+        ("--passphrase-file", path(&key.passphrase_file)),
+        ("--vault", key.vault.clone()),
+        ("--vault-token-file", path(&key.vault_token_file)),
+    ];
+    let options = options.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", quoted(&value?))));
+    options.chain(key.plain.then(|| "--plain".to_owned())).collect()
+}
+
+/// A word as it is typed at a shell.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Does the work and closes the store, whatever came of it.

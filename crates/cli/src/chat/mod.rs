@@ -25,7 +25,7 @@ use sessions_api::{
 
 use self::{
     command::{COMMANDS, Order, Typed},
-    echo::Quiet,
+    echo::{Found, Quiet},
     input::{Given, Input},
     room::Room,
     screen::{Kind, Screen, Told},
@@ -36,7 +36,7 @@ use crate::{
     failure::Failure,
     marks, moves,
     output::Style,
-    program::Program,
+    program::{Program, quoted},
     progress::interrupted,
     reading::role_name,
     table::{counted, cut, folded},
@@ -71,6 +71,7 @@ async fn talk(program: &Program, sessions: &SessionManager, wish: &Chat) -> Resu
         (false, true) => Kind::Terminal,
         (false, false) => Kind::Text,
     };
+    let found = if kind == Kind::Terminal { Found::now() } else { None };
     let mut input = if kind == Kind::Terminal { Input::of_terminal()? } else { Input::of_lines()? };
     let mut talk = Talk {
         room: Room::enter(program, sessions, wish).await?,
@@ -79,10 +80,19 @@ async fn talk(program: &Program, sessions: &SessionManager, wish: &Chat) -> Resu
         failed: None,
         unread: None,
     };
-    talk.greet().await?;
-    let done = talk.until_left(&mut input).await;
-    let left = talk.leave();
-    done.and(left)
+    let ended = tokio::select! {
+        // In this order, so that it is listened for before the first word. What a signal ends goes the way of what is dropped.
+        biased;
+        code = echo::ended(), if found.is_some() => code,
+        done = talk.held(&mut input) => {
+            let left = talk.leave();
+            return done.and(left);
+        }
+    };
+    drop(found);
+    program.out.end_edit();
+    talk.leave()?;
+    Err(Failure::told(ended))
 }
 
 /// What to do next.
@@ -127,6 +137,12 @@ struct Talk<'a> {
 impl Talk<'_> {
     fn program(&self) -> &Program {
         self.room.program
+    }
+
+    /// All of it.
+    async fn held(&mut self, input: &mut Input) -> Result<(), Failure> {
+        self.greet().await?;
+        self.until_left(input).await
     }
 
     /// Says who answers, and where the conversation stands.
@@ -244,7 +260,9 @@ impl Talk<'_> {
             return if self.exit_code() == 0 { Ok(()) } else { Err(Failure::told(self.exit_code())) };
         }
         if let Some(session) = &self.room.session {
-            self.program().out.aside(&format!("kept: `sessions chat {}` goes on", session.id()));
+            let name = self.room.name.clone().unwrap_or_else(|| session.id().to_string());
+            let again = self.program().again.iter().map(|option| format!(" {option}")).collect::<String>();
+            self.program().out.aside(&format!("kept: `sessions chat {}{again}` goes on", quoted(&name)));
         }
         Ok(())
     }

@@ -24,6 +24,8 @@ pub(super) struct Room<'a> {
     pub(super) program: &'a Program,
     sessions: &'a SessionManager,
     pub(super) session: Option<Session>,
+    /// The name that a person gave it.
+    pub(super) name: Option<String>,
     key: Option<SessionKey>,
     title: Option<String>,
     /// The model that was chosen before there was a session.
@@ -51,7 +53,8 @@ impl<'a> Room<'a> {
             }
         };
         let model = model_of(program, wish.model.as_deref(), session.as_ref()).await?;
-        Ok(Self { program, sessions, session, key, title: None, chosen: None, model })
+        let name = wish.session.clone();
+        Ok(Self { program, sessions, session, name, key, title: None, chosen: None, model })
     }
 
     /// The session, where something was said.
@@ -107,7 +110,7 @@ impl<'a> Room<'a> {
     /// Goes on in a fork.
     pub(super) async fn fork(&mut self) -> Result<sessions_api::Forked, Failure> {
         let forked = self.known()?.fork_as(At::Now, NewSession::default()).await?;
-        self.session = Some(forked.session.clone());
+        (self.session, self.name) = (Some(forked.session.clone()), None);
         Ok(forked)
     }
 

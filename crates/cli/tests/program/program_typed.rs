@@ -2,8 +2,9 @@
 //!
 //! Must not know: the program's insides.
 
-use std::fs;
+use std::{fs, process::Command};
 
+use serde_json::json;
 use sessions_testkit::stub::{Api, Reply, Scenario, Stub, Then};
 
 use crate::{
@@ -11,9 +12,19 @@ use crate::{
     program_chat::{KEY, Terminal, answer, configure},
 };
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_sessions");
+
 /// An answer that has begun with `Hi` and then does this.
 fn begun(then: Then) -> Reply {
     Reply { then, ..Api::OpenAi.replies(Scenario::SilentMidway).unwrap().remove(0) }
+}
+
+/// Whether the terminal shows what is typed and hands it on by lines, from what `stty -a` told last.
+#[track_caller]
+fn is_as_found(terminal: &mut Terminal) -> bool {
+    terminal.expect("isig");
+    let modes = terminal.expect("echoke");
+    modes.contains(" icanon") && modes.contains(" echo ")
 }
 
 #[test]
@@ -38,6 +49,51 @@ fn each_line_that_was_typed_ahead_is_said() {
     let texts = desk.texts(&["show", "k"]);
     let said: Vec<&String> = texts.iter().step_by(2).collect();
     assert_eq!(said, ["Hello", "ahead one", "ahead two", "ahead three"]);
+}
+
+/// A chat on a terminal, of which the shell that it runs in tells the code and the modes behind it; and the number of its process.
+fn watched(desk: &Desk, file: &str) -> (Terminal, String) {
+    let chat = format!("{PROGRAM} chat k --new --config {file}");
+    let line = format!("sh -c 'echo pid $$.; exec {chat}'; echo code $?.; stty -a");
+    let mut terminal = Terminal::run(desk, 200, &line);
+    terminal.expect("pid ");
+    let pid = terminal.expect(".");
+    (terminal, pid.trim_end_matches('.').to_owned())
+}
+
+#[test]
+fn a_signal_that_ends_a_chat_gives_the_terminal_back_and_keeps_what_came() {
+    for (name, code) in [("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
+        let desk = Desk::new();
+        let stub = Stub::start(KEY, vec![begun(Then::Hang)]).unwrap();
+        let (mut terminal, pid) = watched(&desk, &configure(&desk, Api::OpenAi, &stub));
+        terminal.expect("> ");
+        terminal.type_in("Hello\r");
+        terminal.expect("Hi");
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+        let told = terminal.expect(" goes on");
+        assert!(told.contains("`sessions chat k --config ") && told.contains("house.yaml`"), "{told:?}");
+        terminal.expect(&format!("code {code}."));
+        assert!(is_as_found(&mut terminal), "{name}");
+        assert_eq!(terminal.end(), 0);
+        let kept = desk.json(&["show", "k"]);
+        assert_eq!((&kept[0]["parts"][0]["text"], &kept[1]["parts"][0]["text"]), (&json!("Hello"), &json!("Hi")));
+        assert_ne!(kept[1]["state"], json!("complete"), "{name}");
+    }
+}
+
+#[test]
+fn so_does_one_that_comes_while_a_line_is_edited() {
+    let desk = Desk::new();
+    let stub = Stub::start(KEY, Vec::new()).unwrap();
+    let (mut terminal, pid) = watched(&desk, &configure(&desk, Api::OpenAi, &stub));
+    terminal.expect("> ");
+    terminal.type_in("half a li");
+    terminal.expect("half a li");
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    terminal.expect("code 143.");
+    assert!(is_as_found(&mut terminal));
+    assert_eq!(terminal.end(), 0);
 }
 
 /// A configuration with two providers at one stub, of which the second wants a key.
