@@ -5,11 +5,13 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal, Stdout, Write},
+    os::fd::AsFd,
     process::ExitCode,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::{
     failure::{ErrorShape, Failure},
@@ -203,7 +205,7 @@ impl Output {
             let json = serde_json::to_string(&Noted { notice: text, detail }).unwrap_or_default();
             visible::json_on_one_line(&json).into_owned()
         } else {
-            visible::on_one_line(text).into_owned()
+            folded_for(io::stderr(), &visible::on_one_line(text))
         };
         // There is nobody left to tell that telling failed.
         let _ = writeln!(io::stderr(), "{line}");
@@ -216,7 +218,7 @@ impl Output {
             visible::json_on_one_line(&json).into_owned()
         } else {
             let hint = failure.hint().map(|hint| format!("\nhint: {}", visible::with_lines(hint))).unwrap_or_default();
-            format!("error: {}{hint}", visible::with_lines(failure.message()))
+            folded_for(io::stderr(), &format!("error: {}{hint}", visible::with_lines(failure.message())))
         };
         // As above.
         let _ = writeln!(io::stderr(), "{text}");
@@ -237,13 +239,22 @@ impl Output {
     }
 }
 
+/// The text with its lines ended between words, where they are longer than the terminal is wide.
+fn folded_for(terminal: impl AsFd, text: &str) -> String {
+    let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size_of(terminal) else {
+        return text.to_owned();
+    };
+    let lines = text.split('\n').map(|line| {
+        if line.width() > usize::from(width) { folded(line, width.into()).join("\n") } else { line.to_owned() }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Waits until whoever reads the results went away, which is not noticed otherwise while there is nothing to print. For ever where the
 /// system does not tell, or where the results go to a file.
 pub(crate) async fn reader_gone() {
     #[cfg(unix)]
     {
-        use std::os::fd::AsFd;
-
         use tokio::{io::Interest, net::unix::pipe::Sender};
 
         let stdout = io::stdout().as_fd().try_clone_to_owned();

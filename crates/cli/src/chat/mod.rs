@@ -49,6 +49,8 @@ const SHOWN: usize = 4;
 const BRIEF: usize = 300;
 /// So wide are the names of commands in the help.
 const NAMES: usize = 18;
+/// Between a role and what is shown of its message.
+const GAP: usize = 2;
 /// How often it is looked whether anything came.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -180,13 +182,17 @@ impl Talk<'_> {
     }
 
     fn show_briefly(&self, message: &StoredMessage) -> Result<(), Failure> {
-        let out = &self.room.program.out;
+        let (out, role) = (&self.room.program.out, role_name(message.role));
         let text = message.text();
         let text = match text.trim() {
             "" => counted(message.parts.len() as u64, "part"),
             text => cut(&visible::on_one_line(&text.replace('\n', " ")), BRIEF),
         };
-        out.styled(&[(Style::Name, role_name(message.role)), (Style::Plain, "  "), (Style::Faint, &text)])
+        let width = out.width().unwrap_or(usize::MAX).saturating_sub(role.len() + GAP).max(NAMES);
+        let blank = " ".repeat(role.len());
+        let names = [(Style::Name, role)].into_iter().chain(std::iter::repeat((Style::Plain, blank.as_str())));
+        let mut lines = folded(&text, width).into_iter().zip(names);
+        lines.try_for_each(|(line, name)| out.styled(&[name, (Style::Plain, "  "), (Style::Faint, &line)]))
     }
 
     fn tell_session(&self, created: bool) -> Result<(), Failure> {

@@ -96,6 +96,35 @@ fn so_does_one_that_comes_while_a_line_is_edited() {
     assert_eq!(terminal.end(), 0);
 }
 
+#[test]
+fn errors_hints_and_what_was_said_end_their_lines_between_words() {
+    let desk = Desk::new();
+    let words = "unbreakable ".repeat(20);
+    desk.talk(&[&words, &words]);
+    let mut terminal = Terminal::run(&desk, 50, &format!("{PROGRAM} chat k; {PROGRAM} info nobody; echo over"));
+    terminal.expect("/help");
+    let listed = terminal.expect("> ");
+    terminal.type_in("/udno\r");
+    terminal.expect("error: ");
+    let refused = terminal.expect("> ");
+    terminal.type_in("\u{4}");
+    terminal.expect("error: ");
+    let ended = terminal.expect("over");
+    let whole =
+        |line: &&str| line.split_whitespace().filter(|word| word.starts_with("unbr")).all(|w| w == "unbreakable");
+    let plain = |text: &str| text.replace("\u{1b}[2m", "").replace("\u{1b}[0m", "").replace("\u{1b}[1m", "");
+    let plain = |text: &str| plain(text).replace("\u{1b}[36m", "");
+    for (text, tells) in [(&listed, "user  unbreakable"), (&refused, "did you mean /undo?"), (&ended, "no session")] {
+        let text = plain(text);
+        assert!(text.contains(tells), "{text:?}");
+        let lines: Vec<&str> = text.lines().filter(|line| !line.contains('\u{1b}')).collect();
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= 50), "{lines:?}");
+        assert!(lines.iter().all(whole), "{lines:?}");
+    }
+    assert_eq!(terminal.end(), 0);
+    assert!(desk.run(&["info", "nobody"]).stderr.lines().count() == 2, "a pipe gets whole lines");
+}
+
 /// A configuration with two providers at one stub, of which the second wants a key.
 fn two(desk: &Desk, stub: &Stub) -> String {
     let address = stub.address();
