@@ -144,15 +144,28 @@ async fn a_gate_that_panics_allows_nothing() {
     assert_eq!((outcome.stop_reason, results(&chat).await.len()), (StopReason::EndTurn, 1));
 }
 
+/// A gate that thinks about it for a moment.
+struct Slow;
+
+#[async_trait]
+impl ToolGate for Slow {
+    async fn ask(&self, _: &ToolRun) -> GateAnswer {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        GateAnswer::Once
+    }
+}
+
 #[test]
-fn a_tool_that_blocks_one_of_two_threads_is_given_up_in_time() {
+fn tools_that_block_their_threads_are_given_up_in_time_however_many_they_are() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut blocked = Vec::new();
     for _ in 0..8 {
         let mut tool = Does::named("do");
-        tool.conduct.timeout = Duration::from_millis(20);
+        (tool.conduct.timeout, tool.conduct.needs_leave) = (Duration::from_millis(20), true);
         let tool = Arc::new(tool);
         let (agent, _) = agent([calls("a", "do", r#"{"do":"block"}"#), says("Done.")]);
-        let agent = agent.tool(Arc::clone(&tool) as Arc<dyn Tool>);
+        let agent = agent.tool(Arc::clone(&tool) as Arc<dyn Tool>).gate(Arc::new(Slow));
+        blocked.push(tool);
         // Nobody else wakes a thread: the turn waits for its tool, and this thread for the turn.
         let (done, ended) = std::sync::mpsc::channel();
         runtime.spawn(async move {
@@ -160,7 +173,7 @@ fn a_tool_that_blocks_one_of_two_threads_is_given_up_in_time() {
             let _ = done.send(chat.send_message(&agent, Message::user("go")).await);
         });
         let outcome = ended.recv_timeout(Duration::from_secs(30)).expect("the turn ends while its tool blocks");
-        tool.release();
         assert_eq!(ends(&outcome.unwrap().steps), [ToolEnd::TimedOut]);
     }
+    blocked.iter().for_each(|tool| tool.release());
 }
