@@ -148,6 +148,15 @@ impl Output {
         let _ = stdout.write_all(b"\x1b[?2004l\n").and_then(|()| stdout.flush());
     }
 
+    /// Draws a line anew that goes on being edited, with the cursor so many columns before its end.
+    pub(crate) fn edit_again(&self, prompt: &str, text: &str, behind: usize) {
+        let back = if behind > 0 { format!("\x1b[{behind}D") } else { String::new() };
+        let line = format!("\x1b[?2004h\r\x1b[K{prompt}{}{back}", visible::on_one_line(text));
+        let mut stdout = self.lock();
+        // As above.
+        let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+    }
+
     /// A line beside the results and behind those so far, for whoever sits at a terminal.
     pub(crate) fn aside(&self, text: &str) {
         // That it failed shows with the next result.

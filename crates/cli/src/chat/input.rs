@@ -17,7 +17,7 @@ use rustyline::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::command;
+use super::{command, echo::Line as Edited};
 use crate::{
     failure::Failure,
     lines::{Line, read_lines},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What stands before what is typed.
-const PROMPT: &str = "> ";
+pub(super) const PROMPT: &str = "> ";
 
 /// What came.
 #[derive(Debug)]
@@ -53,9 +53,10 @@ pub(super) enum Input {
 
 impl Input {
     /// Lines that are edited.
-    pub(super) fn of_terminal() -> Result<Self, Failure> {
+    pub(super) fn of_terminal(line: &Edited) -> Result<Self, Failure> {
+        let line = line.clone();
         let (asks, asked) = blocking::channel();
-        std::thread::Builder::new().name("editor".to_owned()).spawn(move || edit(&asked))?;
+        std::thread::Builder::new().name("editor".to_owned()).spawn(move || edit(&asked, line))?;
         Ok(Self::Terminal(asks))
     }
 
@@ -107,7 +108,7 @@ fn text_of(line: Line, number: u64) -> Result<String, Failure> {
 }
 
 /// Edits a line for each who asks.
-fn edit(asked: &blocking::Receiver<oneshot::Sender<Result<Given, Failure>>>) {
+fn edit(asked: &blocking::Receiver<oneshot::Sender<Result<Given, Failure>>>, line: Edited) {
     let config = Config::builder().auto_add_history(true).completion_type(CompletionType::List).build();
     let history = MemHistory::with_config(&config);
     let mut editor = match Editor::<Editing, MemHistory>::with_history(config, history) {
@@ -119,7 +120,7 @@ fn edit(asked: &blocking::Receiver<oneshot::Sender<Result<Given, Failure>>>) {
             return;
         }
     };
-    editor.set_helper(Some(Editing::default()));
+    editor.set_helper(Some(Editing { is_empty: Cell::new(true), line: line.clone() }));
     while let Ok(answer) = asked.recv() {
         let given = match editor.readline(PROMPT) {
             Ok(line) => Ok(Given::Line(joined(&line))),
@@ -129,6 +130,7 @@ fn edit(asked: &blocking::Receiver<oneshot::Sender<Result<Given, Failure>>>) {
             Err(ReadlineError::Eof) => Ok(Given::End),
             Err(error) => Err(failed(error)),
         };
+        line.end();
         // Nobody waits any more only when the program ends.
         if answer.send(given).is_err() {
             return;
@@ -166,12 +168,7 @@ fn goes_on(text: &str) -> bool {
 /// What the editor asks while something is typed.
 struct Editing {
     is_empty: Cell<bool>,
-}
-
-impl Default for Editing {
-    fn default() -> Self {
-        Self { is_empty: Cell::new(true) }
-    }
+    line: Edited,
 }
 
 impl Helper for Editing {}
@@ -181,8 +178,9 @@ impl highlight::Highlighter for Editing {}
 impl hint::Hinter for Editing {
     type Hint = String;
 
-    /// Hints nothing, and notes whether anything is typed, which Ctrl-C does not tell.
-    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+    /// Hints nothing, and notes what is typed: whether it is anything, Ctrl-C does not tell.
+    fn hint(&self, line: &str, at: usize, _: &Context<'_>) -> Option<String> {
+        self.line.note(line, at);
         self.is_empty.set(line.is_empty());
         None
     }

@@ -14,6 +14,7 @@ mod wrap;
 
 use std::{
     io::{self, IsTerminal},
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -25,8 +26,8 @@ use sessions_api::{
 
 use self::{
     command::{COMMANDS, Order, Typed},
-    echo::{Found, Quiet},
-    input::{Given, Input},
+    echo::{Found, Line, Quiet, Suspensions},
+    input::{Given, Input, PROMPT},
     room::Room,
     screen::{Kind, Screen, Told},
 };
@@ -74,7 +75,8 @@ async fn talk(program: &Program, sessions: &SessionManager, wish: &Chat) -> Resu
         (false, false) => Kind::Text,
     };
     let found = if kind == Kind::Terminal { Found::now() } else { None };
-    let mut input = if kind == Kind::Terminal { Input::of_terminal()? } else { Input::of_lines()? };
+    let (line, mut suspensions) = (Line::default(), Suspensions::of(found.as_ref()));
+    let mut input = if kind == Kind::Terminal { Input::of_terminal(&line)? } else { Input::of_lines()? };
     let mut talk = Talk {
         room: Room::enter(program, sessions, wish).await?,
         screen: Screen::new(&program.out, kind),
@@ -82,19 +84,33 @@ async fn talk(program: &Program, sessions: &SessionManager, wish: &Chat) -> Resu
         failed: None,
         unread: None,
     };
-    let ended = tokio::select! {
-        // In this order, so that it is listened for before the first word. What a signal ends goes the way of what is dropped.
-        biased;
-        code = echo::ended(), if found.is_some() => code,
-        done = talk.held(&mut input) => {
+    let ended = {
+        let (mut ended, mut held) = (pin!(echo::ended()), pin!(talk.held(&mut input)));
+        loop {
+            tokio::select! {
+                // In this order, so that it is listened for before the first word. What a signal ends goes the way of what is dropped.
+                biased;
+                code = &mut ended, if found.is_some() => break Err(code),
+                () = suspensions.next() => {
+                    if let Some(found) = &found {
+                        echo::suspend(found, &line, PROMPT, &program.out);
+                    }
+                }
+                done = &mut held => break Ok(done),
+            }
+        }
+    };
+    let code = match ended {
+        Ok(done) => {
             let left = talk.leave();
             return done.and(left);
         }
+        Err(code) => code,
     };
     drop(found);
     program.out.end_edit();
     talk.leave()?;
-    Err(Failure::told(ended))
+    Err(Failure::told(code))
 }
 
 /// What to do next.

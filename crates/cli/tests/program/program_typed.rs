@@ -1,4 +1,4 @@
-//! What is typed while an answer comes, and what becomes of the terminal when a chat is ended.
+//! What is typed while an answer comes, and what becomes of the terminal when a chat is ended or suspended.
 //!
 //! Must not know: the program's insides.
 
@@ -93,6 +93,45 @@ fn so_does_one_that_comes_while_a_line_is_edited() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     terminal.expect("code 143.");
     assert!(is_as_found(&mut terminal));
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn ctrl_z_suspends_a_chat_with_the_terminal_as_it_was_and_it_goes_on_as_it_stood() {
+    let desk = Desk::new();
+    let stub = Stub::start(KEY, vec![begun(Then::Reset), answer(&["Whole."])]).unwrap();
+    let file = configure(&desk, Api::OpenAi, &stub);
+    let told = "echo stopped $?.; stty -a; echo -n ready; read; fg";
+    let line = format!("{PROGRAM} chat k --new --config {file}; {told}; {told}; echo code $?.");
+    let mut terminal = Terminal::run(&desk, 120, &format!("bash -mc '{line}'"));
+    terminal.expect("> ");
+    terminal.type_in("Hello\r");
+    terminal.expect("Hi");
+    let suspended = |terminal: &mut Terminal| {
+        terminal.type_in("\u{1a}");
+        terminal.expect("stopped 147.");
+        assert!(is_as_found(terminal));
+        terminal.expect("ready");
+        terminal.type_in("\r");
+    };
+    suspended(&mut terminal);
+    terminal.expect("chat k --new");
+    // How long it waits is told again.
+    terminal.expect(" s\u{1b}[0m");
+    terminal.type_in("not shown");
+    stub.release();
+    let unseen = terminal.expect("Whole.");
+    assert!(!unseen.contains("not shown"), "{unseen:?}");
+    terminal.expect("of the window");
+    terminal.expect("not shown");
+    terminal.type_in("\u{15}some words\u{1b}[D\u{1b}[D");
+    terminal.expect("some words");
+    suspended(&mut terminal);
+    terminal.expect("chat k --new");
+    terminal.expect("\u{1b}[?2004h\r\u{1b}[K> some words");
+    // Orders of the editor, which no line of a terminal knows.
+    terminal.type_in("\u{15}\u{b}/exit\r");
+    terminal.expect("code 0.");
     assert_eq!(terminal.end(), 0);
 }
 
