@@ -178,6 +178,70 @@
 //! # }
 //! ```
 //!
+//! # Turns
+//!
+//! A turn is what a person says and all that a model does about it. It can be watched while it happens and stopped; what came of the answer is kept and says that it is not whole, and the turn can be gone on with, also by
+//! another process after a crash. Who answers is an [`Agent`]: a provider ([`providers`]: over the network with the feature `providers`, or one of your own), a model, and how to go on when something fails ([`Retry`]).
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use sessions_api::{SessionManager, providers::{Answer, ScriptedProvider}};
+//! use sessions_api::{Agent, Form, MessageState, Message, ModelProfile, StopReason, TurnEvent};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! # let never = sessions_api::providers::Gate::new();
+//! # let provider = ScriptedProvider::new([Answer::new().text("Since it ").wait(&never), Answer::new().text("It is borrowed twice.")]);
+//! let profile = Arc::new(ModelProfile::of("house-7b", "house", Form::OpenAi, 32_768));
+//! let agent = Agent::of_profile(Arc::new(provider), profile).instructions("Be brief.");
+//! let mut turn = chat.turn(&agent, Message::user("Why does E0502 happen?"));
+//! let stop = turn.canceller();                        // goes to whoever hears Ctrl-C
+//! while let Some(event) = turn.next_event().await {
+//!     if let TurnEvent::Text(piece) = event {
+//!         assert_eq!(piece, "Since it ");             // shown while it arrives
+//!         stop.cancel();
+//!     }
+//! }
+//! assert_eq!(turn.outcome().await?.stop_reason, StopReason::Cancelled);
+//! assert_eq!(chat.last(1).await?[0].state, MessageState::Cancelled);
+//!
+//! let outcome = chat.resume_turn(&agent).await?;      // the same question again, with nothing new said
+//! assert_eq!((outcome.text.as_str(), outcome.usage.output > 0), ("It is borrowed twice.", true));
+//! let ledger = chat.usage().await?;                   // both calls, by model, with their cost where prices are known
+//! assert_eq!((ledger.total.calls, ledger.models.len()), (2, 1));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Compaction
+//!
+//! A conversation that fills its model's window is brought down to a part of it: old results of tools are shown shortened, then a summary stands for all but the newest turns. Nothing is lost: the log has every word, and the compaction can be taken away.
+//! Turns do it by themselves; a summary is written by the turn's model ([`ByModel`]), by rule ([`Extractive`]) or by a [`Summarizer`] of your own.
+//!
+//! ```
+//! # use sessions_api::{Message, SessionManager};
+//! use sessions_api::{Budget, CompactionWish};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let sessions = SessionManager::open("memory:").await?;
+//! # let chat = sessions.open_or_create("user-123").await?;
+//! for turn in 0..50 {
+//!     chat.append(Message::user(format!("What is wrong with part {turn}?"))).await?;
+//!     chat.append(Message::assistant(format!("Of part {turn}: {}", "it is loose. ".repeat(20)))).await?;
+//! }
+//! let report = chat.compact(CompactionWish::default().down_to(Budget::tokens(1_000))).await?;
+//! assert!(report.after <= 1_000 && report.before > 3_000);
+//! assert_eq!(chat.last(200).await?.len(), 100, "the history stays");
+//! chat.uncompact().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `config` all of it, from the store to the prices, may stand in a file: [`config`].
+//!
 //! # Tools
 //!
 //! A model answers in a turn, and may call tools. A tool says what it does, how it may be run, and runs; before it does a gate is asked, which is a
