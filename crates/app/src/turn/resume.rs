@@ -18,13 +18,16 @@ const UNKNOWN: &str =
 impl Runner {
     /// Stands where the turn goes on, and gives the calls that are to be done before the model is asked.
     pub(super) async fn pick_up(&mut self) -> Result<Vec<ToolCall>, SessionError> {
-        self.session.still_view().await?;
+        let seen = self.session.still_view().await?.version();
         let mut last = self.session.last(2).await?;
         let Some(newest) = last.pop() else { return Err(SessionError::NothingToResume) };
         match (newest.role, newest.state.is_complete()) {
             (MessageRole::Assistant, false) => {
                 let Some(before) = last.pop() else { return Err(SessionError::NothingToResume) };
-                self.session.checkout_at(At::Message(before.id)).await?;
+                if !self.session.leave(newest.seq, At::Message(before.id)).await? {
+                    // What somebody says at this moment stays where it is.
+                    return Err(SessionError::Conflict { expected: seen, actual: self.session.version().await? });
+                }
                 // An answer whose results were being written when one before it was cut off.
                 let open = self.open_calls().await?;
                 self.settle_interrupted(open).await
