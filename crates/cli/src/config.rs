@@ -35,7 +35,7 @@ pub(crate) fn of(arguments: &Arguments, out: &Output) -> Result<Configuration, F
 }
 
 fn loaded(sources: Sources) -> Result<Configuration, Failure> {
-    let hint = "`sessions config` tells what is in force, docs/configuration.md what there is";
+    let hint = "docs/configuration.md has every option with its values";
     sources.load().map_err(|errors| match errors.all() {
         [ConfigError { what: Wrong::Unreadable { kind: ErrorKind::PermissionDenied, .. }, .. }] => {
             Failure::from(io::Error::from(ErrorKind::PermissionDenied)).among_others(errors.to_string())

@@ -54,7 +54,7 @@ const TOLD: &[&str] = &[
     "c.yaml:4:3: storge: there is no such option (did you mean storage?)",
     "c.yaml:6:5: storage.urll: there is no such option (did you mean url?)",
     "c.yaml:7:17: storage.durability: it is none of disk, process, volatile (did you mean disk?)",
-    "c.yaml:8:19: storage.max_sessions: it has to be 1 sessions or more, or none",
+    "c.yaml:8:19: storage.max_sessions: it has to be 1 session or more, or none",
     "c.yaml:9:5: storage.max_sessions: it is said twice, first at c.yaml:8:5",
     "c.yaml:10:5: storage.backup-interval-minutes: options are written in small letters with _ between words (did you mean \
      backup_interval_minutes?)",
@@ -68,7 +68,7 @@ const TOLD: &[&str] = &[
     "c.yaml:17:18: limits.title_chars: a whole number of characters, or none, belongs here, and this is a text in quotes",
     "c.yaml:18:11: limits.tags: a whole number of tags, or none, belongs here, and this is a word that some take for true or false",
     "c.yaml:19:5: limits.sessions: there is no such option (did you mean storage.max_sessions?)",
-    "c.yaml:20:11: limits.pins: it has to be 1 messages or more, or none",
+    "c.yaml:20:11: limits.pins: it has to be 1 message or more, or none",
     "c.yaml:22:19: providers.work.kind: it is none of openai, anthropic, ollama, scripted (did you mean openai?)",
     "c.yaml:22:27: providers.work.api_key: a key never stands in the configuration; name it with api_key_env or api_key_file",
     "c.yaml:22:55: providers.work.base_url: an address has no name and no password in it",

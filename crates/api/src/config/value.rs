@@ -135,9 +135,11 @@ fn whole(text: &str, least: u64, most: u64, or_none: bool, unit: &str) -> Option
     }
     let number = text.parse::<u64>().ok().filter(|number| (least..=most).contains(number));
     let is_small = text.starts_with('-') || text.parse::<u64>().is_ok_and(|number| number < least);
+    // Units are said of many.
+    let one = unit.strip_suffix('s').filter(|_| least == 1).unwrap_or(unit);
     let range = match (is_small, or_none) {
-        (true, true) => format!("{least} {unit} or more, or none"),
-        (true, false) => format!("{least} {unit} or more"),
+        (true, true) => format!("{least} {one} or more, or none"),
+        (true, false) => format!("{least} {one} or more"),
         (false, _) => format!("{most} {unit} or fewer"),
     };
     Some(number.map(Set::Whole).ok_or((Wrong::Range { range }, None)))
@@ -228,8 +230,8 @@ mod tests {
             (TOKENS, Written::Plain("1000"), "1000"),
             (TOKENS, Written::Outside("1"), "1"),
             (TOKENS, Written::Plain("none"), "none"),
-            (TOKENS, Written::Plain("0"), "it has to be 1 tokens or more, or none"),
-            (TOKENS, Written::Plain("-5"), "it has to be 1 tokens or more, or none"),
+            (TOKENS, Written::Plain("0"), "it has to be 1 token or more, or none"),
+            (TOKENS, Written::Plain("-5"), "it has to be 1 token or more, or none"),
             (TOKENS, Written::Plain("1001"), "it has to be 1000 tokens or fewer"),
             (TOKENS, Written::Plain("99999999999999999999999"), "it has to be 1000 tokens or fewer"),
             (TOKENS, Written::Plain("1e3"), "a whole number of tokens, or none, belongs here, and this is a number"),

@@ -383,7 +383,7 @@ mod tests {
         form::FormRules,
         identity::MessageId,
         json::Json,
-        message::{FileRef, MessagePart},
+        message::{FileRef, MessageMetadata, MessagePart, ToolContent, ToolResult},
         moment::Moment,
         tokens::{self, Framing},
     };
@@ -562,16 +562,32 @@ mod tests {
     fn a_question_takes_its_room_from_the_newest_message_and_goes_where_that_would_not_fit() {
         let result = Message::tool_result("a", "word ".repeat(10_000));
         let path = [stored(2, Message::user("why ".repeat(40))), stored(3, call()), stored(4, result)];
+        assert_eq!(has_question(&path, 20..400).map(|count| count > 0), [true; 2]);
+        // What stands for a file would take more than the file is counted for.
+        let file = FileRef { media_type: "text/plain".into(), name: None, artifact: None, url: Some("data:,a".into()) };
+        let result = ToolResult {
+            call_id: "a".into(),
+            content: ToolContent::Parts(vec![MessagePart::File(file); 9]),
+            is_error: false,
+        };
+        let parts = vec![MessagePart::ToolResult(result)];
+        let result = Message { role: MessageRole::Tool, parts, metadata: MessageMetadata::default() };
+        let path = [stored(2, Message::user("why ".repeat(40))), stored(3, call()), stored(4, result)];
+        assert_eq!(has_question(&path, 1..1_000).map(|count| count > 0), [true; 2]);
+    }
+
+    /// Of contexts of these budgets, in how many the question is left out, and in how many it is there.
+    fn has_question(path: &[StoredMessage], budgets: std::ops::Range<u64>) -> [u32; 2] {
         let mut has = [0_u32; 2];
-        for budget in 20..400 {
+        for budget in budgets {
             let alone = gather(budget, Standing::default(), &path[1..]).unwrap().finish();
-            let context = gather(budget, Standing::default(), &path).unwrap().finish();
+            let context = gather(budget, Standing::default(), path).unwrap().finish();
             assert_eq!(context.is_ok(), alone.is_ok(), "{budget}");
             let Ok(context) = context else { continue };
             assert!(context.tokens <= budget && context.messages.last().and_then(|newest| newest.seq) == Some(4));
             has[usize::from(context.messages[0].seq == Some(2))] += 1;
         }
-        assert!(has[0] > 0 && has[1] > 200, "{has:?}");
+        has
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub struct Group {
     pub repairs: Vec<Repair>,
     /// The most tokens that may become of it in the form.
     pub cost: u64,
-    /// Whether it was cut because it is larger than all the room there is.
+    /// Whether it was cut because it is larger than all the room there is, or something else was left out for it.
     pub(super) is_squeezed: bool,
 }
 
@@ -156,11 +156,15 @@ impl Group {
         Self::paired(shown.collect(), messages, weigher)
     }
 
-    /// What of the group fits into a room that is too small for it.
+    /// What of the group fits into a room: all of it where it does.
     ///
     /// # Errors
     /// The tokens of the least that can be left of it, when nothing fits.
     pub fn squeezed(&self, messages: &[StoredMessage], room: u64, weigher: &Weigher) -> Result<Self, u64> {
+        // Words for a file may be more than the file is counted for.
+        if self.cost <= room {
+            return Ok(Self { is_squeezed: true, ..self.clone() });
+        }
         let mut least = self.cost;
         let mut fit = |squeeze: Squeeze, keep: usize| {
             let shown = messages
