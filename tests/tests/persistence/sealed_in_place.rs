@@ -620,21 +620,30 @@ fn a_power_cut_at_any_moment_leaves_the_plain_store_or_the_sealed_one() {
         said_at(&kept).await.1
     });
     let path = disk.root.join("store");
+    copy(&kept, &path);
+    let places = run(0, &path);
+    let decided = places.iter().position(|place| place.ends_with("Replaced")).unwrap() as u64;
+    disk.remove(&path);
     let mut sealed = 0;
     for cut in 0..CUTS {
         copy(&kept, &path);
         crate::equipment::run("sync", &["-f", disk.root.to_str().unwrap()]);
-        sealed += u32::from(runtime().block_on(cut_once(&disk, &path, &mut chance, &before, cut)));
+        // Before it is decided, after that, and at any moment.
+        let at = match cut % 4 {
+            0 => 1 + chance.below(decided),
+            1 => decided + 1 + chance.below(places.len() as u64 - decided),
+            _ => 0,
+        };
+        sealed += u32::from(runtime().block_on(cut_once(&disk, &path, &mut chance, &before, (cut, at))));
         disk.remove(&path);
     }
     println!("{test}: figure: {CUTS} power cuts, {sealed} times it was sealed by then; whole each time");
     assert!(sealed > 0 && sealed < CUTS, "the cuts all come at one end");
 }
 
-/// Cuts the power at a step, or at any moment between two. True: the store was sealed by then.
-async fn cut_once(disk: &Disk, path: &Path, chance: &mut Chance, before: &Said, cut: u32) -> bool {
+/// Cuts the power at a step, or (0) at any moment between two. True: the store was sealed by then.
+async fn cut_once(disk: &Disk, path: &Path, chance: &mut Chance, before: &Said, (cut, at): (u32, u64)) -> bool {
     let knife = disk.knife();
-    let at = if chance.below(2) == 0 { 1 + chance.below(24) } else { 0 };
     // It ends with its process: the index's engine may wait for ever on a disk that is gone.
     let mut child = start(at, path);
     let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
