@@ -23,7 +23,13 @@ use crate::{
 fn taken(path: &Path) -> u64 {
     let parts = ["log", "blobs"].map(|part| path.join(part));
     let files = parts.iter().filter(|part| part.exists()).flat_map(|part| files(part));
-    files.map(|file| fs::metadata(file).unwrap().blocks() * 512).sum()
+    let blocks = |file| match fs::metadata(file) {
+        Ok(found) => found.blocks(),
+        // It was given back while it was looked for.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => panic!("{error}"),
+    };
+    files.map(|file| blocks(file) * 512).sum()
 }
 
 fn content(writer: u64, seq: u64, length: usize) -> Content {
