@@ -85,9 +85,9 @@ pub trait Tool: Send + Sync {
 
     /// Does it.
     ///
-    /// **Contract**: it runs as a task of its own. Dropping the future ends the work at its next await, so what must not be left in half is done in a
-    /// task that goes on. It does not block the thread for long: nothing ends a thread, and on a runtime with one thread everything waits for it
-    /// ([`ToolConduct::timeout`]). A panic is a failure like any other.
+    /// **Contract**: it runs on a thread of its own, within the runtime of its turn, and may block that thread: nobody else waits for it. Dropping the
+    /// future ends the work at its next await, so what must not be left in half is done in a task that goes on. Nothing ends a thread, so one that
+    /// blocks for ever stays beyond its turn, and beyond its manager ([`ToolConduct::timeout`]). A panic is a failure like any other.
     ///
     /// # Errors
     /// [`ToolFailure`], which the model reads.
